@@ -1,0 +1,1 @@
+"""Measure what a SageMaker endpoint can do and what it costs."""

@@ -1,0 +1,1 @@
+"""The AWS side: one shared session, and what is asked of it."""

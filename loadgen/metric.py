@@ -1,0 +1,63 @@
+"""Metric: one CloudWatch metric of one endpoint over one interval, as a value.
+
+Fetching them is aws/metrics.py's. What is not there is a reason in words, never a zero.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# Metric -> unit. Source: "Monitor a serverless endpoint", SageMaker developer guide (2026-11).
+UNITS: Mapping[str, str] = {
+    "ModelLatency": "Microseconds",
+    "OverheadLatency": "Microseconds",
+    "ModelSetupTime": "Microseconds",
+    "MemoryUtilization": "Percent",
+    "Invocations": "None",
+    "Invocation4XXErrors": "None",
+    "Invocation5XXErrors": "None",
+    "ServerlessConcurrentExecutionsUtilization": "None",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What CloudWatch says of one metric over one interval.
+
+    Args:
+        name: the metric's name as AWS spells it.
+        unit: CloudWatch's unit; latencies are in Microseconds, as they come.
+        samples: how many observations stand behind the figures; at least 1.
+        total: their sum.
+        average: their mean.
+        minimum: their least.
+        maximum: their greatest.
+        percentiles: such as {"p50": 80500.0}, in `unit`; empty where CloudWatch has none.
+        timestamp: the first minute with data, seconds since the epoch.
+    """
+
+    name: str
+    unit: str
+    samples: float
+    total: float
+    average: float
+    minimum: float
+    maximum: float
+    percentiles: Mapping[str, float] = field(default_factory=dict)
+    timestamp: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """All metrics of one endpoint over one interval.
+
+    Args:
+        values: by metric name; a metric without data is not in it but in `missing`.
+        missing: metric name -> why it is not available, in words.
+        settled: True when the counts had settled before they were read.
+        lag: seconds waited for them after the interval's end.
+    """
+
+    values: Mapping[str, Metric] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    settled: bool = False
+    lag: float = 0.0

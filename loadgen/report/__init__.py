@@ -1,0 +1,1 @@
+"""Everything a person reads: pure functions of saved runs."""

@@ -1,0 +1,1 @@
+"""Who carries a scenario out: this process, or several."""

@@ -1,0 +1,167 @@
+"""What a place to be measured must offer: Target, the Account it stands for, the Endpoint opened there, its Transport.
+
+Protocols and the values that cross them; nothing here knows AWS, sockets or asyncio's loop. To measure something
+new, write these four.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from loadgen.errors import UsageError
+from loadgen.metric import Metrics
+from loadgen.request import Reply, Request
+
+# Source: botocore service model sagemaker 2017-07-24, ProductionVariantServerlessConfig.
+MEMORY_SIZES_MB = (1024, 2048, 3072, 4096, 5120, 6144)
+MAX_CONCURRENCY_LIMIT = 200
+# Source: SageMaker developer guide, "Serverless Inference": 4 MB each way; botocore's own bound is 6 MiB.
+PAYLOAD_LIMIT_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServerlessConfig:
+    """The two knobs of a serverless endpoint, and the third that costs by the hour.
+
+    Args:
+        memory_mb: one of 1024, 2048, 3072, 4096, 5120, 6144.
+        max_concurrency: requests served at once, 1 to 200; one more is refused.
+        provisioned_concurrency: instances kept warm, 1 to `max_concurrency`; 0 keeps none.
+
+    Raises:
+        UsageError: a value that AWS would refuse.
+    """
+
+    memory_mb: int
+    max_concurrency: int = 1
+    provisioned_concurrency: int = 0
+
+    def __post_init__(self) -> None:
+        if self.memory_mb not in MEMORY_SIZES_MB:
+            raise UsageError(f"memory size {self.memory_mb!r} MB", hint="allowed are 1024 to 6144 in steps of 1024")
+        if not _is_whole(self.max_concurrency, 1, MAX_CONCURRENCY_LIMIT):
+            raise UsageError(f"MaxConcurrency {self.max_concurrency!r}", hint="allowed are whole numbers from 1 to 200")
+        if not _is_whole(self.provisioned_concurrency, 0, self.max_concurrency):
+            raise UsageError(
+                f"provisioned concurrency {self.provisioned_concurrency!r}",
+                hint=f"allowed are 0 to MaxConcurrency, here {self.max_concurrency}",
+            )
+
+    def __str__(self) -> str:
+        return f"{self.memory_mb} MB, MaxConcurrency {self.max_concurrency}"
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Where the numbers come from, shown in every report.
+
+    Args:
+        kind: `aws`, `emulator`, `stand-in` (another server that speaks AWS's protocol), or `null`.
+        account_id: twelve digits, or empty where there is none.
+        region: such as `us-east-1`; prices depend on it.
+        detail: what else a reader must know, such as the emulator's profile and its time scale.
+    """
+
+    kind: str
+    account_id: str = ""
+    region: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What the account allows across its serverless endpoints in this region.
+
+    Args:
+        endpoints: endpoints at once.
+        total_concurrency: sum of MaxConcurrency over all of them.
+        memory_mb: the largest memory size.
+        source: where the figures come from, in words.
+    """
+
+    endpoints: int
+    total_concurrency: int
+    memory_mb: int
+    source: str
+
+
+class Transport(Protocol):
+    """How one request travels to an opened endpoint."""
+
+    async def invoke(self, request: Request) -> Reply:
+        """Send the request once, never again, and read the whole answer.
+
+        Raises:
+            TransportError: no whole answer came; it says which Outcome that is.
+        """
+        ...
+
+
+class Endpoint(Protocol):
+    """An endpoint that is in service.
+
+    `name` is the endpoint's own, `deployed_in` the seconds from Create to InService (0 when it stood before),
+    `transport_name` which transport carries its requests, `transport_note` why when it is not the one asked for.
+    """
+
+    name: str
+    deployed_in: float
+    transport: Transport
+    transport_name: str
+    transport_note: str
+
+
+class Account(Protocol):
+    """A place that has been reached: identity known, endpoints can be opened."""
+
+    identity: Identity
+    quotas: Quotas
+
+    async def check(self, configs: Sequence[ServerlessConfig | None]) -> None:
+        """Refuse what cannot work before anything is created: the model is missing, a size is above its quota.
+
+        Raises:
+            ConfigError, AuthError, QuotaError, UnavailableError: with what to do.
+        """
+        ...
+
+    def open(
+        self, config: ServerlessConfig | None, *, connections: int, timeout: float
+    ) -> AbstractAsyncContextManager[Endpoint]:
+        """Deploy in this configuration, and remove every trace on the way out, whatever happened.
+
+        Args:
+            config: what to deploy; None for a place that stands as it is.
+            connections: the most requests that will be in flight.
+            timeout: seconds one request may take, cold start included.
+
+        Raises:
+            UnavailableError: the endpoint failed (its FailureReason) or did not come up in time.
+            QuotaError: the account refused it.
+        """
+        ...
+
+    async def metrics(self, endpoint: str, *, start: float, end: float, invocations: int) -> Metrics:
+        """Read the endpoint's CloudWatch metrics between two epoch seconds, waiting for `invocations` to be counted."""
+        ...
+
+    async def ledger(self, endpoint: str) -> Mapping[str, int] | None:
+        """Return the target's own counts (arrivals, ok, throttled, failed, cold), or None if it keeps no books."""
+        ...
+
+    def leftovers(self) -> Sequence[str]:
+        """Name everything this account may still hold of ours, each with the command that removes it."""
+        ...
+
+
+class Target(Protocol):
+    """A place, described: plain values, no I/O until it is entered."""
+
+    def account(self, *, run_id: str) -> AbstractAsyncContextManager[Account]:
+        """Reach the place. `run_id` tags what will be created."""
+        ...

@@ -1,0 +1,1 @@
+"""How one request travels to an opened endpoint."""
