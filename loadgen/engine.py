@@ -1,0 +1,376 @@
+"""The engine: offers a load to a transport and records what happens. The only place that schedules requests.
+
+It knows no AWS, no files and no process: it can run inside any asyncio service, several at a time. It starts tasks,
+owns them, and leaves none behind.
+"""
+
+import asyncio
+import itertools
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.clock import Clock, PreciseClock
+from loadgen.errors import DataError
+from loadgen.load import ClosedLoop, Load, OpenLoop, Uniform
+from loadgen.outcome import Column, Outcome, TransportError, classify
+from loadgen.record import ANSWERED, FRESH, WARMUP, Code, Recorder, Window
+from loadgen.request import Reply, Request
+from loadgen.run import Run
+from loadgen.step import ErrorLimit, Step
+from loadgen.target import Transport
+from loadgen.watch import Watcher
+
+FLUSH = 0.2  # seconds between two writes of samples: what a kill can cost, with a margin below 250 ms
+_CHOICES = 1 << 16  # payload choices drawn ahead; the rule repeats after that many requests
+_BURST = 64  # requests of an overdue schedule that are dispatched before the loop may do something else
+_NAN = float("nan")
+
+
+class SampleSink(Protocol):
+    """Takes what a run records, as it happens."""
+
+    def samples(self, batch: NDArray[np.void]) -> None:
+        """Keep a batch of samples, dtype SAMPLE; the array is valid during the call only."""
+        ...
+
+    def code(self, code: Code) -> None:
+        """Keep an error that is seen for the first time; comes before any sample that points to it."""
+        ...
+
+    def window(self, window: Window) -> None:
+        """Keep a closed window."""
+        ...
+
+
+async def run(
+    load: Load | Step,
+    transport: Transport,
+    requests: Sequence[Request],
+    *,
+    seed: int = 0,
+    window: float = 1.0,
+    drain: float = 60.0,
+    on_window: Callable[[Window], None] | None = None,
+    stop: asyncio.Event | None = None,
+    sink: SampleSink | None = None,
+    clock: Clock | None = None,
+) -> Run:
+    """Offer a load to a transport until it ends, and return what happened.
+
+    Args:
+        load: what to send; a Step adds a warm-up and an error limit.
+        transport: an opened place; it stays open.
+        requests: what to choose from; which one is sent n-th depends on `seed` and n alone.
+        seed: of that choice.
+        window: seconds of a window.
+        drain: seconds that requests in flight are given once nothing more is sent; then they are cut short and
+            counted as cancelled.
+        on_window: called with each closed window, on the loop: keep it short.
+        stop: set it to end the load early.
+        sink: takes every sample as it is recorded.
+        clock: for tests; the real one by default.
+
+    Raises:
+        DataError: there is no request to send.
+        InternalError: the books do not balance: a bug.
+
+    Example:
+        >>> from loadgen.transport.null import NullTransport
+        >>> done = asyncio.run(run(ClosedLoop(2, count=10), NullTransport(), [Request(b"{}")]))
+        >>> done.scheduled, done.count(Column.OK)
+        (10, 10)
+    """
+    if not requests:
+        raise DataError("no requests to send", hint="give at least one Request")
+    step = load if isinstance(load, Step) else Step(None, load)
+    async with _clock(clock) as time_of_run:
+        execution = _Execution(step, transport, requests, time_of_run, seed, window, sink, on_window)
+        try:
+            return await execution.carry_out(drain, stop)
+        except BaseExceptionGroup as group:
+            raise _cause(group) from group
+
+
+@asynccontextmanager
+async def _clock(given: Clock | None) -> AsyncIterator[Clock]:
+    if given is not None:
+        yield given
+        return
+    clock = PreciseClock()
+    try:
+        yield clock
+    finally:
+        clock.close()
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first of the exceptions that ended a run: the others followed from it."""
+    first = group.exceptions[0]
+    return _cause(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+class _Execution:
+    """One run while it lasts."""
+
+    def __init__(
+        self,
+        step: Step,
+        transport: Transport,
+        requests: Sequence[Request],
+        clock: Clock,
+        seed: int,
+        window: float,
+        sink: SampleSink | None,
+        on_window: Callable[[Window], None] | None,
+    ) -> None:
+        self.step = step
+        self.clock = clock
+        self.window = window
+        self.sink = sink
+        self.on_window = on_window
+        self.invoke = transport.invoke
+        self.watcher = Watcher(clock)
+        self.recorder = Recorder(
+            on_samples=self._keep_samples,
+            interval=window,
+            response=isinstance(step.load, OpenLoop),
+            on_window=self._keep_window,
+            on_code=sink.code if sink is not None else None,
+        )
+        # Drawn ahead: which request is sent n-th is a function of (seed, n), so that every memory size and every
+        # shard sends the same.
+        drawn = np.random.default_rng(seed).integers(len(requests), size=_CHOICES).tolist()
+        self.choices = [(index, requests[index]) for index in drawn]
+        self.error_limit = step.error_limit or ErrorLimit()
+        self.origin = 0.0
+        self.scheduled = 0
+        self.sent = 0
+        self.dropped = 0
+        self.errors = 0
+        self.answers = 0
+        self.in_flight: set[asyncio.Task[Any]] = set()
+        self.pausing: set[asyncio.Task[Any]] = set()
+        self.ended_by = ""
+        self.ending = asyncio.Event()
+        self.last_due = 0.0
+        self.measured_from = 0.0 if not step.warmup_calls else _NAN
+        self.per_window: list[list[int]] = []
+
+    # -- recording ---------------------------------------------------------------------------------------------------
+
+    def _keep_samples(self, batch: NDArray[np.void]) -> None:
+        self.watcher.observe(batch)
+        if self.sink is not None:
+            self.sink.samples(batch)
+
+    def _keep_window(self, window: Window) -> None:
+        self.per_window.append([window.count(column) for column in ANSWERED])
+        if self.sink is not None:
+            self.sink.window(window)
+        if self.on_window is not None:
+            self.on_window(window)
+
+    def _record(
+        self, seq: int, scheduled: float, payload: int, request: Request, outcome: Outcome, reply: Reply
+    ) -> None:
+        """Record one request: the only way a sample comes to be. Instants arrive absolute."""
+        code = 0
+        if outcome is not Outcome.OK and outcome.column is not Column.UNFINISHED:
+            code = self.recorder.number_of(outcome, reply.code or str(reply.status), reply.status, reply.message)
+            self.errors += 1
+        self.answers += 1
+        due = scheduled - self.origin
+        is_warmup = seq < self.step.warmup_calls or due < self.step.warmup
+        self.recorder.add(
+            seq,
+            due,
+            reply.sent - self.origin,
+            reply.first_byte - self.origin,
+            reply.done - self.origin,
+            len(request.body),
+            reply.size,
+            payload,
+            reply.waited,
+            outcome,
+            reply.fresh * FRESH + is_warmup * WARMUP,
+            code,
+        )
+        if self.errors and self.error_limit.is_reached(self.errors, self.answers):
+            self._end("errors")
+
+    # -- one request -------------------------------------------------------------------------------------------------
+
+    async def _one(self, seq: int, scheduled: float) -> Outcome:
+        """Send one request and record its outcome. The only exceptions that pass are ours and the transport's bugs."""
+        payload, request = self.choices[seq % _CHOICES]
+        try:
+            reply = await self.invoke(request)
+        except TransportError as error:
+            outcome = error.outcome
+            reply = Reply(0, error.sent, _NAN, error.done, code=error.detail, waited=error.waited)
+        except asyncio.CancelledError:
+            cut = Reply(0, _NAN, _NAN, self.clock.now())
+            self._record(seq, scheduled, payload, request, Outcome.CANCELLED_IN_FLIGHT, cut)
+            raise
+        else:
+            outcome = Outcome.OK if reply.status == 200 and not reply.code else classify(reply)
+        self.sent += 1
+        self._record(seq, scheduled, payload, request, outcome, reply)
+        return outcome
+
+    def _schedule(self, seq: int, scheduled: float) -> None:
+        """Count a request as due: from here on it must end in an outcome."""
+        self.scheduled += 1
+        self.last_due = scheduled - self.origin
+        if math.isnan(self.measured_from) and seq >= self.step.warmup_calls:
+            self.measured_from = self.last_due
+
+    # -- loads -------------------------------------------------------------------------------------------------------
+
+    async def _client(self, load: ClosedLoop, tickets: Iterator[int], draw: random.Random) -> None:
+        """Be one client of a closed loop: call, wait for the answer, pause, call again."""
+        this = asyncio.current_task()
+        assert this is not None  # noqa: S101 - a coroutine that runs has a task
+        due = self.clock.now()
+        while not self.ended_by:
+            seq = next(tickets, None)
+            if seq is None:
+                return
+            self._schedule(seq, due)
+            self.in_flight.add(this)
+            try:
+                outcome = await self._one(seq, due)
+            finally:
+                self.in_flight.discard(this)
+            pause = load.think if outcome is Outcome.OK else load.backoff
+            due = self.clock.now()
+            if pause:
+                due += draw.uniform(pause.low, pause.high) if isinstance(pause, Uniform) else pause
+                await self._pause(this, due)
+
+    async def _pause(self, this: "asyncio.Task[Any]", due: float) -> None:
+        """Wait until an instant, or until the load ends: whoever pauses then is cancelled."""
+        self.pausing.add(this)
+        try:
+            if not self.ended_by:
+                await self.clock.until(due)
+        finally:
+            self.pausing.discard(this)
+
+    async def _closed(self, load: ClosedLoop, callers: asyncio.TaskGroup) -> None:
+        which, of = load.part
+        tickets = itertools.islice(itertools.count(which, of), load.count)
+        draw = random.Random(load.seed)  # noqa: S311 - pauses, not secrets
+        clients = [callers.create_task(self._client(load, tickets, draw)) for _ in range(load.clients)]
+        await asyncio.wait(clients)
+        self._end("count")
+
+    async def _open(self, load: OpenLoop, callers: asyncio.TaskGroup) -> None:
+        """Send each arrival at its instant. What cannot be sent then is dropped; a late start never shifts the rest."""
+        this = asyncio.current_task()
+        assert this is not None  # noqa: S101 - a coroutine that runs has a task
+        for at, (seq, due) in enumerate(load):
+            scheduled = self.origin + due
+            if scheduled > self.clock.now():
+                await self._pause(this, scheduled)
+            elif at % _BURST == 0:
+                await asyncio.sleep(0)
+            if self.ended_by:
+                return
+            self._schedule(seq, scheduled)
+            if len(self.in_flight) >= load.max_in_flight:
+                self._drop(seq, scheduled)
+                continue
+            task = callers.create_task(self._one(seq, scheduled))
+            self.in_flight.add(task)
+            task.add_done_callback(self.in_flight.discard)
+        self._end("schedule")
+
+    def _drop(self, seq: int, scheduled: float) -> None:
+        payload, request = self.choices[seq % _CHOICES]
+        self.dropped += 1
+        self._record(seq, scheduled, payload, request, Outcome.DROPPED, Reply(0, _NAN, _NAN, self.clock.now()))
+
+    # -- beginning and end -------------------------------------------------------------------------------------------
+
+    def _end(self, reason: str) -> None:
+        """Send no more; the first reason is the one that is told."""
+        if not self.ended_by:
+            self.ended_by = reason
+            self.ending.set()
+            for task in self.pausing:
+                task.cancel()
+
+    async def _flush(self) -> None:
+        due = self.origin
+        while True:
+            due += FLUSH
+            await self.clock.until(due)
+            self.recorder.close_windows(self.clock.now() - self.origin)
+
+    async def _end_when(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._end("stop")
+
+    async def _end_after(self, duration: float) -> None:
+        await self.clock.until(self.origin + duration)
+        self._end("duration")
+
+    async def _cut(self, drain: float) -> None:
+        """Give requests in flight their time once the load has ended, then cancel them."""
+        await self.ending.wait()
+        await self.clock.until(self.clock.now() + drain)
+        for task in self.in_flight:
+            task.cancel()
+
+    async def carry_out(self, drain: float, stop: asyncio.Event | None) -> Run:
+        """Offer the load, drain, and return the run; leaves no task behind, however it ends."""
+        load = self.step.load
+        started = time.time()
+        self.origin = self.clock.now()
+        chores: list[Coroutine[Any, Any, None]] = [self.watcher.tick(), self._flush(), self._cut(drain)]
+        if stop is not None:
+            chores.append(self._end_when(stop))
+        if isinstance(load, ClosedLoop) and load.duration is not None:
+            chores.append(self._end_after(load.duration))
+        try:
+            async with asyncio.TaskGroup() as background:
+                tasks = [background.create_task(chore) for chore in chores]
+                async with asyncio.TaskGroup() as callers:
+                    sender = self._open(load, callers) if isinstance(load, OpenLoop) else self._closed(load, callers)
+                    callers.create_task(sender)
+                for task in tasks:
+                    task.cancel()
+        finally:
+            # Whatever ended the run, what is recorded so far reaches the sink.
+            duration = self.clock.now() - self.origin
+            self.recorder.finish(duration)
+        self.recorder.check(self.scheduled)
+        return self._run(load, started, duration)
+
+    def _run(self, load: Load, started: float, duration: float) -> Run:
+        if isinstance(load, OpenLoop):
+            length = load.duration or min(load.arrivals.duration, self.last_due)
+            asked = self.scheduled / length if length else 0.0
+        else:
+            asked = 0.0
+        return Run(
+            step=self.step,
+            started=started,
+            duration=duration,
+            ended_by=self.ended_by,
+            scheduled=self.scheduled,
+            tally=self.recorder.tally,
+            per_window=np.array(self.per_window, dtype=np.int64).reshape(-1, len(ANSWERED)),
+            window=self.window,
+            measured_from=max(self.step.warmup, 0.0 if math.isnan(self.measured_from) else self.measured_from),
+            codes=tuple(self.recorder.codes.values()),
+            watch=self.watcher.seen(dropped=self.dropped, sent=self.sent, asked_rate=asked),
+        )

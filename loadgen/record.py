@@ -1,0 +1,287 @@
+"""Samples and windows: what is kept of each request, and what of each second.
+
+A sample is one fixed record of 64 bytes, so that a file of them needs no index, survives a torn end and is read by
+`numpy.fromfile(path, dtype=SAMPLE, offset=64)`. The Recorder packs samples into one buffer on the hot path, and folds
+the buffer into histograms a few times a second, handing each batch on; where files lie is results.py's.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.errors import InternalError
+from loadgen.histogram import Histogram, Sparse
+from loadgen.outcome import Column, Outcome
+
+# Format 1 (2026-11). All little-endian; instants are float seconds from the run's start, NaN where there is none.
+SAMPLE = np.dtype(
+    [
+        ("seq", "<u8"),  # the request's number in the schedule
+        ("scheduled", "<f8"),
+        ("sent", "<f8"),
+        ("first_byte", "<f8"),
+        ("done", "<f8"),
+        ("request_bytes", "<u4"),
+        ("response_bytes", "<u4"),
+        ("payload", "<u4"),  # which of the scenario's requests
+        ("waited", "<f4"),  # seconds for a free connection; not part of service time
+        ("outcome", "u1"),  # an Outcome
+        ("flags", "u1"),  # FRESH, WARMUP
+        ("code", "<u2"),  # a line of codes.jsonl, counted from 1; 0 for none
+        ("check", "<u4"),  # checksum(record)
+    ]
+)
+FRESH = 1  # went out on a connection opened for it in mid-run
+WARMUP = 2  # recorded and shown, not counted
+
+_PACK = struct.Struct("<QddddIIIfBBHI")
+assert _PACK.size == SAMPLE.itemsize == 64  # noqa: S101 - our own invariant, checked once at import
+_CAPACITY = 4096  # samples in the buffer: 256 KB
+_WORDS = 7  # 64-bit words that the checksum covers; the eighth holds outcome, flags, code and the checksum itself
+
+# Odd multipliers: a change in any one word always changes the sum. First words of the fractional parts of pi (the
+# constants of Blowfish), made odd.
+_MULTIPLIERS = np.array(
+    [
+        *(0x243F6A8885A308D3, 0x13198A2E03707345, 0xA4093822299F31D1, 0x082EFA98EC4E6C89),
+        *(0x452821E638D01377, 0xBE5466CF34E90C6D, 0xC0AC29B7C97C50DD, 0x3F84D5B5B5470917),
+    ],
+    dtype=np.uint64,
+)
+_SALT = np.uint64(0x9216D5D98979FB1B)  # so that a block of zeros is no valid record
+
+
+def checksum(records: NDArray[np.void]) -> NDArray[np.uint32]:
+    """Return the check of each record, shape (n,): the high half of sum(word * odd constant) + salt, modulo 2^64."""
+    words = np.ascontiguousarray(records).view("<u8").reshape(-1, _WORDS + 1).astype(np.uint64)
+    words[:, _WORDS] &= np.uint64(0xFFFFFFFF)  # without the check itself
+    with np.errstate(over="ignore"):
+        total = (words * _MULTIPLIERS).sum(axis=1, dtype=np.uint64) + _SALT
+    return np.asarray(total >> np.uint64(32), dtype=np.uint32)
+
+
+class Code(NamedTuple):
+    """An error as the service or this machine named it; samples point to it by number."""
+
+    number: int
+    outcome: Outcome
+    code: str
+    status: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """All that completed in one interval. Windows add.
+
+    Args:
+        index: which, counted from the run's start.
+        start: seconds from the run's start.
+        length: seconds; the last window of a run may be shorter.
+        counts: how many had each outcome; warm-up is not in it.
+        warmup: how many completed that are not counted.
+        service: service times by column; in a closed loop they are the response times too.
+        response: response times by column, from the scheduled instant; empty in a closed loop.
+    """
+
+    index: int
+    start: float
+    length: float
+    counts: Mapping[Outcome, int] = field(default_factory=dict)
+    warmup: int = 0
+    service: Mapping[Column, Sparse] = field(default_factory=dict)
+    response: Mapping[Column, Sparse] = field(default_factory=dict)
+
+    def count(self, column: Column) -> int:
+        """Return how many requests fall into a column."""
+        return sum(n for outcome, n in self.counts.items() if outcome.column is column)
+
+
+ANSWERED = (Column.OK, Column.THROTTLED, Column.FAILED)
+
+
+class Tally:
+    """Counts and histograms of many samples: of one window while it is open, and of the whole run."""
+
+    __slots__ = ("counts", "response", "service", "warmup")
+
+    def __init__(self) -> None:
+        self.counts: Counter[Outcome] = Counter()
+        self.warmup: Counter[Outcome] = Counter()
+        self.service = {column: Histogram() for column in ANSWERED}
+        self.response = {column: Histogram() for column in ANSWERED}
+
+    def fold(self, samples: NDArray[np.void], *, response: bool) -> None:
+        """Add samples of dtype SAMPLE; response times only where asked for."""
+        warm = (samples["flags"] & WARMUP) != 0
+        for tally, chosen in ((self.warmup, samples[warm]), (self.counts, samples[~warm])):
+            for outcome, count in enumerate(np.bincount(chosen["outcome"]).tolist()):
+                if count:
+                    tally[Outcome(outcome)] += count
+        for column in ANSWERED:
+            chosen = samples[~warm & _OF_COLUMN[column][samples["outcome"]]]
+            self.service[column].fold(chosen["done"] - chosen["sent"])
+            if response:
+                self.response[column].fold(chosen["done"] - chosen["scheduled"])
+
+    def count(self, column: Column) -> int:
+        """Return how many samples fall into a column, warm-up left out."""
+        return sum(n for outcome, n in self.counts.items() if outcome.column is column)
+
+    @property
+    def total(self) -> int:
+        """Every sample in it, warm-up included."""
+        return self.counts.total() + self.warmup.total()
+
+
+def _lookup(column: Column) -> NDArray[np.bool_]:
+    table = np.zeros(256, dtype=bool)
+    table[[outcome for outcome in Outcome if outcome.column is column]] = True
+    return table
+
+
+_OF_COLUMN = {column: _lookup(column) for column in ANSWERED}
+
+
+class Recorder:
+    """Takes samples on the hot path; folds and writes them when told. One loop, one thread.
+
+    Args:
+        on_samples: takes each batch, dtype SAMPLE, shape (n,), valid during the call only; its errors pass through.
+        interval: seconds of a window.
+        response: True in an open loop, where response time differs from service time.
+        on_window: called with each closed window.
+        on_code: called when an error is seen for the first time, before any sample that points to it is written.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_samples: Callable[[NDArray[np.void]], None],
+        interval: float,
+        response: bool,
+        on_window: Callable[[Window], None] | None = None,
+        on_code: Callable[[Code], None] | None = None,
+    ) -> None:
+        self.tally = Tally()
+        self.codes: dict[tuple[Outcome, str], Code] = {}
+        self.recorded = 0
+        self._on_samples = on_samples
+        self._interval = interval
+        self._response = response
+        self._on_window = on_window
+        self._on_code = on_code
+        self._buffer = bytearray(_CAPACITY * _PACK.size)
+        self._used = 0
+        self._open: dict[int, Tally] = {}
+        self._next = 0  # the first window that is not closed yet
+
+    def add(
+        self,
+        seq: int,
+        scheduled: float,
+        sent: float,
+        first_byte: float,
+        done: float,
+        request_bytes: int,
+        response_bytes: int,
+        payload: int,
+        waited: float,
+        outcome: Outcome,
+        flags: int,
+        code: int,
+    ) -> None:
+        """Record one sample, instants in seconds from the run's start. O(1), no await; folds when full."""
+        _PACK.pack_into(
+            self._buffer,
+            self._used,
+            seq,
+            scheduled,
+            sent,
+            first_byte,
+            done,
+            request_bytes,
+            response_bytes,
+            payload,
+            waited,
+            outcome,
+            flags,
+            code,
+            0,
+        )
+        self._used += 64
+        if self._used == len(self._buffer):
+            self.flush()
+
+    def number_of(self, outcome: Outcome, code: str, status: int, message: str) -> int:
+        """Return the number that samples use for this error; its first message is kept."""
+        known = self.codes.get((outcome, code))
+        if known is None:
+            # 65,535 different codes would be an attack, not an answer: the last number gathers the rest.
+            number = min(len(self.codes) + 1, 0xFFFF)
+            known = self.codes[outcome, code] = Code(number, outcome, code[:128], status, message[:256])
+            if self._on_code is not None:
+                self._on_code(known)
+        return known.number
+
+    def flush(self) -> None:
+        """Fold what the buffer holds into windows and totals, and write it: one write for the whole batch."""
+        if not self._used:
+            return
+        samples = np.frombuffer(self._buffer, dtype=SAMPLE, count=self._used // _PACK.size)
+        samples["check"] = checksum(samples)
+        self.tally.fold(samples, response=self._response)
+        # A reply can be stamped just before its window closed and recorded just after: it goes to the next one then.
+        indices = np.maximum((samples["done"] // self._interval).astype(np.int64), self._next)
+        for index in np.unique(indices).tolist():
+            self._open.setdefault(index, Tally()).fold(samples[indices == index], response=self._response)
+        self._on_samples(samples)
+        self.recorded += len(samples)
+        self._used = 0
+
+    def close_windows(self, now: float) -> None:
+        """Flush, then close every window that ended by `now`; seconds from the run's start."""
+        self.flush()
+        while (self._next + 1) * self._interval <= now:
+            self._close(self._interval)
+
+    def finish(self, duration: float) -> None:
+        """Flush and close all windows, the last one at `duration`."""
+        self.close_windows(duration)
+        while self._open or duration > self._next * self._interval:
+            self._close(min(self._interval, max(0.0, duration - self._next * self._interval)))
+
+    def _close(self, length: float) -> None:
+        tally = self._open.pop(self._next, None) or Tally()
+        window = Window(
+            self._next,
+            self._next * self._interval,
+            length,
+            dict(tally.counts),
+            tally.warmup.total(),
+            {column: h.sparse() for column, h in tally.service.items() if h.total},
+            {column: h.sparse() for column, h in tally.response.items() if h.total},
+        )
+        self._next += 1
+        if self._on_window is not None:
+            self._on_window(window)
+
+    def check(self, scheduled: int) -> None:
+        """Assert the law of conservation: scheduled = each outcome's count = records = histogram counts.
+
+        Raises:
+            InternalError: a request was lost or counted twice.
+        """
+        answered = sum(self.tally.count(column) for column in ANSWERED)
+        folded = sum(h.total for h in self.tally.service.values())
+        if not scheduled == self.tally.total == self.recorded or answered != folded:
+            raise InternalError(
+                f"requests do not add up: {scheduled} scheduled, {self.tally.total} counted, "
+                f"{self.recorded} recorded, {answered} answered, {folded} in histograms",
+                hint="this is a bug in loadgen; please report it with the run's directory",
+            )
