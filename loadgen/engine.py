@@ -22,7 +22,7 @@ from loadgen.load import ClosedLoop, Load, OpenLoop, Uniform
 from loadgen.outcome import Column, Outcome, TransportError, classify
 from loadgen.record import ANSWERED, FRESH, WARMUP, Code, Recorder, Window
 from loadgen.request import Reply, Request
-from loadgen.run import Run
+from loadgen.runs import Run
 from loadgen.step import ErrorLimit, Step
 from loadgen.target import Transport
 from loadgen.watch import Watcher
@@ -44,10 +44,6 @@ class SampleSink(Protocol):
         """Keep an error that is seen for the first time; comes before any sample that points to it."""
         ...
 
-    def window(self, window: Window) -> None:
-        """Keep a closed window."""
-        ...
-
 
 async def run(
     load: Load | Step,
@@ -57,6 +53,7 @@ async def run(
     seed: int = 0,
     window: float = 1.0,
     drain: float = 60.0,
+    grace: float = 10.0,
     on_window: Callable[[Window], None] | None = None,
     stop: asyncio.Event | None = None,
     sink: SampleSink | None = None,
@@ -72,6 +69,7 @@ async def run(
         window: seconds of a window.
         drain: seconds that requests in flight are given once nothing more is sent; then they are cut short and
             counted as cancelled.
+        grace: the same when it was `stop` that ended the load.
         on_window: called with each closed window, on the loop: keep it short.
         stop: set it to end the load early.
         sink: takes every sample as it is recorded.
@@ -93,9 +91,9 @@ async def run(
     async with _clock(clock) as time_of_run:
         execution = _Execution(step, transport, requests, time_of_run, seed, window, sink, on_window)
         try:
-            return await execution.carry_out(drain, stop)
+            return await execution.carry_out(drain, grace, stop)
         except BaseExceptionGroup as group:
-            raise _cause(group) from group
+            raise cause(group) from group
 
 
 @asynccontextmanager
@@ -110,10 +108,10 @@ async def _clock(given: Clock | None) -> AsyncIterator[Clock]:
         clock.close()
 
 
-def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first of the exceptions that ended a run: the others followed from it."""
+def cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first of the exceptions that ended a group of tasks: the others followed from it."""
     first = group.exceptions[0]
-    return _cause(first) if isinstance(first, BaseExceptionGroup) else first
+    return cause(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 class _Execution:
@@ -172,8 +170,6 @@ class _Execution:
 
     def _keep_window(self, window: Window) -> None:
         self.per_window.append([window.count(column) for column in ANSWERED])
-        if self.sink is not None:
-            self.sink.window(window)
         if self.on_window is not None:
             self.on_window(window)
 
@@ -323,19 +319,19 @@ class _Execution:
         await self.clock.until(self.origin + duration)
         self._end("duration")
 
-    async def _cut(self, drain: float) -> None:
+    async def _cut(self, drain: float, grace: float) -> None:
         """Give requests in flight their time once the load has ended, then cancel them."""
         await self.ending.wait()
-        await self.clock.until(self.clock.now() + drain)
+        await self.clock.until(self.clock.now() + (grace if self.ended_by == "stop" else drain))
         for task in self.in_flight:
             task.cancel()
 
-    async def carry_out(self, drain: float, stop: asyncio.Event | None) -> Run:
+    async def carry_out(self, drain: float, grace: float, stop: asyncio.Event | None) -> Run:
         """Offer the load, drain, and return the run; leaves no task behind, however it ends."""
         load = self.step.load
         started = time.time()
         self.origin = self.clock.now()
-        chores: list[Coroutine[Any, Any, None]] = [self.watcher.tick(), self._flush(), self._cut(drain)]
+        chores: list[Coroutine[Any, Any, None]] = [self.watcher.tick(), self._flush(), self._cut(drain, grace)]
         if stop is not None:
             chores.append(self._end_when(stop))
         if isinstance(load, ClosedLoop) and load.duration is not None:

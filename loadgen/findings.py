@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from loadgen.cost import Cost, Savings
 from loadgen.recommend import ConcurrencyAdvice, Recommendation
-from loadgen.run import Run
+from loadgen.runs import Run
 from loadgen.summary import Summary
 from loadgen.verdict import Verdict
 

@@ -1,4 +1,4 @@
-"""Manifest: what was run, where, when and with what; written before the first request, so that a run explains itself."""
+"""Manifest: what was run, where, when and with what; written before the first request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

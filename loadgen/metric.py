@@ -55,9 +55,11 @@ class Metrics:
         missing: metric name -> why it is not available, in words.
         settled: True when the counts had settled before they were read.
         lag: seconds waited for them after the interval's end.
+        steps: how many steps of the endpoint the interval covers: CloudWatch cannot tell apart what shares a minute.
     """
 
     values: Mapping[str, Metric] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     settled: bool = False
     lag: float = 0.0
+    steps: int = 1

@@ -124,7 +124,7 @@ class Tally:
                 if count:
                     tally[Outcome(outcome)] += count
         for column in ANSWERED:
-            chosen = samples[~warm & _OF_COLUMN[column][samples["outcome"]]]
+            chosen = samples[~warm & is_in(column, samples)]
             self.service[column].fold(chosen["done"] - chosen["sent"])
             if response:
                 self.response[column].fold(chosen["done"] - chosen["scheduled"])
@@ -145,7 +145,12 @@ def _lookup(column: Column) -> NDArray[np.bool_]:
     return table
 
 
-_OF_COLUMN = {column: _lookup(column) for column in ANSWERED}
+_OF_COLUMN = {column: _lookup(column) for column in Column}
+
+
+def is_in(column: Column, samples: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Tell which samples fall into a column, shape (n,)."""
+    return _OF_COLUMN[column][samples["outcome"]]
 
 
 class Recorder:

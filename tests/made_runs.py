@@ -31,7 +31,7 @@ from loadgen.load import ClosedLoop, OpenLoop, constant, even
 from loadgen.metric import UNITS, Metric, Metrics
 from loadgen.outcome import Column, Outcome
 from loadgen.record import ANSWERED, SAMPLE, WARMUP, Code, Tally, checksum
-from loadgen.run import Run
+from loadgen.runs import Run
 from loadgen.step import ErrorLimit, Step
 from loadgen.target import ServerlessConfig
 from loadgen.watch import Watch

@@ -1,0 +1,87 @@
+"""Our values as plain JSON and back: a closed list of types, so that reading a file builds nothing else.
+
+A dataclass becomes an object with its name under `is`; tuples become arrays and arrays become tuples; an Outcome or a
+Column becomes its text; a float that JSON cannot say becomes text under `float`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from loadgen.errors import DataError
+from loadgen.load import Arrivals, ClosedLoop, OpenLoop, Rate, Uniform
+from loadgen.manifest import Manifest
+from loadgen.metric import Metric, Metrics
+from loadgen.slo import Slo
+from loadgen.step import ErrorLimit, Step
+from loadgen.target import Identity, ServerlessConfig
+from loadgen.watch import Watch
+
+_TYPES: Mapping[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Arrivals, ClosedLoop, OpenLoop, Rate, Uniform),
+        *(ErrorLimit, Step, ServerlessConfig, Slo),
+        *(Identity, Manifest, Metric, Metrics, Watch),
+    )
+}
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value as JSON can say it.
+
+    Raises:
+        DataError: it holds a type that is not on the list.
+
+    Example:
+        >>> to_plain(ServerlessConfig(2048, 4))
+        {'is': 'ServerlessConfig', 'memory_mb': 2048, 'max_concurrency': 4, 'provisioned_concurrency': 0}
+    """
+    if value is None or (isinstance(value, (bool, str)) and not isinstance(value, Enum)):
+        return value
+    if isinstance(value, Enum):
+        return value.name.lower()
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"float": str(float(value))}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_plain(item) for item in value]
+    if is_dataclass(value) and type(value).__name__ in _TYPES:
+        named = {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+        return {"is": type(value).__name__} | named
+    raise DataError(f"a {type(value).__name__} cannot be saved")
+
+
+def from_plain(value: Any) -> Any:
+    """Return what `to_plain` was given, built from our own types only.
+
+    Raises:
+        DataError: it names an unknown type, or a value that the type refuses.
+
+    Example:
+        >>> from_plain(to_plain(ServerlessConfig(2048, 4)))
+        ServerlessConfig(memory_mb=2048, max_concurrency=4, provisioned_concurrency=0)
+    """
+    if isinstance(value, list):
+        return tuple(from_plain(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"float"}:
+        return float(value["float"])
+    if "is" not in value:
+        return {key: from_plain(item) for key, item in value.items()}
+    kind = _TYPES.get(str(value["is"]))
+    if kind is None:
+        raise DataError(f"a saved value of the unknown type {value['is']!r}", hint="written by another version?")
+    known = {f.name for f in fields(kind)}
+    # A field of a later version is left out rather than refused: the rest can still be read.
+    named = {key: from_plain(item) for key, item in value.items() if key in known}
+    try:
+        return kind(**named)
+    except TypeError as error:
+        raise DataError(f"a saved {kind.__name__} is not whole: {error}") from error
