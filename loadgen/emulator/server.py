@@ -1,0 +1,328 @@
+"""The emulator's server: one loopback port on which the account's services answer real AWS clients.
+
+It tells requests apart, has faults happen, and writes answers. What a service answers is in control.py, runtime.py,
+cloudwatch.py and account.py. aiohttp's low-level server is used without its routing, and answers are written as bytes:
+each costs a fraction of what its Application takes, and the emulator shares a small machine with what it tests.
+"""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import orjson
+from aiohttp import web
+
+from loadgen.emulator.account import ServiceQuotas, caller_identity
+from loadgen.emulator.answer import (
+    CLOUDWATCH_NAMESPACE,
+    JSON_10,
+    JSON_11,
+    STS_NAMESPACE,
+    Answer,
+    AwsError,
+    CutConnection,
+    json_answer,
+    json_error,
+    request_ids,
+    rest_error,
+    xml_answer,
+    xml_error,
+)
+from loadgen.emulator.cloudwatch import CloudWatch
+from loadgen.emulator.connection import Connection, Refused, Server, gunzip, read_body
+from loadgen.emulator.control import ControlPlane
+from loadgen.emulator.faults import Faults, Kind
+from loadgen.emulator.model import Ledger
+from loadgen.emulator.pace import Clock
+from loadgen.emulator.query import parse_query
+from loadgen.emulator.runtime import Call, Runtime
+from loadgen.emulator.series import Metrics
+from loadgen.emulator.settings import Settings
+from loadgen.errors import InternalError, ResourceError, UsageError
+
+__all__ = ["Emulator", "Settings", "serve"]
+
+WATERMARK = "x-loadgen-emulator"
+VERSION = "1"
+_WATERMARK_LINE = f"{WATERMARK}: {VERSION}"
+_INVOCATIONS = "/invocations"
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+_QUERY_NAMESPACES = {"monitoring": CLOUDWATCH_NAMESPACE, "sts": STS_NAMESPACE}
+_QUERY_VERSIONS = {"2010-08-01": "monitoring", "2011-06-15": "sts"}
+
+Operation = Callable[[Mapping[str, Any], float], dict[str, Any] | None]
+
+
+class _Written(web.StreamResponse):
+    # Tells aiohttp that the answer is on its way already; it only needs to know whether the connection goes on.
+    def __init__(self, *, goes_on: bool) -> None:
+        super().__init__()
+        self._goes_on = goes_on
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return self._goes_on
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Do nothing."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing."""
+
+
+class Emulator:
+    """A running emulator.
+
+    Args:
+        settings: of its account.
+        clock: epoch seconds.
+
+    `url` is where it listens once it does; `ledger`, `control` and `faults` are its insides, for tests in this process.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings = settings
+        self.url = ""
+        self.clock = clock
+        self.ledger = Ledger()
+        self.faults = Faults()
+        self.metrics = Metrics()
+        self.control = ControlPlane(settings, self.faults, self.ledger, clock())
+        self._cloudwatch = CloudWatch(self.metrics, lag=settings.metric_lag)
+        self._runtime = Runtime(settings, self.control, self.ledger, self.metrics, self.faults, clock)
+        self._request_ids = request_ids(settings.seed)
+        self._most_bytes = 2 * settings.payload_limit
+        self._goes_on, self._ends = _Written(goes_on=True), _Written(goes_on=False)
+        self._targets: Mapping[str, tuple[Mapping[str, Operation], str]] = {
+            "SageMaker": (self.control.operations, JSON_11),
+            "GraniteServiceVersion20100801": (self._cloudwatch.operations, JSON_10),
+            "ServiceQuotasV20190624": (ServiceQuotas(settings).operations, JSON_11),
+        }
+
+    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one HTTP request."""
+        connection = request.protocol
+        if not isinstance(connection, Connection):
+            raise InternalError("a request came over a connection that this server did not make")
+        request_id = next(self._request_ids)
+        connection.is_answering, connection.head_started = True, 0.0
+        try:
+            answer = await self._answer(request, request_id)
+        except Refused as refused:
+            answer = refused.answer
+        except CutConnection:
+            if request.transport is not None:
+                request.transport.abort()
+            return self._ends
+        finally:
+            connection.is_answering, connection.received = False, time.perf_counter()
+        goes_on = request.keep_alive and not answer.is_last
+        transport = request.transport
+        if transport is None:
+            return self._ends
+        word = "" if goes_on and request.version >= (1, 1) else ("keep-alive" if goes_on else "close")
+        encoded = answer.encode(request_id, _WATERMARK_LINE, keep_alive=word)
+        if request.method == "HEAD":
+            encoded = encoded[: encoded.index(b"\r\n\r\n") + 4]
+        transport.write(encoded)
+        return self._goes_on if goes_on else self._ends
+
+    async def _answer(self, request: web.BaseRequest, request_id: str) -> Answer:
+        headers = request.headers
+        if not _is_local(headers.getall("Host", ()), headers.get("Origin")):
+            raise Refused(403, "This emulator answers loopback names only")
+        body = await read_body(request, most=self._most_bytes, seconds=self.settings.head_timeout)
+        target = headers.get("X-Amz-Target")
+        if target is not None:
+            return await self._json(target, headers, self._plain(headers, body))
+        path = request.raw_path.partition("?")[0]
+        if request.method == "POST" and path.startswith("/endpoints/") and path.endswith(_INVOCATIONS):
+            return await self._invoke(request, path, len(body), request_id)
+        if path == "/ledger":
+            return self._ledger(request.method)
+        if path == "/faults":
+            return self._faults(request.method, body)
+        if path == "/" and request.method in ("GET", "POST"):
+            form = body if request.method == "POST" else request.raw_path.partition("?")[2].encode()
+            return await self._query(self._plain(headers, form), _service(headers.get("Authorization", "")), request_id)
+        return rest_error(AwsError("UnknownOperationException", None, 404))
+
+    def _plain(self, headers: Mapping[str, str], body: bytes) -> bytes:
+        encoding = headers.get("Content-Encoding", "").lower()
+        return gunzip(body, most=self._most_bytes) if encoding == "gzip" else body
+
+    async def _invoke(self, request: web.BaseRequest, path: str, body_bytes: int, request_id: str) -> Answer:
+        connection = request.protocol
+        received = self.clock.at(connection.received) if isinstance(connection, Connection) else self.clock()
+        name = path[len("/endpoints/") : -len(_INVOCATIONS)]
+        if "%" in name:
+            name = unquote(name)
+
+        def is_connected() -> bool:
+            return request.transport is not None and not request.transport.is_closing()
+
+        return await self._runtime.invoke(Call(name, request.headers, body_bytes, received, request_id, is_connected))
+
+    async def _json(self, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        service, _, name = target.partition(".")
+        operations, content_type = self._targets.get(service, ({}, JSON_11))
+        try:
+            result = await self._perform(name, operations.get(name), body)
+        except AwsError as error:
+            is_query_mode = headers.get("x-amzn-query-mode", "").lower() == "true"
+            return json_error(error, content_type, is_query_mode=is_query_mode)
+        return json_answer(result, content_type)
+
+    async def _perform(self, name: str, operation: Operation | None, body: bytes) -> dict[str, Any] | None:
+        if operation is None:
+            raise AwsError("UnknownOperationException", None, 404)
+        return await self._call(name, operation, _json_object(body))
+
+    async def _query(self, body: bytes, service: str, request_id: str) -> Answer:
+        namespace = _QUERY_NAMESPACES.get(service, CLOUDWATCH_NAMESPACE)
+        try:
+            parameters = parse_query(body)
+            service = service or _QUERY_VERSIONS.get(str(parameters.get("Version")), "")
+            namespace = _QUERY_NAMESPACES.get(service, namespace)
+            if "Action" not in parameters and service not in _QUERY_NAMESPACES:
+                return rest_error(AwsError("UnknownOperationException", None, 404))
+            name, operation = self._query_operation(service, parameters)
+            result = await self._call(name, operation, parameters)
+        except AwsError as error:
+            return xml_error(error, namespace=namespace, request_id=request_id)
+        return xml_answer(name, result or {}, namespace=namespace, request_id=request_id)
+
+    def _query_operation(self, service: str, parameters: Mapping[str, Any]) -> tuple[str, Operation]:
+        name, version = parameters.get("Action"), str(parameters.get("Version", ""))
+        if not isinstance(name, str):
+            raise AwsError("MissingAction", "The request is missing an action or a required parameter.")
+        if service == "sts" and name == "GetCallerIdentity":
+            return name, self._identify
+        if service == "monitoring" and name in self._cloudwatch.operations:
+            return name, self._cloudwatch.operations[name]
+        raise AwsError("InvalidAction", f"Could not find operation {name[:80]} for version {version[:20]}")
+
+    def _identify(self, parameters: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
+        return caller_identity(self.settings)
+
+    async def _call(self, name: str, operation: Operation, payload: Mapping[str, Any]) -> dict[str, Any] | None:
+        fault = self.faults.take(name, _subject(payload))
+        if fault is None:
+            return operation(payload, self.clock())
+        if fault.kind is Kind.DELAY:
+            await asyncio.sleep(fault.seconds)
+        if fault.kind is Kind.THROTTLE:
+            raise AwsError("ThrottlingException", "Rate exceeded")
+        if fault.kind is Kind.ERROR_BEFORE:
+            raise fault.error()
+        result = operation(payload, self.clock())
+        if fault.kind is Kind.ERROR_AFTER:
+            raise fault.error()
+        if fault.kind is Kind.CUT:
+            raise CutConnection
+        return result
+
+    def _ledger(self, method: str) -> Answer:
+        if method != "GET":
+            return rest_error(AwsError("MethodNotAllowed", "GET the ledger", 405))
+        shown = {"emulator": VERSION, "profile": self.settings.profile, "seed": self.settings.seed}
+        return json_answer(shown | self.ledger.figures(), "application/json")
+
+    def _faults(self, method: str, body: bytes) -> Answer:
+        if method not in ("GET", "POST", "DELETE"):
+            return rest_error(AwsError("MethodNotAllowed", "POST a fault, DELETE them all, or GET the list", 405))
+        try:
+            if method == "POST":
+                self.faults.add(_json_object(body))
+        except AwsError as error:
+            return rest_error(error)
+        if method == "DELETE":
+            self.faults.clear()
+        return json_answer({"faults": self.faults.figures()}, "application/json")
+
+
+def _is_local(hosts: tuple[str, ...] | list[str], origin: str | None) -> bool:
+    # A web page that has its own name resolve to this machine sends that name, and its origin: neither may pass.
+    if len(hosts) != 1 or _host_name(hosts[0]) not in _LOCAL_NAMES:
+        return False
+    return origin is None or urlsplit(origin).hostname in _LOCAL_NAMES
+
+
+def _host_name(host: str) -> str:
+    name = host.lower()
+    if not name.startswith("["):
+        return name.partition(":")[0]
+    return name.partition("]")[0] + "]"
+
+
+def _service(authorization: str) -> str:
+    # AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, SignedHeaders=...
+    _, found, rest = authorization.partition("Credential=")
+    scope = rest.partition(",")[0].split("/")
+    return scope[-2] if found and len(scope) >= 5 else ""
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise AwsError("SerializationException", "The body is not JSON") from error
+    if not isinstance(value, dict):
+        raise AwsError("SerializationException", "The body is not a JSON object")
+    return value
+
+
+def _subject(payload: Mapping[str, Any]) -> str:
+    for member in ("EndpointName", "EndpointConfigName", "ModelName"):
+        if isinstance(payload.get(member), str):
+            return str(payload[member])
+    return ""
+
+
+@asynccontextmanager
+async def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Emulator]:
+    """Run an emulator on this event loop for as long as the context lasts.
+
+    Args:
+        settings: of the account.
+        host: a loopback address.
+        port: 0 takes a free one.
+
+    Raises:
+        UsageError: the address is not a loopback one.
+        ResourceError: the port cannot be had.
+
+    Example:
+        async with serve(Settings(time_scale=60)) as emulator:
+            ...  # clients take emulator.url as their endpoint_url
+    """
+    if host != "localhost" and not _is_loopback(host):
+        raise UsageError(f"address {host!r}", hint="the emulator listens on loopback only: 127.0.0.1 or ::1")
+    emulator = Emulator(settings, Clock())
+    server = Server(emulator.respond, settings)
+    try:
+        listener = await asyncio.get_running_loop().create_server(server, host, port, backlog=1024)
+    except OSError as error:
+        raise ResourceError(f"cannot listen on {host} port {port}: {error}", hint="0 takes a free one") from error
+    async with asyncio.TaskGroup() as tasks:
+        reaper = tasks.create_task(server.reap())
+        try:
+            shown = f"[{host}]" if ":" in host else host
+            emulator.url = f"http://{shown}:{listener.sockets[0].getsockname()[1]}"
+            yield emulator
+        finally:
+            reaper.cancel()
+            listener.close()
+            # What is still held is cut: an emulator that is asked to stop has nothing worth waiting for.
+            await server.shutdown(0.05)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
