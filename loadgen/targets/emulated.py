@@ -1,0 +1,200 @@
+"""Emulated: loadgen's own emulator of the AWS APIs, in a process of its own, so that it steals none of our time."""
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import loadgen
+from loadgen.aws.ending import to_the_end
+from loadgen.emulator.settings import Settings
+from loadgen.errors import UnavailableError, UsageError
+from loadgen.target import Account, ServerlessConfig, Transport
+from loadgen.targets.opening import open_transport
+from loadgen.targets.sagemaker import checked_name
+from loadgen.targets.transports import transport_named
+
+_START_TIMEOUT = 30.0
+_STOP_TIMEOUT = 5.0
+_LINES = 10  # of what a dead emulator said
+
+
+@dataclass(frozen=True, slots=True)
+class Emulated:
+    """Start an emulator on this machine's loopback, and deploy an emulated model in it. Free of cost and credentials.
+
+    Args:
+        profile: how the model behaves: `mobilenet-v2`, `xgboost`, `huggingface`, ...
+        model: a model's name to rehearse under; None takes the profile's own.
+        quotas: `documented`, or `ordinary` for what new accounts really have.
+        seed: decides every random draw of the emulator.
+        time_scale: deploys, deletes and cold starts take this many times less; service times never change.
+        metric_lag: seconds before CloudWatch's emulation shows what happened.
+        url: of an emulator that runs already, whose own settings then count; empty starts one.
+        transport: `auto` or a transport's name.
+
+    Raises:
+        UsageError: a value that cannot be meant.
+
+    Example:
+        >>> Emulated("xgboost", quotas="ordinary").profile
+        'xgboost'
+    """
+
+    profile: str = "mobilenet-v2"
+    model: str | None = None
+    quotas: str = "documented"
+    seed: int = 0
+    time_scale: float = 60.0
+    metric_lag: float = 0.0
+    url: str = ""
+    transport: str = "auto"
+
+    def __post_init__(self) -> None:
+        Settings(  # it refuses what the emulator would refuse
+            profile=self.profile,
+            seed=self.seed,
+            quotas=self.quotas,
+            time_scale=self.time_scale,
+            metric_lag=self.metric_lag,
+        )
+        if self.model is not None:
+            checked_name("model", self.model)
+        if self.url and not self.url.startswith("http://"):
+            raise UsageError(f"emulator at {self.url!r}", hint="give the URL it prints, such as http://127.0.0.1:8080")
+        transport_named(self.transport)
+
+    @asynccontextmanager
+    async def account(self, *, run_id: str) -> AsyncIterator[Account]:
+        """Start the emulator, unless one is named, and reach it; stop it on the way out.
+
+        Raises:
+            UnavailableError: it did not start, or died; the details are what it said last.
+        """
+        # Scenario files build targets as they load; AWS is imported when it is used.
+        from loadgen.aws.account import open_account  # noqa: PLC0415
+        from loadgen.aws.endpoint import Pace  # noqa: PLC0415
+        from loadgen.aws.metrics import Patience  # noqa: PLC0415
+        from loadgen.aws.model import register  # noqa: PLC0415
+        from loadgen.aws.session import Access  # noqa: PLC0415
+
+        pace = Pace(
+            poll=0.1,
+            deploy=60.0 + 3000.0 / self.time_scale,  # the slowest profile takes 1440 s to fail
+            visible=5.0,
+            patience=10.0,
+            settle=1.0,
+            removal=30.0 + 3000.0 / self.time_scale,
+            outage=1.0,
+        )
+        patience = Patience(poll=0.2, cap=self.metric_lag + 5.0, quiet=self.metric_lag + 0.5)
+        async with (
+            self._running() as url,
+            open_account(
+                Access(emulator_url=url),
+                model=self.model or self.profile,
+                run_id=run_id,
+                connect=transport_named(self.transport),
+                pace=pace,
+                patience=patience,
+                detail=self._detail(),
+                prepare=partial(register, model=self.model, profile=self.profile) if self.model else None,
+            ) as account,
+        ):
+            yield account
+
+    def open(
+        self, config: ServerlessConfig, *, connections: int = 10, timeout: float = 300.0
+    ) -> AbstractAsyncContextManager[Transport]:
+        """Deploy one emulated endpoint and yield its transport, outside of a run."""
+        return open_transport(self, config, connections=connections, timeout=timeout)
+
+    def _detail(self) -> str:
+        if self.url:
+            return f"running at {self.url}"
+        return f"profile {self.profile}, quotas {self.quotas}, seed {self.seed}, time x{self.time_scale:g}"
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[str]:
+        if self.url:
+            yield self.url
+            return
+        with tempfile.TemporaryFile() as said:
+            process = await self._start(said)
+            try:
+                yield await _url(process, said)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                if process.returncode is not None:
+                    raise _died(process, said) from error
+                raise
+            finally:
+                await to_the_end(_stop(process))
+
+    async def _start(self, said: IO[bytes]) -> asyncio.subprocess.Process:
+        settings = {
+            "--profile": self.profile,
+            "--quotas": self.quotas,
+            "--seed": self.seed,
+            "--time-scale": self.time_scale,
+            "--metric-lag": self.metric_lag,
+            "--port": 0,
+        }
+        words = [str(word) for pair in settings.items() for word in pair]
+        # The same loadgen as ours, whatever lies in the working directory (-P).
+        places = [str(Path(loadgen.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "loadgen", "emulate", *words, "--with-parent"),
+            stdin=asyncio.subprocess.PIPE,  # it ends when this closes: with us, whatever becomes of us
+            stdout=asyncio.subprocess.PIPE,
+            stderr=said,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(places)},
+            start_new_session=True,  # Ctrl-C in the terminal is for us: it is needed until everything is torn down
+        )
+
+
+async def _url(process: asyncio.subprocess.Process, said: IO[bytes]) -> str:
+    """Read the first line, which is the URL once the emulator accepts."""
+    assert process.stdout is not None  # noqa: S101 - it was asked for as a pipe
+    try:
+        async with asyncio.timeout(_START_TIMEOUT):
+            line = (await process.stdout.readline()).decode(errors="replace").strip()
+            if not line:
+                await process.wait()
+    except TimeoutError as error:
+        raise UnavailableError(f"the emulator said nothing for {_START_TIMEOUT:g} s", details=_last(said)) from error
+    if not line.startswith("http://"):
+        raise _died(process, said) if not line else UnavailableError(f"the emulator began with {line[:80]!r}")
+    return line
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """End the emulator by its own id, and wait until it is gone."""
+    if process.returncode is None:
+        process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def _died(process: asyncio.subprocess.Process, said: IO[bytes]) -> UnavailableError:
+    return UnavailableError(
+        f"the emulator ended with status {process.returncode}",
+        hint="python -m loadgen emulate shows whether it starts",
+        details=_last(said),
+    )
+
+
+def _last(said: IO[bytes]) -> list[str]:
+    said.seek(0)
+    return said.read().decode(errors="replace").splitlines()[-_LINES:]

@@ -1,0 +1,48 @@
+"""Existing: an endpoint that stands, called as it is. Nothing is created, changed or deleted."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from loadgen.target import Account, Transport
+from loadgen.targets.opening import open_transport
+from loadgen.targets.sagemaker import checked_name
+from loadgen.targets.transports import transport_named
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """Call a SageMaker endpoint that is in service, whatever is behind it.
+
+    Args:
+        endpoint_name: its name.
+        region: overrides the SDK's own chain.
+        transport: `auto` or a transport's name.
+
+    Raises:
+        UsageError: a name that AWS would refuse, an unknown transport.
+
+    Example:
+        >>> Existing("ranker-prod").endpoint_name
+        'ranker-prod'
+    """
+
+    endpoint_name: str
+    region: str | None = None
+    transport: str = "auto"
+
+    def __post_init__(self) -> None:
+        checked_name("endpoint", self.endpoint_name)
+        transport_named(self.transport)
+
+    def account(self, *, run_id: str) -> AbstractAsyncContextManager[Account]:  # noqa: ARG002 - nothing is tagged
+        """Reach the account; its only configuration is None."""
+        # Scenario files build targets as they load; AWS is imported when it is used.
+        from loadgen.aws.account import open_standing  # noqa: PLC0415
+        from loadgen.aws.session import Access  # noqa: PLC0415
+
+        connect = transport_named(self.transport)
+        return open_standing(Access(region=self.region), endpoint=self.endpoint_name, connect=connect)
+
+    def open(self, *, connections: int = 10, timeout: float = 300.0) -> AbstractAsyncContextManager[Transport]:
+        """Yield a transport to the endpoint, outside of a run."""
+        return open_transport(self, None, connections=connections, timeout=timeout)

@@ -1,0 +1,81 @@
+"""SageMaker: a model in an AWS account. The only target that costs money."""
+
+import re
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from loadgen.errors import UsageError
+from loadgen.target import Account, ServerlessConfig, Transport
+from loadgen.targets.opening import open_transport
+from loadgen.targets.transports import transport_named
+
+# Source: botocore service model sagemaker 2017-07-24, ModelName and EndpointName.
+_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+
+
+def checked_name(what: str, name: str) -> str:
+    """Return a name that SageMaker could have given.
+
+    Raises:
+        UsageError: it could not.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(f"{what} name {name!r}", hint="1 to 63 letters, digits and hyphens, no hyphen at either end")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class SageMaker:
+    """Deploy a model that exists in the account, one serverless endpoint for each configuration.
+
+    Credentials, region and endpoint come from the SDK's own chain (AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, ...).
+
+    Args:
+        model: name of the SageMaker model.
+        region: overrides the chain's.
+        transport: `auto` or a transport's name.
+        deploy_timeout: seconds from CreateEndpoint to InService at most.
+        metrics_timeout: seconds to wait for CloudWatch after a step at most.
+
+    Raises:
+        UsageError: a name that AWS would refuse, a duration of nothing, an unknown transport.
+
+    Example:
+        >>> SageMaker("ranker").model
+        'ranker'
+    """
+
+    model: str
+    region: str | None = None
+    transport: str = "auto"
+    deploy_timeout: float = 1800.0
+    metrics_timeout: float = 300.0
+
+    def __post_init__(self) -> None:
+        checked_name("model", self.model)
+        transport_named(self.transport)
+        if not self.deploy_timeout > 0 or not self.metrics_timeout >= 0:
+            raise UsageError("deploy_timeout must be above zero and metrics_timeout not below it")
+
+    def account(self, *, run_id: str) -> AbstractAsyncContextManager[Account]:
+        """Reach the account. `run_id` names and tags what will be created."""
+        # Scenario files build targets as they load; AWS is imported when it is used.
+        from loadgen.aws.account import open_account  # noqa: PLC0415
+        from loadgen.aws.endpoint import Pace  # noqa: PLC0415
+        from loadgen.aws.metrics import Patience  # noqa: PLC0415
+        from loadgen.aws.session import Access  # noqa: PLC0415
+
+        return open_account(
+            Access(region=self.region),
+            model=self.model,
+            run_id=run_id,
+            connect=transport_named(self.transport),
+            pace=Pace(deploy=self.deploy_timeout),
+            patience=Patience(cap=self.metrics_timeout),
+        )
+
+    def open(
+        self, config: ServerlessConfig, *, connections: int = 10, timeout: float = 300.0
+    ) -> AbstractAsyncContextManager[Transport]:
+        """Deploy one endpoint and yield its transport, outside of a run; it is removed on the way out."""
+        return open_transport(self, config, connections=connections, timeout=timeout)
