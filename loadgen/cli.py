@@ -1,0 +1,303 @@
+"""The command line: arguments, loop, signals, exit status. The only file that touches the process.
+
+Nothing heavy is imported before it is known what to do: `--help` needs no AWS package.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import is_dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loadgen.errors import ExitStatus, LoadgenError, UsageError, worst
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from loadgen.runners.local import Finished
+    from loadgen.scenario import LoadedScenario
+
+_EPILOG = """\
+commands:
+  SCENARIO.py          run a scenario file (this page)
+  benchmark MODEL FILE run the whole serverless benchmark of a model on AWS
+  emulate              serve AWS's APIs on this machine, for nothing
+  report DIR           make all tables and pages again from saved runs
+  explain STATUS       say what an exit status means
+
+`python -m loadgen COMMAND --help` tells more. Nothing bills unless a scenario names SageMaker or an existing endpoint.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what was wrong in one line, as every other error of loadgen does."""
+
+    def error(self, message: str) -> Any:
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status; `argv` is `sys.argv[1:]` by default."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        return int(_command(words))
+    except LoadgenError as error:
+        if debug:
+            traceback.print_exc()
+        _tell(error)
+        return int(error.status)
+    except BrokenPipeError:  # `... | head`: the reader has gone, and that is no fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitStatus.OK)
+    except KeyboardInterrupt:
+        return int(ExitStatus.INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - the last resort: a bug of ours must still end in one line
+        if debug:
+            traceback.print_exc()
+        hint = "this is a bug in loadgen; run again with --debug and report what it prints"
+        _tell(LoadgenError(f"{type(error).__name__}: {error}", hint=hint))
+        return int(ExitStatus.INTERNAL)
+
+
+def _tell(error: LoadgenError) -> None:
+    lines = [f"loadgen: error[{error.status.name}]: {error}", *(f"  {line}" for line in error.details[:10])]
+    # A terminal of another encoding must not turn an error into a traceback.
+    text = "\n".join(lines).encode(sys.stderr.encoding or "ascii", "backslashreplace")
+    print(text.decode(sys.stderr.encoding or "ascii"), file=sys.stderr)  # noqa: T201 - this is where errors go
+
+
+def _command(words: list[str]) -> ExitStatus | int:
+    commands: dict[str, Callable[[list[str]], ExitStatus | int]] = {
+        "benchmark": _benchmark,
+        "emulate": _emulate,
+        "report": _report,
+        "explain": _explain,
+    }
+    if words and words[0] in commands:
+        return commands[words[0]](words[1:])
+    return _scenario(words)
+
+
+def _scenario(words: list[str]) -> ExitStatus | int:
+    parser = _Parser(
+        prog="python -m loadgen",
+        description="Measure what a SageMaker endpoint can do and what it costs.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", metavar="SCENARIO.py", help="a Python file that defines `scenario`")
+    _add_run_options(parser)
+    parser.add_argument("--version", action="version", version=f"loadgen {version('loadgen')}")
+    if not words:
+        parser.print_help(sys.stderr)
+        return ExitStatus.USAGE
+    options = parser.parse_args(words)
+
+    from loadgen.scenario import load_scenario
+
+    return _run(load_scenario(Path(options.scenario)), options)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write; by default a new directory in ./results"
+    )
+    parser.add_argument(
+        "--emulate",
+        nargs="?",
+        const="",
+        metavar="PROFILE",
+        help="rehearse against the emulator, for nothing: mobilenet-v2, xgboost or huggingface",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a field of the scenario; may be repeated",
+    )
+    parser.add_argument("--transport", choices=("auto", "wire", "botocore"), help="how requests travel")
+    parser.add_argument("--quiet", action="store_true", help="one line for each step instead of live progress")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def _run(loaded: "LoadedScenario", options: argparse.Namespace) -> ExitStatus:
+    from loadgen.scenario import change
+
+    settings = dict(_setting(text) for text in options.set)
+    scenario = change(loaded.scenario, settings)
+    if options.emulate is not None:
+        scenario = replace(scenario, target=_rehearsal(scenario.target, options.emulate))  # type: ignore[type-var]
+    if options.transport is not None:
+        if not is_dataclass(scenario.target):
+            raise UsageError("--transport works on SageMaker, Existing and Emulated only")
+        target = replace(scenario.target, transport=options.transport)  # type: ignore[call-arg]
+        scenario = replace(scenario, target=target)  # type: ignore[type-var]
+    return _execute(replace(loaded, scenario=scenario), options)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: no value", hint="write --set name=value")
+    return name.strip(), value.strip()
+
+
+def _rehearsal(target: Any, profile: str) -> Any:
+    """Return the emulator in place of a target, with the same model name."""
+    from loadgen.targets.emulated import Emulated
+
+    if isinstance(target, Emulated):
+        return Emulated(profile, model=target.model) if profile else target
+    return Emulated(profile or "mobilenet-v2", model=getattr(target, "model", None))
+
+
+def _execute(loaded: "LoadedScenario", options: argparse.Namespace) -> ExitStatus:
+    """Run a scenario, write its report, say what it found, and decide the exit status."""
+    import asyncio
+
+    from loadgen import job
+    from loadgen.report import live
+
+    async def carry_out() -> "Finished":
+        stop = asyncio.Event()
+        with live.progress(quiet=options.quiet) as progress:
+            interrupts = _Interrupts(stop, progress.say)
+            with interrupts.installed(asyncio.get_running_loop()):
+                return await job.carry_out(loaded, options.out, command=command, progress=progress, stop=stop)
+
+    command = shlex.join(["python", "-m", "loadgen", *_rerun(loaded, options)])
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        finished = runner.run(carry_out())
+    return _conclude(finished)
+
+
+def _rerun(loaded: "LoadedScenario", options: argparse.Namespace) -> list[str]:
+    """Return the arguments that run the same again."""
+    words = [str(loaded.path)]
+    words += [f"--set={text}" for text in options.set]
+    if options.emulate is not None:
+        words += ["--emulate", options.emulate] if options.emulate else ["--emulate"]
+    if options.transport is not None:
+        words += ["--transport", options.transport]
+    return words
+
+
+def _loop_factory() -> "Callable[[], asyncio.AbstractEventLoop] | None":
+    try:
+        import uvloop
+    except ImportError:  # not on this platform
+        return None
+    return uvloop.new_event_loop
+
+
+class _Interrupts:
+    """The first signal ends the load politely, the second one leaves at once."""
+
+    def __init__(self, stop: "asyncio.Event", say: Callable[[str], None]) -> None:
+        self._stop = stop
+        self._say = say
+
+    @contextmanager
+    def installed(self, loop: "asyncio.AbstractEventLoop") -> Iterator[None]:
+        """Make SIGINT, SIGTERM and SIGHUP ours while the context lasts."""
+        names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        for name in names:
+            loop.add_signal_handler(getattr(signal, name), self._rang, name)
+        try:
+            yield
+        finally:
+            for name in names:
+                loop.remove_signal_handler(getattr(signal, name))
+
+    def _rang(self, name: str) -> None:
+        if self._stop.is_set():
+            self._say(f"second {name}: leaving at once; endpoints may still exist")
+            os._exit(ExitStatus.LEFTOVERS)
+        self._say(f"{name}: sending no more, removing endpoints, keeping what was measured (again: leave at once)")
+        self._stop.set()
+
+
+def _conclude(finished: "Finished") -> ExitStatus:
+    """Write the report, show what it says, and decide the exit status."""
+    from loadgen import job
+    from loadgen.report import text
+
+    findings, page = job.report(finished.results)
+    text.show(finished.results.manifest, findings, page)
+    statuses = list(finished.statuses)
+    if finished.is_partial:
+        statuses.append(ExitStatus.INTERRUPTED)
+    if not findings.verdict.is_valid:
+        statuses.append(ExitStatus.INVALID)
+    if findings.broken_slos:
+        statuses.append(ExitStatus.THRESHOLD)
+    return worst(statuses)
+
+
+def _benchmark(words: list[str]) -> ExitStatus | int:
+    from loadgen import predecessor
+
+    parser = _Parser(prog="python -m loadgen benchmark", description="Benchmark a SageMaker model over memory sizes.")
+    predecessor.add_arguments(parser)
+    _add_run_options(parser)
+    options = parser.parse_args(words)
+    return _run(predecessor.from_arguments(options), options)
+
+
+def _emulate(words: list[str]) -> ExitStatus | int:
+    from loadgen.emulator import command
+
+    parser = _Parser(prog="python -m loadgen emulate", description="Serve AWS's APIs on one loopback port.")
+    command.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return command.run(parser.parse_args(words))
+
+
+def _report(words: list[str]) -> ExitStatus | int:
+    parser = _Parser(prog="python -m loadgen report", description="Make all tables and pages again from saved runs.")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="an output directory")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    options = parser.parse_args(words)
+
+    from loadgen import job
+    from loadgen.report import text
+    from loadgen.results import Results
+
+    results = Results.open(options.directory)
+    findings, page = job.report(results)
+    text.show(results.manifest, findings, page)
+    return ExitStatus.OK
+
+
+def _explain(words: list[str]) -> ExitStatus | int:
+    parser = _Parser(prog="python -m loadgen explain", description="Say what an exit status means.")
+    parser.add_argument("status", type=int)
+    options = parser.parse_args(words)
+    classes = {kind.status: kind for kind in LoadgenError.__subclasses__()}
+    try:
+        status = ExitStatus(options.status)
+    except ValueError:
+        raise UsageError(
+            f"loadgen has no exit status {options.status}", hint=f"it has {', '.join(str(int(s)) for s in ExitStatus)}"
+        ) from None
+    kind = classes.get(status)
+    print(f"{int(status)} {status.name}: {(kind.__doc__ or '').splitlines()[0] if kind else _MEANINGS[status]}")  # noqa: T201
+    return ExitStatus.OK
+
+
+_MEANINGS = {
+    ExitStatus.OK: "Everything was measured, the verdict is VALID, nothing is left behind.",
+    ExitStatus.THRESHOLD: "A promise (SLO) of the scenario was broken.",
+    ExitStatus.INVALID: "The run took place, but its numbers are not to be trusted; the report says why.",
+    ExitStatus.INTERRUPTED: "Stopped by Ctrl-C; what was measured is kept, endpoints are removed.",
+    ExitStatus.TERMINATED: "Stopped by SIGTERM; what was measured is kept, endpoints are removed.",
+}
