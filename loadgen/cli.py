@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,13 +135,21 @@ def _run(loaded: "LoadedScenario", options: argparse.Namespace) -> ExitStatus:
     settings = dict(_setting(text) for text in options.set)
     scenario = change(loaded.scenario, settings)
     if options.emulate is not None:
-        scenario = replace(scenario, target=_rehearsal(scenario.target, options.emulate))  # type: ignore[type-var]
+        scenario = _with_target(scenario, _rehearsal(scenario.target, options.emulate))
     if options.transport is not None:
-        if not is_dataclass(scenario.target):
-            raise UsageError("--transport works on SageMaker, Existing and Emulated only")
-        target = replace(scenario.target, transport=options.transport)  # type: ignore[call-arg]
-        scenario = replace(scenario, target=target)  # type: ignore[type-var]
+        scenario = _with_target(scenario, replace(_as_ours(scenario.target), transport=options.transport))
     return _execute(replace(loaded, scenario=scenario), options)
+
+
+def _with_target(scenario: Any, target: Any) -> Any:
+    """Return the scenario against another place."""
+    return replace(scenario, target=target)
+
+
+def _as_ours(target: Any) -> Any:
+    if not hasattr(target, "transport"):
+        raise UsageError("--transport works on SageMaker, Existing and Emulated only")
+    return target
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -150,7 +150,7 @@ _OF_COLUMN = {column: _lookup(column) for column in Column}
 
 def is_in(column: Column, samples: NDArray[np.void]) -> NDArray[np.bool_]:
     """Tell which samples fall into a column, shape (n,)."""
-    return _OF_COLUMN[column][samples["outcome"]]
+    return np.asarray(_OF_COLUMN[column][samples["outcome"]], dtype=np.bool_)
 
 
 class Recorder:

@@ -206,9 +206,7 @@ def change(scenario: Runnable, settings: Mapping[str, str]) -> Runnable:
     """
     if not settings:
         return scenario
-    if not is_dataclass(scenario):
-        raise UsageError("--set works on ServerlessBenchmark and Scenario only")
-    known = [f.name for f in fields(scenario)]
+    known = [f.name for f in fields(_as_dataclass(scenario))]
     values: dict[str, Any] = {}
     for name, text in settings.items():
         if name not in known:
@@ -219,4 +217,11 @@ def change(scenario: Runnable, settings: Mapping[str, str]) -> Runnable:
             values[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
             values[name] = text
-    return replace(scenario, **values)
+    changed: Runnable = replace(_as_dataclass(scenario), **values)
+    return changed
+
+
+def _as_dataclass(scenario: Any) -> Any:
+    if not is_dataclass(scenario):
+        raise UsageError("this scenario is no dataclass, so that its fields cannot be changed from outside")
+    return scenario

@@ -6,11 +6,11 @@ configuration disturbs another. Whatever happens, every endpoint that was opened
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from loadgen import engine
 from loadgen.aws.quotas import waves
@@ -153,12 +153,19 @@ class _Sweep:
         numbered = list(enumerate(steps, self.planned + 1))
         self.planned += len(numbered)
         runs: dict[int, Run] = {}
-        for wave in waves(list(dict.fromkeys(step.config for step in steps)), self.account.quotas):
+        for wave in self._waves(steps):
             stands = [_Stand(config, [(n, step) for n, step in numbered if step.config == config]) for config in wave]
             for stand, metrics in zip(stands, await self._wave(stands), strict=True):
                 for number, recording, run in stand.measured:
                     runs[number] = await asyncio.to_thread(recording.finish, replace(run, metrics=metrics))
         return [run for _, run in sorted(runs.items())]
+
+    def _waves(self, steps: Sequence[Step]) -> Iterator[Sequence[ServerlessConfig | None]]:
+        """Yield which configurations to deploy at once: what stands already goes alone, the rest fits the quotas."""
+        configs = dict.fromkeys(step.config for step in steps)
+        if None in configs:
+            yield [None]
+        yield from waves([config for config in configs if config is not None], self.account.quotas)
 
     async def _wave(self, stands: Sequence[_Stand]) -> list[Metrics]:
         """Deploy these endpoints at once, measure them, and return what CloudWatch says of each."""
@@ -211,14 +218,14 @@ class _Sweep:
     async def _ready_or_stopped(self, stand: _Stand) -> None:
         stopped = asyncio.ensure_future(self.stop.wait())
         try:
-            await asyncio.wait({stand.ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([stand.ready, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
 
     async def _execute(self, number: int, step: Step, stand: _Stand, endpoint: Endpoint) -> tuple[Recording, Run]:
         """Execute one step against an endpoint that is in service."""
         await self._rest(stand.since + step.delay)
-        facts = {
+        facts: dict[str, Any] = {
             "started": time.time(),
             "endpoint": endpoint.name,
             "deployed_in": endpoint.deployed_in,

@@ -1,0 +1,1 @@
+"""Measurements of loadgen itself; run one with `python -m bench.NAME`."""
