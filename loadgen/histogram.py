@@ -49,7 +49,7 @@ def lowest_of(index: NDArray[np.int64]) -> NDArray[np.int64]:
 def highest_of(index: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the largest microseconds that share each bucket index: what a percentile is quoted as, never too low."""
     bucket = np.maximum((index >> _HALF_BITS) - 1, 0)
-    return lowest_of(index) + (np.int64(1) << bucket) - 1
+    return np.asarray(lowest_of(index) + (np.int64(1) << bucket) - 1, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,8 +217,9 @@ class _Sweep:
 
     async def _ready_or_stopped(self, stand: _Stand) -> None:
         stopped = asyncio.ensure_future(self.stop.wait())
+        either: list[asyncio.Future[Any]] = [stand.ready, stopped]
         try:
-            await asyncio.wait([stand.ready, stopped], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
 
