@@ -7,6 +7,7 @@ folding a column through the same index arithmetic costs 0.05 us a value, and he
 Not here: which latency belongs into which histogram (record.py), and what percentiles mean (summary.py).
 """
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -167,6 +168,12 @@ class Histogram:
         """Return the standard V2 compressed encoding in base64, as every HdrHistogram port reads it."""
         text: bytes = self.to_hdr().encode()
         return text.decode("ascii")
+
+    def distribution(self) -> str:
+        """Return the percentile distribution as HdrHistogram's plotters read it (`.hgrm`), in milliseconds."""
+        text = io.BytesIO()
+        self.to_hdr().output_percentile_distribution(text, 1000.0, ticks_per_half_distance=5)
+        return text.getvalue().decode("ascii")
 
     @classmethod
     def decode(cls, text: str) -> "Histogram":

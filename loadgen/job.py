@@ -44,7 +44,7 @@ def report(results: Results) -> tuple[Findings, Path]:
     """
     settings = results.manifest.settings
     findings = find(
-        results.runs(),
+        results.export(),
         region=results.manifest.identity.region,
         prices=PriceBook.builtin(),
         objective=settings.get("objective", "balanced"),

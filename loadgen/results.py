@@ -4,6 +4,7 @@
     runs/01-1024-mb/step.json        the step, written before its first request
                     samples.bin      64 bytes of header, then a record of 64 bytes for each request (record.SAMPLE)
                     codes.jsonl      every error as its sender named it, one for each line
+                    windows.hlog     every second as HdrHistogram's tools read it; service.ok.hgrm and so on beside it
                     run.json         the circumstances, written when the step has ended
 
 Nothing is ever changed once written. A run without run.json died; what it recorded is still read.
@@ -20,6 +21,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from loadgen import hlog
 from loadgen.errors import DataError, InputError, OutputError, WriteError
 from loadgen.load import OpenLoop
 from loadgen.manifest import FORMAT, Manifest
@@ -163,8 +165,29 @@ class Results:
         Raises:
             DataError: a step's description is damaged, so that nothing of it can be told.
         """
-        directories = sorted(path for path in (self.path / "runs").iterdir() if (path / "step.json").exists())
-        return tuple(read_run(directory) for directory in directories)
+        return tuple(read_run(directory) for directory in self._directories())
+
+    def export(self) -> tuple[Run, ...]:
+        """Write every run's windows.hlog and percentile distributions beside its samples, and return the runs.
+
+        Raises:
+            DataError: a step's description is damaged.
+            WriteError: the disk refused.
+        """
+        runs = []
+        for directory in self._directories():
+            run = read_run(directory)
+            runs.append(run)
+            try:
+                (directory / "windows.hlog").write_text("".join(f"{line}\n" for line in hlog.lines(run)), "ascii")
+                for name, text in hlog.distributions(run):
+                    (directory / name).write_text(text, "ascii")
+            except OSError as error:
+                raise _write_error(directory, error) from error
+        return tuple(runs)
+
+    def _directories(self) -> list[Path]:
+        return sorted(path for path in (self.path / "runs").iterdir() if (path / "step.json").exists())
 
 
 class Recording:
