@@ -1,12 +1,18 @@
 """Findings: everything a report says, computed once from the saved runs. Renderers only put it into words and files."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from loadgen.cost import Cost, Savings
-from loadgen.recommend import ConcurrencyAdvice, Recommendation
+from loadgen.cost import ASSUMPTIONS, Cost, Savings, cost_of, savings_of
+from loadgen.prices import PriceBook
+from loadgen.recommend import ConcurrencyAdvice, Recommendation, advise_concurrency, recommend_memory
 from loadgen.runs import Run
-from loadgen.summary import Summary
-from loadgen.verdict import Verdict
+from loadgen.slo import Slo, SloCheck, check_slos
+from loadgen.summary import Summary, summarize
+from loadgen.verdict import DEFAULT_BOUNDS, Bounds, Verdict, judge
+
+STABILITY = "stability"
+CONCURRENCY = "concurrency"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +23,7 @@ class Row:
     summary: Summary
     verdict: Verdict
     cost: Cost | None
+    slos: tuple[SloCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,10 @@ class Findings:
         savings: for the recommended size; None when there is none.
         advice: for each client count of the concurrency benchmark, ascending.
         price_source: where the prices come from and of when they are, in words.
+        slos: the checks that decide whether the promises were kept: of a benchmark those of the recommended size, and
+            of cells with no more clients than MaxConcurrency, since more are meant to be refused; of the user's own
+            steps all. Every row has its own in `Row.slos`.
+        assumptions: what stands behind every cost and was not measured, in sentences.
     """
 
     rows: tuple[Row, ...]
@@ -38,7 +49,92 @@ class Findings:
     savings: Savings | None
     advice: tuple[ConcurrencyAdvice, ...]
     price_source: str
+    slos: tuple[SloCheck, ...] = ()
+    assumptions: tuple[str, ...] = ASSUMPTIONS
 
     def of_phase(self, phase: str) -> tuple[Row, ...]:
         """Return the rows of one benchmark: `stability`, `concurrency`, or empty for steps of the user's own."""
         return tuple(row for row in self.rows if row.run.step.phase == phase)
+
+    @property
+    def keeps_slos(self) -> bool:
+        """True when every promise was kept, and when there are none."""
+        return all(check.is_kept for check in self.slos)
+
+
+def find(
+    runs: Sequence[Run],
+    *,
+    region: str,
+    prices: PriceBook,
+    objective: str = "balanced",
+    instance: str | None = None,
+    bounds: Bounds = DEFAULT_BOUNDS,
+    slos: Sequence[Slo] = (),
+) -> Findings:
+    """Derive everything that a report says from runs.
+
+    Args:
+        runs: in the order they were executed.
+        region: whose prices hold.
+        prices: the price book.
+        objective: what the recommended memory size is best at: `cost`, `speed` or `balanced`.
+        instance: the real-time instance to compare with; None for the usual one of the size.
+        bounds: what a run must keep to be VALID.
+        slos: promises, checked on every run.
+
+    Raises:
+        UsageError: the objective is unknown.
+    """
+    rows = tuple(_row(run, region, prices, bounds, slos) for run in runs)
+    stability = [row for row in rows if row.run.step.phase == STABILITY]
+    recommendation = recommend_memory(stability, objective) if stability else None
+    chosen = _row_of(stability, recommendation)
+    return Findings(
+        rows=rows,
+        verdict=_overall(rows),
+        recommendation=recommendation,
+        savings=savings_of(chosen.cost, prices, region, instance) if chosen and chosen.cost else None,
+        advice=advise_concurrency(row for row in rows if row.run.step.phase == CONCURRENCY),
+        price_source=prices.describe(region),
+        slos=tuple(check for row in rows if row is chosen or _is_promised(row) for check in row.slos),
+    )
+
+
+def _row(run: Run, region: str, prices: PriceBook, bounds: Bounds, slos: Sequence[Slo]) -> Row:
+    summary = summarize(run)
+    cost = cost_of(run, summary, prices, region)
+    checks = check_slos(slos, step=run.step.name, summary=summary, cost=cost)
+    return Row(run, summary, judge(run, bounds), cost, checks)
+
+
+def _row_of(rows: Sequence[Row], recommendation: Recommendation | None) -> Row | None:
+    """Return the last row of the recommended size."""
+    if recommendation is None or recommendation.memory_mb is None:
+        return None
+    sizes = [None if row.run.step.config is None else row.run.step.config.memory_mb for row in rows]
+    return rows[max(i for i, size in enumerate(sizes) if size == recommendation.memory_mb)]
+
+
+def _is_promised(row: Row) -> bool:
+    """Tell whether promises are meant for a run that is not the recommended size's."""
+    step = row.run.step
+    if step.phase == CONCURRENCY and step.config is not None:
+        return step.load.connections <= step.config.max_concurrency
+    return step.phase != STABILITY
+
+
+def _overall(rows: Sequence[Row]) -> Verdict:
+    """Return the verdict on all: every reason and note with its step; what many steps have in common is told once."""
+    reasons = tuple(
+        replace(reason, what=f"{row.run.step.name}: {reason.what}") for row in rows for reason in row.verdict.reasons
+    )
+    steps: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row.verdict.notes:
+            steps.setdefault(note, []).append(row.run.step.name)
+    notes = tuple(
+        f"all {len(rows)} steps: {note}" if len(names) == len(rows) > 1 else f"{', '.join(names)}: {note}"
+        for note, names in steps.items()
+    )
+    return Verdict(reasons, notes)

@@ -277,7 +277,7 @@ def _windowed(run: Run) -> NDArray[np.float64]:
     counts = run.per_window[first : max(first, last), ANSWERED.index(Column.OK)].astype(np.float64)
     together = max(1, round(1 / run.window))  # windows that make a second
     whole = len(counts) // together * together
-    return counts[:whole].reshape(-1, together).sum(axis=1) / (together * run.window)
+    return np.asarray(counts[:whole].reshape(-1, together).sum(axis=1) / (together * run.window))
 
 
 def _tps(rates: NDArray[np.float64]) -> Tps | None:
