@@ -1,19 +1,17 @@
 """Cost: what an invocation costs, what a million cost, and where a real-time instance becomes cheaper.
 
 Pure arithmetic over measured figures and a price book. A price that is not known makes a cost that is not known, never
-one of 0. Where prices come from is prices.py's.
+one of 0. Where prices come from is prices.py's; what a plan may cost is estimate.py's.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from loadgen.load import OpenLoop
 from loadgen.metric import Metric
 from loadgen.prices import NoPrice, Price, PriceBook
 from loadgen.runs import Run
-from loadgen.step import Step
 from loadgen.summary import Summary
 
 HOURS_A_MONTH = 720  # thirty days, as the savings tables of AWS's own toolkit count them
@@ -265,79 +263,3 @@ def _traffic(break_even: float) -> list[int]:
         stride *= 10
     counts = list(range(stride, last + 1, stride))
     return counts if last < 1 or counts[-1:] == [last] else [*counts, last]
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a planned benchmark can cost at most.
-
-    Args:
-        invocations: calls that can be billed.
-        usd: at most; None when a price is unknown.
-        assumed: what was assumed, in words.
-        unknown: why there is no figure; empty when there is.
-    """
-
-    invocations: int
-    usd: float | None
-    assumed: str
-    unknown: str = ""
-
-
-def estimate(
-    steps: Sequence[Step], prices: PriceBook, region: str, *, seconds: float = 1.0, payload: float = 0.0
-) -> Estimate:
-    """Bound the cost of steps before they run.
-
-    Args:
-        steps: what is planned; a place that is not deployed for it costs nothing more than it does already.
-        prices: where prices are looked up.
-        region: where it will run.
-        seconds: billed for each call; the timeout for the worst case. A step with a duration is billed no longer than
-            all its slots can be busy.
-        payload: bytes in and out of each call.
-
-    Example:
-        >>> from loadgen.load import ClosedLoop
-        >>> from loadgen.target import ServerlessConfig
-        >>> steps = [Step(ServerlessConfig(2048), ClosedLoop(1, count=1000))]
-        >>> print(round(estimate(steps, PriceBook.builtin(), "us-east-1", seconds=0.5).usd, 4))
-        0.02
-    """
-    execution, data = prices.serverless(region), prices.data(region)
-    reservation, provisioned = prices.provisioned_reservation(region), prices.provisioned_execution(region)
-    assumed = f"{seconds:g} s billed and {payload:,.0f} bytes in and out for each call, every call served"
-    calls, total, unknown = 0, 0.0, list[str]()
-    for step in steps:
-        if step.config is None:
-            continue
-        count, busy, lasts = _most(step, seconds)
-        calls += count
-        needed = [execution, data, *((reservation, provisioned) if step.config.provisioned_concurrency else ())]
-        unknown += [price.reason for price in needed if isinstance(price, NoPrice)]
-        if isinstance(execution, Price) and isinstance(data, Price):
-            total += execution.usd * (step.config.memory_mb / 1024) * busy + data.usd * count * payload / GB
-        if isinstance(reservation, Price) and step.config.provisioned_concurrency:
-            kept = step.config.memory_mb / 1024 * step.config.provisioned_concurrency
-            total += reservation.usd * kept * lasts
-    reasons = "; ".join(dict.fromkeys(unknown))
-    return Estimate(calls, None if reasons else total, assumed, reasons)
-
-
-def _most(step: Step, seconds: float) -> tuple[int, float, float]:
-    """Return the calls of a step at this many seconds each, the most seconds it is billed for, and that it lasts."""
-    load = step.load
-    slots = step.config.max_concurrency if step.config is not None else load.connections
-    if isinstance(load, OpenLoop):
-        lasts = (load.duration or load.arrivals.duration) + seconds
-        count = sum(1 for _ in load)
-        return count, min(count * seconds, slots * lasts), lasts
-    count, busy, lasts = math.inf, math.inf, math.inf
-    if load.count is not None:
-        count, busy, lasts = load.count, load.count * seconds, load.count * seconds
-    if load.duration is not None:
-        lasts = min(lasts, load.duration + seconds)
-        busy = min(busy, min(load.clients, slots) * lasts)
-        # Each client can begin a call until the end, one after the other.
-        count = min(count, load.clients * (math.floor(load.duration / seconds) + 1))
-    return int(count), busy, lasts

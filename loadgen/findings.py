@@ -57,9 +57,9 @@ class Findings:
         return tuple(row for row in self.rows if row.run.step.phase == phase)
 
     @property
-    def keeps_slos(self) -> bool:
-        """True when every promise was kept, and when there are none."""
-        return all(check.is_kept for check in self.slos)
+    def broken_slos(self) -> tuple[SloCheck, ...]:
+        """The promises that were not kept, or cannot be told."""
+        return tuple(check for check in self.slos if not check.is_kept)
 
 
 def find(

@@ -262,7 +262,8 @@ def _about_the_end(run: Run, bounds: Bounds) -> Iterator[str]:
     if not ok:
         yield "no call was answered well"
     elif ok < bounds.few:
-        yield f"only {ok} ok call{'s' if ok != 1 else ''}: percentiles that need more are left out (95th: 72, 99th: 368, 99.9th: 3,688)"
+        calls = "1 ok call" if ok == 1 else f"{ok} ok calls"
+        yield f"only {calls}: the 95th percentile needs 72, the 99th 368, the 99.9th 3,688"
 
 
 def _about_the_load(run: Run, bounds: Bounds) -> Iterator[str]:
