@@ -8,10 +8,11 @@ What does not belong here: making clients and finding credentials (aws/session.p
 """
 
 import errno
+import json
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -31,7 +32,7 @@ _MESSAGE_CHARACTERS = 1024  # of a server's error text; a page of HTML is no mes
 class _Trip:
     """The instants of one request, filled in by the trace; 0.0 is "not reached"."""
 
-    __slots__ = ("answered", "asked", "connected", "is_fresh", "read", "sent")
+    __slots__ = ("answer", "answered", "asked", "connected", "is_fresh", "read", "sent")
 
     def __init__(self) -> None:
         self.asked = 0.0
@@ -40,6 +41,7 @@ class _Trip:
         self.sent = 0.0
         self.answered = 0.0
         self.read = 0.0
+        self.answer: aiohttp.ClientResponse | None = None
 
     @property
     def waited(self) -> float:
@@ -64,13 +66,19 @@ async def _connected_anew(_session: object, trip: Any, _params: object) -> None:
         trip.is_fresh = True
 
 
+async def _answered(_session: object, trip: Any, params: aiohttp.TraceRequestEndParams) -> None:
+    if trip is not None:
+        trip.answered = time.perf_counter()
+        trip.answer = params.response
+
+
 def _trace() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig(trace_config_ctx_factory=lambda trace_request_ctx: trace_request_ctx)  # type: ignore[arg-type]
     trace.on_request_start.append(_stamp("asked"))
     trace.on_connection_reuseconn.append(_stamp("connected"))
     trace.on_connection_create_end.append(_connected_anew)
     trace.on_request_headers_sent.append(_stamp("sent"))  # fires when the head is complete, just before it is written
-    trace.on_request_end.append(_stamp("answered"))
+    trace.on_request_end.append(_answered)
     trace.on_response_chunk_received.append(_stamp("read"))  # fires once, when aiohttp has read an error's body whole
     trace.freeze()
     return trace
@@ -112,6 +120,8 @@ class BotocoreTransport:
 
     def __init__(self, client: Any, endpoint_name: str) -> None:
         self._invoke_endpoint = client.invoke_endpoint
+        # botocore's parser raises whatever it meets in an error's body that is not an object of texts.
+        client.meta.events.register("before-parse.sagemaker-runtime.InvokeEndpoint", _repair, unique_id="loadgen")
         self._endpoint_name = endpoint_name
         self._is_tls = str(client.meta.endpoint_url).startswith("https:")
 
@@ -136,6 +146,8 @@ class BotocoreTransport:
             raise TransportError(outcome, detail, sent=trip.sent or now, done=now, waited=trip.waited) from error
         finally:
             _TRIP.reset(token)
+            if trip.answer is not None and not trip.read:
+                trip.answer.close()  # aiobotocore forgets a response whose body it failed to read
         meta = answer["ResponseMetadata"]
         _assert_once(meta, trip)
         return Reply(
@@ -149,6 +161,34 @@ class BotocoreTransport:
             fresh=trip.is_fresh,
             request_id=meta.get("RequestId", ""),
         )
+
+
+# What botocore reads of an error's body -> the type it must have.
+_ERROR_MEMBERS = {
+    "message": str,
+    "Message": str,
+    "code": str,
+    "Code": str,
+    "__type": str,
+    "OriginalStatusCode": int,
+    "OriginalMessage": str,
+    "LogStreamArn": str,
+}
+
+
+def _repair(response_dict: dict[str, Any], **_: object) -> None:
+    """Make of an error's body what botocore can parse, whatever a proxy or a container put there."""
+    if response_dict["status_code"] < 300:
+        return
+    body = response_dict["body"]
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        found = {"message": body[:_MESSAGE_CHARACTERS].decode("utf-8", "replace")}
+    known = {key: found[key] for key, kind in _ERROR_MEMBERS.items() if isinstance(found.get(key), kind)}
+    response_dict["body"] = json.dumps(known).encode()
 
 
 def _assert_once(meta: Mapping[str, Any], trip: _Trip) -> None:
@@ -189,33 +229,34 @@ def _length(headers: Mapping[str, str]) -> int:
 
 # --- what a failure was ----------------------------------------------------------------------------------------------
 
-# Operating system error -> outcome, whenever it strikes.
-_ERRNO = {
+# Operating system error -> outcome: want of something on this machine, and a connection that could not be made.
+_WANTS = {
     errno.EMFILE: Outcome.LOCAL_FD,
     errno.ENFILE: Outcome.LOCAL_FD,
     errno.EADDRNOTAVAIL: Outcome.LOCAL_PORT,
+}
+_NO_WAY = {
     errno.ECONNREFUSED: Outcome.CONNECT_REFUSED,
     errno.EHOSTUNREACH: Outcome.CONNECT_REFUSED,
     errno.ENETUNREACH: Outcome.CONNECT_REFUSED,
     errno.ETIMEDOUT: Outcome.CONNECT_TIMEOUT,
 }
-# Exception -> outcome, first match wins; each row is tried on every cause. None asks how far the request had come.
-_KINDS: tuple[tuple[tuple[type[BaseException], ...], Outcome | None], ...] = (
-    (
-        (sdk.ProxyConnectionError, aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError),
-        Outcome.PROXY,
-    ),
+_Kinds = tuple[tuple[tuple[type[BaseException], ...], Outcome], ...]
+# Exception -> outcome; the first row with any of the causes decides. These come before the connection's own errors,
+_ABOVE: _Kinds = (
+    ((sdk.ProxyConnectionError, aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), Outcome.PROXY),
     ((socket.gaierror, aiohttp.ClientConnectorDNSError), Outcome.DNS),
     ((ssl.SSLError, ssl.CertificateError, aiohttp.ClientSSLError, sdk.SSLError), Outcome.TLS),
-    ((sdk.ConnectTimeoutError, aiohttp.ConnectionTimeoutError), Outcome.CONNECT_TIMEOUT),
-    ((http_errors.HttpProcessingError, aiohttp.ClientResponseError, ResponseParserError), Outcome.PROTOCOL),
-    ((sdk.IncompleteReadError, http_errors.ContentLengthError, aiohttp.ClientPayloadError), Outcome.TRUNCATED),
-    ((sdk.ReadTimeoutError, TimeoutError), None),
-    ((aiohttp.ServerDisconnectedError, ConnectionError, sdk.ConnectionClosedError), None),
-    ((sdk.ResponseStreamingError, aiohttp.ClientConnectionError), None),
-    ((sdk.NoCredentialsError, sdk.CredentialRetrievalError, sdk.TokenRetrievalError), Outcome.AUTH),
-    ((sdk.SSOError,), Outcome.AUTH),
+    ((sdk.NoCredentialsError, sdk.CredentialRetrievalError, sdk.TokenRetrievalError, sdk.SSOError), Outcome.AUTH),
 )
+# and these after them.
+_BELOW: _Kinds = (
+    ((sdk.ConnectTimeoutError, aiohttp.ConnectionTimeoutError), Outcome.CONNECT_TIMEOUT),
+    ((sdk.IncompleteReadError, http_errors.ContentLengthError), Outcome.TRUNCATED),
+    ((http_errors.HttpProcessingError, aiohttp.ClientResponseError, ResponseParserError), Outcome.PROTOCOL),
+    ((aiohttp.ClientPayloadError,), Outcome.TRUNCATED),
+)
+_LOST = (ConnectionError, aiohttp.ClientConnectionError, sdk.ConnectionClosedError, sdk.ResponseStreamingError)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -238,26 +279,51 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _judge(error: BaseException, trip: _Trip, *, is_tls: bool) -> tuple[Outcome, str]:
     """Decide which outcome a failure is, and name its cause in words that hold no address, header or payload."""
     causes = list(_causes(error))
-    for cause in causes:
-        number = getattr(cause, "errno", None)
-        if not trip.sent and isinstance(number, int) and not isinstance(cause, socket.gaierror) and number in _ERRNO:
-            return _ERRNO[number], f"{type(cause).__name__}: {errno.errorcode[number]}"
-    for kinds, outcome in _KINDS:
+    for decide in (
+        _by_errno(_WANTS),
+        _by_kind(_ABOVE),
+        _by_errno({} if trip.sent else _NO_WAY),
+        _cut,
+        _by_kind(_BELOW),
+    ):
         for cause in causes:
-            if isinstance(cause, kinds):
-                return _by_progress(cause, trip, is_tls=is_tls) if outcome is None else outcome, type(cause).__name__
-    return Outcome.OTHER, type(causes[-1]).__name__
+            if (outcome := decide(cause)) is not None:
+                return outcome, _named(cause)
+    for cause in reversed(causes):
+        if isinstance(cause, TimeoutError | sdk.ReadTimeoutError):
+            return Outcome.TIMEOUT_BODY if trip.answered else Outcome.TIMEOUT_TTFB, _named(cause)
+        if isinstance(cause, _LOST):
+            return _lost(causes, trip, is_tls=is_tls), _named(cause)
+    return Outcome.OTHER, _named(causes[-1])
 
 
-def _by_progress(cause: BaseException, trip: _Trip, *, is_tls: bool) -> Outcome:
-    """Decide what a timeout or a lost connection was, by how far the request had come."""
-    if isinstance(cause, (sdk.ReadTimeoutError, TimeoutError)):
-        return Outcome.TIMEOUT_BODY if trip.answered else Outcome.TIMEOUT_TTFB
+def _named(cause: BaseException) -> str:
+    word = errno.errorcode.get(getattr(cause, "errno", None) or 0)
+    return type(cause).__name__ + (f": {word}" if word else "")
+
+
+def _by_errno(table: Mapping[int, Outcome]) -> Callable[[BaseException], Outcome | None]:
+    return lambda cause: table.get(getattr(cause, "errno", None) or 0)
+
+
+def _by_kind(table: _Kinds) -> Callable[[BaseException], Outcome | None]:
+    return lambda cause: next((outcome for kinds, outcome in table if isinstance(cause, kinds)), None)
+
+
+def _cut(cause: BaseException) -> Outcome | None:
+    # aiohttp has one exception for a chunk that is wrong and one that is missing; only its text tells.
+    is_cut = isinstance(cause, http_errors.TransferEncodingError) and cause.message.startswith("Not enough data")
+    return Outcome.TRUNCATED if is_cut else None
+
+
+def _lost(causes: list[BaseException], trip: _Trip, *, is_tls: bool) -> Outcome:
+    """Decide what a lost connection was, by how far the request had come."""
     if trip.answered:
         return Outcome.TRUNCATED
     if not trip.connected:
         # The peer hung up while the connection was being opened: past TCP's own handshake only TLS is left.
         return Outcome.TLS if is_tls else Outcome.RESET
-    if isinstance(cause, aiohttp.ServerDisconnectedError) and not isinstance(cause.message, str):
-        return Outcome.TRUNCATED  # aiohttp hands over the head it had read by then
+    for cause in causes:
+        if isinstance(cause, aiohttp.ServerDisconnectedError) and not isinstance(cause.message, str):
+            return Outcome.TRUNCATED  # aiohttp hands over the head it had read by then
     return Outcome.RESET if trip.is_fresh else Outcome.STALE_KEEPALIVE

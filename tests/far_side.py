@@ -1,0 +1,129 @@
+"""The far side of a connection: a scripted HTTP server on loopback that keeps its own count of what arrived.
+
+A script answers each request with parts: bytes are written, CLOSE ends the connection orderly, RESET breaks it, HANG
+says nothing more until the test is over. Not an HTTP library: it reads a head and Content-Length bytes, no more.
+"""
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from ssl import SSLContext
+
+
+class Act(Enum):
+    CLOSE = auto()
+    RESET = auto()
+    HANG = auto()
+
+
+Parts = Sequence[bytes | Act]
+
+
+@dataclass
+class Heard:
+    """One request as it arrived."""
+
+    head: bytes
+    body: bytes
+    connection: int
+    heard: float
+    answered: float = 0.0
+
+    def header(self, name: str) -> str:
+        for line in self.head.decode("latin-1").split("\r\n")[1:]:
+            key, _, value = line.partition(":")
+            if key.strip().lower() == name.lower():
+                return value.strip()
+        return ""
+
+
+@dataclass
+class FarSide:
+    """What a server saw."""
+
+    answer: Callable[[Heard], Parts]
+    port: int = 0
+    scheme: str = "http"
+    connections: int = 0
+    requests: list[Heard] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.writers.add(writer)
+        try:
+            await self._serve(reader, writer, self.connections)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client hung up, as some tests want
+        finally:
+            self.writers.discard(writer)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            heard = Heard(head, b"", connection, 0.0)
+            heard.body = await reader.readexactly(int(heard.header("content-length") or 0))
+            heard.heard = time.perf_counter()
+            self.requests.append(heard)
+            heard.answered = time.perf_counter()
+            for part in self.answer(heard):
+                if isinstance(part, bytes):
+                    writer.write(part)
+                    await writer.drain()
+                elif part is Act.HANG:
+                    await self.over.wait()
+                    return
+                else:
+                    if part is Act.RESET:
+                        linger = struct.pack("ii", 1, 0)  # closing then sends RST instead of FIN
+                        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                        writer.transport.abort()
+                    return
+
+
+@asynccontextmanager
+async def far_side(answer: Callable[[Heard], Parts], *, tls: SSLContext | None = None) -> AsyncIterator[FarSide]:
+    """Run a scripted server for as long as the context lasts."""
+    side = FarSide(answer)
+    server = await asyncio.start_server(side.serve, "127.0.0.1", 0, ssl=tls)
+    side.port = server.sockets[0].getsockname()[1]
+    side.scheme = "https" if tls else "http"
+    try:
+        yield side
+    finally:
+        side.over.set()
+        server.close()
+        for writer in list(side.writers):
+            writer.transport.abort()
+        await until(lambda: not side.writers)
+        await server.wait_closed()
+
+
+def ok(body: bytes = b"fine", *headers: str) -> bytes:
+    """Write a 200 with this body."""
+    return written(200, body, *headers)
+
+
+def written(status: int, body: bytes, *headers: str) -> bytes:
+    """Write an answer of this status."""
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
+    """Give way to the loop until the condition holds; fail when it does not hold in time."""
+    deadline = time.perf_counter() + seconds
+    while not condition():
+        assert time.perf_counter() < deadline, "what was waited for did not happen"
+        await asyncio.sleep(0)

@@ -1,0 +1,511 @@
+"""BotocoreTransport against real servers on loopback, with the server's own count as the second opinion."""
+
+import asyncio
+import datetime as dt
+import errno
+import ipaddress
+import json
+import os
+import resource
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import botocore.exceptions as sdk
+import pytest
+from far_side import Act, Parts, far_side, ok, until, written
+
+from loadgen.aws.session import Access, open_clients
+from loadgen.errors import InternalError
+from loadgen.outcome import Outcome, TransportError, classify
+from loadgen.request import Request
+from loadgen.transport.botocore import BotocoreTransport, TracedSession, _judge, _Trip
+
+
+@asynccontextmanager
+async def transport_to(url: str, *, connections: int = 4, timeout: float = 20.0) -> AsyncIterator[BotocoreTransport]:
+    async with (
+        open_clients(Access(emulator_url=url)) as clients,
+        clients.runtime(connections=connections, timeout=timeout, http_session=TracedSession) as client,
+    ):
+        yield BotocoreTransport(client, "an-endpoint")
+
+
+def refusal(status: int, code: str, body: bytes = b'{"message":null}') -> bytes:
+    return written(status, body, f"x-amzn-ErrorType: {code}", "Content-Type: application/json")
+
+
+REFUSALS = [
+    (400, "ThrottlingException", Outcome.THROTTLED),
+    (429, "ModelNotReadyException", Outcome.NOT_READY),
+    (500, "InternalFailure", Outcome.SERVER_5XX),
+    (503, "ServiceUnavailable", Outcome.SERVER_5XX),
+    (530, "InternalDependencyException", Outcome.SERVER_5XX),
+    (400, "ValidationError", Outcome.REJECTED_REQUEST),
+    (403, "AccessDeniedException", Outcome.AUTH),
+    (418, "Teapot", Outcome.OTHER),
+]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
+def test_a_refused_request_is_sent_once_whatever_the_environment_asks(monkeypatch, mode):
+    """Each refusal reaches the server exactly once, even where the environment asks for five attempts (C65, C68, C69)."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
+    monkeypatch.setenv("AWS_RETRY_MODE", mode)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+
+    async def main() -> None:
+        pending: list[bytes] = []
+        async with far_side(lambda _: [pending[-1]]) as side:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", side.url)
+            async with (
+                open_clients(Access(region="us-east-1")) as clients,
+                clients.runtime(connections=1, timeout=20.0, http_session=TracedSession) as client,
+            ):
+                transport = BotocoreTransport(client, "an-endpoint")
+                for number, (status, code, outcome) in enumerate(REFUSALS, start=1):
+                    pending.append(refusal(status, code))
+                    reply = await transport.invoke(Request(b"x"))
+                    assert (reply.status, reply.code, reply.message, reply.attempts) == (status, code, "", 1)
+                    assert classify(reply) is outcome
+                    assert len(side.requests) == number
+                assert {heard.header("amz-sdk-request") for heard in side.requests} <= {"attempt=1", "attempt=1; max=1"}
+
+    asyncio.run(main())
+
+
+def test_twenty_calls_share_one_connection():
+    """The body is read whole each time, so the connection goes on: the server counts one connection for 20 calls."""
+
+    async def main() -> None:
+        async with far_side(lambda _: [ok(b"z" * 70_000)]) as side, transport_to(side.url) as transport:
+            replies = [await transport.invoke(Request(b"x")) for _ in range(20)]
+        assert side.connections == 1
+        assert len(side.requests) == 20
+        assert [reply.fresh for reply in replies] == [True] + [False] * 19
+        assert {len(reply.body) for reply in replies} == {reply.size for reply in replies} == {70_000}
+
+    asyncio.run(main())
+
+
+def test_refusals_keep_the_connection_too():
+    """A refusal's body is read as well: 20 throttles go over one connection."""
+
+    async def main() -> None:
+        async with far_side(lambda _: [refusal(400, "ThrottlingException")]) as side:
+            async with transport_to(side.url) as transport:
+                for _ in range(20):
+                    assert classify(await transport.invoke(Request(b"x"))) is Outcome.THROTTLED
+            assert side.connections == 1
+
+    asyncio.run(main())
+
+
+def test_the_pool_is_as_large_as_the_requests_in_flight():
+    """With 60 connections 60 requests are at the server at once: it answers none before it has them all."""
+
+    async def main() -> None:
+        async with far_side(lambda _: [Act.HANG]) as side, transport_to(side.url, connections=60) as transport:
+            calls = [asyncio.create_task(transport.invoke(Request(b"x"))) for _ in range(60)]
+            await until(lambda: len(side.requests) == 60)
+            for call in calls:
+                call.cancel()
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(result, asyncio.CancelledError) for result in results)
+
+    asyncio.run(main())
+
+
+def test_waiting_for_a_connection_is_not_service_time():
+    """Two calls over one connection: the second's `sent` lies after the first's answer, its wait before it."""
+
+    async def main() -> None:
+        async with far_side(lambda _: [ok()]) as side, transport_to(side.url, connections=1) as transport:
+            await transport.invoke(Request(b"open it"))
+            first, second = await asyncio.gather(transport.invoke(Request(b"a")), transport.invoke(Request(b"b")))
+        assert [heard.body for heard in side.requests] == [b"open it", b"a", b"b"]
+        assert second.sent >= side.requests[1].answered
+        assert second.waited > first.waited >= 0.0
+        assert second.sent - second.waited <= first.done
+
+    asyncio.run(main())
+
+
+def test_instants_bracket_what_the_server_saw():
+    """`sent` is before the server heard the request, `first_byte` and `done` after it began to answer, on one clock."""
+
+    async def main() -> None:
+        async with far_side(lambda _: [ok()]) as side, transport_to(side.url) as transport:
+            for _ in range(5):
+                reply = await transport.invoke(Request(b"x" * 100_000))
+                heard = side.requests[-1]
+                assert reply.sent <= heard.heard <= heard.answered <= reply.first_byte <= reply.done
+
+    asyncio.run(main())
+
+
+def test_arguments_travel_as_headers_and_the_body_untouched():
+    """What InvokeEndpoint takes arrives under the header that the service model names, the body byte for byte."""
+
+    async def main() -> None:
+        async with far_side(lambda _: [ok(b"", "x-amzn-RequestId: abc-1")]) as side:
+            async with transport_to(side.url) as transport:
+                reply = await transport.invoke(
+                    Request(bytes(range(256)), content_type="image/png", custom_attributes="a=1", inference_id="i-7")
+                )
+            heard = side.requests[0]
+        assert heard.head.startswith(b"POST /endpoints/an-endpoint/invocations HTTP/1.1\r\n")
+        assert heard.body == bytes(range(256))
+        assert heard.header("content-type") == "image/png"
+        assert heard.header("x-amzn-sagemaker-custom-attributes") == "a=1"
+        assert heard.header("x-amzn-sagemaker-inference-id") == "i-7"
+        assert "/sagemaker/aws4_request" in heard.header("authorization")
+        assert (reply.status, reply.size, reply.body, reply.request_id) == (200, 0, b"", "abc-1")
+
+    asyncio.run(main())
+
+
+def test_a_model_error_carries_the_containers_status():
+    """ModelError's own fields come through: the container's status and the message that tells memory apart (C66, C67)."""
+    body = json.dumps({"Message": "insufficient memory", "OriginalStatusCode": 507, "LogStreamArn": "arn:x"}).encode()
+
+    async def main() -> None:
+        async with far_side(lambda _: [refusal(424, "ModelError", body)]) as side, transport_to(side.url) as transport:
+            reply = await transport.invoke(Request(b"x"))
+        assert (reply.status, reply.code, reply.original_status) == (424, "ModelError", 507)
+        assert classify(reply) is Outcome.MODEL_OOM
+
+    asyncio.run(main())
+
+
+ODD_BODIES = [
+    b"<html>Bad gateway</html>" * 1000,
+    b"",
+    b"\xff\xfe{",
+    b'["a list"]',
+    b'"text"',
+    b"[" * 100_000,
+    b'{"message": ["a list"], "code": 7, "__type": {}, "OriginalStatusCode": "x"}',
+]
+
+
+@pytest.mark.parametrize("body", ODD_BODIES, ids=range(len(ODD_BODIES)))
+def test_an_error_of_any_form_is_a_reply(body):
+    """HTML, nothing, broken bytes and odd JSON in an error are replies of the status' class, their text cut (C69)."""
+
+    async def main() -> None:
+        async with far_side(lambda _: [written(502, body)]) as side, transport_to(side.url) as transport:
+            reply = await transport.invoke(Request(b"x"))
+            assert (classify(reply), reply.code) == (Outcome.SERVER_5XX, "502")
+            assert len(reply.message) <= 1024
+
+    asyncio.run(main())
+
+
+def test_a_redirect_is_not_followed():
+    """A 307 to another server is an answer; the other server hears nothing, and so no signature (C91)."""
+
+    async def main() -> None:
+        async with far_side(lambda _: [ok()]) as other:
+            to_other = written(307, b"", f"Location: {other.url}/endpoints/x/invocations")
+            async with far_side(lambda _: [to_other]) as side, transport_to(side.url) as transport:
+                reply = await transport.invoke(Request(b"x"))
+            assert classify(reply) is Outcome.REDIRECT
+            assert other.connections == 0
+
+    asyncio.run(main())
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+SHORT = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"
+FAILURES: dict[str, tuple[Parts, Outcome]] = {
+    "eof at once": ([Act.CLOSE], Outcome.RESET),
+    "reset at once": ([Act.RESET], Outcome.RESET),
+    "eof in the head": ([b"HTTP/1.1 200 OK\r\nContent-Le", Act.CLOSE], Outcome.TRUNCATED),
+    "eof in the body": ([SHORT, Act.CLOSE], Outcome.TRUNCATED),
+    "eof in a chunk": ([CHUNKED + b"10\r\nabc", Act.CLOSE], Outcome.TRUNCATED),
+    "eof in an error's body": ([b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n{", Act.CLOSE], Outcome.TRUNCATED),
+    "garbage": ([b"\x00\x01 no HTTP at all\r\n\r\n", Act.CLOSE], Outcome.PROTOCOL),
+    "bad chunk size": ([CHUNKED + b"zz\r\nabc\r\n", Act.HANG], Outcome.PROTOCOL),
+    "reset in the body": ([SHORT, Act.RESET], Outcome.TRUNCATED),
+    "silence": ([Act.HANG], Outcome.TIMEOUT_TTFB),
+    "silence in the body": ([SHORT, Act.HANG], Outcome.TIMEOUT_BODY),
+    "silence in an error's body": ([b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n{", Act.HANG], Outcome.TIMEOUT_BODY),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_broken_answer_has_its_own_outcome(case):
+    """Each way an answer can break off is told apart, and the detail holds no address and no credential (C78, C79)."""
+    parts, outcome = FAILURES[case]
+
+    async def main() -> None:
+        async with far_side(lambda _: parts) as side, transport_to(side.url, timeout=0.3) as transport:
+            with pytest.raises(TransportError) as caught:
+                await transport.invoke(Request(b"x"))
+        failure = caught.value
+        assert failure.outcome is outcome, failure
+        assert 0 < failure.sent <= failure.done
+        assert len(side.requests) == 1
+        assert str(side.port) not in failure.detail
+        assert "emulator" not in failure.detail
+        assert "Credential" not in failure.detail
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("act", [Act.CLOSE, Act.RESET])
+def test_a_kept_connection_that_breaks_is_stale(act):
+    """The same break on a connection that served before is the server's keep-alive running out, not a reset (C78)."""
+
+    async def main() -> None:
+        async with far_side(lambda heard: [act] if len(side.requests) > 1 else [ok()]) as side:
+            async with transport_to(side.url) as transport:
+                await transport.invoke(Request(b"x"))
+                with pytest.raises(TransportError) as caught:
+                    await transport.invoke(Request(b"x"))
+            assert caught.value.outcome is Outcome.STALE_KEEPALIVE
+            assert side.connections == 1
+
+    asyncio.run(main())
+
+
+def test_a_refused_connection_is_told():
+    """A port where nobody listens is `connect_refused`, and was never sent (C75)."""
+
+    async def main() -> None:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            async with transport_to(f"http://127.0.0.1:{nobody.getsockname()[1]}") as transport:
+                with pytest.raises(TransportError) as caught:
+                    await transport.invoke(Request(b"x"))
+        assert caught.value.outcome is Outcome.CONNECT_REFUSED
+        assert caught.value.sent == caught.value.done
+
+    asyncio.run(main())
+
+
+def test_a_name_that_does_not_resolve_is_dns(monkeypatch):
+    """A host without an address is `dns` (C74)."""
+
+    async def no_such_host(*_args: object, **_kwargs: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def main() -> None:
+        async with transport_to("http://nowhere.invalid:80") as transport:
+            with pytest.raises(TransportError) as caught:
+                await transport.invoke(Request(b"x"))
+        assert caught.value.outcome is Outcome.DNS
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", no_such_host)
+    asyncio.run(main())
+
+
+def self_signed(folder: os.PathLike[str]) -> ssl.SSLContext:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = os.path.join(folder, "both.pem")
+    with open(path, "wb") as file:
+        file.write(certificate.public_bytes(serialization.Encoding.PEM))
+        file.write(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+def test_a_certificate_nobody_vouches_for_is_tls(tmp_path):
+    """A self-signed server is refused before any request is sent, never talked to unverified (C76)."""
+
+    async def main() -> None:
+        async with far_side(lambda _: [ok()], tls=self_signed(tmp_path)) as side, transport_to(side.url) as transport:
+            with pytest.raises(TransportError) as caught:
+                await transport.invoke(Request(b"x"))
+            assert side.requests == []
+        assert caught.value.outcome is Outcome.TLS
+
+    asyncio.run(main())
+
+
+def test_a_server_that_speaks_no_tls_is_tls():
+    """HTTPS to a plain port fails as `tls`; it does not fall back to plain text (C76)."""
+
+    async def main() -> None:
+        async def plain(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(plain, "127.0.0.1", 0)
+        async with server, transport_to(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as transport:
+            with pytest.raises(TransportError) as caught:
+                await transport.invoke(Request(b"x"))
+        assert caught.value.outcome is Outcome.TLS
+
+    asyncio.run(main())
+
+
+def test_a_dead_proxy_is_told(monkeypatch):
+    """A proxy named in the environment is used, and its absence is `proxy` (C77)."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://sagemaker.example:80")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+
+        async def main() -> None:
+            async with (
+                open_clients(Access(region="us-east-1")) as clients,
+                clients.runtime(connections=1, timeout=5.0, http_session=TracedSession) as client,
+            ):
+                with pytest.raises(TransportError) as caught:
+                    await BotocoreTransport(client, "x").invoke(Request(b"x"))
+            assert caught.value.outcome is Outcome.PROXY
+
+        asyncio.run(main())
+
+
+def test_running_out_of_files_is_told():
+    """With no descriptor left for a socket the outcome is `local_fd`: this machine's fault, not the target's (C97)."""
+
+    async def main() -> None:
+        async with far_side(lambda _: [ok()]) as side, transport_to(side.url) as transport:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+            spare = [os.dup(0) for _ in range(highest)]  # fill the gaps below the limit
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (max(spare) + 1, hard))
+                gaps = []
+                while True:
+                    try:
+                        gaps.append(os.dup(0))
+                    except OSError:
+                        break
+                spare += gaps
+                with pytest.raises(TransportError) as caught:
+                    await transport.invoke(Request(b"x"))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                for fd in spare:
+                    os.close(fd)
+            assert caught.value.outcome is Outcome.LOCAL_FD
+            assert "EMFILE" in caught.value.detail
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_call_is_cancelled():
+    """Cancellation passes through as itself, and the connection in use is not used again."""
+
+    async def main() -> None:
+        async with (
+            far_side(lambda heard: [Act.HANG] if heard.body == b"hang" else [ok()]) as side,
+            transport_to(side.url, connections=1) as transport,
+        ):
+            call = asyncio.create_task(transport.invoke(Request(b"hang")))
+            await until(lambda: len(side.requests) == 1)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert (await transport.invoke(Request(b"x"))).fresh
+
+    asyncio.run(main())
+
+
+def test_a_client_that_repeats_requests_is_a_bug_of_ours():
+    """If a client were made with retries on, the second attempt is noticed and stops the run."""
+
+    async def main() -> None:
+        from aiobotocore.config import AioConfig
+
+        answers = iter([refusal(500, "InternalFailure"), ok()])
+        async with (
+            far_side(lambda _: [next(answers)]) as side,
+            open_clients(Access(emulator_url=side.url)) as clients,
+            clients._session.client(
+                "sagemaker-runtime",
+                endpoint_url=side.url,
+                region_name="us-east-1",
+                aws_access_key_id="k",
+                aws_secret_access_key="s",
+                config=AioConfig(retries={"max_attempts": 1}, http_session_cls=TracedSession),
+            ) as client,
+        ):
+            with pytest.raises(InternalError, match="sent 2 times"):
+                await BotocoreTransport(client, "x").invoke(Request(b"x"))
+
+    asyncio.run(main())
+
+
+def test_a_client_without_a_trace_is_a_bug_of_ours():
+    """Without the trace the instants would be guesses; that is refused instead of reported."""
+
+    async def main() -> None:
+        async with (
+            far_side(lambda _: [ok()]) as side,
+            open_clients(Access(emulator_url=side.url)) as clients,
+            clients.runtime(connections=1) as client,
+        ):
+            with pytest.raises(InternalError, match="trace"):
+                await BotocoreTransport(client, "x").invoke(Request(b"x"))
+
+    asyncio.run(main())
+
+
+def _reached(stage: str) -> _Trip:
+    trip = _Trip()
+    for member in ("asked", "connected", "sent", "answered"):
+        if stage == "nothing":
+            break
+        setattr(trip, member, 1.0)
+        if member == stage:
+            break
+    return trip
+
+
+def _connector_error(number: int) -> sdk.EndpointConnectionError:
+    cause = aiohttp.ClientConnectorError(None, OSError(number, os.strerror(number)))
+    return sdk.EndpointConnectionError(endpoint_url="http://secret", error=cause)
+
+
+TABLE = [
+    (_connector_error(errno.EADDRNOTAVAIL), "asked", Outcome.LOCAL_PORT),
+    (_connector_error(errno.ENFILE), "asked", Outcome.LOCAL_FD),
+    (_connector_error(errno.EHOSTUNREACH), "asked", Outcome.CONNECT_REFUSED),
+    (_connector_error(errno.ETIMEDOUT), "asked", Outcome.CONNECT_TIMEOUT),
+    (sdk.ConnectTimeoutError(endpoint_url="http://secret"), "asked", Outcome.CONNECT_TIMEOUT),
+    (_connector_error(errno.ECONNRESET), "asked", Outcome.TLS),
+    (sdk.NoCredentialsError(), "nothing", Outcome.AUTH),
+    (sdk.CredentialRetrievalError(provider="sso", error_msg="over"), "nothing", Outcome.AUTH),
+    (sdk.ParamValidationError(report="no"), "nothing", Outcome.OTHER),
+    (OSError("strange"), "sent", Outcome.OTHER),
+]
+
+
+@pytest.mark.parametrize(("error", "stage", "outcome"), TABLE, ids=lambda value: getattr(value, "name", None))
+def test_the_table_of_failures_is_total(error, stage, outcome):
+    """What cannot be provoked on loopback is told apart all the same; the unknown is OTHER, never OK (C71, C98)."""
+    told, detail = _judge(error, _reached(stage), is_tls=True)
+    assert told is outcome
+    assert detail
+    assert "secret" not in detail
