@@ -97,7 +97,9 @@ class Holdings:
 
     def lines(self) -> list[str]:
         """Say what may still exist, why, and the command that removes it, one line each."""
-        return [f"{_told(h)}; {_removal(h)}{self._where}" for h in self if h.existence is not Existence.ABSENT]
+        held = [holding for holding in self if holding.existence is not Existence.ABSENT]
+        held.sort(key=lambda holding: holding.kind is not Kind.ENDPOINT)  # in the order in which they can be removed
+        return [f"{_told(holding)}; {_removal(holding)}{self._where}" for holding in held]
 
 
 def _told(holding: Holding) -> str:
