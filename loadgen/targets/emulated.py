@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import IO
 
@@ -77,37 +78,35 @@ class Emulated:
         Raises:
             UnavailableError: it did not start, or died; the details are what it said last.
         """
-        # Scenario files build targets as they load; AWS is imported when it is used.
-        from loadgen.aws.account import open_account  # noqa: PLC0415
-        from loadgen.aws.endpoint import Pace  # noqa: PLC0415
-        from loadgen.aws.metrics import Patience  # noqa: PLC0415
-        from loadgen.aws.model import register  # noqa: PLC0415
-        from loadgen.aws.session import Access  # noqa: PLC0415
-
-        pace = Pace(
-            poll=0.1,
-            deploy=60.0 + 3000.0 / self.time_scale,  # the slowest profile takes 1440 s to fail
-            visible=5.0,
-            patience=10.0,
-            settle=1.0,
-            removal=30.0 + 3000.0 / self.time_scale,
-            outage=1.0,
-        )
-        patience = Patience(poll=0.2, cap=self.metric_lag + 5.0, quiet=self.metric_lag + 0.5)
-        async with (
-            self._running() as url,
-            open_account(
-                Access(emulator_url=url),
-                model=self.model or self.profile,
-                run_id=run_id,
-                connect=transport_named(self.transport),
-                pace=pace,
-                patience=patience,
-                detail=self._detail(),
-                prepare=partial(register, model=self.model, profile=self.profile) if self.model else None,
-            ) as account,
-        ):
+        async with self._running() as url, self._reached(url, run_id) as account:
             yield account
+
+    def _reached(self, url: str, run_id: str) -> AbstractAsyncContextManager[Account]:
+        # Scenario files build targets as they load; AWS is imported when it is used.
+        from loadgen.aws.account import open_account
+        from loadgen.aws.endpoint import Pace
+        from loadgen.aws.metrics import Patience
+        from loadgen.aws.model import register
+        from loadgen.aws.session import Access
+
+        return open_account(
+            Access(emulator_url=url),
+            model=self.model or self.profile,
+            run_id=run_id,
+            connect=transport_named(self.transport),
+            pace=Pace(
+                poll=0.1,
+                deploy=60.0 + 3000.0 / self.time_scale,  # the slowest profile takes 1440 s to fail
+                visible=5.0,
+                patience=10.0,
+                settle=1.0,
+                removal=30.0 + 3000.0 / self.time_scale,
+                outage=1.0,
+            ),
+            patience=Patience(poll=0.2, cap=self.metric_lag + 5.0, quiet=self.metric_lag + 0.5),
+            detail=self._detail(),
+            prepare=partial(register, model=self.model, profile=self.profile) if self.model else None,
+        )
 
     def open(
         self, config: ServerlessConfig, *, connections: int = 10, timeout: float = 300.0
@@ -128,6 +127,7 @@ class Emulated:
         with tempfile.TemporaryFile() as said:
             process = await self._start(said)
             try:
+                import_module("loadgen.aws.account")  # a third of a second, well spent while the emulator starts
                 yield await _url(process, said)
             except asyncio.CancelledError:
                 raise

@@ -37,8 +37,8 @@ class Existing:
     def account(self, *, run_id: str) -> AbstractAsyncContextManager[Account]:  # noqa: ARG002 - nothing is tagged
         """Reach the account; its only configuration is None."""
         # Scenario files build targets as they load; AWS is imported when it is used.
-        from loadgen.aws.account import open_standing  # noqa: PLC0415
-        from loadgen.aws.session import Access  # noqa: PLC0415
+        from loadgen.aws.account import open_standing
+        from loadgen.aws.session import Access
 
         connect = transport_named(self.transport)
         return open_standing(Access(region=self.region), endpoint=self.endpoint_name, connect=connect)

@@ -60,10 +60,10 @@ class SageMaker:
     def account(self, *, run_id: str) -> AbstractAsyncContextManager[Account]:
         """Reach the account. `run_id` names and tags what will be created."""
         # Scenario files build targets as they load; AWS is imported when it is used.
-        from loadgen.aws.account import open_account  # noqa: PLC0415
-        from loadgen.aws.endpoint import Pace  # noqa: PLC0415
-        from loadgen.aws.metrics import Patience  # noqa: PLC0415
-        from loadgen.aws.session import Access  # noqa: PLC0415
+        from loadgen.aws.account import open_account
+        from loadgen.aws.endpoint import Pace
+        from loadgen.aws.metrics import Patience
+        from loadgen.aws.session import Access
 
         return open_account(
             Access(region=self.region),

@@ -15,8 +15,8 @@ _AUTO = "botocore"
 
 @asynccontextmanager
 async def _botocore(clients: Any, endpoint: str, *, connections: int, timeout: float) -> "AsyncIterator[Connected]":
-    from loadgen.aws.account import Connected  # noqa: PLC0415 - scenario files import targets; AWS comes when it is used
-    from loadgen.transport.botocore import BotocoreTransport, TracedSession  # noqa: PLC0415 - as above
+    from loadgen.aws.account import Connected
+    from loadgen.transport.botocore import BotocoreTransport, TracedSession
 
     async with clients.runtime(connections=connections, timeout=timeout, http_session=TracedSession) as client:
         yield Connected(BotocoreTransport(client, endpoint), "botocore")

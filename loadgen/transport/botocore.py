@@ -74,7 +74,6 @@ async def _answered(_session: object, trip: Any, params: aiohttp.TraceRequestEnd
 
 def _trace() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig(trace_config_ctx_factory=lambda trace_request_ctx: trace_request_ctx)  # type: ignore[arg-type]
-    trace.on_request_start.append(_stamp("asked"))
     trace.on_connection_reuseconn.append(_stamp("connected"))
     trace.on_connection_create_end.append(_connected_anew)
     trace.on_request_headers_sent.append(_stamp("sent"))  # fires when the head is complete, just before it is written
@@ -93,7 +92,10 @@ class _Guarded:
         self._session = session
 
     def request(self, method: str, **options: Any) -> Any:
-        return self._session.request(method, allow_redirects=False, trace_request_ctx=_TRIP.get(), **options)
+        trip = _TRIP.get()
+        if trip is not None:
+            trip.asked = time.perf_counter()
+        return self._session.request(method, allow_redirects=False, trace_request_ctx=trip, **options)
 
 
 class TracedSession(AIOHTTPSession):  # type: ignore[misc]
