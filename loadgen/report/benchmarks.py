@@ -1,0 +1,294 @@
+"""The tables of what was measured: the stability benchmark, the concurrency benchmark, and steps of the user's own."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from loadgen.findings import Findings, Row
+from loadgen.load import ClosedLoop
+from loadgen.outcome import Outcome
+from loadgen.record import WARMUP, Code
+from loadgen.report.table import (
+    NOTHING,
+    Cell,
+    Column,
+    Table,
+    count,
+    dash_note,
+    label,
+    legible,
+    milliseconds,
+    number,
+    percentile,
+    share,
+    words,
+)
+from loadgen.summary import Latency
+
+_TAIL = (90.0, 95.0, 99.0)
+_MEMORY = Column("Memory", "MB", "MemorySizeInMB of the endpoint; its CPU grows with it.")
+_SLOTS = Column("Max conc.", "", "MaxConcurrency of the endpoint: requests served at once. One more is refused.")
+_CLIENTS = Column("Clients", "", "Simulated callers. Each waits for its answer before it calls again.")
+_OK = Column("ok", "calls", "Calls that were answered well. Latencies are theirs alone.")
+_THROTTLED = Column("Throttled", "calls", "Calls refused with a ThrottlingException.")
+_SLOTS_CLIENTS = Column("Slots x clients", "", "MaxConcurrency and the simulated clients that called it.", is_text=True)
+_STEP = Column("Step", "", "One endpoint configuration under one load.", is_text=True)
+_LATENCY = (
+    Column("Min", "ms"),
+    Column("Mean", "ms", "The arithmetic mean. Nothing is trimmed: cold starts are in it.", is_wide=True),
+    Column("Median", "ms", "Half of the calls were faster."),
+    Column("p90", "ms", "Nine calls in ten were faster; below it, where the true value lies with 95 % confidence."),
+    Column("p95", "ms", "19 calls in 20 were faster."),
+    Column("p99", "ms", "99 calls in 100 were faster."),
+    Column("Max", "ms", "The slowest call, cold starts included."),
+    Column("IQR", "ms", "Interquartile range: the width of the middle half of all calls.", is_wide=True),
+)
+# Where every call is counted: each falls into exactly one of the last six, and they add up to the first.
+_PLACES = (
+    Column("Due", "calls", "Requests that were due, warm-up left out; the columns to its right add up to it."),
+    _OK,
+    _THROTTLED,
+    Column("Out of memory", "calls", "ModelError because the container ran out of memory."),
+    Column("Model error", "calls", "Every other ModelError: the container answered with an error."),
+    Column("Other failures", "calls", "Every other failure, of the service, the network or this machine."),
+    Column("Unfinished", "calls", "No answer by our own doing: dropped since too many were in flight, or cut short."),
+    Column("Warm-up", "calls", "First calls, recorded but counted nowhere else.", is_wide=True),
+)
+
+
+def latency_cells(latency: Latency | None) -> tuple[Cell, ...]:
+    """Return the cells of the latency columns; dashes when no call was answered."""
+    if latency is None:
+        return (NOTHING,) * len(_LATENCY)
+    return (
+        milliseconds(latency.minimum),
+        milliseconds(latency.mean),
+        milliseconds(latency.median),
+        *(percentile(latency.percentiles.get(p)) for p in _TAIL),
+        milliseconds(latency.maximum),
+        milliseconds(latency.iqr),
+    )
+
+
+def missing_percentiles(rows: Sequence[Row]) -> tuple[float, ...]:
+    """Return which percentiles at least one row with answers is too small for."""
+    kept = [latency for row in rows if (latency := row.summary.service) is not None]
+    return tuple(p for p in _TAIL if any(latency.percentiles.get(p) is None for latency in kept))
+
+
+def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Say what must be known to read these rows."""
+    notes = list(dash_note(missing_percentiles(rows)))
+    notes += [f"{label(row)}: {legible(row.run.failure)}." for row in rows if row.run.failure]
+    notes += [
+        f"{label(row)}: no call was answered well." for row in rows if row.summary.scheduled and not row.summary.ok
+    ]
+    notes += [f"{label(row)}: {legible(note)}." for row in rows for note in row.run.damage]
+    stopped = [label(row) for row in rows if row.run.ended_by == "errors"]
+    if stopped:
+        notes.append(f"Given up after too many errors: {'; '.join(stopped)}.")
+    if any(row.summary.ok and row.summary.tps is None for row in rows):
+        notes.append("TPS needs a run of at least one whole second between its first and its last.")
+    if any(row.run.together for row in rows):
+        notes.append("Several endpoints were measured at the same time: they may have disturbed each other.")
+    return tuple(notes)
+
+
+def failures(row: Row) -> tuple[int, int, int]:
+    """Return how many calls ran out of memory, met another model error, or failed in any other way."""
+    memory = row.summary.outcomes.get(Outcome.MODEL_OOM, 0)
+    model = row.summary.outcomes.get(Outcome.MODEL_ERROR, 0)
+    return memory, model, row.summary.failed - memory - model
+
+
+def _places(row: Row) -> tuple[Cell, ...]:
+    s = row.summary
+    figures = (s.scheduled, s.ok, s.throttled, *failures(row), s.unfinished, s.warmup)
+    return tuple(count(n) for n in figures)
+
+
+def stability_table(findings: Findings) -> Table:
+    """Return the latencies of each memory size."""
+    rows = findings.of_phase("stability")
+    return Table(
+        "Latency of each memory size",
+        (_MEMORY, _OK, *_LATENCY),
+        tuple((_memory(row), count(row.summary.ok), *latency_cells(row.summary.service)) for row in rows),
+        ("Service time of ok calls, measured by the client; one client, MaxConcurrency 1.", *_notes(rows)),
+        marked=marked(rows, findings),
+    )
+
+
+def marked(rows: Sequence[Row], findings: Findings) -> int | None:
+    """Return the index of the row of the recommended memory size."""
+    if findings.recommendation is None or findings.recommendation.memory_mb is None:
+        return None
+    sizes = [memory_of(row) for row in rows]
+    chosen = findings.recommendation.memory_mb
+    return sizes.index(chosen) if chosen in sizes else None
+
+
+def memory_of(row: Row) -> int | None:
+    """Return the memory size in MB; None for a place that stands as it is."""
+    return None if row.run.step.config is None else row.run.step.config.memory_mb
+
+
+def _memory(row: Row) -> Cell:
+    memory_mb = memory_of(row)
+    return NOTHING if memory_mb is None else Cell(str(memory_mb))
+
+
+def _clients(row: Row) -> Cell:
+    load = row.run.step.load
+    return count(load.clients) if isinstance(load, ClosedLoop) else NOTHING
+
+
+def _slots(row: Row) -> Cell:
+    config = row.run.step.config
+    return NOTHING if config is None else count(config.max_concurrency)
+
+
+def concurrency_table(findings: Findings) -> Table:
+    """Return throughput, refusals and latencies of each MaxConcurrency under each number of clients."""
+    rows = findings.of_phase("concurrency")
+    columns = (
+        *(_SLOTS, _CLIENTS),
+        Column("Calls", "", "Requests that were due, warm-up left out."),
+        Column("TPS", "1/s", "Ok answers per second, averaged over whole seconds, empty ones included."),
+        Column("TPS p50", "1/s", "The median of the ok answers of each whole second.", is_wide=True),
+        Column("TPS max", "1/s", "The best whole second.", is_wide=True),
+        _THROTTLED,
+        Column("Throttles", "1/s", "Refusals per second of the run."),
+        Column(
+            "Share*", "% throttled", "Share of calls refused. It depends on the backoff: how soon the refused retry."
+        ),
+        Column("Failed", "calls", "Every failure that is no throttle."),
+        Column("Median", "ms"),
+        *(Column("Mean", "ms", is_wide=True), Column("p95", "ms", is_wide=True), Column("p99", "ms", is_wide=True)),
+        *(Column("Max", "ms"), Column("IQR", "ms", is_wide=True)),
+    )
+    notes = (
+        "Latencies are service times of ok calls; a call that was refused counts as throttled only.",
+        f"* depends on backoff: {_backoffs(rows)}. Compare throttles per second instead.",
+    )
+    cells = tuple((_slots(row), _clients(row), *_concurrency_cells(row)) for row in rows)
+    return Table("Throughput, refusals and latency", columns, cells, (*notes, *_notes(rows)))
+
+
+def _concurrency_cells(row: Row) -> tuple[Cell, ...]:
+    s, tps, latency = row.summary, row.summary.tps, row.summary.service
+    return (
+        count(s.scheduled),
+        number(tps.average if tps else None),
+        number(tps.p50 if tps else None),
+        number(tps.maximum if tps else None),
+        count(s.throttled),
+        number(s.throttled_per_second),
+        share(s.throttled, s.scheduled),
+        count(s.failed),
+        milliseconds(latency.median if latency else None),
+        milliseconds(latency.mean if latency else None),
+        percentile(latency.percentiles.get(95.0)) if latency else NOTHING,
+        percentile(latency.percentiles.get(99.0)) if latency else NOTHING,
+        milliseconds(latency.maximum if latency else None),
+        milliseconds(latency.iqr if latency else None),
+    )
+
+
+def _backoffs(rows: Sequence[Row]) -> str:
+    pauses = {row.run.step.load.backoff for row in rows if isinstance(row.run.step.load, ClosedLoop)}
+    said = sorted(
+        f"{p:g} s" if isinstance(p, float | int) else f"{p.low:g} to {p.high:g} s (drawn evenly)" for p in pauses
+    )
+    return f"a refused client paused {' or '.join(said)} before it called again" if said else "a refused client retries"
+
+
+def advice_table(findings: Findings) -> Table:
+    """Return the smallest MaxConcurrency that served each number of clients."""
+    return Table(
+        "Smallest MaxConcurrency without throttles",
+        (_CLIENTS, Column("MaxConcurrency"), Column("Why", is_text=True)),
+        tuple((count(a.clients), count(a.max_concurrency), words(a.reason)) for a in findings.advice),
+        () if all(a.max_concurrency for a in findings.advice) else ("–: none of those measured served them all.",),
+    )
+
+
+def steps_table(findings: Findings) -> Table:
+    """Return throughput and both latencies of the user's own steps."""
+    rows = findings.of_phase("")
+    columns = (
+        _STEP,
+        Column(
+            "Kind", "", "Service time: what the target took. Response time: from when the call was due.", is_text=True
+        ),
+        _OK,
+        Column("TPS", "1/s", "Ok answers per second, averaged over whole seconds, empty ones included."),
+        Column("Throttled", "%", "Share of calls refused. In a closed loop it depends on the backoff.", is_wide=True),
+        *_LATENCY,
+    )
+    cells = []
+    for row in rows:
+        s = row.summary
+        first = (Cell(label(row)), Cell("service" if row.run.is_open_loop else "both*"))
+        rates = (count(s.ok), number(s.tps.average if s.tps else None), share(s.throttled, s.scheduled))
+        cells.append((*first, *rates, *latency_cells(s.service)))
+        if row.run.is_open_loop:
+            cells.append((Cell(""), Cell("response"), *(Cell(""),) * 3, *latency_cells(s.response)))
+    note = () if all(row.run.is_open_loop for row in rows) else ("* in a closed loop response time is service time.",)
+    return Table("Throughput and latency of each step", columns, tuple(cells), (*note, *_notes(rows)))
+
+
+def counts_table(rows: Sequence[Row]) -> Table:
+    """Return where every call of these rows is counted: each is in exactly one column."""
+    phases = {row.run.step.phase for row in rows}
+    return Table(
+        "Where every call went",
+        (_SLOTS_CLIENTS if phases == {"concurrency"} else _STEP, *_PLACES),
+        tuple((Cell(_counted(row)), *_places(row)) for row in rows),
+        ("Each call is in exactly one column; they add up to the calls due.",),
+    )
+
+
+def _counted(row: Row) -> str:
+    load = row.run.step.load
+    if row.run.step.phase == "concurrency" and isinstance(load, ClosedLoop) and row.run.step.config is not None:
+        return f"{row.run.step.config.max_concurrency} x {load.clients}"
+    return label(row)
+
+
+def errors_table(rows: Sequence[Row]) -> Table:
+    """Return every error as its sender named it."""
+    columns = (
+        _STEP,
+        Column("Counted as", "", "The outcome: the closed list of what can happen to a call.", is_text=True),
+        Column("Code", "", "The error code as the service or this machine named it.", is_text=True),
+        Column("HTTP", "", "The status of the answer; a dash when there was none."),
+        Column("Calls"),
+        Column("First message", "", is_text=True, is_wide=True),
+    )
+    cells = tuple(
+        (
+            Cell(_counted(row)),
+            Cell(code.outcome.label),
+            words(code.code),
+            Cell(str(code.status)) if code.status else NOTHING,
+            count(calls),
+            words(code.message),
+        )
+        for row in rows
+        for code, calls in calls_by_code(row)
+    )
+    return Table("Errors as their sender named them", columns, cells)
+
+
+def calls_by_code(row: Row) -> list[tuple[Code, int | None]]:
+    """Return each error of a run with its calls; None where samples were not kept and two codes share an outcome."""
+    run = row.run
+    if run.samples.size:
+        counted = np.bincount(run.samples["code"][(run.samples["flags"] & WARMUP) == 0], minlength=0x10000)
+        return [(code, int(counted[code.number])) for code in run.codes]
+    shared = Counter(code.outcome for code in run.codes)
+    return [
+        (code, row.summary.outcomes.get(code.outcome, 0) if shared[code.outcome] == 1 else None) for code in run.codes
+    ]
