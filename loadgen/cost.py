@@ -138,10 +138,11 @@ def billed_time(run: Run, summary: Summary) -> Billed | None:
         return None
     missing = run.metrics.missing
     why = missing.get("ModelLatency") or missing.get("OverheadLatency") or "it was not asked"
+    which, warm = "median service time", summary.service.median
+    if summary.cold is not None and summary.cold.warm_service is not None:
+        which, warm = "mean service time of warm calls", summary.cold.warm_service.mean
     return Billed(
-        summary.service.median,
-        summary.service.mean,
-        f"the client's median service time, network included (CloudWatch not available: {why})",
+        warm, summary.service.mean, f"the client's {which}, network included (CloudWatch not available: {why})"
     )
 
 

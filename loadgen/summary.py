@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.cold import Start, tell_cold
 from loadgen.histogram import Histogram, highest_of, lowest_of
 from loadgen.load import OpenLoop
 from loadgen.order import interval_ranks, rank_of
@@ -71,6 +72,29 @@ class Tps:
 
 
 @dataclass(frozen=True, slots=True)
+class ColdWarm:
+    """Ok calls told apart by whether they met a cold start, from what the client sees (see cold.py).
+
+    Args:
+        cold: how many met one.
+        warm: how many did not.
+        unknown: how many cannot be told.
+        cold_service: service times of the cold ones; None when there were none.
+        warm_service: service times of the warm ones; None when there were none.
+        setups: cold starts that CloudWatch counted (ModelSetupTime); None where it is not known.
+        agrees: True when these counts and CloudWatch's can both be right; None when there is nothing to compare with.
+    """
+
+    cold: int
+    warm: int
+    unknown: int
+    cold_service: Latency | None
+    warm_service: Latency | None
+    setups: int | None
+    agrees: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What one run says.
 
@@ -88,6 +112,7 @@ class Summary:
         request_bytes: mean payload size of all requests sent.
         response_bytes: mean size of ok answers; None when there were none.
         measured: seconds that the counts cover.
+        cold: cold calls apart from warm ones; None when samples were not kept, or no call was answered well.
     """
 
     scheduled: int
@@ -106,6 +131,7 @@ class Summary:
     request_bytes: float
     response_bytes: float | None
     measured: float
+    cold: ColdWarm | None = None
 
 
 _CHUNK = 1 << 18  # samples looked at together: 16 MB of records
@@ -142,6 +168,7 @@ def summarize(run: Run) -> Summary:
         request_bytes=request_bytes,
         response_bytes=response_bytes,
         measured=measured,
+        cold=_cold(run) if len(run.samples) and by_column[Column.OK] else None,
     )
 
 
@@ -151,14 +178,30 @@ _Reader = Callable[[Column, str], Latency | None]
 
 def _from_samples(run: Run) -> _Reader:
     def read(column: Column, since: str) -> Latency | None:
-        values = np.empty(sum(len(chunk) for chunk in _counted(run.samples, column)))
-        filled = 0
-        for chunk in _counted(run.samples, column):
-            values[filled : filled + len(chunk)] = chunk["done"] - chunk[since]
-            filled += len(chunk)
-        return latency_of(values)
+        return latency_of(_latencies(lambda: _counted(run.samples, column), since))
 
     return read
+
+
+def _latencies(chunks: Callable[[], Iterator[NDArray[np.void]]], since: str) -> NDArray[np.float64]:
+    """Gather a latency from chunks of samples, which are gone through twice: once to know how many there are."""
+    values = np.empty(sum(len(chunk) for chunk in chunks()))
+    filled = 0
+    for chunk in chunks():
+        values[filled : filled + len(chunk)] = chunk["done"] - chunk[since]
+        filled += len(chunk)
+    return values
+
+
+def _cold(run: Run) -> ColdWarm:
+    starts = tell_cold(run)
+
+    def service(start: Start) -> Latency | None:
+        return latency_of(_latencies(lambda: _counted(run.samples, Column.OK, starts.labels == start), "sent"))
+
+    cold, warm, unknown = service(Start.COLD), service(Start.WARM), service(Start.UNKNOWN)
+    counts = (0 if latency is None else latency.count for latency in (cold, warm, unknown))
+    return ColdWarm(*counts, cold, warm, starts.setups, starts.agrees)
 
 
 def _from_histograms(run: Run) -> _Reader:
@@ -168,12 +211,15 @@ def _from_histograms(run: Run) -> _Reader:
     return read
 
 
-def _counted(samples: NDArray[np.void], column: Column | None = None) -> Iterator[NDArray[np.void]]:
+def _counted(
+    samples: NDArray[np.void], column: Column | None = None, kept: NDArray[np.bool_] | None = None
+) -> Iterator[NDArray[np.void]]:
     """Yield the samples that count, of one column or of all, in chunks; never a copy of the whole."""
     chosen = np.array([column is None or _column(number) is column for number in range(256)])
     for start in range(0, len(samples), _CHUNK):
         chunk = np.asarray(samples[start : start + _CHUNK])
-        yield chunk[((chunk["flags"] & WARMUP) == 0) & chosen[chunk["outcome"]]]
+        wanted = ((chunk["flags"] & WARMUP) == 0) & chosen[chunk["outcome"]]
+        yield chunk[wanted if kept is None else wanted & kept[start : start + _CHUNK]]
 
 
 def _column(number: int) -> Column | None:
