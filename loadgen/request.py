@@ -25,7 +25,7 @@ _ARGUMENTS: dict[str, tuple[str, int]] = {
 _MEMBERS = {argument: member for member, (argument, _) in _ARGUMENTS.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)  # a transport may remember what it made of a request
 class Request:
     """One set of InvokeEndpoint arguments, without the endpoint's name.
 

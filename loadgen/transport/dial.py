@@ -1,0 +1,181 @@
+"""Reaching the far side: look the name up off the loop, try its addresses in turn, connect a socket.
+
+Rule: a failure is an Outcome with its cause in words, never a bare OSError; a socket that was opened is returned or
+closed. Names are looked up anew when the last answer is older than `_FRESH`, so that a changed address is picked up.
+"""
+
+import asyncio
+import errno
+import ipaddress
+import os
+import socket
+from time import perf_counter
+from typing import Any
+
+from loadgen.outcome import Outcome
+
+_FRESH = 5.0  # seconds: many connections opened together share one look-up, a moved service is followed soon
+
+# Operating system error -> outcome. What is not here is a reset: something between us and the peer ended it.
+_ERRNO = {
+    errno.EMFILE: Outcome.LOCAL_FD,
+    errno.ENFILE: Outcome.LOCAL_FD,
+    errno.ENOBUFS: Outcome.LOCAL_FD,
+    errno.ENOMEM: Outcome.LOCAL_FD,
+    errno.EADDRNOTAVAIL: Outcome.LOCAL_PORT,
+    errno.EADDRINUSE: Outcome.LOCAL_PORT,
+    errno.ECONNREFUSED: Outcome.CONNECT_REFUSED,
+    errno.EHOSTUNREACH: Outcome.CONNECT_REFUSED,
+    errno.ENETUNREACH: Outcome.CONNECT_REFUSED,
+    errno.ENETDOWN: Outcome.CONNECT_REFUSED,
+    errno.EHOSTDOWN: Outcome.CONNECT_REFUSED,
+    errno.EACCES: Outcome.CONNECT_REFUSED,
+    errno.EPERM: Outcome.CONNECT_REFUSED,
+    errno.EAFNOSUPPORT: Outcome.CONNECT_REFUSED,
+    errno.ETIMEDOUT: Outcome.CONNECT_TIMEOUT,
+}
+# These are ours, whichever address is tried: another one cannot help.
+_LOCAL = frozenset({Outcome.LOCAL_FD, Outcome.LOCAL_PORT})
+
+Address = tuple[int, Any]  # family, and what connect() takes
+
+
+class DialError(Exception):
+    """No connection came about.
+
+    Args:
+        outcome: which.
+        detail: the cause in a few words.
+    """
+
+    def __init__(self, outcome: Outcome, detail: str) -> None:
+        super().__init__(f"{outcome.label}: {detail}")
+        self.outcome = outcome
+        self.detail = detail
+
+
+class Dialer:
+    """Connect sockets to one host and port.
+
+    Args:
+        host: a name or an address.
+        port: of the far side.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._addresses: list[Address] = []
+        self._looked_up = 0.0
+
+    async def dial(self, timeout: float) -> socket.socket:
+        """Return a connected, non-blocking socket.
+
+        Args:
+            timeout: seconds for the look-up and all addresses together; each address gets an equal part of what is
+                left, so that a dead IPv6 does not use up what a living IPv4 needs.
+
+        Raises:
+            DialError: the name is unknown, or no address answered; it tells the last address's reason.
+        """
+        deadline = perf_counter() + timeout
+        addresses = await self._lookup(timeout)
+        failure = DialError(Outcome.DNS, "the name has no address")
+        for n, address in enumerate(addresses):
+            left = max(deadline - perf_counter(), 0.0) / (len(addresses) - n)
+            try:
+                sock = await _connect(address, left)
+            except DialError as error:
+                failure = error
+                if error.outcome in _LOCAL:
+                    break
+                continue
+            if n:  # the next one begins with what worked
+                self._addresses = [address, *(other for other in addresses if other != address)]
+            return sock
+        self._looked_up = 0.0
+        raise failure
+
+    async def _lookup(self, timeout: float) -> list[Address]:
+        if self._addresses and perf_counter() - self._looked_up < _FRESH:
+            return self._addresses
+        self._addresses = _literal(self._host, self._port) or await self._resolve(timeout)
+        self._looked_up = perf_counter()
+        return self._addresses
+
+    async def _resolve(self, timeout: float) -> list[Address]:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout):
+                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except TimeoutError as error:
+            raise DialError(Outcome.DNS, f"no answer within {timeout:g} s") from error
+        except socket.gaierror as error:
+            raise DialError(Outcome.DNS, error.strerror or "look-up failed") from error
+        except OSError as error:
+            raise _dial_error(error) from error
+        except UnicodeError as error:
+            raise DialError(Outcome.DNS, "not a host name") from error
+        return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
+
+
+def _literal(host: str, port: int) -> list[Address]:
+    """Return the address that the host already is, if it is one."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return []
+    return [(socket.AF_INET, (host, port))] if version == 4 else [(socket.AF_INET6, (host, port, 0, 0))]
+
+
+async def _connect(address: Address, timeout: float) -> socket.socket:
+    """Connect to one address.
+
+    Done by hand: after a cancelled `loop.sock_connect`, asyncio takes its watch off the descriptor a turn later, when
+    another socket may already have the same number.
+    """
+    family, where = address
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _dial_error(error) from error
+    try:
+        sock.settimeout(0)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        status = sock.connect_ex(where)
+        if status == errno.EINPROGRESS:
+            status = await _connected(sock, timeout)
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError):
+            raise _dial_error(error) from error
+        raise
+    if status:
+        sock.close()
+        raise _dial_error(OSError(status, os.strerror(status)))
+    return sock
+
+
+async def _connected(sock: socket.socket, timeout: float) -> int:
+    """Wait until the kernel has decided; return its error number."""
+    loop = asyncio.get_running_loop()
+    decided: asyncio.Future[None] = loop.create_future()
+    fd = sock.fileno()
+    loop.add_writer(fd, _decide, decided)
+    try:
+        async with asyncio.timeout(timeout):
+            await decided
+    except TimeoutError:
+        return errno.ETIMEDOUT
+    finally:
+        loop.remove_writer(fd)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _decide(decided: "asyncio.Future[None]") -> None:
+    if not decided.done():
+        decided.set_result(None)
+
+
+def _dial_error(error: OSError) -> DialError:
+    return DialError(_ERRNO.get(error.errno or 0, Outcome.RESET), error.strerror or type(error).__name__)
