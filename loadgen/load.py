@@ -21,6 +21,16 @@ from loadgen.errors import UsageError
 _CHUNK = 8192  # arrivals computed at a time: flat memory, and numpy's cost spread thin
 
 
+def check_whole(value: object, least: int, what: str) -> None:
+    """Refuse what is not a whole number of at least `least`: 1.5 clients, a seed of "x".
+
+    Raises:
+        UsageError: with what is allowed.
+    """
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{what} {value!r}", hint=f"a whole number, at least {least}")
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """Requests per second as a function of time: straight lines between knots, jumps allowed.
@@ -161,13 +171,23 @@ class Arrivals:
         rate: requests per second; None for a trace.
         seed: of the Poisson process; None for an even one.
         instants: of a trace, ascending seconds from its start.
-        shard: (which, of how many).
+        part: (which, of how many).
+
+    Raises:
+        UsageError: the seed is no whole number, the instants do not ascend from 0 on, or there is no such part.
     """
 
     rate: Rate | None = None
     seed: int | None = None
     instants: tuple[float, ...] = ()
     part: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        if self.seed is not None:
+            check_whole(self.seed, 0, "seed")
+        if not all(a <= b < math.inf for a, b in pairwise((0.0, *self.instants))):
+            raise UsageError("a trace whose instants do not ascend from 0 on", hint="trace(...) sorts them")
+        _part((0, 1), *self.part)
 
     def shard(self, index: int, count: int) -> Self:
         """Return the index-th of `count` shards; together they are exactly the whole."""
@@ -211,8 +231,8 @@ class Arrivals:
 
 def _part(part: tuple[int, int], index: int, count: int) -> tuple[int, int]:
     """Return the shard of a shard: every `count`-th of what (which, of how many) already names."""
-    if not (count >= 1 and 0 <= index < count):
-        raise UsageError(f"shard {index} of {count}")
+    if not 0 <= index < count:
+        raise UsageError(f"shard {index} of {count}", hint="shards are numbered from 0")
     which, of = part
     return which + index * of, of * count
 
@@ -277,8 +297,7 @@ class OpenLoop:
             _seconds(self.duration)
         elif math.isinf(self.arrivals.duration):
             raise UsageError("an open loop at an endless rate", hint="give it a duration in seconds")
-        if self.max_in_flight < 1:
-            raise UsageError(f"max_in_flight {self.max_in_flight!r}", hint="at least 1")
+        check_whole(self.max_in_flight, 1, "max_in_flight")
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
         for seq, due in self.arrivals:
@@ -293,8 +312,8 @@ class OpenLoop:
 
     def shard(self, index: int, count: int) -> Self:
         """Return the index-th of `count` shards: its arrivals, and its share of `max_in_flight`."""
-        share = len(range(index, self.max_in_flight, count))
-        return replace(self, arrivals=self.arrivals.shard(index, count), max_in_flight=max(1, share))
+        arrivals = self.arrivals.shard(index, count)
+        return replace(self, arrivals=arrivals, max_in_flight=max(1, len(range(index, self.max_in_flight, count))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,12 +357,13 @@ class ClosedLoop:
     part: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
-        if self.clients < 1:
-            raise UsageError(f"{self.clients!r} clients", hint="at least 1")
+        check_whole(self.clients, 1, "clients")
+        check_whole(self.seed, 0, "seed")
+        _part((0, 1), *self.part)
         if self.count is None and self.duration is None:
             raise UsageError("a closed loop without end", hint="give it a count of requests or a duration in seconds")
-        if self.count is not None and self.count < 1:
-            raise UsageError(f"a count of {self.count!r} requests", hint="at least 1")
+        if self.count is not None:
+            check_whole(self.count, 1, "count")
         if self.duration is not None:
             _seconds(self.duration)
         for pause in (self.think, self.backoff):
@@ -357,12 +377,17 @@ class ClosedLoop:
 
     def shard(self, index: int, count: int) -> Self | None:
         """Return the index-th of `count` shards, clients and requests divided exactly; None when none fall to it."""
-        clients = len(range(index, self.clients, count))
-        requests = None if self.count is None else len(range(index, self.count, count))
-        if clients == 0 or requests == 0:
+        _part(self.part, index, count)  # refuses what is no shard
+        # As many shards as can have a client and a request each: one without a client would never send its requests.
+        used = min(count, self.clients, count if self.count is None else self.count)
+        if index >= used:
             return None
         return replace(
-            self, clients=clients, count=requests, seed=self.seed + index, part=_part(self.part, index, count)
+            self,
+            clients=len(range(index, self.clients, used)),
+            count=None if self.count is None else len(range(index, self.count, used)),
+            seed=self.seed + index,
+            part=_part(self.part, index, used),
         )
 
 
