@@ -237,10 +237,10 @@ class _Interrupts:
 def _conclude(finished: "Finished") -> ExitStatus:
     """Write the report, show what it says, and decide the exit status."""
     from loadgen import job
-    from loadgen.report import text
+    from loadgen.report import live
 
     findings, page = job.report(finished.results)
-    text.show(finished.results.manifest, findings, page)
+    live.show(finished.results.manifest, findings, page)
     statuses = list(finished.statuses)
     if finished.is_partial:
         statuses.append(ExitStatus.INTERRUPTED)
@@ -277,12 +277,12 @@ def _report(words: list[str]) -> ExitStatus | int:
     options = parser.parse_args(words)
 
     from loadgen import job
-    from loadgen.report import text
+    from loadgen.report import live
     from loadgen.results import Results
 
     results = Results.open(options.directory)
     findings, page = job.report(results)
-    text.show(results.manifest, findings, page)
+    live.show(results.manifest, findings, page)
     return ExitStatus.OK
 
 

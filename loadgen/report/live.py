@@ -6,16 +6,20 @@ Everything goes to stderr: stdout is for results.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from loadgen.findings import Findings
 from loadgen.histogram import Histogram
 from loadgen.load import ClosedLoop
+from loadgen.manifest import Manifest
 from loadgen.outcome import Column
 from loadgen.record import Window
+from loadgen.report.text import tables
 from loadgen.runners.local import Progress as Watching
 from loadgen.runs import Run
 from loadgen.step import Step
@@ -40,6 +44,14 @@ def progress(*, quiet: bool = False) -> Iterator[Watching]:
         redirect_stderr=False,
     ) as bars:
         yield _Bars(bars)
+
+
+def show(manifest: Manifest, findings: Findings, page: Path) -> None:
+    """Print the tables of a run on stdout, and where its page is."""
+    # Piped, a table is as wide as it needs to be: there is no window that it must fit.
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    console.print(tables(manifest, findings))
+    console.print(f"\nReport: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
 class _Seen:
@@ -69,6 +81,7 @@ class _Seen:
         return f"{self.tps:6,.1f} TPS  p50 {p50} ms  p99 {p99} ms  throttled {self.refused:,}  failed {self.failed:,}"
 
 
+_PIPED_WIDTH = 120
 _ENOUGH_FOR_P99 = 368  # below that no upper bound of a 95 % interval exists
 
 
