@@ -99,7 +99,16 @@ def request_ids(seed: int) -> Iterator[str]:
 
 def json_answer(value: Mapping[str, Any] | None, content_type: str) -> Answer:
     """Encode a result as JSON; None is an empty body, as operations without an output shape answer."""
-    return Answer(200, b"" if value is None else orjson.dumps(value), content_type)
+    if value is None:
+        return Answer(200, b"", content_type)
+    # AWS's JSON has instants as epoch seconds, not as orjson would write them.
+    return Answer(200, orjson.dumps(value, _epoch, orjson.OPT_PASSTHROUGH_DATETIME), content_type)
+
+
+def _epoch(value: object) -> float:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def json_error(error: AwsError, content_type: str, *, is_query_mode: bool = False) -> Answer:

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: an option's value cannot be meant.
         ResourceError: the port cannot be had.
     """
-    from loadgen.emulator.settings import Settings  # noqa: PLC0415  keeps --help quick
+    from loadgen.emulator.settings import Settings
 
     settings = Settings(
         profile=arguments.profile,
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     work = main(settings, arguments.port, with_parent=arguments.with_parent)
     try:
-        import uvloop  # noqa: PLC0415
+        import uvloop
     except ImportError:
         asyncio.run(work)
     else:
@@ -71,7 +71,7 @@ async def main(settings: "Settings", port: int = 0, *, with_parent: bool = False
     Raises:
         ResourceError: the port cannot be had.
     """
-    from loadgen.emulator.server import serve  # noqa: PLC0415
+    from loadgen.emulator.server import serve
 
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()

@@ -86,7 +86,7 @@ class ControlPlane:
         if container is None and not containers:
             raise shape.invalid("You must specify either PrimaryContainer or Containers.")
         tags = shape.tags(payload)
-        environment = shape.structure(container or containers[0], "Environment") or {}
+        environment = shape.structure(containers[0] if container is None else container, "Environment") or {}
         profile = environment.get(PROFILE_VARIABLE, self._settings.profile)
         if profile not in PROFILES:
             raise shape.invalid(f"{PROFILE_VARIABLE} is {profile!r}; the emulator knows {', '.join(PROFILES)}")

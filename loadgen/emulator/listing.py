@@ -43,6 +43,10 @@ _ORDERS: Mapping[str, Callable[[Any], tuple[Any, str]]] = {
     "CreationTime": lambda item: (item.created, item.name),
     "Status": lambda item: (item.status, item.name),
 }
+_INSTANTS: Mapping[str, Callable[[Any], float]] = {
+    "CreationTime": lambda item: item.created,
+    "LastModifiedTime": lambda item: item.modified,
+}
 
 
 def select(
@@ -67,23 +71,26 @@ def select(
     size = _DEFAULT_PAGE
     if payload.get("MaxResults") is not None:
         size = shape.whole(payload, "MaxResults", place="maxResults", least=1, most=_MOST)
-    kept = sorted((item for item in items if _matches(item, payload)), key=_ORDERS[order], reverse=is_descending)
+    bounds = [
+        (read, shape.instant(payload, f"{member}Before"), shape.instant(payload, f"{member}After"))
+        for member, read in _INSTANTS.items()
+    ]
+    kept = [item for item in items if _is_named(item, payload) and all(_lies(read(item), *b) for read, *b in bounds)]
+    kept.sort(key=_ORDERS[order], reverse=is_descending)
     first = _first(payload)
     more = {"NextToken": base64.b64encode(f"at {first + size}".encode()).decode()} if len(kept) > first + size else {}
     return kept[first : first + size], more
 
 
-def _matches(item: Listed, payload: Mapping[str, Any]) -> bool:
+def _is_named(item: Listed, payload: Mapping[str, Any]) -> bool:
     wanted = payload.get("NameContains")
     if wanted is not None and str(wanted).lower() not in item.name.lower():
         return False
-    if payload.get("StatusEquals") not in (None, item.status):
-        return False
-    for member, value in (("CreationTime", item.created), ("LastModifiedTime", item.modified)):
-        before, after = shape.instant(payload, f"{member}Before"), shape.instant(payload, f"{member}After")
-        if (before is not None and value >= before) or (after is not None and value <= after):
-            return False
-    return True
+    return payload.get("StatusEquals") in (None, item.status)
+
+
+def _lies(value: float, before: float | None, after: float | None) -> bool:
+    return (before is None or value < before) and (after is None or value > after)
 
 
 def _first(payload: Mapping[str, Any]) -> int:

@@ -205,7 +205,7 @@ def _observed(admission: Admission, error: AwsError | None, taken: float) -> lis
         ("Invocation4XXErrors", 0.0),
         ("Invocation5XXErrors", 0.0 if error is None else 1.0),
         ("ModelLatency", round(admission.model * 1e6)),
-        ("OverheadLatency", round((taken - admission.model) * 1e6)),
+        ("OverheadLatency", max(0, round((taken - admission.model) * 1e6))),
         ("MemoryUtilization", admission.memory_percent),
     ]
     if admission.is_cold:
