@@ -9,6 +9,7 @@ from loadgen.findings import Findings, Row
 from loadgen.load import ClosedLoop
 from loadgen.outcome import Outcome
 from loadgen.record import WARMUP, Code
+from loadgen.report.rows import STEP, clients_of, first_column, label, marked, memory_of, slots_of
 from loadgen.report.table import (
     NOTHING,
     Cell,
@@ -16,7 +17,6 @@ from loadgen.report.table import (
     Table,
     count,
     dash_note,
-    label,
     legible,
     milliseconds,
     number,
@@ -32,8 +32,6 @@ _SLOTS = Column("Max conc.", "", "MaxConcurrency of the endpoint: requests serve
 _CLIENTS = Column("Clients", "", "Simulated callers. Each waits for its answer before it calls again.")
 _OK = Column("ok", "calls", "Calls that were answered well. Latencies are theirs alone.")
 _THROTTLED = Column("Throttled", "calls", "Calls refused with a ThrottlingException.")
-_SLOTS_CLIENTS = Column("Slots x clients", "", "MaxConcurrency and the simulated clients that called it.", is_text=True)
-_STEP = Column("Step", "", "One endpoint configuration under one load.", is_text=True)
 _LATENCY = (
     Column("Min", "ms"),
     Column("Mean", "ms", "The arithmetic mean. Nothing is trimmed: cold starts are in it.", is_wide=True),
@@ -120,33 +118,9 @@ def stability_table(findings: Findings) -> Table:
     )
 
 
-def marked(rows: Sequence[Row], findings: Findings) -> int | None:
-    """Return the index of the row of the recommended memory size."""
-    if findings.recommendation is None or findings.recommendation.memory_mb is None:
-        return None
-    sizes = [memory_of(row) for row in rows]
-    chosen = findings.recommendation.memory_mb
-    return sizes.index(chosen) if chosen in sizes else None
-
-
-def memory_of(row: Row) -> int | None:
-    """Return the memory size in MB; None for a place that stands as it is."""
-    return None if row.run.step.config is None else row.run.step.config.memory_mb
-
-
 def _memory(row: Row) -> Cell:
     memory_mb = memory_of(row)
     return NOTHING if memory_mb is None else Cell(str(memory_mb))
-
-
-def _clients(row: Row) -> Cell:
-    load = row.run.step.load
-    return count(load.clients) if isinstance(load, ClosedLoop) else NOTHING
-
-
-def _slots(row: Row) -> Cell:
-    config = row.run.step.config
-    return NOTHING if config is None else count(config.max_concurrency)
 
 
 def concurrency_table(findings: Findings) -> Table:
@@ -159,9 +133,11 @@ def concurrency_table(findings: Findings) -> Table:
         Column("TPS p50", "1/s", "The median of the ok answers of each whole second.", is_wide=True),
         Column("TPS max", "1/s", "The best whole second.", is_wide=True),
         _THROTTLED,
-        Column("Throttles", "1/s", "Refusals per second of the run."),
+        Column("Thr./s", "1/s", "Calls refused per second of the run."),
         Column(
-            "Share*", "% throttled", "Share of calls refused. It depends on the backoff: how soon the refused retry."
+            "Share*",
+            "%",
+            "Share of calls throttled. It depends on the backoff: how soon refused clients retry.",
         ),
         Column("Failed", "calls", "Every failure that is no throttle."),
         Column("Median", "ms"),
@@ -172,7 +148,7 @@ def concurrency_table(findings: Findings) -> Table:
         "Latencies are service times of ok calls; a call that was refused counts as throttled only.",
         f"* depends on backoff: {_backoffs(rows)}. Compare throttles per second instead.",
     )
-    cells = tuple((_slots(row), _clients(row), *_concurrency_cells(row)) for row in rows)
+    cells = tuple((count(slots_of(row)), count(clients_of(row)), *_concurrency_cells(row)) for row in rows)
     return Table("Throughput, refusals and latency", columns, cells, (*notes, *_notes(rows)))
 
 
@@ -218,7 +194,7 @@ def steps_table(findings: Findings) -> Table:
     """Return throughput and both latencies of the user's own steps."""
     rows = findings.of_phase("")
     columns = (
-        _STEP,
+        STEP,
         Column(
             "Kind", "", "Service time: what the target took. Response time: from when the call was due.", is_text=True
         ),
@@ -241,26 +217,18 @@ def steps_table(findings: Findings) -> Table:
 
 def counts_table(rows: Sequence[Row]) -> Table:
     """Return where every call of these rows is counted: each is in exactly one column."""
-    phases = {row.run.step.phase for row in rows}
     return Table(
         "Where every call went",
-        (_SLOTS_CLIENTS if phases == {"concurrency"} else _STEP, *_PLACES),
-        tuple((Cell(_counted(row)), *_places(row)) for row in rows),
+        (first_column(rows), *_PLACES),
+        tuple((Cell(label(row)), *_places(row)) for row in rows),
         ("Each call is in exactly one column; they add up to the calls due.",),
     )
-
-
-def _counted(row: Row) -> str:
-    load = row.run.step.load
-    if row.run.step.phase == "concurrency" and isinstance(load, ClosedLoop) and row.run.step.config is not None:
-        return f"{row.run.step.config.max_concurrency} x {load.clients}"
-    return label(row)
 
 
 def errors_table(rows: Sequence[Row]) -> Table:
     """Return every error as its sender named it."""
     columns = (
-        _STEP,
+        first_column(rows),
         Column("Counted as", "", "The outcome: the closed list of what can happen to a call.", is_text=True),
         Column("Code", "", "The error code as the service or this machine named it.", is_text=True),
         Column("HTTP", "", "The status of the answer; a dash when there was none."),
@@ -269,7 +237,7 @@ def errors_table(rows: Sequence[Row]) -> Table:
     )
     cells = tuple(
         (
-            Cell(_counted(row)),
+            Cell(label(row)),
             Cell(code.outcome.label),
             words(code.code),
             Cell(str(code.status)) if code.status else NOTHING,

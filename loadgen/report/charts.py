@@ -26,7 +26,7 @@ from loadgen.summary import Latency
 BLUE, ORANGE, VERMILION, GREY = "#0072b2", "#e69f00", "#d55e00", "#8a94a0"
 _INK, _FAINT = "#1f2933", "#e4e7eb"
 _WIDTH = 640
-_BINS = 72
+_BINS = 100
 _ROW = 46  # pixels
 _LOG_FROM = 4.0  # a range this wide (slowest / fastest) is drawn on a logarithmic axis
 _FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from loadgen.findings import Findings, Row
-from loadgen.report.benchmarks import memory_of
+from loadgen.report.rows import memory_of
 from loadgen.report.table import legible, milliseconds, percentile_name, usd
 
 

@@ -8,23 +8,21 @@ from loadgen.findings import Findings, Row
 from loadgen.load import Arrivals, ClosedLoop, OpenLoop, Pause, Uniform
 from loadgen.manifest import Manifest
 from loadgen.metric import Metric
+from loadgen.report.rows import STEP, first_column, label, place
 from loadgen.report.table import (
     NOTHING,
     Cell,
     Column,
     Table,
     count,
-    label,
     legible,
     milliseconds,
     number,
-    place,
     share,
     words,
 )
 
 _ABSENT = Cell("n/a")
-_STEP = Column("Step", "", "One endpoint configuration under one load.", is_text=True)
 # Metric -> (heading, unit and statistic, meaning).
 _METRICS: Mapping[str, tuple[str, str, str]] = {
     "ModelLatency": ("ModelLatency", "ms, mean", "CloudWatch: time in the model's container."),
@@ -73,10 +71,10 @@ def metrics_table(rows: Sequence[Row]) -> Table:
     cells, notes = [], []
     for row in rows:
         if row.run.failure:
-            cells.append((Cell(label_with_load(row)), *(_ABSENT,) * len(_METRICS)))
+            cells.append((Cell(label(row)), *(_ABSENT,) * len(_METRICS)))
             continue
         values = row.run.metrics.values
-        cells.append((Cell(label_with_load(row)), *(_metric_cell(values.get(name)) for name in _METRICS)))
+        cells.append((Cell(label(row)), *(_metric_cell(values.get(name)) for name in _METRICS)))
         notes += [
             f"{_METRICS[name][0] if name in _METRICS else legible(name)} not available: {legible(why)}."
             for name, why in sorted(row.run.metrics.missing.items())
@@ -84,13 +82,13 @@ def metrics_table(rows: Sequence[Row]) -> Table:
         if values and not row.run.metrics.settled:
             notes.append(f"{label(row)}: the counts had not settled after {row.run.metrics.lag:,.0f} s.")
     columns = tuple(Column(*_METRICS[name]) for name in _METRICS)
-    return Table("CloudWatch metrics", (_STEP, *columns), tuple(cells), tuple(dict.fromkeys(notes)))
+    return Table("CloudWatch metrics", (first_column(rows), *columns), tuple(cells), tuple(dict.fromkeys(notes)))
 
 
 def watch_table(rows: Sequence[Row]) -> Table:
     """Return what the generator saw of itself: whether it was fast enough to be believed."""
     columns = (
-        _STEP,
+        first_column(rows),
         Column("CPU", "%", "Of one core, used by the generator's thread. Above 90 it is the bottleneck."),
         Column("Loop lag p99", "ms", "How late the event loop came back to a ticker."),
         Column("Loop lag max", "ms"),
@@ -112,7 +110,7 @@ def watch_table(rows: Sequence[Row]) -> Table:
         w = row.run.watch
         cells.append(
             (
-                Cell(label_with_load(row)),
+                Cell(label(row)),
                 share(w.cpu_share, 1),
                 *(milliseconds(v) for v in (w.loop_lag_p99, w.loop_lag_max)),
                 *(milliseconds(v) for v in (w.send_lag_p50, w.send_lag_p99, w.send_lag_max)),
@@ -128,19 +126,10 @@ def watch_table(rows: Sequence[Row]) -> Table:
     return Table("What the generator saw of itself", columns, tuple(cells))
 
 
-def label_with_load(row: Row) -> str:
-    """Name a row, with its clients where the configuration alone does not tell it apart."""
-    load = row.run.step.load
-    clients = (
-        f", {load.clients} clients" if row.run.step.phase == "concurrency" and isinstance(load, ClosedLoop) else ""
-    )
-    return label(row) + clients
-
-
 def steps_asked_table(rows: Sequence[Row]) -> Table:
     """Return what was asked of each step and how it ended."""
     columns = (
-        _STEP,
+        STEP,
         Column("Configuration", is_text=True),
         Column("Load", is_text=True),
         Column("Ended by", "", "Which rule ended the step.", is_text=True),

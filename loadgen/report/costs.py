@@ -1,7 +1,7 @@
 """The tables of money: how the memory sizes score, what a million calls cost, and where an instance is cheaper."""
 
 from loadgen.findings import Findings
-from loadgen.report.benchmarks import marked, memory_of
+from loadgen.report.rows import marked, memory_of
 from loadgen.report.table import (
     NOTHING,
     Cell,

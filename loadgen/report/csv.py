@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 
 from loadgen.cost import Cost
 from loadgen.findings import Findings, Row
-from loadgen.load import ClosedLoop
 from loadgen.manifest import Manifest
 from loadgen.metric import UNITS, Metric
-from loadgen.report.benchmarks import failures, memory_of
+from loadgen.report.benchmarks import failures
 from loadgen.report.circumstances import metric_figure
+from loadgen.report.rows import clients_of, memory_of, slots_of
 from loadgen.report.table import legible, percentile_name
 from loadgen.summary import PERCENTILES, Latency, Tps
 
@@ -62,17 +62,6 @@ def where(row: Row, *, is_cell: bool) -> dict[str, Value]:
     """Return the columns that say which configuration a row is; `is_cell` for one of several clients and slots."""
     cell: dict[str, Value] = {"max_concurrency": slots_of(row), "num_clients": clients_of(row)} if is_cell else {}
     return cell | {"memory_size": memory_of(row)}
-
-
-def slots_of(row: Row) -> int | None:
-    """Return the MaxConcurrency of a row; None for a place that stands as it is."""
-    return None if row.run.step.config is None else row.run.step.config.max_concurrency
-
-
-def clients_of(row: Row) -> int | None:
-    """Return the clients of a row; None for an open loop."""
-    load = row.run.step.load
-    return load.clients if isinstance(load, ClosedLoop) else None
 
 
 def stability_summary(manifest: Manifest, findings: Findings) -> str:

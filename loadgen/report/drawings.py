@@ -6,10 +6,9 @@ from loadgen.findings import Findings, Row
 from loadgen.load import ClosedLoop
 from loadgen.manifest import Manifest
 from loadgen.outcome import Column
-from loadgen.report.benchmarks import memory_of
 from loadgen.report.charts import Chart, Panel, Series, cost_vs_performance, distribution, timeline
 from loadgen.report.place import remark
-from loadgen.report.table import label
+from loadgen.report.rows import label, memory_of
 
 
 @dataclass(frozen=True, slots=True)

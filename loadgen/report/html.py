@@ -41,11 +41,10 @@ from loadgen.report.table import Table, legible
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A chart or a table in its place; a tall one scrolls inside its own box."""
+    """A chart or a table in its place."""
 
     table: Table | None = None
     chart: Chart | None = None
-    is_tall: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ def _stability(findings: Findings, rows: Sequence[Row], drawn: Drawings) -> Sect
 
 def _cost(findings: Findings, drawn: Drawings) -> Section:
     words = savings_sentence(findings)
-    blocks = (Block(chart=drawn.cost), Block(cost_table(findings)), Block(savings_table(findings), is_tall=True))
+    blocks = (Block(chart=drawn.cost), Block(cost_table(findings)), Block(savings_table(findings)))
     return Section("cost", "Cost", words, blocks)
 
 

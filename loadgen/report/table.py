@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadgen.findings import Row
 from loadgen.summary import Percentile
 
 DASH = "–"
@@ -155,23 +154,6 @@ def calls_needed(percent: float) -> int:
         [72, 368, 3688]
     """
     return math.ceil(math.log(0.025) / math.log(percent / 100))
-
-
-def label(row: Row) -> str:
-    """Name a row's configuration and load in a few words."""
-    step = row.run.step
-    if step.phase == "stability" and step.config is not None:
-        return f"{step.config.memory_mb} MB"
-    return place(row) if step.phase or not step.name else legible(step.name)
-
-
-def place(row: Row) -> str:
-    """Name a row's configuration."""
-    config = row.run.step.config
-    if config is None:
-        return "as it stands"
-    kept = f", {config.provisioned_concurrency} provisioned" if config.provisioned_concurrency else ""
-    return f"{config.memory_mb} MB, MaxConcurrency {config.max_concurrency}{kept}"
 
 
 def percentile_name(percent: float) -> str:
