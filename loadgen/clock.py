@@ -16,6 +16,7 @@ from typing import Protocol
 
 _CLOCK_MONOTONIC = 1  # linux/time.h
 _TFD_NONBLOCK_CLOEXEC = 0o2004000  # TFD_NONBLOCK | TFD_CLOEXEC, linux/timerfd.h
+_LONGEST = 86_400.0  # seconds: a timer is set for no longer, and then set again; a kernel's number cannot say "never"
 _EARLY = 0.002  # how much before the due instant a coarse timer is set: two of its steps
 
 
@@ -81,7 +82,7 @@ class PreciseClock:
         if not self._waiting or self._waiting[0][0] == self._armed:
             return
         self._armed = self._waiting[0][0]
-        delay = max(self._armed - self.now(), 1e-9)  # a zero would disarm it
+        delay = min(max(self._armed - self.now(), 1e-9), _LONGEST)  # a zero would disarm it
         if self._fd >= 0:
             spec = _Itimerspec(_Timespec(0, 0), _Timespec(int(delay), max(1, int(delay % 1 * 1e9))))
             self._libc.timerfd_settime(self._fd, 0, ctypes.byref(spec), None)
