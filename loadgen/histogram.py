@@ -15,6 +15,8 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
+from loadgen.order import rank_of
+
 # From 1 us to one hour at three significant digits: an InvokeEndpoint call lasts at most a few minutes.
 LOWEST_US = 1
 HIGHEST_US = 3_600_000_000
@@ -140,12 +142,12 @@ class Histogram:
         return int(highest_of(np.array([index]))[0]) / 1e6
 
     def percentile(self, percent: float) -> float:
-        """Return the latency in seconds that `percent` of the values do not exceed (nearest rank).
+        """Return the least latency in seconds that `percent` of the values do not exceed (nearest rank).
 
         Raises:
             IndexError: the histogram is empty.
         """
-        return self.value_at_rank(max(1, min(self.total, int(percent / 100 * self.total + 0.5))))
+        return self.value_at_rank(rank_of(percent, self.total))
 
     def buckets(self) -> Iterator[tuple[float, float, int]]:
         """Yield (from, to, count) in seconds for each non-zero bucket, ascending."""
@@ -177,7 +179,7 @@ class Histogram:
 
     @classmethod
     def decode(cls, text: str) -> "Histogram":
-        """Read what `encode` wrote.
+        """Read what `encode` wrote; how many values were clamped is not part of the encoding.
 
         Raises:
             ValueError: it is not such an encoding, or one of another range.
