@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import socket
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -118,6 +119,20 @@ def fetch(url: str, body: bytes | None = None, *, method: str | None = None, **h
 def invoke(emulator: Emulator, name: str = "endpoint", body: bytes = b"1", **headers: str) -> tuple[int, Any, bytes]:
     """Send InvokeEndpoint without an SDK, so that what is on the wire can be seen."""
     return fetch(f"{emulator.url}/endpoints/{name}/invocations", body, **headers)
+
+
+@contextmanager
+def holding(emulator: Emulator, clients: int, name: str = "endpoint") -> Iterator[list[socket.socket]]:
+    """Have so many requests in flight, one after the other, each on its own connection, which closes at the end."""
+    port = int(emulator.url.rsplit(":", 1)[1])
+    request = f"POST /endpoints/{name}/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+    with ExitStack() as stack:
+        held = []
+        for number in range(1, clients + 1):
+            held.append(stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)))
+            held[-1].sendall(request.encode())
+            eventually(lambda: ledger(emulator, name)["arrivals"] >= number)
+        yield held
 
 
 def ledger(emulator: Emulator, name: str = "endpoint") -> dict[str, Any]:

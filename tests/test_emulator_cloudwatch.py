@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 from botocore.exceptions import ClientError
-from emulated import client, deploy, emulated, eventually, fetch, invoke, slow
+from emulated import client, deploy, emulated, eventually, fetch, holding, invoke, ledger, slow
 
 DIMENSIONS = [{"Name": "EndpointName", "Value": "endpoint"}, {"Name": "VariantName", "Value": "AllTraffic"}]
 
@@ -95,6 +95,47 @@ def test_metric_data_answers_every_query_by_its_id():
         assert {result["StatusCode"] for result in by_id.values()} == {"Complete"}
         newest_first = cloudwatch.get_metric_data(MetricDataQueries=queries[:1], **around(emulator))
         assert newest_first["MetricDataResults"][0]["Values"] == [0.0, 1.0]
+
+
+def test_metric_data_comes_in_pages_that_join_to_the_whole():
+    """With two datapoints a page, five minutes of two metrics come in five pages, each query's points in order."""
+    with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
+        now = datetime.fromtimestamp(emulator.clock(), UTC)
+        for name in ("A", "B"):
+            data = [{"MetricName": name, "Value": float(n), "Timestamp": now - timedelta(minutes=n)} for n in range(5)]
+            cloudwatch.put_metric_data(Namespace="Mine", MetricData=data)
+        queries = [
+            {
+                "Id": name.lower(),
+                "MetricStat": {"Metric": {"Namespace": "Mine", "MetricName": name}, "Period": 60, "Stat": "Sum"},
+            }
+            for name in ("A", "B")
+        ]
+        asked = {"MetricDataQueries": queries, **around(emulator), "MaxDatapoints": 2}
+        joined, pages, token = {"a": [], "b": []}, 0, {}
+        while pages == 0 or token:
+            answer = cloudwatch.get_metric_data(**asked, **token)
+            for result in answer["MetricDataResults"]:
+                joined[result["Id"]] += result["Values"]
+            token = {"NextToken": answer["NextToken"]} if "NextToken" in answer else {}
+            pages += 1
+        assert pages == 5
+        assert joined == {"a": [0.0, 1.0, 2.0, 3.0, 4.0], "b": [0.0, 1.0, 2.0, 3.0, 4.0]}
+
+
+def test_errors_are_metered_by_what_the_container_answered():
+    """A ModelError over a 400 counts in Invocation4XXErrors, one over a 500 in Invocation5XXErrors."""
+    with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
+        deploy(emulator)
+        for original in (400, 400, 500):
+            fault = {"operation": "InvokeEndpoint", "kind": "error_after", "code": "ModelError", "status": 424}
+            fetch(f"{emulator.url}/faults", json.dumps({**fault, "original_status": original}).encode())
+            assert invoke(emulator)[0] == 424
+        sums = [
+            statistics(emulator, cloudwatch, name)[0]["Sum"]
+            for name in ("Invocation4XXErrors", "Invocation5XXErrors", "Invocations")
+        ]
+        assert sums == [2, 1, 3]
 
 
 def test_list_metrics_shows_what_has_data():
@@ -223,13 +264,11 @@ def test_metrics_wait_for_their_lag():
 
 def test_cold_starts_have_a_setup_time_and_provisioned_endpoints_their_own_metrics():
     """Two requests at once on one provisioned instance: one spills over and has the only ModelSetupTime."""
-    profile = slow(0.3, cold_start=0.05)
+    profile = slow(0.5, cold_start=0.05)
     with emulated(models={"slow": profile}, time_scale=1.0) as emulator, client("cloudwatch", emulator) as cloudwatch:
         deploy(emulator, model="slow", max_concurrency=2, ProvisionedConcurrency=1)
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(2) as pool:
-            assert [answer[0] for answer in pool.map(lambda _: invoke(emulator), range(2))] == [200, 200]
+        with holding(emulator, 2):
+            eventually(lambda: ledger(emulator)["ok"] == 2)
         (setup,) = statistics(emulator, cloudwatch, "ModelSetupTime")
         assert (setup["SampleCount"], setup["Unit"]) == (1, "Microseconds")
         prefix = "ServerlessProvisionedConcurrency"

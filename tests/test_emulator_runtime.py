@@ -3,12 +3,11 @@
 import json
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
-from emulated import QUICK, client, deploy, emulated, eventually, fetch, invoke, ledger, slow
+from emulated import QUICK, client, deploy, emulated, eventually, fetch, holding, invoke, ledger, slow
 
 from loadgen.emulator.profile import PROFILES
 
@@ -36,47 +35,38 @@ def test_an_answer_looks_like_the_services():
 
 def test_the_request_above_max_concurrency_is_refused_at_once_with_a_null_message():
     """While one slot is taken for a minute, the next request gets 400 ThrottlingException and {"message":null}."""
-    with emulated(models={"slow": slow(50.0)}) as emulator, ThreadPoolExecutor(1) as pool:
+    with emulated(models={"slow": slow(50.0)}) as emulator:
         deploy(emulator, model="slow")
-        port = int(emulator.url.rsplit(":", 1)[1])
-        with socket.create_connection(("127.0.0.1", port)) as holder:
-            holder.sendall(
-                b"POST /endpoints/endpoint/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
-            )
-            eventually(lambda: ledger(emulator)["in_flight"] == 1)
-            status, headers, body = pool.submit(invoke, emulator).result(10)
+        with holding(emulator, 1), client("sagemaker-runtime", emulator) as runtime:
+            status, headers, body = invoke(emulator)
             assert (status, headers["x-amzn-ErrorType"], body) == (400, "ThrottlingException", b'{"message":null}')
-            with client("sagemaker-runtime", emulator) as runtime, pytest.raises(ClientError) as caught:
+            with pytest.raises(ClientError) as caught:
                 runtime.invoke_endpoint(EndpointName="endpoint", Body=b"1")
             error = caught.value.response["Error"]
             assert (error["Code"], error["Message"]) == ("ThrottlingException", None)
-            assert balanced(ledger(emulator))["throttled"] == 2
+            books = balanced(ledger(emulator))
+            assert (books["throttled"], books["in_flight"]) == (2, 1)
 
 
-def test_clients_up_to_max_concurrency_are_all_served_and_new_instances_are_cold():
-    """Four clients at once on an endpoint with one warm instance: three are held for a start, none is refused."""
-    with emulated(models={"slow": slow(0.25)}) as emulator, ThreadPoolExecutor(4) as pool:
+def test_every_slot_is_filled_by_a_new_instance_before_anything_is_refused():
+    """With MaxConcurrency 4 and one warm instance, four requests are in flight, three of them cold; a fifth is refused."""
+    with emulated(models={"slow": slow(50.0)}) as emulator:
         deploy(emulator, model="slow", max_concurrency=4)
-        statuses = [status for status, _, _ in pool.map(lambda _: invoke(emulator), range(4))]
-        books = balanced(ledger(emulator))
-        assert statuses == [200] * 4
-        assert (books["ok"], books["cold"], books["throttled"]) == (4, 3, 0)
+        with holding(emulator, 4):
+            assert invoke(emulator)[0] == 400
+            books = balanced(ledger(emulator))
+            assert (books["in_flight"], books["cold"], books["throttled"]) == (4, 3, 1)
 
 
 def test_a_cold_request_is_held_for_the_start():
-    """On an endpoint whose warm instance is taken, the second request takes the start's time on top of the service."""
-    profile = slow(0.05, cold_start=0.2, cold_jitter=0.0)
-    with emulated(models={"slow": profile}, time_scale=1.0) as emulator, ThreadPoolExecutor(2) as pool:
+    """Beside a warm request of half a second, a second one is answered after the start's 0.2 s and its own half."""
+    profile = slow(0.5, cold_start=0.2, cold_jitter=0.0)
+    with emulated(models={"slow": profile}, time_scale=1.0) as emulator:
         deploy(emulator, model="slow", max_concurrency=2)
-
-        def timed(_):
+        with holding(emulator, 1):
             began = time.perf_counter()
-            invoke(emulator)
-            return time.perf_counter() - began
-
-        warm, cold = sorted(pool.map(timed, range(2)))
-        assert warm >= 0.05
-        assert cold >= 0.25
+            assert invoke(emulator)[0] == 200
+            assert time.perf_counter() - began >= 0.7
         assert ledger(emulator)["cold"] == 1
 
 
@@ -84,12 +74,8 @@ def test_a_client_that_goes_away_keeps_its_slot_until_its_time_is_over():
     """After the only client closes its connection, the endpoint refuses others until the request would have ended."""
     with emulated(models={"slow": slow(0.5)}) as emulator:
         deploy(emulator, model="slow")
-        port = int(emulator.url.rsplit(":", 1)[1])
-        with socket.create_connection(("127.0.0.1", port)) as leaving:
-            leaving.sendall(
-                b"POST /endpoints/endpoint/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
-            )
-            eventually(lambda: ledger(emulator)["in_flight"] == 1)
+        with holding(emulator, 1):
+            pass
         assert invoke(emulator)[0] == 400
         eventually(lambda: ledger(emulator)["in_flight"] == 0)
         assert invoke(emulator)[0] == 200

@@ -64,7 +64,7 @@ def test_only_loopback_addresses_are_bound():
         async with serve(Settings(), host=host, port=port):
             pass
 
-    for host in ("0.0.0.0", "192.0.2.1", "example.com", ""):
+    for host in ("0.0.0.0", "192.0.2.1", "example.com", "localhost", ""):
         with pytest.raises(UsageError, match="loopback only"):
             asyncio.run(start(host, 0))
     with emulated() as emulator, pytest.raises(ResourceError, match="cannot listen"):
@@ -191,6 +191,27 @@ def test_connections_are_kept_and_pipelined_requests_answered_in_order():
         assert answers.count(b"HTTP/1.1 200 OK") == 3
         assert answers.count(b"Connection: close") == 1
         assert ledger(emulator)["ok"] == 3
+
+
+def test_a_body_in_chunks_is_read_whole():
+    """A chunked request is served, and the books count the bytes inside the chunks."""
+    with emulated() as emulator:
+        deploy(emulator)
+        answer = talk(
+            emulator,
+            b"POST /endpoints/endpoint/invocations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n",
+        )
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert ledger(emulator)["bytes_in"] == 7
+
+
+def test_a_browsers_get_changes_nothing():
+    """The query protocol is not answered over GET, which any web page could make a browser send."""
+    with emulated() as emulator:
+        query = "Action=PutMetricData&Version=2010-08-01&Namespace=N&MetricData.member.1.MetricName=M"
+        assert fetch(f"{emulator.url}/?{query}&MetricData.member.1.Value=1")[0] == 404
+        assert not emulator.metrics.series
 
 
 def test_old_and_unusual_clients_are_served():

@@ -87,38 +87,37 @@ class CloudWatch:
         return {"Label": parameters["MetricName"], "Datapoints": datapoints}
 
     def get_metric_data(self, parameters: Mapping[str, Any], now: float) -> dict[str, Any]:
-        """Answer GetMetricData for MetricStat queries; metric math is refused."""
+        """Answer GetMetricData for MetricStat queries, by pages of MaxDatapoints; metric math is refused."""
         queries = rows(parameters, "MetricDataQueries")
         if not 1 <= len(queries) <= _MOST_QUERIES:
             raise AwsError("ValidationError", f"MetricDataQueries takes 1 to {_MOST_QUERIES} queries.")
+        _check_ids([str(query.get("Id", "")) for query in queries])
         is_ascending = parameters.get("ScanBy", "TimestampDescending") == "TimestampAscending"
-        left = min(int(number(parameters, "MaxDatapoints", _MOST_DATA)), _MOST_DATA)
-        results, names = [], set()
+        room = min(int(number(parameters, "MaxDatapoints", _MOST_DATA)), _MOST_DATA)
+        skipped = passed = _page_start(parameters)
+        results = []
         for query in queries:
-            name = str(query.get("Id", ""))
-            if not re.fullmatch(r"[a-z][A-Za-z0-9_]{0,254}", name):
-                raise AwsError(
-                    "ValidationError",
-                    f"The value {name!r} for parameter Id is not matching the expected pattern ^[a-z][a-zA-Z0-9_]*$.",
-                )
-            if name in names:
-                raise AwsError("ValidationError", f"The values for parameter id are not unique: {name}.")
-            names.add(name)
             points = self._points(query, parameters, now)
+            if str(query.get("ReturnData", "true")).lower() == "false":
+                continue
             if not is_ascending:
                 points.reverse()
-            kept = points[:left]
-            left -= len(kept)
-            result = {
-                "Id": name,
-                "Label": query.get("Label") or query["MetricStat"]["Metric"]["MetricName"],
-                "Timestamps": [datetime.fromtimestamp(stamp, UTC) for stamp, _ in kept],
-                "Values": [value for _, value in kept],
-                "StatusCode": "Complete" if len(kept) == len(points) else "PartialData",
-            }
-            if str(query.get("ReturnData", "true")).lower() != "false":
-                results.append(result)
-        return {"MetricDataResults": results, "Messages": []}
+            wanted = points[skipped:]
+            skipped = max(0, skipped - len(points))
+            kept = wanted[:room]
+            room -= len(kept)
+            passed += len(kept)
+            results.append(
+                {
+                    "Id": query["Id"],
+                    "Label": query.get("Label") or query["MetricStat"]["Metric"]["MetricName"],
+                    "Timestamps": [datetime.fromtimestamp(stamp, UTC) for stamp, _ in kept],
+                    "Values": [value for _, value in kept],
+                    "StatusCode": "Complete" if len(kept) == len(wanted) else "PartialData",
+                }
+            )
+        is_partial = any(result["StatusCode"] == "PartialData" for result in results)
+        return {"MetricDataResults": results, "Messages": []} | ({"NextToken": str(passed)} if is_partial else {})
 
     def _points(self, query: Mapping[str, Any], parameters: Mapping[str, Any], now: float) -> list[tuple[int, float]]:
         stat = query.get("MetricStat")
@@ -144,10 +143,7 @@ class CloudWatch:
             if any(bucket.last <= now - self._lag for bucket in series.minutes.values()):
                 pairs = [{"Name": key, "Value": value} for key, value in dimensions]
                 listed.append({"Namespace": namespace, "MetricName": name, "Dimensions": pairs})
-        token = str(parameters.get("NextToken") or "0")
-        if not token.isdecimal():
-            raise AwsError("InvalidParameterValue", "The value for parameter NextToken is invalid.")
-        first = int(token)
+        first = _page_start(parameters)
         more = {"NextToken": str(first + _PAGE)} if len(listed) > first + _PAGE else {}
         return {"Metrics": listed[first : first + _PAGE], **more}
 
@@ -199,6 +195,24 @@ def reading(statistic: str) -> Callable[[Bucket], float]:
         if low < high <= 100:
             return lambda bucket: bucket.trimmed_mean(low, high)
     raise AwsError("InvalidParameterValue", f"The value {statistic} for parameter ExtendedStatistics is not supported.")
+
+
+def _check_ids(names: list[str]) -> None:
+    for name in names:
+        if not re.fullmatch(r"[a-z][A-Za-z0-9_]{0,254}", name):
+            raise AwsError(
+                "ValidationError",
+                f"The value {name[:80]} for parameter Id is not matching the expected pattern ^[a-z][a-zA-Z0-9_]*$.",
+            )
+    if len(set(names)) < len(names):
+        raise AwsError("ValidationError", "The values for parameter id in MetricDataQueries are not unique.")
+
+
+def _page_start(parameters: Mapping[str, Any]) -> int:
+    token = str(parameters.get("NextToken") or "0")
+    if not token.isdecimal() or len(token) > 9:
+        raise AwsError("InvalidNextToken", "The value for parameter NextToken is invalid.")
+    return int(token)
 
 
 def _interval(parameters: Mapping[str, Any]) -> tuple[float, float, int]:

@@ -6,6 +6,7 @@ Its first line on stdout is its URL, once it accepts. aiohttp and uvloop are imp
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -88,6 +89,10 @@ async def main(settings: "Settings", port: int = 0, *, with_parent: bool = False
 
 
 def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
-    while os.read(0, 4096):
-        pass
-    loop.call_soon_threadsafe(stopped.set)
+    # A stdin that cannot be read (closed from the start) has ended as well.
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    # The loop may have ended meanwhile, by a signal.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(stopped.set)

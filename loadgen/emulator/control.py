@@ -15,7 +15,6 @@ from loadgen.emulator.endpoint import Capacity, Change, Endpoint, EndpointConfig
 from loadgen.emulator.faults import Fault, Faults, Kind
 from loadgen.emulator.listing import select
 from loadgen.emulator.model import Fleet, Ledger
-from loadgen.emulator.profile import PROFILES
 from loadgen.emulator.settings import CONCURRENCY_QUOTA, ENDPOINTS_QUOTA, MEMORY_QUOTA, Settings
 from loadgen.emulator.variant import read_update, read_variant
 
@@ -44,7 +43,8 @@ class ControlPlane:
         self._endpoints: dict[str, Endpoint] = {}
         self._tags: dict[str, dict[str, str]] = {}
         self._staffed: Counter[str] = Counter()
-        for name, profile in settings.registered().items():
+        self._profiles = settings.registered()
+        for name, profile in self._profiles.items():
             payload = {"PrimaryContainer": {"Image": f"emulated/{profile.name}:1"}}
             self._models[name] = Model(name, self._arn("model", name), payload, profile, now)
         self.operations: Mapping[str, Callable[[Mapping[str, Any], float], dict[str, Any] | None]] = {
@@ -88,12 +88,12 @@ class ControlPlane:
         tags = shape.tags(payload)
         environment = shape.structure(containers[0] if container is None else container, "Environment") or {}
         profile = environment.get(PROFILE_VARIABLE, self._settings.profile)
-        if profile not in PROFILES:
-            raise shape.invalid(f"{PROFILE_VARIABLE} is {profile!r}; the emulator knows {', '.join(PROFILES)}")
+        if profile not in self._profiles:
+            raise shape.invalid(f"{PROFILE_VARIABLE} is {profile!r}; the emulator knows {', '.join(self._profiles)}")
         arn = self._arn("model", name)
         if name in self._models:
             raise shape.invalid(f'Cannot create already existing model "{arn}".')
-        self._models[name] = Model(name, arn, dict(payload), PROFILES[profile], now)
+        self._models[name] = Model(name, arn, dict(payload), self._profiles[profile], now)
         self._tags[arn] = tags
         return {"ModelArn": arn}
 

@@ -115,16 +115,15 @@ class Runtime:
             # Freed before the answer is written: who has its answer may send the next one at once.
             done = self._clock()
             fleet.release(admission, done)
-        error = self._model_error(call.endpoint, admission)
+        is_cut = fault is not None and fault.kind is Kind.CUT
+        error = self._model_error(call.endpoint, admission) if fault is None or is_cut else fault.error()
         meter.observe(done, _observed(admission, error, done - now))
-        if fault is not None and fault.kind is Kind.CUT:
+        if is_cut:
             books.failed["cut"] += 1
             raise CutConnection
         if not call.is_connected():
             books.disconnected += 1
             raise CutConnection
-        if fault is not None:
-            error = fault.error()
         if error is not None:
             return self._fail(books, error)
         profile = fleet.profile
@@ -200,10 +199,12 @@ def _load(fleet: Fleet, admission: Admission) -> list[tuple[str, float]]:
 
 def _observed(admission: Admission, error: AwsError | None, taken: float) -> list[tuple[str, float]]:
     # What the server itself added, lateness included, is overhead: model and overhead make up the time that was taken.
+    # A ModelError is counted by what the container answered.
+    status = 200 if error is None else int(error.extra.get("OriginalStatusCode", error.status))
     values = [
         ("Invocations", 1.0),
-        ("Invocation4XXErrors", 0.0),
-        ("Invocation5XXErrors", 0.0 if error is None else 1.0),
+        ("Invocation4XXErrors", float(400 <= status < 500)),
+        ("Invocation5XXErrors", float(status == 0 or status >= 500)),
         ("ModelLatency", round(admission.model * 1e6)),
         ("OverheadLatency", max(0, round((taken - admission.model) * 1e6))),
         ("MemoryUtilization", admission.memory_percent),

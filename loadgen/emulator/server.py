@@ -146,9 +146,9 @@ class Emulator:
             return self._ledger(request.method)
         if path == "/faults":
             return self._faults(request.method, body)
-        if path == "/" and request.method in ("GET", "POST"):
-            form = body if request.method == "POST" else request.raw_path.partition("?")[2].encode()
-            return await self._query(self._plain(headers, form), _service(headers.get("Authorization", "")), request_id)
+        # Not by GET, which the protocol has too: a web page can make a browser send one without an Origin.
+        if path == "/" and request.method == "POST":
+            return await self._query(self._plain(headers, body), _service(headers.get("Authorization", "")), request_id)
         return rest_error(AwsError("UnknownOperationException", None, 404))
 
     def _plain(self, headers: Mapping[str, str], body: bytes) -> bytes:
@@ -300,7 +300,7 @@ async def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -
         async with serve(Settings(time_scale=60)) as emulator:
             ...  # clients take emulator.url as their endpoint_url
     """
-    if host != "localhost" and not _is_loopback(host):
+    if not _is_loopback(host):
         raise UsageError(f"address {host!r}", hint="the emulator listens on loopback only: 127.0.0.1 or ::1")
     emulator = Emulator(settings, Clock())
     server = Server(emulator.respond, settings)
