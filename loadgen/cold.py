@@ -22,7 +22,7 @@ from loadgen.runs import Run
 IDLE = 30.0  # seconds unused after which an instance may be gone. AWS publishes none; all reports are of minutes
 APART = 3.0  # times the warm median from which a latency stands apart; measured cold starts are 20 to 100 times it
 CLOSE = 1.5  # times the warm median up to which a latency does not
-ENOUGH = 5  # calls that cannot have been cold, to know the warm latencies by
+ENOUGH = 5  # calls that cannot have been cold, to know the warm latencies by; and one in a hundred of all
 _JITTER = 0.005  # seconds by which calls may overtake each other on their way
 _BINS = 8  # to an idle time: how finely forgetting an instance is timed
 _CHUNK = 1 << 18
@@ -71,7 +71,7 @@ def tell_cold(run: Run, *, idle: float = IDLE) -> Starts:
     samples, config = run.samples, run.step.config
     setups = _setups(run)
     labels = np.full(len(samples), Start.REFUSED, dtype=np.uint8)
-    served = np.flatnonzero(_SERVED[samples["outcome"]])
+    served = np.flatnonzero(_SERVED[samples["outcome"]]).astype(np.uint32)
     if not served.size:
         return Starts(labels, setups)
     sent = np.asarray(samples["sent"][served])
@@ -81,7 +81,7 @@ def tell_cold(run: Run, *, idle: float = IDLE) -> Starts:
     latency = (np.asarray(samples["done"][served]) - sent).astype(np.float32)  # to judge by, not to report
     refused = np.sort(np.asarray(samples["sent"][samples["outcome"] == Outcome.THROTTLED]))
     slots = run.step.load.connections if config is None else min(config.max_concurrency, run.step.load.connections)
-    labels[served] = _judge(latency, _can_be_cold(sent, latency, refused, slots, idle))
+    labels[served] = _judge(latency, _can_be_cold(sent, latency, refused, slots, idle), slots)
     return Starts(_settled(labels, setups), setups)
 
 
@@ -111,12 +111,11 @@ def _can_be_cold(
     other on their way), the fewest that certainly were, and the most of the latter over the last idle time: the
     instances that were there already.
     """
-    shortest = float(latency.min())
-    jitter = min(_JITTER, shortest / 2)
+    jitter = min(_JITTER, float(latency.min()) * 0.499)
     done = sent + latency
     done.sort()
     width = idle / _BINS
-    seen, top = _instances_seen(sent, done, refused, slots, shortest, width)
+    seen, top = _instances_seen(sent, done, refused, slots, jitter, width)
     older = np.zeros_like(top)
     for shift in range(1, _BINS):
         older[shift:] = np.maximum(older[shift:], top[:-shift])
@@ -136,7 +135,7 @@ def _instances_seen(
     done: NDArray[np.float64],
     refused: NDArray[np.float64],
     slots: int,
-    shortest: float,
+    jitter: float,
     width: float,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the most instances certainly seen in a call's bin up to the call, shape (n,), and in each whole bin."""
@@ -145,8 +144,8 @@ def _instances_seen(
     carried = 0
     for part in _parts(sent.size):
         now = sent[part]
-        # Those that end a whole shortest call after this one was sent were with the model when it got there.
-        count = np.arange(part.start + 1, part.start + now.size + 1) - np.searchsorted(done, now + shortest * 0.999)
+        # Those whose answer came a way there and back after this one was sent were with the model when it got there.
+        count = np.arange(part.start + 1, part.start + now.size + 1) - np.searchsorted(done, now + 2 * jitter)
         if refused.size:
             # A refusal tells that every slot was taken.
             is_full = np.searchsorted(refused, now) > np.searchsorted(refused, now - width)
@@ -169,26 +168,51 @@ def _parts(size: int) -> Iterator[slice]:
         yield slice(start, min(size, start + _CHUNK))
 
 
-def _judge(latency: NDArray[np.float32], possible: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _judge(latency: NDArray[np.float32], possible: NDArray[np.bool_], slots: int) -> NDArray[np.uint8]:
     """Label calls, shape (n,), by whether they can be cold and by how far their latency stands apart."""
     labels = np.full(latency.size, Start.WARM, dtype=np.uint8)
-    surely = Histogram()
-    for part in _parts(latency.size):
-        surely.fold(latency[part][~possible[part]].astype(np.float64))
-    if surely.total >= ENOUGH:
-        median, slow = surely.percentile(50), surely.percentile(99)
-        close, apart = max(slow, CLOSE * median), max(slow, APART * median)
+    bounds = _bounds(latency, possible, slots)
+    if bounds is None:
+        labels[possible] = Start.UNKNOWN
+        return labels
+    close, apart = bounds
+    labels[possible & (latency > close)] = Start.UNKNOWN
+    labels[possible & (latency > apart)] = Start.COLD
+    return labels
+
+
+def _bounds(latency: NDArray[np.float32], possible: NDArray[np.bool_], slots: int) -> tuple[float, float] | None:
+    """Return the latency up to which a call is warm, and the one from which it is cold; None where no one can tell.
+
+    The more calls can be cold, the further out the slowest of the warm ones must be looked for: at most one of them
+    should be taken for cold.
+    """
+    candidates = int(np.count_nonzero(possible))
+    far = 100 * (1 - 1 / max(100, candidates))
+    surely = _histogram(latency, ~possible)
+    if surely.total >= max(ENOUGH, latency.size / 100):
+        median, slow = surely.percentile(50), surely.percentile(far)
+    elif latency.size >= max(20, 4 * slots):
+        # Instances come and go all the time. Most calls are warm all the same: each cold one made an instance.
+        everything = _histogram(latency, possible | ~possible)
+        median = everything.percentile(50)
+        slow = everything.value_at_rank(max(1, round(far / 100 * (latency.size - slots))))
     else:
         # Too few to know the warm ones by: look for one gap in all latencies.
         ascending = np.sort(latency.astype(np.float64))
         ratios = ascending[1:] / np.maximum(ascending[:-1], 1e-6)
         if not ratios.size or ratios.max() < APART:
-            labels[possible] = Start.UNKNOWN
-            return labels
-        close = apart = float(ascending[int(ratios.argmax())])
-    labels[possible & (latency > close)] = Start.UNKNOWN
-    labels[possible & (latency > apart)] = Start.COLD
-    return labels
+            return None
+        edge = float(ascending[int(ratios.argmax())])
+        return edge, edge
+    return max(slow, CLOSE * median), max(slow, APART * median)
+
+
+def _histogram(latency: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Histogram:
+    histogram = Histogram()
+    for part in _parts(latency.size):
+        histogram.fold(latency[part][chosen[part]].astype(np.float64))
+    return histogram
 
 
 def _settled(labels: NDArray[np.uint8], setups: int | None) -> NDArray[np.uint8]:

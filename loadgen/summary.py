@@ -196,12 +196,20 @@ def _latencies(chunks: Callable[[], Iterator[NDArray[np.void]]], since: str) -> 
 def _cold(run: Run) -> ColdWarm:
     starts = tell_cold(run)
 
-    def service(start: Start) -> Latency | None:
-        return latency_of(_latencies(lambda: _counted(run.samples, Column.OK, starts.labels == start), "sent"))
+    def labelled(start: Start) -> Iterator[NDArray[np.void]]:
+        return _counted(run.samples, Column.OK, starts.labels == start)
 
-    cold, warm, unknown = service(Start.COLD), service(Start.WARM), service(Start.UNKNOWN)
-    counts = (0 if latency is None else latency.count for latency in (cold, warm, unknown))
-    return ColdWarm(*counts, cold, warm, starts.setups, starts.agrees)
+    cold = latency_of(_latencies(lambda: labelled(Start.COLD), "sent"))
+    warm = latency_of(_latencies(lambda: labelled(Start.WARM), "sent"))
+    return ColdWarm(
+        cold=0 if cold is None else cold.count,
+        warm=0 if warm is None else warm.count,
+        unknown=sum(len(chunk) for chunk in labelled(Start.UNKNOWN)),
+        cold_service=cold,
+        warm_service=warm,
+        setups=starts.setups,
+        agrees=starts.agrees,
+    )
 
 
 def _from_histograms(run: Run) -> _Reader:
