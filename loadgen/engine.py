@@ -58,6 +58,7 @@ async def run(
     stop: asyncio.Event | None = None,
     sink: SampleSink | None = None,
     clock: Clock | None = None,
+    start: float | None = None,
 ) -> Run:
     """Offer a load to a transport until it ends, and return what happened.
 
@@ -74,6 +75,8 @@ async def run(
         stop: set it to end the load early.
         sink: takes every sample as it is recorded.
         clock: for tests; the real one by default.
+        start: the instant on the clock that counts as the beginning, so that several can begin at once; None for now.
+            What was due before it is reached is sent late, and counted from its schedule.
 
     Raises:
         DataError: there is no request to send.
@@ -91,9 +94,18 @@ async def run(
     async with _clock(clock) as time_of_run:
         execution = _Execution(step, transport, requests, time_of_run, seed, window, sink, on_window)
         try:
-            return await execution.carry_out(drain, grace, stop)
+            return await execution.carry_out(drain, grace, stop, start)
         except BaseExceptionGroup as group:
             raise cause(group) from group
+
+
+def choices(seed: int, requests: int) -> list[int]:
+    """Return which of so many requests is sent n-th, for the n of one period: the rule repeats after that.
+
+    Drawn ahead: a function of (seed, n) alone, so that every memory size and every shard sends the same.
+    """
+    drawn: list[int] = np.random.default_rng(seed).integers(requests, size=_CHOICES).tolist()
+    return drawn
 
 
 @asynccontextmanager
@@ -142,10 +154,7 @@ class _Execution:
             on_window=self._keep_window,
             on_code=sink.code if sink is not None else None,
         )
-        # Drawn ahead: which request is sent n-th is a function of (seed, n), so that every memory size and every
-        # shard sends the same.
-        drawn = np.random.default_rng(seed).integers(len(requests), size=_CHOICES).tolist()
-        self.choices = [(index, requests[index]) for index in drawn]
+        self.choices = [(index, requests[index]) for index in choices(seed, len(requests))]
         self.error_limit = step.error_limit or ErrorLimit()
         self.origin = 0.0
         self.scheduled = 0
@@ -326,11 +335,14 @@ class _Execution:
         for task in self.in_flight:
             task.cancel()
 
-    async def carry_out(self, drain: float, grace: float, stop: asyncio.Event | None) -> Run:
+    async def carry_out(
+        self, drain: float, grace: float, stop: asyncio.Event | None, start: float | None = None
+    ) -> Run:
         """Offer the load, drain, and return the run; leaves no task behind, however it ends."""
         load = self.step.load
-        started = time.time()
-        self.origin = self.clock.now()
+        self.origin = self.clock.now() if start is None else start
+        await self.clock.until(self.origin)
+        started = time.time() - (self.clock.now() - self.origin)
         chores: list[Coroutine[Any, Any, None]] = [self.watcher.tick(), self._flush(), self._cut(drain, grace)]
         if stop is not None:
             chores.append(self._end_when(stop))

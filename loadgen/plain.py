@@ -18,13 +18,14 @@ from loadgen.slo import Slo
 from loadgen.step import ErrorLimit, Step
 from loadgen.target import Identity, ServerlessConfig
 from loadgen.watch import Watch
+from loadgen.worker import Worker
 
 _TYPES: Mapping[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         *(Arrivals, ClosedLoop, OpenLoop, Rate, Uniform),
         *(ErrorLimit, Step, ServerlessConfig, Slo),
-        *(Identity, Manifest, Metric, Metrics, Watch),
+        *(Identity, Manifest, Metric, Metrics, Watch, Worker),
     )
 }
 

@@ -4,6 +4,7 @@
     runs/01-1024-mb/step.json        the step, written before its first request
                     samples.bin      64 bytes of header, then a record of 64 bytes for each request (record.SAMPLE)
                     codes.jsonl      every error as its sender named it, one for each line
+                    samples-01.bin   the same of the first of several workers, with codes-01.jsonl; and so on
                     windows.hlog     every second as HdrHistogram's tools read it; service.ok.hgrm and so on beside it
                     run.json         the circumstances, written when the step has ended
 
@@ -21,7 +22,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from loadgen import hlog
+from loadgen import hlog, merge
 from loadgen.errors import DataError, InputError, OutputError, WriteError
 from loadgen.load import OpenLoop
 from loadgen.manifest import FORMAT, Manifest
@@ -35,6 +36,7 @@ HEADER = b"loadgen samples 1\n".ljust(SAMPLE.itemsize, b"\0")
 _CHUNK = 1 << 16  # records folded at a time when a run is read: 4 MB
 _KEPT = (
     *("started", "duration", "ended_by", "scheduled", "window", "measured_from", "watch", "failure"),
+    "workers",
     *("endpoint", "deployed_in", "transport", "transport_note", "metrics", "ledger", "together"),
 )
 
@@ -42,15 +44,19 @@ _KEPT = (
 class SampleFile:
     """Takes one run's samples to disk; an engine's sink.
 
+    Args:
+        directory: of the run.
+        part: which of several files of samples, such as `-01` for the first worker's; empty when there is one.
+
     Raises:
         WriteError: the disk refused; what is on it stays valid.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, part: str = "") -> None:
         self._directory = directory
         try:
-            self._samples = self._open("samples.bin")
-            self._codes = self._open("codes.jsonl")
+            self._samples = self._open(f"samples{part}.bin")
+            self._codes = self._open(f"codes{part}.jsonl")
             self._samples.write(HEADER)
         except OSError as error:
             raise _write_error(directory, error) from error
@@ -196,7 +202,31 @@ class Recording:
     def __init__(self, directory: Path, step: Step) -> None:
         self.directory = directory
         self.step = step
-        self.sink = SampleFile(directory)
+        self._parts: dict[str, SampleFile] = {}
+
+    @property
+    def sink(self) -> SampleFile:
+        """The file that takes the samples of this process."""
+        return self.part("")
+
+    def part(self, part: str) -> SampleFile:
+        """Return the file that takes the samples of one of several workers, such as `-01`; made when first asked for.
+
+        Raises:
+            WriteError: the disk refused.
+        """
+        if part not in self._parts:
+            self._parts[part] = SampleFile(self.directory, part)
+        return self._parts[part]
+
+    def close(self) -> None:
+        """Close the files; what they hold is on disk when this returns. Closing twice is harmless.
+
+        Raises:
+            WriteError: the disk refused.
+        """
+        for file in self._parts.values():
+            file.close()
 
     def finish(self, run: Run) -> Run:
         """Write the circumstances, and return the run as it will be read from now on.
@@ -245,19 +275,35 @@ def read_run(directory: Path) -> Run:
     except FileNotFoundError:
         damage.append("the run did not end: it was killed, or is still going on")
     step = facts.pop("step")
-    samples, found = read_samples(directory / "samples.bin")
+    samples, codes, found = read_parts(directory)
     run = Run(
         step=step,
         started=facts.pop("started", 0.0),
         duration=facts.pop("duration", float(samples["done"].max()) if samples.size else 0.0),
         ended_by=facts.pop("ended_by", "killed"),
         scheduled=facts.pop("scheduled", len(samples)),
-        codes=_read_codes(directory / "codes.jsonl"),
+        codes=codes,
         samples=samples,
         damage=(*damage, *found),
         **{name: facts[name] for name in _KEPT if name in facts},
     )
     return _folded(run)
+
+
+def read_parts(directory: Path) -> tuple[NDArray[np.void], tuple[Code, ...], list[str]]:
+    """Read the samples and codes of every worker of a run, pooled; one file is mapped into memory as it is.
+
+    Raises:
+        DataError: a file is not one of samples, or of a later format.
+    """
+    damage: list[str] = []
+    parts = []
+    for path in sorted(directory.glob("samples*.bin")):
+        samples, found = read_samples(path)
+        codes = _read_codes(path.with_name(path.name.replace("samples", "codes").replace(".bin", ".jsonl")))
+        parts.append((samples, codes))
+        damage += found if path.name == "samples.bin" else [f"{path.name}: {words}" for words in found]
+    return (*(merge.pool(parts) if parts else (NO_SAMPLES, ())), damage)
 
 
 def _folded(run: Run) -> Run:

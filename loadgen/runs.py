@@ -15,6 +15,7 @@ from loadgen.outcome import Column
 from loadgen.record import ANSWERED, SAMPLE, Code, Tally
 from loadgen.step import Step
 from loadgen.watch import Watch
+from loadgen.worker import Worker
 
 NO_SAMPLES = np.empty(0, dtype=SAMPLE)
 
@@ -34,7 +35,8 @@ class Run:
         window: seconds of a window.
         measured_from: seconds from the start to the first request that counts: the end of the warm-up.
         codes: every error as its sender named it.
-        watch: what the generator saw of itself.
+        watch: what the generator saw of itself; with several workers, the worst of each.
+        workers: what each worker did and saw; empty when one process did it all.
         samples: each request, dtype SAMPLE; empty when they were not kept.
         failure: why there is nothing to show, such as the endpoint's FailureReason; empty when there is.
         endpoint: the endpoint's name.
@@ -58,6 +60,7 @@ class Run:
     measured_from: float = 0.0
     codes: tuple[Code, ...] = ()
     watch: Watch = field(default_factory=Watch)
+    workers: tuple[Worker, ...] = ()
     samples: NDArray[np.void] = field(default_factory=lambda: NO_SAMPLES)
     failure: str = ""
     endpoint: str = ""

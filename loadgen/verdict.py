@@ -62,6 +62,8 @@ class Bounds:
         dropped_share: of the scheduled requests, that `max_in_flight` kept from being sent.
         rate_shortfall: share by which the achieved rate may stay below the asked one.
         wait: seconds for a connection that are worth a note.
+        worker_late: seconds after the common start at which a worker may begin.
+        clock: seconds that the instants of two workers may be off against each other.
         few: ok calls below which there is a note, since not even the 95th percentile can be told.
     """
 
@@ -72,6 +74,8 @@ class Bounds:
     dropped_share: float = 0.001
     rate_shortfall: float = 0.01
     wait: float = 0.1
+    worker_late: float = 0.1
+    clock: float = 0.1
     few: int = 72  # 0.95^71 is above 2.5 %: the largest of 71 values is no upper bound
 
 
@@ -84,7 +88,7 @@ def judge(run: Run, bounds: Bounds = DEFAULT_BOUNDS) -> Verdict:
     """Judge whether the numbers of a run may be believed."""
     if run.failure and not run.scheduled:
         return Verdict(notes=(f"nothing was measured: {run.failure}",))
-    checks = (_busy, _loop_lag, _send_lag, _dropped, _rate, _machine, _lost, _books, _damage)
+    checks = (_busy, _loop_lag, _send_lag, _dropped, _rate, _machine, _lost, _aligned, _books, _damage)
     return Verdict(
         tuple(reason for check in checks for reason in check(run, bounds)),
         tuple(note for notes in (_about_the_end, _about_the_load, _about_metrics) for note in notes(run, bounds)),
@@ -190,9 +194,26 @@ def _machine(run: Run, _: Bounds) -> Iterator[Reason]:
 
 
 def _lost(run: Run, _: Bounds) -> Iterator[Reason]:
-    if count := _count(run, Outcome.LOST_WITH_WORKER):
-        figure = f"{count} of {run.scheduled} requests went with it"
+    count = _count(run, Outcome.LOST_WITH_WORKER)
+    lost = [worker for worker in run.workers if worker.lost]
+    if count or lost:
+        figure = "; ".join(f"{worker.name} {worker.lost}" for worker in lost)
+        figure += f"{'; ' if lost else ''}{count} of {run.scheduled} requests went with it"
+        if unsent := sum(worker.unsent for worker in lost):
+            figure += f", {unsent} more were never sent"
         yield Reason("a worker was lost", figure, "none", "see why it ended (memory, the machine), and run again")
+
+
+def _aligned(run: Run, bounds: Bounds) -> Iterator[Reason]:
+    """Several workers make one load only if they begin at one instant and mean the same by it."""
+    for worker in run.workers:
+        if worker.late > bounds.worker_late:
+            figure = f"{worker.name} began {_ms(worker.late)} after the others"
+            yield Reason("a worker started late", figure, f"at most {_ms(bounds.worker_late)}", "see what holds it up")
+        if worker.clock_bound > bounds.clock:
+            figure = f"{worker.name} is known to {_ms(worker.clock_bound)} only"
+            advice = "use machines that are nearer to each other, and not busy"
+            yield Reason("the workers' clocks differ", figure, f"at most {_ms(bounds.clock)}", advice)
 
 
 def _books(run: Run, _: Bounds) -> Iterator[Reason]:
@@ -279,6 +300,9 @@ def _about_the_load(run: Run, bounds: Bounds) -> Iterator[str]:
         yield "other endpoints were measured at the same time, by the same machine: they may have disturbed each other"
     if run.transport_note:
         yield run.transport_note
+    for worker in run.workers:
+        if worker.repeats:
+            yield f"{worker.name} was given its share {worker.repeats + 1} times; it was sent once"
     if watch.wait_max > bounds.wait:
         yield f"requests waited up to {_ms(watch.wait_max)} for a connection; the wait is no part of the service time"
     if watch.connections_opened > load.connections:
