@@ -165,3 +165,16 @@ class Target(Protocol):
     def account(self, *, run_id: str) -> AbstractAsyncContextManager[Account]:
         """Reach the place. `run_id` tags what will be created."""
         ...
+
+
+class Portable(Protocol):
+    """A target whose open endpoints other processes can call too."""
+
+    def elsewhere(self, account: Account, endpoint: str) -> Target:
+        """Describe an open endpoint as a place that stands, for another process. Holds no credentials; is pickled.
+
+        Args:
+            account: this target's, open in this process.
+            endpoint: the endpoint's name.
+        """
+        ...

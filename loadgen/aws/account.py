@@ -84,6 +84,11 @@ class AwsAccount:
         url = "" if reached.identity.kind == "aws" else reached.clients.control_url
         self._holdings = Holdings(journal, region=reached.clients.region, endpoint_url=url)
 
+    @property
+    def access(self) -> Access:
+        """How the API is reached; holds no credentials, so that another process can be told."""
+        return self._clients.access
+
     async def check(self, configs: Sequence[ServerlessConfig | None]) -> None:
         """Refuse what cannot work before anything is created.
 

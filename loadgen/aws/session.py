@@ -18,6 +18,7 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
+from botocore.exceptions import NoCredentialsError
 
 from loadgen.aws.failure import SDK_ERRORS, explain
 
@@ -29,6 +30,8 @@ _CONTROL_TIMEOUT = 60.0
 EMULATED_REGION = "us-east-1"
 # A fixed text: botocore puts its own together anew for each call, a quarter of what a call costs.
 _USER_AGENT = f"loadgen/{version('loadgen')} aiobotocore/{version('aiobotocore')}"
+# botocore reads AWS_DEFAULT_REGION alone; AWS's CLI and its other SDKs read AWS_REGION first (SDKs and Tools reference).
+_REGION = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
 _SERVICES = ("sts", "sagemaker", "sagemaker-runtime", "service-quotas", "cloudwatch")
 
 
@@ -52,6 +55,11 @@ class Clients:
         self._session = session
         self._access = access
         self._clients = clients
+
+    @property
+    def access(self) -> Access:
+        """How the API is reached; holds no credentials, so that another process can be told."""
+        return self._access
 
     @property
     def sts(self) -> Any:
@@ -89,15 +97,21 @@ class Clients:
         return self.control_url, str(self._clients["sagemaker-runtime"].meta.endpoint_url)
 
     async def credentials(self) -> Any:
-        """Return the session's credentials, for a transport that signs itself; the SDK refreshes them.
+        """Return the session's credentials, for a transport that signs itself.
+
+        `await credentials.get_frozen_credentials()` gives access key, secret key and token of this moment: the SDK
+        refreshes them when they are about to expire.
 
         Raises:
             AuthError: there are none.
         """
         try:
-            return await self._session.get_credentials()
+            found = await self._session.get_credentials()
         except SDK_ERRORS as error:
-            raise explain(error, "Credentials", now=time.time()) from error
+            raise explain(error, "Loading credentials", now=time.time()) from error
+        if found is None:
+            raise explain(NoCredentialsError(), "Loading credentials", now=time.time())
+        return found
 
     @asynccontextmanager
     async def runtime(
@@ -156,7 +170,8 @@ async def open_clients(access: Access) -> AsyncIterator[Clients]:
 
 def _session(access: Access) -> Any:
     if not access.emulator_url:
-        return aioboto3.Session(region_name=access.region)
+        session = AioSession(session_vars={"region": _REGION})
+        return aioboto3.Session(region_name=access.region, botocore_session=session)
     # Every setting keeps its default, whatever environment and files say: a broken profile must not stop a rehearsal.
     settings = {
         name: (None, None, default, conversion)
@@ -164,15 +179,13 @@ def _session(access: Access) -> Any:
     }
     for name, value in (("config_file", os.devnull), ("credentials_file", os.devnull), ("region", EMULATED_REGION)):
         settings[name] = (None, None, value, None)
-    return aioboto3.Session(botocore_session=AioSession(session_vars=settings))
+    sealed = AioSession(session_vars=settings)
+    return aioboto3.Session("emulator", "emulator", botocore_session=sealed)
 
 
 def _placement(access: Access) -> dict[str, Any]:
-    """Return where a client sends its calls and with whose keys; empty leaves both to the SDK's chain."""
-    if not access.emulator_url:
-        return {}
-    keys = {"aws_access_key_id": "emulator", "aws_secret_access_key": "emulator"}
-    return {"endpoint_url": access.emulator_url, "region_name": EMULATED_REGION} | keys
+    """Return where a client sends its calls; empty leaves it to the SDK's chain."""
+    return {"endpoint_url": access.emulator_url, "region_name": EMULATED_REGION} if access.emulator_url else {}
 
 
 def _config(access: Access, **settings: Any) -> Any:

@@ -16,7 +16,7 @@ import loadgen
 from loadgen.aws.ending import to_the_end
 from loadgen.emulator.settings import Settings
 from loadgen.errors import UnavailableError, UsageError
-from loadgen.target import Account, ServerlessConfig, Transport
+from loadgen.target import Account, ServerlessConfig, Target, Transport
 from loadgen.targets.opening import open_transport
 from loadgen.targets.sagemaker import checked_name
 from loadgen.targets.transports import transport_named
@@ -113,6 +113,12 @@ class Emulated:
     ) -> AbstractAsyncContextManager[Transport]:
         """Deploy one emulated endpoint and yield its transport, outside of a run."""
         return open_transport(self, config, connections=connections, timeout=timeout)
+
+    def elsewhere(self, account: Account, endpoint: str) -> Target:
+        """Describe an endpoint of it for another process."""
+        from loadgen.targets.existing import standing
+
+        return standing(account, endpoint, transport=self.transport)
 
     def _detail(self) -> str:
         if self.url:

@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from loadgen.target import Account, Transport
+from loadgen.target import Account, Target, Transport
 from loadgen.targets.opening import open_transport
 from loadgen.targets.sagemaker import checked_name
 from loadgen.targets.transports import transport_named
@@ -17,6 +17,7 @@ class Existing:
         endpoint_name: its name.
         region: overrides the SDK's own chain.
         transport: `auto` or a transport's name.
+        emulator_url: of the emulator it stands in; empty for AWS.
 
     Raises:
         UsageError: a name that AWS would refuse, an unknown transport.
@@ -29,6 +30,7 @@ class Existing:
     endpoint_name: str
     region: str | None = None
     transport: str = "auto"
+    emulator_url: str = ""
 
     def __post_init__(self) -> None:
         checked_name("endpoint", self.endpoint_name)
@@ -41,8 +43,20 @@ class Existing:
         from loadgen.aws.session import Access
 
         connect = transport_named(self.transport)
-        return open_standing(Access(region=self.region), endpoint=self.endpoint_name, connect=connect)
+        access = Access(region=self.region, emulator_url=self.emulator_url)
+        return open_standing(access, endpoint=self.endpoint_name, connect=connect)
 
     def open(self, *, connections: int = 10, timeout: float = 300.0) -> AbstractAsyncContextManager[Transport]:
         """Yield a transport to the endpoint, outside of a run."""
         return open_transport(self, None, connections=connections, timeout=timeout)
+
+    def elsewhere(self, account: Account, endpoint: str) -> Target:
+        """Describe the endpoint for another process."""
+        return standing(account, endpoint, transport=self.transport)
+
+
+def standing(account: Account, endpoint: str, *, transport: str) -> Existing:
+    """Describe an open endpoint of an AWS account so that another process can call it with credentials of its own."""
+    access = getattr(account, "access", None)
+    url = access.emulator_url if access is not None else ""
+    return Existing(endpoint, region=account.identity.region, transport=transport, emulator_url=url)

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from loadgen.errors import UsageError
-from loadgen.target import Account, ServerlessConfig, Transport
+from loadgen.target import Account, ServerlessConfig, Target, Transport
 from loadgen.targets.opening import open_transport
 from loadgen.targets.transports import transport_named
 
@@ -79,3 +79,9 @@ class SageMaker:
     ) -> AbstractAsyncContextManager[Transport]:
         """Deploy one endpoint and yield its transport, outside of a run; it is removed on the way out."""
         return open_transport(self, config, connections=connections, timeout=timeout)
+
+    def elsewhere(self, account: Account, endpoint: str) -> Target:
+        """Describe an endpoint of it for another process."""
+        from loadgen.targets.existing import standing
+
+        return standing(account, endpoint, transport=self.transport)
