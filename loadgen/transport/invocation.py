@@ -10,6 +10,7 @@ The bytes are those that botocore sends for the same arguments, header by header
 - aiohttp, under aiobotocore, adds `Accept: */*` when no Accept is given; botocore does not, and neither do we.
 """
 
+import calendar
 import hashlib
 import time
 import uuid
@@ -20,7 +21,7 @@ from urllib.parse import quote, urlsplit
 
 from loadgen.errors import ConfigError
 from loadgen.request import Request
-from loadgen.transport.sigv4 import Credentials, Signer, canonical_request
+from loadgen.transport.sigv4 import Signer, canonical_request
 
 # Member -> header. Source: botocore service model sagemaker-runtime 2017-05-13, in its order.
 _HEADERS = (
@@ -38,6 +39,7 @@ _HEADERS = (
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Up to this size one copy and one buffer cost less than a second buffer in the system call: measured on loopback, 2026.
 _JOIN_LIMIT = 16 * 1024
+_TIMESTAMP = "%Y%m%dT%H%M%SZ"
 _DATE_MARK = "\0"  # stands for the timestamp until it is known; no header value can hold it
 
 
@@ -162,7 +164,7 @@ class Invocation:
         Args:
             second: whole seconds since the epoch, by the wall clock.
         """
-        timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        timestamp = time.strftime(_TIMESTAMP, time.gmtime(second))
         canonical = b"%b%b%b" % (self._before, timestamp.encode(), self._after)
         authorization = self.signer.authorization(timestamp, canonical, self._signed)
         head = f"{self._lines}X-Amz-Date: {timestamp}\r\nAuthorization: {authorization}{self._path}"
@@ -170,9 +172,19 @@ class Invocation:
         self.second = second
 
 
+def signed_second(timestamp: str) -> int:
+    """Return the second since the epoch that an `X-Amz-Date` names, or -1 when it is none.
+
+    Example:
+        >>> signed_second("20261122T101112Z")
+        1795342272
+    """
+    try:
+        return calendar.timegm(time.strptime(timestamp, _TIMESTAMP))
+    except ValueError:
+        return -1
+
+
 def uuid_prefix() -> str:
     """Return the first 24 characters of a new version 4 UUID; twelve digits that count make it whole."""
     return str(uuid.uuid4())[:24]
-
-
-__all__ = ["Credentials", "Envelope", "Invocation", "Origin", "Signer", "parse_url", "uuid_prefix"]
