@@ -246,7 +246,7 @@ def _conclude(finished: "Finished") -> ExitStatus:
         statuses.append(ExitStatus.INTERRUPTED)
     if not findings.verdict.is_valid:
         statuses.append(ExitStatus.INVALID)
-    if not findings.keeps_slos:
+    if findings.broken_slos:
         statuses.append(ExitStatus.THRESHOLD)
     return worst(statuses)
 
