@@ -116,7 +116,7 @@ class Reader:
             is_stable = len(latest) == _STABLE_READS and len(set(latest)) == 1 and latest[0] > 0
             if is_stable and waited >= patience.quiet:
                 return True
-            if waited + patience.poll > patience.cap:
+            if waited + patience.poll >= patience.cap:
                 return False
             await asyncio.sleep(patience.poll)
 

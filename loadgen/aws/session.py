@@ -30,9 +30,12 @@ _CONTROL_TIMEOUT = 60.0
 EMULATED_REGION = "us-east-1"
 # A fixed text: botocore puts its own together anew for each call, a quarter of what a call costs.
 _USER_AGENT = f"loadgen/{version('loadgen')} aiobotocore/{version('aiobotocore')}"
-# botocore reads AWS_DEFAULT_REGION alone; AWS's CLI and its other SDKs read AWS_REGION first (SDKs and Tools reference).
+# botocore reads AWS_DEFAULT_REGION alone; AWS's CLI and its other SDKs read AWS_REGION first
+# (AWS SDKs and Tools reference guide, "AWS Region").
 _REGION = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
-_SERVICES = ("sts", "sagemaker", "sagemaker-runtime", "service-quotas", "cloudwatch")
+# Service -> attempts for one call. The control plane's calls are repeated by endpoint.py, which knows when one may be;
+# quotas have a default, and a stand-in without them must not cost a start's time.
+_ATTEMPTS = {"sts": 4, "sagemaker": 1, "sagemaker-runtime": 1, "service-quotas": 2, "cloudwatch": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +160,8 @@ async def open_clients(access: Access) -> AsyncIterator[Clients]:
         try:
             session = _session(access)
             clients = {}
-            for service in _SERVICES:
-                retries = {"total_max_attempts": 1 if service == "sagemaker" else 4, "mode": "standard"}
+            for service, attempts in _ATTEMPTS.items():
+                retries = {"total_max_attempts": attempts, "mode": "standard"}
                 config = _config(access, retries=retries, read_timeout=_CONTROL_TIMEOUT, max_pool_connections=50)
                 clients[service] = await stack.enter_async_context(
                     session.client(service, **_placement(access), config=config)
