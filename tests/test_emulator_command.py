@@ -3,12 +3,13 @@
 import argparse
 import json
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
 
 import pytest
-from emulated import fetch
+from emulated import eventually, fetch
 
 from loadgen.emulator import command
 from loadgen.errors import UsageError
@@ -43,12 +44,37 @@ def test_it_prints_its_url_once_it_accepts_and_stops_on_a_signal(number):
         assert (process.wait(10), process.stdout.read(), process.stderr.read()) == (0, "", "")
 
 
-def test_it_dies_with_the_process_that_started_it():
-    """With --with-parent the end of stdin is its end, which comes even when the parent is killed."""
+def test_the_end_of_stdin_is_its_end_when_asked_for():
+    """With --with-parent it ends with status 0 when its stdin closes."""
     with started("--with-parent") as (process, url):
         assert fetch(f"{url}/ledger")[0] == 200
         process.stdin.close()
         assert process.wait(10) == 0
+
+
+def test_it_dies_with_a_parent_that_is_killed():
+    """A process that started it with --with-parent is killed with SIGKILL: the emulator goes too."""
+    parent = """
+import subprocess, sys
+command = [sys.executable, "-c", sys.argv[1], "--with-parent"]
+child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+print(child.stdout.readline(), end="", flush=True)
+sys.stdin.read()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", parent, PROGRAM], text=True, **pipes) as process:
+        url = process.stdout.readline().strip()
+        assert fetch(f"{url}/ledger")[0] == 200
+        process.kill()
+        eventually(lambda: not accepts(url))
+
+
+def accepts(url):
+    try:
+        with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=5):
+            return True
+    except ConnectionError:
+        return False
 
 
 def test_without_a_parent_it_outlives_its_stdin():

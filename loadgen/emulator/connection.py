@@ -53,9 +53,11 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Note when, and let aiohttp parse."""
-        self.received = time.perf_counter()
-        if self.head_started == 0.0 and not self.is_answering:
-            self.head_started = self.received
+        # aiohttp calls this without data too, to go on parsing what it has.
+        if data:
+            self.received = time.perf_counter()
+            if self.head_started == 0.0 and not self.is_answering:
+                self.head_started = self.received
         super().data_received(data)
 
     def has_dawdled(self, now: float, settings: Settings) -> bool:

@@ -229,7 +229,13 @@ class Emulator:
     def _ledger(self, method: str) -> Answer:
         if method != "GET":
             return rest_error(AwsError("MethodNotAllowed", "GET the ledger", 405))
-        shown = {"emulator": VERSION, "profile": self.settings.profile, "seed": self.settings.seed}
+        settings = self.settings
+        shown = {
+            "emulator": VERSION,
+            "profile": settings.profile,
+            "seed": settings.seed,
+            "time_scale": settings.time_scale,
+        }
         return json_answer(shown | self.ledger.figures(), "application/json")
 
     def _faults(self, method: str, body: bytes) -> Answer:
