@@ -23,6 +23,7 @@ from loadgen.targets.transports import transport_named
 
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 5.0
+_DEATH_KNOWN = 0.2
 _LINES = 10  # of what a dead emulator said
 
 
@@ -135,10 +136,8 @@ class Emulated:
             try:
                 import_module("loadgen.aws.account")  # a third of a second, well spent while the emulator starts
                 yield await _url(process, said)
-            except asyncio.CancelledError:
-                raise
             except Exception as error:
-                if process.returncode is not None:
+                if await _is_dead(process):
                     raise _died(process, said) from error
                 raise
             finally:
@@ -179,6 +178,16 @@ async def _url(process: asyncio.subprocess.Process, said: IO[bytes]) -> str:
     if not line.startswith("http://"):
         raise _died(process, said) if not line else UnavailableError(f"the emulator began with {line[:80]!r}")
     return line
+
+
+async def _is_dead(process: asyncio.subprocess.Process) -> bool:
+    """Tell whether the emulator is what failed: its end is known a little later than what came of it."""
+    try:
+        async with asyncio.timeout(_DEATH_KNOWN):
+            await process.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
