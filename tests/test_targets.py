@@ -9,6 +9,7 @@ import sys
 import pytest
 from far_side import until
 
+from loadgen.aws.session import Access, open_clients
 from loadgen.emulator.server import Settings, serve
 from loadgen.errors import LeftoversError, UnavailableError, UsageError
 from loadgen.request import Request
@@ -18,6 +19,7 @@ from loadgen.targets.emulated import Emulated
 from loadgen.targets.existing import Existing
 from loadgen.targets.sagemaker import SageMaker
 from loadgen.targets.transports import transport_named
+from loadgen.transport.botocore import BotocoreTransport
 
 CONFIG = ServerlessConfig(2048, 2)
 
@@ -219,6 +221,44 @@ def test_leftovers_of_an_opened_target_are_an_error():
                     denied = {"status": 400, "code": "AccessDeniedException", "message": "no"}
                     emulator.faults.add({"operation": "DeleteEndpoint", "kind": "error_before", "times": 0} | denied)
             assert "aws sagemaker delete-endpoint --endpoint-name loadgen-open-" in caught.value.details[0]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["botocore", "wire"])
+def test_either_transport_carries_the_requests(name):
+    """Each transport reaches the emulator under its own name; the ledger counts what it carried."""
+
+    async def main() -> None:
+        async with (
+            serve(Settings(time_scale=100_000.0)) as emulator,
+            Emulated("instant", url=emulator.url, transport=name).account(run_id="r") as account,
+            account.open(CONFIG, connections=2, timeout=10.0) as endpoint,
+        ):
+            assert (endpoint.transport_name, endpoint.transport_note) == (name, "")
+            for _ in range(5):
+                assert (await endpoint.transport.invoke(Request(b"x"))).status == 200
+            assert (await account.ledger(endpoint.name))["ok"] == 5
+
+    asyncio.run(main())
+
+
+def test_a_transport_that_cannot_is_replaced_and_that_is_said(monkeypatch):
+    """With a proxy in the environment the wire transport gives way to the SDK's own, and the note says why (C77)."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    async def main() -> None:
+        async with (
+            open_clients(Access(region="us-east-1")) as clients,
+            transport_named("wire")(clients, "e", connections=1, timeout=5.0) as link,
+        ):
+            assert link.name == "botocore"
+            assert isinstance(link.transport, BotocoreTransport)
+            assert "proxy" in link.note
 
     asyncio.run(main())
 
