@@ -5,6 +5,7 @@ A sample is one fixed record of 64 bytes, so that a file of them needs no index,
 the buffer into histograms a few times a second, handing each batch on; where files lie is results.py's.
 """
 
+import math
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -42,6 +43,7 @@ WARMUP = 2  # recorded and shown, not counted
 _PACK = struct.Struct("<QddddIIIfBBHI")
 assert _PACK.size == SAMPLE.itemsize == 64  # noqa: S101 - our own invariant, checked once at import
 _CAPACITY = 4096  # samples in the buffer: 256 KB
+_MOST_CODES = 0xFFFF  # what fits a sample; more would be an attack, not answers: the last number gathers the rest
 _WORDS = 7  # 64-bit words that the checksum covers; the eighth holds outcome, flags, code and the checksum itself
 
 # Odd multipliers: a change in any one word always changes the sum. First words of the fractional parts of pi (the
@@ -128,6 +130,14 @@ class Tally:
             self.service[column].fold(chosen["done"] - chosen["sent"])
             if response:
                 self.response[column].fold(chosen["done"] - chosen["scheduled"])
+
+    def add(self, other: "Tally") -> None:
+        """Add another's counts and histograms."""
+        self.counts.update(other.counts)
+        self.warmup.update(other.warmup)
+        for column in ANSWERED:
+            self.service[column].add(other.service[column])
+            self.response[column].add(other.response[column])
 
     def count(self, column: Column) -> int:
         """Return how many samples fall into a column, warm-up left out."""
@@ -227,9 +237,9 @@ class Recorder:
         """Return the number that samples use for this error; its first message is kept."""
         known = self.codes.get((outcome, code))
         if known is None:
-            # 65,535 different codes would be an attack, not an answer: the last number gathers the rest.
-            number = min(len(self.codes) + 1, 0xFFFF)
-            known = self.codes[outcome, code] = Code(number, outcome, code[:128], status, message[:256])
+            if len(self.codes) == _MOST_CODES:
+                return _MOST_CODES
+            known = self.codes[outcome, code] = Code(len(self.codes) + 1, outcome, code[:128], status, message[:256])
             if self._on_code is not None:
                 self._on_code(known)
         return known.number
@@ -239,15 +249,17 @@ class Recorder:
         if not self._used:
             return
         samples = np.frombuffer(self._buffer, dtype=SAMPLE, count=self._used // _PACK.size)
+        self._used = 0  # now: a batch that cannot be kept must not be offered again behind its own torn half
         samples["check"] = checksum(samples)
         self.tally.fold(samples, response=self._response)
         # A reply can be stamped just before its window closed and recorded just after: it goes to the next one then.
         indices = np.maximum((samples["done"] // self._interval).astype(np.int64), self._next)
-        for index in np.unique(indices).tolist():
+        # Not np.unique: its first call imports numpy.ma, which stops the loop for tens of milliseconds, and fails once
+        # a run has used up its descriptors.
+        for index in sorted(set(indices.tolist())):
             self._open.setdefault(index, Tally()).fold(samples[indices == index], response=self._response)
         self._on_samples(samples)
         self.recorded += len(samples)
-        self._used = 0
 
     def close_windows(self, now: float) -> None:
         """Flush, then close every window that ended by `now`; seconds from the run's start."""
@@ -257,8 +269,13 @@ class Recorder:
 
     def finish(self, duration: float) -> None:
         """Flush and close all windows, the last one at `duration`."""
+        self.flush()
+        # What completed on the last stroke, or was stamped by another clock, belongs to the last window.
+        last = max(self._next, math.ceil(duration / self._interval) - 1)
+        for index in [index for index in self._open if index > last]:
+            self._open.setdefault(last, Tally()).add(self._open.pop(index))
         self.close_windows(duration)
-        while self._open or duration > self._next * self._interval:
+        if self._open or duration > self._next * self._interval:
             self._close(min(self._interval, max(0.0, duration - self._next * self._interval)))
 
     def _close(self, length: float) -> None:

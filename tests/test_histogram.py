@@ -112,7 +112,7 @@ def test_an_empty_histogram_has_no_percentile():
 
 @given(latencies)
 def test_hdrh_reads_what_we_encode(seconds):
-    """hdrh's decoder finds the same counts, total, least and greatest value in our encoding."""
+    """Hdrh's decoder finds the same counts, total, least and greatest value in our encoding."""
     ours = folded(seconds)
     theirs = HdrHistogram.decode(ours.encode())
     expected = peer()
