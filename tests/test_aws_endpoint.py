@@ -5,7 +5,7 @@ import itertools
 import random
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -467,6 +467,37 @@ def test_an_unreachable_service_is_not_waited_for_long():
                 await deployment.create(iter(["loadgen-1"]), "instant", CONFIG, {})
             await deployment.remove()
             assert w.holdings.lines() == []  # a refused connection had no effect, so there is nothing to remove
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("during", ["deployment", "use", "deletion"])
+def test_a_service_that_vanishes_is_given_up_in_time(during):
+    """Gone while we deploy, use or delete, the far side is waited for within the budgets, and what it had is named."""
+    time_scale = {"deployment": 1.0, "use": 10_000.0, "deletion": 10_000.0}[during]
+
+    async def main() -> None:
+        stack = AsyncExitStack()
+        emulator = await stack.enter_async_context(serve(Settings(time_scale=time_scale, delete_time=1e6)))
+        async with open_clients(Access(emulator_url=emulator.url)) as clients:
+            w = World(emulator, clients, Holdings(NoJournal(), region="us-east-1"), Noted())
+
+            async def use() -> None:
+                async with w.deploy(pace=replace(FAST, deploy=600.0, removal=600.0, patience=0.1, outage=0.1)):
+                    if during == "use":
+                        await stack.aclose()
+
+            task = asyncio.create_task(use())
+            if during != "use":
+                sign = "deletion was accepted" if during == "deletion" else "not removed yet"
+                await until(lambda: task.done() or any(sign in line for line in w.holdings.lines()[:1]))
+                await stack.aclose()
+            await asyncio.wait([task])
+            if during == "deployment":
+                assert isinstance(task.exception(), UnavailableError)
+            else:
+                task.result()
+            assert [line.split()[0] for line in w.holdings.lines()] == ["endpoint", "endpoint-config"]
 
     asyncio.run(main())
 

@@ -134,18 +134,25 @@ class Deployment:
         Raises:
             UnavailableError: it failed, vanished, or was not ready in time.
         """
-        began, status = time.perf_counter(), "Creating"
+        began = heard = time.perf_counter()
+        status = "Creating"
         for pause in self._steps(self._pace.deploy):
             try:
                 answer = await self._api.describe_endpoint(EndpointName=self.name)
             except SDK_ERRORS as error:
                 # Not visible yet, throttled or cut off: only time tells. Anything else is final.
-                is_new = time.perf_counter() - began < self._pace.visible
-                trouble = judge(error)
-                if trouble is Trouble.REFUSED or (trouble is Trouble.MISSING and not is_new):
+                now, trouble = time.perf_counter(), judge(error)
+                if trouble is not Trouble.UNREACHED:
+                    heard = now
+                if (
+                    trouble is Trouble.REFUSED
+                    or (trouble is Trouble.MISSING and now - began >= self._pace.visible)
+                    or now - heard >= self._pace.patience
+                ):
                     raise explain(error, f"DescribeEndpoint {self.name}", now=time.time()) from error
                 status = text_of(error)
             else:
+                heard = time.perf_counter()
                 self._see()
                 status = answer["EndpointStatus"]
                 if status == "InService":
@@ -208,14 +215,21 @@ class Deployment:
         holding.trouble += f" (given up after {self._pace.removal:g} s)"
 
     async def _is_gone(self, holding: Holding) -> bool:
-        """Watch a deletion; False when it ended in something else, or not in time."""
+        """Watch a deletion; False when it ended in something else, or not in time, or out of sight."""
+        heard = time.perf_counter()
         for pause in self._steps(self._pace.removal):
             try:
                 answer = await self._api.describe_endpoint(EndpointName=holding.name)
             except SDK_ERRORS as error:
-                if judge(error) is Trouble.MISSING:
+                trouble, now = judge(error), time.perf_counter()
+                if trouble is Trouble.MISSING:
                     return True
+                if trouble is not Trouble.UNREACHED:
+                    heard = now
+                elif now - heard >= self._pace.outage:
+                    return False
             else:
+                heard = time.perf_counter()
                 if answer["EndpointStatus"] not in _CHANGING:
                     return False
             await asyncio.sleep(pause)

@@ -99,7 +99,7 @@ class Emulated:
                 poll=0.1,
                 deploy=60.0 + 3000.0 / self.time_scale,  # the slowest profile takes 1440 s to fail
                 visible=5.0,
-                patience=10.0,
+                patience=3.0,
                 settle=1.0,
                 removal=30.0 + 3000.0 / self.time_scale,
                 outage=1.0,
