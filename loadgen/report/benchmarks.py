@@ -65,7 +65,7 @@ def latency_cells(latency: Latency | None) -> tuple[Cell, ...]:
         milliseconds(latency.median),
         *(percentile(latency.percentiles.get(p)) for p in _TAIL),
         milliseconds(latency.maximum),
-        milliseconds(latency.iqr),
+        milliseconds(latency.iqr if latency.count > 1 else None),
     )
 
 
@@ -86,11 +86,15 @@ def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
     stopped = [label(row) for row in rows if row.run.ended_by == "errors"]
     if stopped:
         notes.append(f"Given up after too many errors: {'; '.join(stopped)}.")
-    if any(row.summary.ok and row.summary.tps is None for row in rows):
-        notes.append("TPS needs a run of at least one whole second between its first and its last.")
     if any(row.run.together for row in rows):
         notes.append("Several endpoints were measured at the same time: they may have disturbed each other.")
     return tuple(notes)
+
+
+def _short(rows: Sequence[Row]) -> tuple[str, ...]:
+    if any(row.summary.ok and row.summary.tps is None for row in rows):
+        return ("TPS needs a run of at least one whole second between its first and its last.",)
+    return ()
 
 
 def failures(row: Row) -> tuple[int, int, int]:
@@ -149,7 +153,7 @@ def concurrency_table(findings: Findings) -> Table:
         f"* depends on backoff: {_backoffs(rows)}. Compare throttles per second instead.",
     )
     cells = tuple((count(slots_of(row)), count(clients_of(row)), *_concurrency_cells(row)) for row in rows)
-    return Table("Throughput, refusals and latency", columns, cells, (*notes, *_notes(rows)))
+    return Table("Throughput, refusals and latency", columns, cells, (*notes, *_short(rows), *_notes(rows)))
 
 
 def _concurrency_cells(row: Row) -> tuple[Cell, ...]:
@@ -168,7 +172,7 @@ def _concurrency_cells(row: Row) -> tuple[Cell, ...]:
         percentile(latency.percentiles.get(95.0)) if latency else NOTHING,
         percentile(latency.percentiles.get(99.0)) if latency else NOTHING,
         milliseconds(latency.maximum if latency else None),
-        milliseconds(latency.iqr if latency else None),
+        milliseconds(latency.iqr if latency and latency.count > 1 else None),
     )
 
 
@@ -212,7 +216,44 @@ def steps_table(findings: Findings) -> Table:
         if row.run.is_open_loop:
             cells.append((Cell(""), Cell("response"), *(Cell(""),) * 3, *latency_cells(s.response)))
     note = () if all(row.run.is_open_loop for row in rows) else ("* in a closed loop response time is service time.",)
-    return Table("Throughput and latency of each step", columns, tuple(cells), (*note, *_notes(rows)))
+    return Table("Throughput and latency of each step", columns, tuple(cells), (*note, *_short(rows), *_notes(rows)))
+
+
+def starts_table(rows: Sequence[Row]) -> Table | None:
+    """Return cold calls apart from warm ones; None when they were told apart in no run."""
+    columns = (
+        first_column(rows),
+        Column("Cold", "calls", "Ok calls that met a cold start, told from what the client sees; AWS does not say."),
+        Column("Share", "%"),
+        Column("Warm", "calls"),
+        Column("Unknown", "calls", "Ok calls of which it cannot be told whether they met a cold start."),
+        Column("Cold median", "ms"),
+        Column("Cold max", "ms"),
+        Column("Warm median", "ms"),
+        Column("Warm p95", "ms"),
+        Column("Warm max", "ms"),
+        Column("ModelSetupTime", "count", "Cold starts that CloudWatch counted."),
+    )
+    cells, notes = [], []
+    for row in rows:
+        starts = row.summary.cold
+        if starts is None:
+            continue
+        cold, warm = starts.cold_service, starts.warm_service
+        cells.append(
+            (
+                Cell(label(row)),
+                *(count(starts.cold), share(starts.cold, row.summary.ok), count(starts.warm), count(starts.unknown)),
+                *(milliseconds(v) for v in ((cold.median, cold.maximum) if cold else (None, None))),
+                milliseconds(warm.median if warm else None),
+                percentile(warm.percentiles.get(95.0)) if warm else NOTHING,
+                milliseconds(warm.maximum if warm else None),
+                count(starts.setups),
+            )
+        )
+        if starts.agrees is False:
+            notes.append(f"{label(row)}: CloudWatch counted other cold starts than the client saw.")
+    return Table("Cold and warm calls", columns, tuple(cells), tuple(notes)) if cells else None
 
 
 def counts_table(rows: Sequence[Row]) -> Table:

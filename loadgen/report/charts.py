@@ -26,7 +26,7 @@ from loadgen.summary import Latency
 BLUE, ORANGE, VERMILION, GREY = "#0072b2", "#e69f00", "#d55e00", "#8a94a0"
 _INK, _FAINT = "#1f2933", "#e4e7eb"
 _WIDTH = 640
-_BINS = 100
+_MOST_BINS = 100
 _ROW = 46  # pixels
 _LOG_FROM = 4.0  # a range this wide (slowest / fastest) is drawn on a logarithmic axis
 _FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
@@ -84,9 +84,11 @@ def distribution(title: str, remark: str, panels: Sequence[Panel]) -> Chart | No
     if not filled:
         return None
     every = [s.latency for panel in filled for s in panel.series]
-    scale = _Scale.covering(min(x.minimum for x in every), max(x.maximum for x in every))
+    scale = _Scale.covering(min(x.minimum for x in every), max(x.maximum for x in every), max(x.count for x in every))
     drawn = [_panel(panel, scale, is_last=panel is filled[-1]) for panel in filled]
-    how = "Height: share of calls. Line: median. Diamond: p99. Rare calls are drawn taller than they are, to be seen."
+    how = (
+        "Height: share of calls, each row to its own tallest; the rarest are drawn taller. Line: median. Diamond: p99."
+    )
     return _draw(alt.vconcat(*drawn, spacing=26), title, how, remark)
 
 
@@ -98,12 +100,14 @@ class _Scale:
     is_log: bool
 
     @classmethod
-    def covering(cls, low: float, high: float) -> "_Scale":
+    def covering(cls, low: float, high: float, calls: int) -> "_Scale":
         low, high = max(low * 1000, 0.001), max(high * 1000, 0.001)
         if high / low >= _LOG_FROM:
-            return cls(np.geomspace(low / 1.05, high * 1.05, _BINS + 1), is_log=True)
+            return cls(np.geomspace(low / 1.05, high * 1.05, _MOST_BINS + 1), is_log=True)
         room = max(high - low, 0.05 * high) * 0.06
-        return cls(np.linspace(max(0.0, low - room), high + room, _BINS + 1), is_log=False)
+        # Few calls in narrow bins show their chance, not their shape.
+        bins = min(_MOST_BINS, max(30, round(4 * calls ** (1 / 3))))
+        return cls(np.linspace(max(0.0, low - room), high + room, bins + 1), is_log=False)
 
     def ticks(self) -> list[float]:
         """Return round numbers; on a logarithmic axis 1, 2 and 5 of each decade."""
@@ -142,12 +146,11 @@ class _Scale:
 
 def _panel(panel: Panel, scale: _Scale, *, is_last: bool) -> alt.LayerChart | alt.FacetChart:
     shares = [scale.shares(s.histogram) for s in panel.series]
-    tallest = max(float(s.max()) for s in shares)
     bars, strips, marks, names = [], [], [], []
     rows = len(panel.series)
     for i, (series, heights) in enumerate(zip(panel.series, shares, strict=True)):
         base = rows - 1 - i
-        below = np.cumsum(heights)
+        below, tallest = np.cumsum(heights), float(heights.max())
         for k in np.flatnonzero(heights).tolist():
             low, high = float(scale.edges[k]), float(scale.edges[k + 1])
             place = {"from": round(low, 4), "to": round(high, 4), "base": base}
@@ -257,10 +260,8 @@ def timeline(run: Run, title: str, remark: str) -> Chart | None:
     starts = np.arange(0, len(run.per_window), each)
     sums = np.add.reduceat(run.per_window, starts, axis=0)
     ends = np.minimum(starts + each, len(run.per_window)) * run.window
-    # The last window ends with the run: its rate is over the time it had.
-    seconds = np.maximum(np.minimum(ends, max(run.duration, run.window)) - starts * run.window, run.window * 0.1)
     bars, strips = [], []
-    rates = sums / seconds[:, None]
+    rates = sums / (each * run.window)
     for start, end, rate in zip((starts * run.window).tolist(), ends.tolist(), rates.tolist(), strict=True):
         base = 0.0
         for kind, height in zip(_KINDS, rate, strict=True):

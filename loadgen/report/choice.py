@@ -57,7 +57,7 @@ def _latency(row: Row) -> list[Figure]:
     # The highest percentile that this sample can carry.
     known = [(p, value) for p, value in latency.percentiles.items() if value is not None and 90 <= p <= 99]
     tail = max(known, default=None, key=lambda pair: pair[0])
-    detail = f"of {latency.count:,} ok calls"
+    detail = f"of {latency.count:,} ok calls" if latency.count > 1 else "of a single call"
     if tail is not None:
         detail = f"{percentile_name(tail[0])} {milliseconds(tail[1].value).text} ms, {detail}"
     return [Figure("Median latency", f"{milliseconds(latency.median).text} ms", detail)]

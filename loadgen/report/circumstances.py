@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from loadgen.findings import Findings, Row
+from loadgen.findings import Row
 from loadgen.load import Arrivals, ClosedLoop, OpenLoop, Pause, Uniform
 from loadgen.manifest import Manifest
 from loadgen.metric import Metric
@@ -37,7 +37,7 @@ _METRICS: Mapping[str, tuple[str, str, str]] = {
     "Invocation4XXErrors": ("4XX errors", "sum", "CloudWatch: requests answered with a 4XX status."),
     "Invocation5XXErrors": ("5XX errors", "sum", "CloudWatch: requests answered with a 5XX status."),
     "ServerlessConcurrentExecutionsUtilization": (
-        "Concurrency used",
+        "Slots used",
         "%, max",
         "CloudWatch: busy slots as a share of MaxConcurrency.",
     ),
@@ -234,12 +234,3 @@ def glossary(tables: Iterable[Table]) -> tuple[tuple[str, str, str], ...]:
             if column.meaning:
                 seen.setdefault((column.name, column.unit), column.meaning)
     return tuple((name, unit, meaning) for (name, unit), meaning in seen.items())
-
-
-def reasons_table(findings: Findings) -> Table:
-    """Return why the run is INVALID: what was seen, what would have been accepted, what to change."""
-    columns = tuple(
-        Column(name, is_text=True) for name in ("What is wrong", "Seen", "Would be accepted", "What to change")
-    )
-    cells = tuple((words(r.what), words(r.figure), words(r.bound), words(r.advice)) for r in findings.verdict.reasons)
-    return Table("Why", columns, cells)

@@ -57,6 +57,9 @@ def cost_table(findings: Findings) -> Table:
             )
         )
         notes.append(f"Billed time: {legible(cost.billed_from)}.")
+        if cost.provisioned_hourly is not None:
+            hourly = usd(cost.provisioned_hourly).text
+            notes.append(f"Provisioned concurrency of {memory_mb} MB costs {hourly} USD an hour on top of this.")
         if cost.unknown:
             notes.append(f"No price: {legible(cost.unknown)}.")
     columns = (
@@ -68,6 +71,7 @@ def cost_table(findings: Findings) -> Table:
         Column("1M with cold", "USD", "A million calls with as many cold starts among them as this run had."),
     )
     notes.append(f"Prices: {legible(findings.price_source)}.")
+    notes += [legible(sentence) for sentence in findings.assumptions]
     notes += _unused(findings)
     return Table(
         "Cost of each memory size", columns, tuple(cells), tuple(dict.fromkeys(notes)), marked=marked(rows, findings)

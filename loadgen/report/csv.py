@@ -72,6 +72,7 @@ def stability_summary(manifest: Manifest, findings: Findings) -> str:
         | _percentiles("invocation_latency", row.summary.service)
         | _counts(row)
         | _tps(row.summary.tps)
+        | _starts(row)
         | _circumstances(manifest, row)
         for row in findings.of_phase("stability")
     )
@@ -96,6 +97,7 @@ def _cell_row(manifest: Manifest, row: Row) -> dict[str, Value]:
         | {"throttle_share_depends_on_backoff": s.throttled / s.scheduled if s.scheduled else None}
         | _latency("invocation_latency", s.service, ("min",))
         | _percentiles("invocation_latency", s.service)
+        | _starts(row)
         | _latency("throttled_latency", s.refused, ("median", "max"))
         | _latency("failed_latency", s.failures, ("median", "max"))
         | _circumstances(manifest, row)
@@ -149,6 +151,21 @@ def _counts(row: Row) -> dict[str, Value]:
         "unfinished": row.summary.unfinished,
         "warmup_invocations": row.summary.warmup,
     }
+
+
+def _starts(row: Row) -> dict[str, Value]:
+    """Return cold calls apart from warm ones."""
+    starts = row.summary.cold
+    names = ("cold_invocations", "warm_invocations", "cold_or_warm_unknown")
+    if starts is None:
+        counts: dict[str, Value] = dict.fromkeys(names)
+    else:
+        counts = dict(zip(names, (starts.cold, starts.warm, starts.unknown), strict=True))
+    return (
+        counts
+        | _latency("cold_latency", starts.cold_service if starts else None, ("median", "max"))
+        | _latency("warm_latency", starts.warm_service if starts else None, ("median", "max"))
+    )
 
 
 def _tps(tps: Tps | None) -> dict[str, Value]:
@@ -243,7 +260,7 @@ def _paid(paid: Cost | None) -> dict[str, Value]:
     names = (
         *("average_latency", "cost_per_invocation", "cost_per_1M_invocations"),
         *("average_latency_with_cold", "cost_per_1M_invocations_with_cold"),
-        *("latency_from", "request_bytes", "response_bytes", "price_unknown"),
+        *("provisioned_usd_per_hour", "latency_from", "request_bytes", "response_bytes", "price_unknown"),
     )
     if paid is None:
         return dict.fromkeys(names)
@@ -251,7 +268,7 @@ def _paid(paid: Cost | None) -> dict[str, Value]:
     values = (
         *(latencies[0], paid.per_invocation, paid.per_million),
         *(latencies[1], paid.per_million_with_cold),
-        *(paid.billed_from, paid.request_bytes, paid.response_bytes, paid.unknown),
+        *(paid.provisioned_hourly, paid.billed_from, paid.request_bytes, paid.response_bytes, paid.unknown),
     )
     return dict(zip(names, values, strict=True))
 

@@ -21,6 +21,7 @@ from loadgen.report.benchmarks import (
     counts_table,
     errors_table,
     stability_table,
+    starts_table,
     steps_table,
 )
 from loadgen.report.charts import Chart
@@ -29,13 +30,13 @@ from loadgen.report.circumstances import (
     configuration_table,
     glossary,
     metrics_table,
-    reasons_table,
     steps_asked_table,
     watch_table,
 )
 from loadgen.report.costs import cost_table, savings_sentence, savings_table, scores_table
 from loadgen.report.drawings import Drawings, draw
 from loadgen.report.place import place_of
+from loadgen.report.promises import promises_sentence, promises_table, reasons_table
 from loadgen.report.table import Table, legible
 
 
@@ -89,6 +90,9 @@ def page(manifest: Manifest, findings: Findings, drawings: Drawings | None = Non
         choice=choice,
         scores=scores,
         sections=sections,
+        promises=promises_table(findings),
+        promises_sentence=promises_sentence(findings),
+        are_kept=not findings.broken_slos,
     )
 
 
@@ -125,7 +129,7 @@ def _stability(findings: Findings, rows: Sequence[Row], drawn: Drawings) -> Sect
         "Each memory size was deployed with MaxConcurrency 1 and called by one client, so that calls never compete. "
         "Nothing is trimmed: the first calls and cold starts are in the numbers."
     )
-    tables = (counts_table(rows), errors_table(rows), metrics_table(rows))
+    tables = (starts_table(rows), counts_table(rows), errors_table(rows), metrics_table(rows))
     blocks = (Block(stability_table(findings)), Block(chart=drawn.stability), *map(Block, tables))
     return Section("stability", "Stability: latency of each memory size", words, blocks)
 
@@ -141,7 +145,7 @@ def _concurrency(findings: Findings, rows: Sequence[Row], drawn: Drawings) -> Se
         "Each MaxConcurrency was called by a growing number of clients. With more clients than slots some calls are "
         "refused: that is the limit doing its work, and tells which MaxConcurrency carries which traffic."
     )
-    tables = (counts_table(rows), errors_table(rows), metrics_table(rows))
+    tables = (starts_table(rows), counts_table(rows), errors_table(rows), metrics_table(rows))
     first = (Block(advice_table(findings)), Block(concurrency_table(findings)))
     return Section("concurrency", "Concurrency", words, (*first, Block(chart=drawn.concurrency), *map(Block, tables)))
 
@@ -152,7 +156,7 @@ def _own(findings: Findings, rows: Sequence[Row], drawn: Drawings) -> Section:
         "would have waited."
     )
     charts = (*drawn.timelines, drawn.steps)
-    tables = (counts_table(rows), errors_table(rows), metrics_table(rows))
+    tables = (starts_table(rows), counts_table(rows), errors_table(rows), metrics_table(rows))
     blocks = (Block(steps_table(findings)), *(Block(chart=chart) for chart in charts), *map(Block, tables))
     return Section("steps", "Steps", words, blocks)
 

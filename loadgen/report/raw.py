@@ -18,32 +18,32 @@ from loadgen.record import FRESH, WARMUP
 from loadgen.report.csv import field, where
 
 _CHUNK = 1 << 15  # rows formatted at a time: some 20 MB while it lasts
-_EMPTY = "%.0s"  # takes a figure and prints nothing
+_MS, _INSTANT, _WHOLE = "%.3f", "%d.%06d", "%d"  # two whole numbers print in half the time of a float this long
 
 # Name -> how its figure is printed; None for what is the same for all requests of one kind. The predecessor's first.
 _FIRST: dict[str, str | None] = {
-    "invocation_latency": "%.3f",
-    "response_size": "%d",
+    "invocation_latency": _MS,
+    "response_size": _WHOLE,
     "throttle_exception": None,
     "insufficient_memory_error": None,
     "other_model_error": None,
-    "start_time": "%.6f",
-    "end_time": "%.6f",
-    "invoke_arg_index": "%d",
+    "start_time": _INSTANT,
+    "end_time": _INSTANT,
+    "invoke_arg_index": _WHOLE,
 }
 _LAST: dict[str, str | None] = {
     "outcome": None,
     "error_code": None,
     "http_status": None,
-    "error_latency": "%.3f",
-    "response_time": "%.3f",
-    "scheduled_time": "%.6f",
-    "first_byte_time": "%.6f",
-    "request_size": "%d",
-    "connection_wait": "%.3f",
+    "error_latency": _MS,
+    "response_time": _MS,
+    "scheduled_time": _INSTANT,
+    "first_byte_time": _INSTANT,
+    "request_size": _WHOLE,
+    "connection_wait": _MS,
     "is_new_connection": None,
     "is_warmup": None,
-    "sequence": "%d",
+    "sequence": _WHOLE,
     "step": None,
     "measured_on": None,
 }
@@ -52,6 +52,17 @@ _NEEDS = {
     "sent": ("invocation_latency", "error_latency", "start_time"),
     "first_byte": ("first_byte_time",),
     "done": ("invocation_latency", "error_latency", "response_time", "end_time"),
+}
+# Columns that are a field of the sample as it stands; the instants among them are from the run's start.
+_FIELDS = {
+    "response_size": "response_bytes",
+    "start_time": "sent",
+    "end_time": "done",
+    "invoke_arg_index": "payload",
+    "scheduled_time": "scheduled",
+    "first_byte_time": "first_byte",
+    "request_size": "request_bytes",
+    "sequence": "seq",
 }
 
 
@@ -83,31 +94,32 @@ def _lines(row: Row, samples: NDArray[np.void], same: dict[str, str]) -> bytes:
     for bit, instant in enumerate(_NEEDS):
         kinds |= np.isnan(samples[instant]).astype(np.int64) << 32 + bit
     _, first, which = np.unique(kinds, return_index=True, return_inverse=True)
-    templates = [_template(row, samples[i], same) for i in first.tolist()]
-    figures = zip(*(column.tolist() for column in _figures(row, samples)), strict=True)
-    return "".join([templates[k] % f for k, f in zip(which.tolist(), figures, strict=True)]).encode()
+    lines = np.empty(len(samples), dtype=object)
+    for kind, sample in enumerate(samples[first]):
+        template, names = _template(row, sample, same)
+        of_kind = np.flatnonzero(which == kind)
+        figures = (column.tolist() for name in names for column in _figures(name, samples[of_kind], row))
+        lines[of_kind] = [template % f for f in zip(*figures, strict=True)]
+    return "".join(lines.tolist()).encode()
 
 
-def _figures(row: Row, samples: NDArray[np.void]) -> Iterable[NDArray[np.generic]]:
-    """Yield the figures of each column that has any, in the columns' order."""
-    service = (samples["done"] - samples["sent"]) * 1000
-    yield service
-    yield samples["response_bytes"]
-    yield row.run.started + samples["sent"]
-    yield row.run.started + samples["done"]
-    yield samples["payload"]
-    yield service
-    # In a closed loop both are the same by definition.
-    yield (samples["done"] - samples["scheduled"]) * 1000 if row.run.is_open_loop else service
-    yield row.run.started + samples["scheduled"]
-    yield row.run.started + samples["first_byte"]
-    yield samples["request_bytes"]
-    yield samples["waited"] * 1000
-    yield samples["seq"]
+def _figures(name: str, samples: NDArray[np.void], row: Row) -> Iterable[NDArray[np.generic]]:
+    """Yield what a column's format takes for each of these samples: one figure, or an instant's seconds and micros."""
+    if name == "connection_wait":
+        yield samples["waited"] * 1000
+    elif name in {"invocation_latency", "error_latency", "response_time"}:
+        # In a closed loop response time is service time by definition.
+        is_response = name == "response_time" and row.run.is_open_loop
+        yield (samples["done"] - samples["scheduled" if is_response else "sent"]) * 1000
+    elif name.endswith("_time"):
+        micros = np.rint((row.run.started + samples[_FIELDS[name]]) * 1e6).astype(np.int64)
+        yield from np.divmod(micros, 1_000_000)
+    else:
+        yield samples[_FIELDS[name]]
 
 
-def _template(row: Row, sample: np.void, same: dict[str, str]) -> str:
-    """Return the line of one kind of sample, with a place for each figure."""
+def _template(row: Row, sample: np.void, same: dict[str, str]) -> tuple[str, list[str]]:
+    """Return the line of one kind of sample, with a place for each figure, and the names of these figures."""
     outcome, flags = Outcome(int(sample["outcome"])), int(sample["flags"])
     code = next((c for c in row.run.codes if c.number == int(sample["code"])), None)
     words = same | {
@@ -125,12 +137,13 @@ def _template(row: Row, sample: np.void, same: dict[str, str]) -> str:
         {"error_latency"} if outcome.column is Column.OK else {"invocation_latency", "response_size", "response_time"}
     )
     absent.update(name for instant, names in _NEEDS.items() if np.isnan(sample[instant]) for name in names)
-    configuration = dict.fromkeys(name for name in same if name not in _LAST)
+    columns = _FIRST | dict.fromkeys(name for name in same if name not in _LAST) | _LAST
     cells = [
-        _quoted(words[name]) if printed is None else _EMPTY if name in absent else printed
-        for name, printed in (_FIRST | configuration | _LAST).items()
+        _quoted(words[name]) if printed is None else "" if name in absent else printed
+        for name, printed in columns.items()
     ]
-    return ",".join(cells) + "\n"
+    names = [name for name, printed in columns.items() if printed is not None and name not in absent]
+    return ",".join(cells) + "\n", names
 
 
 def _quoted(text: str) -> str:

@@ -17,6 +17,7 @@ from loadgen.report.benchmarks import advice_table, concurrency_table, counts_ta
 from loadgen.report.choice import choice_of
 from loadgen.report.costs import cost_table, savings_sentence
 from loadgen.report.place import place_of
+from loadgen.report.promises import promises_sentence
 from loadgen.report.table import DASH, NOTHING, Table, legible
 
 # So that a terminal of any encoding can show what we write ourselves.
@@ -36,6 +37,10 @@ def tables(manifest: Manifest, findings: Findings) -> RenderableType:
 
 def _parts(manifest: Manifest, findings: Findings) -> Iterator[RenderableType]:
     yield from _verdict(manifest, findings)
+    if said := promises_sentence(findings):
+        yield _line(f"Promises: {said}", "bold green" if not findings.broken_slos else "bold red")
+    for check in findings.broken_slos:
+        yield _item(f"{legible(check.step)}: {legible(check.reason)}")
     yield from _choice(findings)
     if stability := findings.of_phase("stability"):
         yield _table(stability_table(findings))
