@@ -21,6 +21,7 @@ from loadgen.errors import ExitStatus, LoadgenError, UsageError, worst
 if TYPE_CHECKING:
     import asyncio
 
+    from loadgen.runners.crew import Crew
     from loadgen.runners.local import Finished
     from loadgen.scenario import LoadedScenario
 
@@ -80,6 +81,7 @@ def _command(words: list[str]) -> ExitStatus | int:
         "emulate": _emulate,
         "report": _report,
         "explain": _explain,
+        "work": _work,
     }
     if words and words[0] in commands:
         return commands[words[0]](words[1:])
@@ -125,6 +127,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="change a field of the scenario; may be repeated",
     )
     parser.add_argument("--transport", choices=("auto", "wire", "botocore"), help="how requests travel")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="send from N processes of this machine")
     parser.add_argument("--quiet", action="store_true", help="one line for each step instead of live progress")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
@@ -175,17 +178,30 @@ def _execute(loaded: "LoadedScenario", options: argparse.Namespace) -> ExitStatu
     from loadgen import job
     from loadgen.report import live
 
+    crew = _crew(options)
+
     async def carry_out() -> "Finished":
         stop = asyncio.Event()
         with live.progress(quiet=options.quiet) as progress:
             interrupts = _Interrupts(stop, progress.say)
             with interrupts.installed(asyncio.get_running_loop()):
-                return await job.carry_out(loaded, options.out, command=command, progress=progress, stop=stop)
+                return await job.carry_out(
+                    loaded, options.out, command=command, progress=progress, stop=stop, crew=crew
+                )
 
     command = shlex.join(["python", "-m", "loadgen", *_rerun(loaded, options)])
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         finished = runner.run(carry_out())
     return _conclude(finished)
+
+
+def _crew(options: argparse.Namespace) -> "Crew | None":
+    """Return who sends the requests; None for this process alone."""
+    if options.workers == 1:
+        return None
+    from loadgen.runners.processes import Processes
+
+    return Processes(options.workers)
 
 
 def _rerun(loaded: "LoadedScenario", options: argparse.Namespace) -> list[str]:
@@ -196,6 +212,8 @@ def _rerun(loaded: "LoadedScenario", options: argparse.Namespace) -> list[str]:
         words += ["--emulate", options.emulate] if options.emulate else ["--emulate"]
     if options.transport is not None:
         words += ["--transport", options.transport]
+    if options.workers != 1:
+        words += ["--workers", str(options.workers)]
     return words
 
 
@@ -268,6 +286,14 @@ def _emulate(words: list[str]) -> ExitStatus | int:
     command.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return command.run(parser.parse_args(words))
+
+
+def _work(words: list[str]) -> int:
+    """Be one of several workers: not for people, who have --workers."""
+    from loadgen.runners import processes
+
+    _Parser(prog="python -m loadgen work").parse_args(words)
+    return processes.work()
 
 
 def _report(words: list[str]) -> ExitStatus | int:

@@ -9,12 +9,19 @@ from loadgen.report import write_report
 from loadgen.results import Results
 from loadgen.runners import local
 from loadgen.runners.circumstances import Circumstances
+from loadgen.runners.crew import Crew
 from loadgen.runners.local import Finished, Progress
 from loadgen.scenario import LoadedScenario
 
 
 async def carry_out(
-    loaded: LoadedScenario, out: Path | None, *, command: str, progress: Progress, stop: asyncio.Event
+    loaded: LoadedScenario,
+    out: Path | None,
+    *,
+    command: str,
+    progress: Progress,
+    stop: asyncio.Event,
+    crew: Crew | None = None,
 ) -> Finished:
     """Run a scenario and keep everything under `out`, or under a new directory in ./results.
 
@@ -29,6 +36,7 @@ async def carry_out(
         describe=about.manifest,
         progress=progress,
         stop=stop,
+        crew=crew,
     )
 
 

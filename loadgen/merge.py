@@ -6,7 +6,7 @@ Pure functions on values. Who the workers are and how their records arrive is th
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -132,14 +132,6 @@ def worst(watches: Sequence[Watch]) -> Watch:
     )
 
 
-def measured_from(step: Step, samples: Samples) -> float:
-    """Return the seconds from the start to the first request that counts, as the engine does for one process."""
-    if not step.warmup_calls:
-        return step.warmup
-    counted = samples["scheduled"][samples["seq"] >= step.warmup_calls]
-    return max(step.warmup, float(np.nanmin(counted, initial=math.inf)) if counted.size else 0.0)
-
-
 def lost_with(
     step: Step, recorded: Samples, *, sent: int | None, died: float, choices: Sequence[int], sizes: Sequence[int]
 ) -> tuple[Samples, int]:
@@ -195,3 +187,37 @@ def _schedule(load: Load, known: set[int], begun: float, died: float) -> Iterato
     count = load.count if load.count is not None else len(known) + int(begun)
     for seq in itertools.islice(itertools.count(which, of), count):
         yield seq, died
+
+
+class Windows:
+    """Adds the windows of several workers by index, and passes each on when every worker at work has closed it.
+
+    Args:
+        workers: how many there are, numbered from 0.
+        on_window: takes each window, in order.
+    """
+
+    def __init__(self, workers: int, on_window: Callable[[Window], None]) -> None:
+        self._open: dict[int, list[Window]] = {}
+        self._closed = [0] * workers  # how many windows each has closed
+        self._left = [False] * workers
+        self._next = 0
+        self._on_window = on_window
+
+    def add(self, worker: int, window: Window) -> None:
+        """Take a window of a worker; each worker's come in order."""
+        self._open.setdefault(window.index, []).append(window)
+        self._closed[worker] = window.index + 1
+        self._pass_on()
+
+    def leave(self, worker: int) -> None:
+        """Wait no more for a worker: it has ended, or was lost."""
+        self._left[worker] = True
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        until = min((n for n, left in zip(self._closed, self._left, strict=True) if not left), default=None)
+        while self._open and (until is None or self._next < until):
+            if found := self._open.pop(self._next, None):
+                self._on_window(add_windows(found))
+            self._next += 1

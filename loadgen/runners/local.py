@@ -1,4 +1,4 @@
-"""Carries a scenario out in this process: deploys, measures, collects, removes.
+"""Carries a scenario out from this process: deploys, has a crew measure, collects, removes.
 
 A batch deploys in parallel, in waves that fit the account's quotas, and measures one endpoint at a time, so that no
 configuration disturbs another. Whatever happens, every endpoint that was opened is closed on the way out.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from loadgen import engine
 from loadgen.aws.quotas import waves
@@ -19,10 +19,11 @@ from loadgen.manifest import Manifest
 from loadgen.metric import Metrics
 from loadgen.record import Window
 from loadgen.results import Recording, Results, prepare
+from loadgen.runners.crew import Alone, Assignment, Crew, Team
 from loadgen.runs import Run
 from loadgen.scenario import Runnable
 from loadgen.step import Step
-from loadgen.target import Account, Endpoint, Identity, ServerlessConfig
+from loadgen.target import Account, Endpoint, Identity, Portable, ServerlessConfig
 
 GRACE = 10.0  # seconds that requests in flight are given after an interrupt
 
@@ -74,6 +75,7 @@ async def carry_out(
     describe: Callable[[Identity], Manifest],
     progress: Progress,
     stop: asyncio.Event,
+    crew: Crew | None = None,
 ) -> Finished:
     """Execute a scenario's plan against its target and save every run under `out`.
 
@@ -84,6 +86,7 @@ async def carry_out(
         describe: makes the manifest once it is known where it runs.
         progress: is told what happens.
         stop: set it to end early: nothing more is sent, endpoints are removed, what was measured is kept.
+        crew: who sends the requests; None for this process alone.
 
     Raises:
         LoadgenError: it could not start, or could not be kept.
@@ -92,9 +95,11 @@ async def carry_out(
     async with scenario.target.account(run_id=run_id) as account:
         progress.say(f"{account.identity.kind} {account.identity.detail}".strip())
         await account.check(scenario.configs())
-        sweep = _Sweep(scenario, account, Results.create(out, describe(account.identity)), progress, stop)
+        results = Results.create(out, describe(account.identity))
         try:
-            await sweep.carry_out()
+            async with (crew or Alone()).assembled(scenario.target, scenario.requests, progress.say) as team:
+                sweep = _Sweep(scenario, account, results, progress, stop, team)
+                await sweep.carry_out()
         except BaseExceptionGroup as group:
             raise engine.cause(group) from group
         finally:
@@ -122,24 +127,36 @@ class _Sweep:
     """One scenario while it is carried out."""
 
     def __init__(
-        self, scenario: Runnable, account: Account, results: Results, progress: Progress, stop: asyncio.Event
+        self,
+        scenario: Runnable,
+        account: Account,
+        results: Results,
+        progress: Progress,
+        stop: asyncio.Event,
+        team: Team,
     ) -> None:
         self.scenario = scenario
         self.account = account
         self.results = results
         self.progress = progress
         self.stop = stop
+        self.team = team
         self.statuses: list[ExitStatus] = []
         self.planned = 0
+        self.is_deserted = False  # every worker was lost: there is nobody to send more
+
+    def is_over(self) -> bool:
+        """Tell whether no further step can be executed, or is wanted."""
+        return self.stop.is_set() or self.is_deserted
 
     async def carry_out(self) -> None:
         """Send the plan its runs until it has no more steps."""
         plan = self.scenario.plan()
         try:
             batch = next(plan, None)
-            while batch is not None and not self.stop.is_set():
+            while batch is not None and not self.is_over():
                 runs = await self._batch(list(batch))
-                if self.stop.is_set():
+                if self.is_over():
                     return
                 try:
                     batch = plan.send(runs)
@@ -208,7 +225,7 @@ class _Sweep:
         try:
             async with turn:
                 for number, step in stand.steps:
-                    if not self.stop.is_set():
+                    if not self.is_over():
                         executed = await self._execute(number, step, stand, stand.ready.result())
                         stand.measured.append((number, *executed))
         finally:
@@ -238,26 +255,36 @@ class _Sweep:
         try:
             before = await self.account.ledger(endpoint.name)
             self.progress.begin(step)
-            run = await engine.run(
-                step,
-                endpoint.transport,
-                self.scenario.requests,
-                seed=self.scenario.seed,
-                drain=self.scenario.timeout,
-                grace=GRACE,
-                on_window=lambda window: self.progress.window(step, window),
-                stop=self.stop,
-                sink=recording.sink,
-            )
+            run = await self.team.execute(self._assignment(step, endpoint, recording))
             after = await self.account.ledger(endpoint.name)
         finally:
-            await asyncio.to_thread(recording.sink.close)
+            await asyncio.to_thread(recording.close)
+        if run.workers and all(worker.lost for worker in run.workers):
+            self.is_deserted = True
+            self.statuses.append(ExitStatus.OS_RESOURCE)
         if before is not None and after is not None:
             facts["ledger"] = {name: count - before.get(name, 0) for name, count in after.items()}
         run = replace(run, **facts)
         recording.keep(run)
         self.progress.end(step, run)
         return recording, run
+
+    def _assignment(self, step: Step, endpoint: Endpoint, recording: Recording) -> Assignment:
+        target = self.scenario.target
+        return Assignment(
+            step,
+            endpoint,
+            # Which targets other processes can call was asked when the crew was assembled.
+            lambda: cast("Portable", target).elsewhere(self.account, endpoint.name),
+            self.account.identity,
+            self.scenario.requests,
+            recording,
+            seed=self.scenario.seed,
+            timeout=self.scenario.timeout,
+            grace=GRACE,
+            on_window=lambda window: self.progress.window(step, window),
+            stop=self.stop,
+        )
 
     async def _rest(self, until: float) -> None:
         """Wait until an instant of the monotonic clock, or until the run is stopped."""
