@@ -1,6 +1,6 @@
 """Findings: everything a report says, computed once from the saved runs. Renderers only put it into words and files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loadgen.cost import ASSUMPTIONS, Cost, Savings, cost_of, savings_of
@@ -81,14 +81,15 @@ def find(
         objective: what the recommended memory size is best at: `cost`, `speed` or `balanced`.
         instance: the real-time instance to compare with; None for the usual one of the size.
         bounds: what a run must keep to be VALID.
-        slos: promises, checked on every run.
+        slos: promises, checked on every run; a size that breaks one about latency or failures is not recommended
+            while others keep it.
 
     Raises:
         UsageError: the objective is unknown.
     """
     rows = tuple(_row(run, region, prices, bounds, slos) for run in runs)
     stability = [row for row in rows if row.run.step.phase == STABILITY]
-    recommendation = recommend_memory(stability, objective) if stability else None
+    recommendation = recommend_memory(stability, objective, broken=_broken(stability)) if stability else None
     chosen = _row_of(stability, recommendation)
     return Findings(
         rows=rows,
@@ -114,6 +115,21 @@ def _row_of(rows: Sequence[Row], recommendation: Recommendation | None) -> Row |
         return None
     sizes = [None if row.run.step.config is None else row.run.step.config.memory_mb for row in rows]
     return rows[max(i for i, size in enumerate(sizes) if size == recommendation.memory_mb)]
+
+
+def _broken(rows: Sequence[Row]) -> Mapping[int, str]:
+    """Return which sizes break a promise about themselves, and which.
+
+    Throughput and throttles belong to a number of clients, not to a size; a cost depends on a region's prices, and a
+    benchmark must choose alike in all of them.
+    """
+    found: dict[int, str] = {}
+    for row in rows:
+        checks = [check for check in row.slos if check.slo.metric.startswith(("service_", "response_", "failure_"))]
+        broken = [check.reason for check in checks if not check.is_kept and check.value is not None]
+        if broken and row.run.step.config is not None:
+            found[row.run.step.config.memory_mb] = "; ".join(broken)
+    return found
 
 
 def _is_promised(row: Row) -> bool:

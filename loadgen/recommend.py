@@ -27,7 +27,7 @@ class Recommendation:
         reason: a sentence or two with the figures that decided.
         runner_up: the second best size; None when there is none.
         scores: by size, the least is best; only the sizes that were stable.
-        unstable: size -> why it was left out.
+        unstable: size -> why it was left out: it was not stable, or broke a promise that others keep.
         is_trustworthy: False when a run it rests on is INVALID.
     """
 
@@ -93,7 +93,7 @@ class _Candidate:
 
 
 def recommend_memory(
-    rows: Iterable[Measured], objective: str = "balanced", *, reasons: Mapping[int, str] | None = None
+    rows: Iterable[Measured], objective: str = "balanced", *, broken: Mapping[int, str] | None = None
 ) -> Recommendation:
     """Choose a memory size among those that were stable.
 
@@ -102,7 +102,7 @@ def recommend_memory(
         objective: `cost`: the cheapest call. `speed`: the least median service time; sizes whose 95 % intervals
             reach the fastest's are as fast, and the smallest of them is chosen. `balanced`: the least mean of cost and
             median service time, each divided by its greatest among the stable sizes (AWS Lambda Power Tuning).
-        reasons: size -> why it must not be chosen, such as a broken promise.
+        broken: size -> which promise it breaks; such a size is chosen only when no stable one keeps them all.
 
     Raises:
         UsageError: the objective is not one of these.
@@ -111,7 +111,9 @@ def recommend_memory(
         raise UsageError(f"objective {objective!r}", hint=f"one of {', '.join(OBJECTIVES)}")
     latest = {row.run.step.config.memory_mb: row for row in rows if row.run.step.config is not None}
     unstable = {size: why for size in sorted(latest) if (why := why_unstable(latest[size]))}
-    unstable |= {size: why for size, why in (reasons or {}).items() if size in latest and size not in unstable}
+    left_out = {size: why for size, why in (broken or {}).items() if size in latest and size not in unstable}
+    keeps_none = len(left_out) + len(unstable) == len(latest)
+    unstable |= {} if keeps_none else left_out
     stable = [latest[size] for size in sorted(latest) if size not in unstable]
     if not stable:
         why = "no memory size was measured" if not latest else "no memory size was stable"
@@ -126,7 +128,8 @@ def recommend_memory(
     return Recommendation(
         memory_mb=ranked[0].memory_mb,
         objective=objective,
-        reason=_reason(ranked, scores, objective, is_priced=priced),
+        reason=_reason(ranked, scores, objective, is_priced=priced)
+        + (" No stable size keeps every promise." if keeps_none else ""),
         runner_up=ranked[1].memory_mb if len(ranked) > 1 else None,
         scores=scores,
         unstable=unstable,

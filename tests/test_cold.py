@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_fleet import sample
 
 from loadgen.cold import Start, Starts, tell_cold
 from loadgen.load import ClosedLoop, OpenLoop, trace
@@ -78,7 +79,7 @@ def fleet(
         heapq.heappush(events, (back, next(ticket), "done", sent, (outcome, sent, back, is_cold)))
     samples = np.zeros(len(rows), SAMPLE)
     for i, (outcome, sent, done, _) in enumerate(rows):
-        samples[i] = made.sample(i, sent, sent, done, outcome)
+        samples[i] = sample(i, sent, sent, done, outcome)
     return samples, np.array([row[3] for row in rows], bool)
 
 
@@ -258,7 +259,7 @@ def test_any_samples_are_labelled(gaps, latencies, outcomes, slots):
     """Whatever the instants, every sample gets one label, and only those that an instance served get one of the three."""
     sent = np.cumsum(gaps)
     samples = np.array(
-        [made.sample(i, s, s, s + latencies[i], outcomes[i]) for i, s in enumerate(sent.tolist())], dtype=SAMPLE
+        [sample(i, s, s, s + latencies[i], outcomes[i]) for i, s in enumerate(sent.tolist())], dtype=SAMPLE
     )
     samples = samples[np.argsort(samples["done"], kind="stable")]
 
