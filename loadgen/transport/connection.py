@@ -185,6 +185,8 @@ class Connection(asyncio.Protocol):
             self.transport.write(memoryview(data)[taken:])
         if body:
             self.transport.write(memoryview(body)[max(0, taken - size) :])
+        if not self.transport.get_write_buffer_size():  # it found room at once, and will not call resume_writing
+            self.flushed = perf_counter()
 
     def resume_writing(self) -> None:
         """Note when the kernel has taken the rest of a request that did not fit at once."""

@@ -9,6 +9,7 @@ import errno
 import ipaddress
 import os
 import socket
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -38,6 +39,8 @@ _ERRNO = {
 _LOCAL = frozenset({Outcome.LOCAL_FD, Outcome.LOCAL_PORT})
 
 Address = tuple[int, Any]  # family, and what connect() takes
+# Host and port to what `socket.getaddrinfo` returns.
+Lookup = Callable[[str, int], Awaitable[Sequence[tuple[Any, ...]]]]
 
 
 class DialError(Exception):
@@ -60,11 +63,13 @@ class Dialer:
     Args:
         host: a name or an address.
         port: of the far side.
+        lookup: asks for the name's addresses; the loop's own getaddrinfo, which does not hold the loop up.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, lookup: Lookup | None = None) -> None:
         self._host = host
         self._port = port
+        self._ask = lookup or _getaddrinfo
         self._addresses: list[Address] = []
         self._looked_up = 0.0
 
@@ -104,10 +109,9 @@ class Dialer:
         return self._addresses
 
     async def _resolve(self, timeout: float) -> list[Address]:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
-                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                found = await self._ask(self._host, self._port)
         except TimeoutError as error:
             raise DialError(Outcome.DNS, f"no answer within {timeout:g} s") from error
         except socket.gaierror as error:
@@ -117,6 +121,10 @@ class Dialer:
         except UnicodeError as error:
             raise DialError(Outcome.DNS, "not a host name") from error
         return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
+
+
+async def _getaddrinfo(host: str, port: int) -> Sequence[tuple[Any, ...]]:
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def _literal(host: str, port: int) -> list[Address]:
@@ -136,7 +144,7 @@ async def _connect(address: Address, timeout: float) -> socket.socket:
     """
     family, where = address
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = _new_socket(family)
     except OSError as error:
         raise _dial_error(error) from error
     try:
@@ -154,6 +162,10 @@ async def _connect(address: Address, timeout: float) -> socket.socket:
         sock.close()
         raise _dial_error(OSError(status, os.strerror(status)))
     return sock
+
+
+def _new_socket(family: int) -> socket.socket:
+    return socket.socket(family, socket.SOCK_STREAM)
 
 
 async def _connected(sock: socket.socket, timeout: float) -> int:

@@ -23,6 +23,7 @@ def make_context(ca_bundle: str | None = None) -> ssl.SSLContext:
     """
     context = ssl.create_default_context(cafile=ca_bundle)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # RFC 9110 section 4.3.4: only subjectAltName counts
     context.set_alpn_protocols(["http/1.1"])
     return context
 
