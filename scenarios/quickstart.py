@@ -17,8 +17,8 @@ requests = [Request(picture.randbytes(size), content_type="image/jpeg") for size
 scenario = ServerlessBenchmark(
     target=Emulated("mobilenet-v2"),
     requests=requests,
-    invocations=50,  # 1000 on AWS: a p99 needs 368 calls, and then more
+    invocations=45,  # 1000 on AWS: a p99 needs 368 calls, and then more
     max_concurrency=[2, 4, 8],
     multipliers=[1, 2],
-    concurrency_invocations=120,
+    concurrency_invocations=180,
 )

@@ -16,7 +16,8 @@ from loadgen import engine
 from loadgen.aws.quotas import waves
 from loadgen.errors import ExitStatus, LoadgenError
 from loadgen.manifest import Manifest
-from loadgen.metric import Metrics
+from loadgen.metric import UNITS, Metrics
+from loadgen.outcome import Column
 from loadgen.record import Window
 from loadgen.results import Recording, Results, prepare
 from loadgen.runners.crew import Alone, Assignment, Crew, Team
@@ -214,7 +215,7 @@ class _Sweep:
 
     async def _measure(self, stand: _Stand, holding: "asyncio.Task[None]", turn: asyncio.Semaphore) -> Metrics:
         """Execute the steps of one endpoint when it is in service and its turn has come, then let it go."""
-        await self._ready_or_stopped(stand)
+        await self._done_or_stopped(stand.ready)
         if not stand.ready.done():
             holding.cancel()
             return Metrics()
@@ -232,11 +233,10 @@ class _Sweep:
             stand.released.set()
         return await self._metrics(stand)
 
-    async def _ready_or_stopped(self, stand: _Stand) -> None:
+    async def _done_or_stopped(self, future: "asyncio.Future[Any]") -> None:
         stopped = asyncio.ensure_future(self.stop.wait())
-        either: list[asyncio.Future[Any]] = [stand.ready, stopped]
         try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([future, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
 
@@ -264,6 +264,7 @@ class _Sweep:
             self.statuses.append(ExitStatus.OS_RESOURCE)
         if before is not None and after is not None:
             facts["ledger"] = {name: count - before.get(name, 0) for name, count in after.items()}
+        del facts["started"]  # the engine knows it better
         run = replace(run, **facts)
         recording.keep(run)
         self.progress.end(step, run)
@@ -311,10 +312,19 @@ class _Sweep:
         runs = [run for _, _, run in stand.measured if run.endpoint]
         if not runs:
             return Metrics()
-        metrics = await self.account.metrics(
-            runs[0].endpoint,
-            start=runs[0].started,
-            end=runs[-1].started + runs[-1].duration,
-            invocations=sum(run.scheduled for run in runs),
+        asking = asyncio.ensure_future(
+            self.account.metrics(
+                runs[0].endpoint,
+                start=runs[0].started,
+                end=runs[-1].started + runs[-1].duration,
+                # What was refused may or may not be counted there: it is not waited for.
+                invocations=sum(run.count(Column.OK) + run.count(Column.FAILED) for run in runs),
+            )
         )
-        return replace(metrics, steps=len(runs))
+        try:
+            await self._done_or_stopped(asking)
+            if asking.done():
+                return replace(asking.result(), steps=len(runs))
+            return Metrics(missing=dict.fromkeys(UNITS, "the run was stopped before CloudWatch had counted"))
+        finally:
+            asking.cancel()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from loadgen.aws.account import Connect, Connected
 
 # What `auto` stands for.
-_AUTO = "botocore"
+_AUTO = "wire"
 # Seconds for what a request's own timeout does not cover on the wire: connecting, writing, reading the body.
 _BEFORE_AND_AFTER = 60.0
 
