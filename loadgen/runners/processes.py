@@ -71,7 +71,7 @@ class _ProcessLink(StreamLink):
     def __init__(self, number: int, process: asyncio.subprocess.Process, said: IO[bytes]) -> None:
         assert process.stdin is not None  # noqa: S101 - they were asked for as pipes
         assert process.stdout is not None  # noqa: S101 - as above
-        super().__init__(f"process {number}", process.stdout, process.stdin, is_local=True)
+        super().__init__(f"process {number} (pid {process.pid})", process.stdout, process.stdin, is_local=True)
         self.process = process
         self._said = said
 
