@@ -6,9 +6,11 @@ from loadgen.findings import Findings, Row
 from loadgen.load import ClosedLoop
 from loadgen.manifest import Manifest
 from loadgen.outcome import Column
-from loadgen.report.charts import Chart, Panel, Series, cost_vs_performance, distribution, timeline
+from loadgen.report.charts import Chart
+from loadgen.report.distribution import Panel, Series, distribution
 from loadgen.report.place import remark
 from loadgen.report.rows import label, memory_of
+from loadgen.report.trends import cost_vs_performance, timeline
 
 
 @dataclass(frozen=True, slots=True)
