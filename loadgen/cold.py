@@ -21,6 +21,7 @@ from loadgen.runs import Run
 
 IDLE = 30.0  # seconds unused after which an instance may be gone. AWS publishes none; all reports are of minutes
 APART = 3.0  # times the warm median from which a latency stands apart; measured cold starts are 20 to 100 times it
+TWICE = 2.0  # the same where the warm latencies lie close together: five times as far out as the slowest of them
 CLOSE = 1.5  # times the warm median up to which a latency does not
 ENOUGH = 5  # calls that cannot have been cold, to know the warm latencies by; and one in a hundred of all
 _JITTER = 0.005  # seconds by which calls may overtake each other on their way
@@ -95,7 +96,15 @@ _SERVED = np.array([number in _KNOWN and _answered(_KNOWN[number]) for number in
 
 
 def _setups(run: Run) -> int | None:
+    """Return how many cold starts CloudWatch counted over this run; None where it does not know, or counted more.
+
+    CloudWatch counts by the minute: two short runs on one endpoint share one. It then counted more calls than we sent,
+    and its cold starts may be the other run's. Whether it counts refused calls is not published.
+    """
     values = run.metrics.values
+    sent = run.scheduled - run.tally.counts[Outcome.DROPPED] - run.tally.warmup[Outcome.DROPPED]
+    if "Invocations" in values and values["Invocations"].total > sent:
+        return None
     if "ModelSetupTime" in values:
         return round(values["ModelSetupTime"].samples)
     # No datapoint is what CloudWatch has for no cold start, provided that it has the run at all.
@@ -205,7 +214,8 @@ def _bounds(latency: NDArray[np.float32], possible: NDArray[np.bool_], slots: in
             return None
         edge = float(ascending[int(ratios.argmax())])
         return edge, edge
-    return max(slow, CLOSE * median), max(slow, APART * median)
+    apart = min(APART * median, max(TWICE * median, median + 5 * (slow - median)))
+    return max(slow, CLOSE * median), max(slow, apart)
 
 
 def _histogram(latency: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Histogram:
