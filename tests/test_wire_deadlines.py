@@ -11,7 +11,7 @@ from wire_bench import LATER, REQUEST, assert_usable, opened, run, until  # noqa
 
 from loadgen.outcome import Outcome, TransportError
 from loadgen.request import Request
-from loadgen.transport.connection import Timeouts
+from loadgen.transport.deadlines import Timeouts
 
 START = b"HTTP/1.1 200 OK\r\n"
 

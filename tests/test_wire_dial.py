@@ -12,7 +12,7 @@ from wire_bench import REQUEST, assert_usable, keys, opened, run  # noqa: F401 -
 from loadgen.errors import ConfigError, ResourceError, UnavailableError, UsageError
 from loadgen.outcome import Outcome, TransportError
 from loadgen.transport import dial
-from loadgen.transport.connection import Timeouts
+from loadgen.transport.deadlines import Timeouts
 from loadgen.transport.dial import Dialer, DialError
 from loadgen.transport.invocation import parse_url
 from loadgen.transport.wire import WireSettings, open_wire

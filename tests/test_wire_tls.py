@@ -11,7 +11,7 @@ from wire_bench import REQUEST, assert_usable, opened, run, until  # noqa: F401 
 from loadgen.errors import UnavailableError
 from loadgen.outcome import Outcome, TransportError
 from loadgen.request import Request
-from loadgen.transport.connection import Timeouts
+from loadgen.transport.deadlines import Timeouts
 from loadgen.transport.tls import make_context
 
 CLOSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"

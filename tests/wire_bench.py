@@ -10,7 +10,7 @@ import uvloop
 from faulty_server import accepted
 
 from loadgen.request import Request
-from loadgen.transport.connection import Timeouts
+from loadgen.transport.deadlines import Timeouts
 from loadgen.transport.sigv4 import Credentials
 from loadgen.transport.wire import WireSettings, open_wire
 
@@ -42,7 +42,8 @@ async def assert_usable(transport, server):
     """The next call is answered, and the answer is its own."""
     reply = await transport.invoke(REQUEST)
     assert (reply.status, reply.body[:20], reply.size, reply.request_id) == (200, b"hello", 5, "r-1"), reply[:5]
-    assert server.seen[-1][2] == REQUEST.body
+    # A cancelled call may reach the far side later than this one did.
+    assert REQUEST.body in [body for _, _, body in server.seen[-3:]]
 
 
 def sockets():

@@ -28,7 +28,7 @@ async def _botocore(clients: Any, endpoint: str, *, connections: int, timeout: f
 async def _wire(clients: Any, endpoint: str, *, connections: int, timeout: float) -> "AsyncIterator[Connected]":
     from loadgen.aws.account import Connected
     from loadgen.transport.botocore import BotocoreTransport, TracedSession
-    from loadgen.transport.connection import Timeouts
+    from loadgen.transport.deadlines import Timeouts
     from loadgen.transport.wire_session import UnfitError, open_wire_for
 
     timeouts = Timeouts(first_byte=timeout, total=timeout + _BEFORE_AND_AFTER)

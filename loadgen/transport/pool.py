@@ -10,7 +10,8 @@ import asyncio
 from collections import deque
 
 from loadgen.outcome import Outcome
-from loadgen.transport.connection import Connection, Timeouts
+from loadgen.transport.connection import Connection
+from loadgen.transport.deadlines import Timeouts
 from loadgen.transport.dial import DialError
 
 
@@ -110,7 +111,7 @@ class Pool:
         """
         for connection in tuple(self.open):
             if connection.waiter is not None:
-                missed = connection.overdue(now, self.timeouts)
+                missed = connection.overdue(now)
                 if missed is not None:
                     connection.fail(*missed)
             elif now > connection.retire_at:

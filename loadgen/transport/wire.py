@@ -20,7 +20,8 @@ from loadgen.errors import AuthError, ResourceError, UnavailableError, UsageErro
 from loadgen.outcome import Outcome, TransportError
 from loadgen.request import Reply, Request
 from loadgen.transport.answer import read_refusal, request_id
-from loadgen.transport.connection import Connection, Exchange, Timeouts
+from loadgen.transport.connection import Connection, Exchange
+from loadgen.transport.deadlines import Timeouts
 from loadgen.transport.dial import DialError
 from loadgen.transport.http1 import BODY_LIMIT
 from loadgen.transport.invocation import Envelope, Invocation, parse_url, uuid_prefix

@@ -22,7 +22,7 @@ from botocore.utils import get_environ_proxies
 
 from loadgen.errors import AuthError, ConfigError
 from loadgen.request import Request
-from loadgen.transport.connection import Timeouts
+from loadgen.transport.deadlines import Timeouts
 from loadgen.transport.http1 import BODY_LIMIT
 from loadgen.transport.invocation import Envelope, Invocation, parse_url, signed_second
 from loadgen.transport.sigv4 import Credentials, Signer
