@@ -213,3 +213,29 @@ def test_any_mix_of_waits_and_cancellations_ends(waits):
 
     for result in asyncio.run(main()):
         assert isinstance(result, asyncio.CancelledError) or result >= 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a kernel timer is Linux's")
+def test_the_kernels_timer_is_set_once_for_each_wait():
+    """One that waits again and again, beside one that waits long, costs one system call for each of its waits."""
+
+    async def main():
+        clock = PreciseClock()
+        calls = []
+        real = clock._libc.timerfd_settime
+
+        class Counting:
+            def timerfd_settime(self, *arguments):
+                calls.append(arguments)
+                return real(*arguments)
+
+        clock._libc = Counting()
+        long = asyncio.create_task(clock.until(clock.now() + 60))
+        for _ in range(100):
+            await clock.until(clock.now() + 0.0005)
+        long.cancel()
+        clock.close()
+        return len(calls)
+
+    # One more for the long wait, and as many again for the spurious wake-ups that a busy machine may cause.
+    assert run(uvloop.new_event_loop, main()) <= 110
