@@ -1,0 +1,278 @@
+"""How true are the percentiles? Run `python -m bench.accuracy [--quick] [--json FILE]`.
+
+Four clients call one oracle of known latency: loadgen on both of its transports, plain aiobotocore, boto3 with threads.
+The client has one core, the oracle the other. Every table shows what was true beside what was reported.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.oracle import Oracle, running
+from bench.ours import REQUESTS, TRANSPORTS, Joining, on_uvloop, opened
+from bench.peers import PEERS
+from bench.scripts import Constant, FewSlow, Mixture, PeriodicPause, Saturated, Script, SlowStart
+from bench.tables import show
+from loadgen.engine import run
+from loadgen.histogram import Histogram
+from loadgen.load import ClosedLoop, OpenLoop, constant, even
+from loadgen.outcome import Column
+from loadgen.runs import Run
+from loadgen.step import Step
+from loadgen.verdict import judge
+
+CALLERS = (1, 8, 64, 200)
+LATENCY = 0.02
+PERCENTS = (50.0, 90.0, 99.0)
+_NEEDED = {50.0: 6, 90.0: 36, 99.0: 368, 99.9: 3688}  # calls before a percentile has a 95 % interval at all
+_FROZEN = 0.1  # share of the run for which the oracle is stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Percentiles as reported beside those that were true; seconds. What the count cannot carry is None."""
+
+    client: str
+    callers: int
+    calls: int
+    true: Mapping[float, float | None]
+    reported: Mapping[float, float | None]
+    cpu: float
+    verdict: str
+
+    def error(self, percent: float) -> float | None:
+        """Return by how many seconds the report is off."""
+        reported, true = self.reported[percent], self.true[percent]
+        return None if reported is None or true is None else reported - true
+
+
+def percentiles(values: NDArray[np.float64], percents: Sequence[float] = PERCENTS) -> dict[float, float | None]:
+    """Return nearest-rank percentiles, None where there are too few values."""
+    ordered = np.sort(values)
+    count = len(ordered)
+    return {
+        p: float(ordered[max(0, int(np.ceil(round(p * count / 100, 9))) - 1)]) if count >= _NEEDED[p] else None
+        for p in percents
+    }
+
+
+def _in(histogram: Histogram, percents: Sequence[float] = PERCENTS) -> dict[float, float | None]:
+    return {p: histogram.percentile(p) if histogram.total >= _NEEDED[p] else None for p in percents}
+
+
+def _verdict(done: Run) -> str:
+    return str(judge(done))
+
+
+# --- a closed loop, four clients -------------------------------------------------------------------------------------
+
+
+async def _ours(name: str, url: str, callers: int, seconds: float) -> tuple[Run, float]:
+    load = ClosedLoop(callers, duration=seconds)
+    async with opened(name, url, connections=callers) as transport:
+        cpu = time.process_time()
+        done = await run(Step(None, load, warmup_calls=callers), transport, REQUESTS)
+        return done, (time.process_time() - cpu) / done.scheduled
+
+
+def closed(oracle: Oracle, client: str, callers: int, seconds: float) -> Reported:
+    """Let one client's callers call for some seconds, as fast as answers come."""
+    oracle.play(Constant(LATENCY))
+    if client in PEERS:
+        timed = PEERS[client](oracle.url, callers, seconds)
+        reported, cpu, calls = percentiles(np.array(timed.latencies)), timed.cpu / timed.calls, len(timed.latencies)
+        verdict = "-"
+    else:
+        done, cpu = on_uvloop(_ours(client.removeprefix("loadgen "), oracle.url, callers, seconds))
+        calls, verdict = done.count(Column.OK), _verdict(done)
+        reported = _in(done.tally.service[Column.OK])
+    return Reported(client, callers, calls, percentiles(oracle.books().residence), reported, cpu, verdict)
+
+
+# --- an open loop: a mixture of latencies, and what the client adds --------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """An open loop over the mixture."""
+
+    cell: Reported
+    overhead: Mapping[float, float | None]
+    lag: Mapping[str, float]
+
+
+async def _open(transport: Any, rate: float, seconds: float, in_flight: int) -> tuple[Run, float]:
+    cpu = time.process_time()
+    done = await run(OpenLoop(even(constant(rate)), seconds, in_flight), transport, REQUESTS)
+    return done, (time.process_time() - cpu) / done.scheduled
+
+
+def mixture(oracle: Oracle, name: str, seconds: float, rate: float = 200.0) -> Mixed:
+    """Offer 200 requests a second to 5, 20, 80 and 300 ms in fixed shares."""
+    every = (*PERCENTS, 99.9)
+    oracle.play(Mixture())
+
+    async def work() -> tuple[Run, float, NDArray[np.float64]]:
+        async with opened(name, oracle.url, connections=100) as transport:
+            joining = Joining(transport)
+            done, cpu = await _open(joining, rate, seconds, 100)
+            return done, cpu, joining.overhead()
+
+    done, cpu, overhead = on_uvloop(work())
+    calls, reported = done.count(Column.OK), _in(done.tally.service[Column.OK], every)
+    true = percentiles(oracle.books().residence, every)
+    cell = Reported(f"loadgen {name}", 0, calls, true, reported, cpu, _verdict(done))
+    watch = done.watch
+    lag = {"p50": watch.send_lag_p50, "p99": watch.send_lag_p99, "max": watch.send_lag_max}
+    return Mixed(cell, percentiles(overhead, every), lag)
+
+
+# --- five illnesses of a server --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Illness:
+    """What an open loop reported of a sick server, beside what it must report; seconds.
+
+    Args:
+        name: which illness.
+        calls: ok answers.
+        expected: response percentiles worked out on paper.
+        reported: response percentiles of the open loop.
+        closed: what one client of a closed loop reported of the same server at the same time; empty if there was none.
+        verdict: of the open loop.
+    """
+
+    name: str
+    calls: int
+    expected: Mapping[float, float]
+    reported: Mapping[float, float | None]
+    closed: Mapping[float, float | None]
+    verdict: str
+
+
+_ILLNESSES: tuple[tuple[str, Script, float, tuple[float, ...]], ...] = (
+    # name, script, rate, percents that lie away from the script's edges
+    ("periodic pause of 100 ms", PeriodicPause(), 100.0, (50.0, 95.0, 99.0)),
+    ("slow start from 400 ms", SlowStart(over=1.5), 100.0, (50.0, 90.0, 95.0, 99.0)),
+    ("1 % slow (500 ms)", FewSlow(), 100.0, (50.0, 95.0, 99.9)),
+    ("saturated: 125/s at 100/s", Saturated(), 125.0, (50.0, 90.0, 95.0, 99.0)),
+)
+
+
+def illness(oracle: Oracle, which: tuple[str, Script, float, tuple[float, ...]], name: str, seconds: float) -> Illness:
+    """Offer an open loop to a server that follows a script."""
+    title, script, rate, percents = which
+    oracle.play(script)
+
+    async def work() -> Run:
+        async with opened(name, oracle.url, connections=400) as transport:
+            return (await _open(transport, rate, seconds, 400))[0]
+
+    done = on_uvloop(work())
+    histogram = done.tally.response[Column.OK]
+    expected = {p: script.quantile(p / 100, rate=rate, duration=seconds) for p in percents}
+    reported: dict[float, float | None] = {p: histogram.percentile(p) for p in percents}
+    return Illness(title, histogram.total, expected, reported, {}, _verdict(done))
+
+
+def stall(oracle: Oracle, name: str, seconds: float, rate: float = 100.0) -> Illness:
+    """Stop the oracle's process for a tenth of the run; a closed loop of one client runs beside the open one."""
+    latency, percents = 0.005, (50.0, 95.0, 99.0, 99.9)
+    oracle.play(Constant(latency))
+
+    async def freeze() -> float:
+        await asyncio.sleep(seconds * 0.3)
+        begun = time.perf_counter()
+        os.kill(oracle.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds * _FROZEN)
+        finally:
+            os.kill(oracle.pid, signal.SIGCONT)
+        return time.perf_counter() - begun
+
+    async def work() -> tuple[Run, Run, float]:
+        async with opened(name, oracle.url, connections=501) as transport, asyncio.TaskGroup() as group:
+            frozen = group.create_task(freeze())
+            beside = group.create_task(
+                run(ClosedLoop(1, duration=seconds, think=1 / rate - latency), transport, REQUESTS)
+            )
+            done, _ = await _open(transport, rate, seconds, 500)
+            return done, await beside, await frozen
+
+    done, beside, frozen = on_uvloop(work())
+    response, closed_loop = done.tally.response[Column.OK], beside.tally.response[Column.OK]
+    if not closed_loop.total:
+        closed_loop = beside.tally.service[Column.OK]
+    share = frozen / seconds
+    expected = {p: latency + max(0.0, (p / 100 - 1 + share) / share) * frozen for p in percents}
+    return Illness(
+        f"stall: SIGSTOP for {frozen:.2f} s",
+        response.total,
+        expected,
+        {p: response.percentile(p) for p in percents},
+        {p: closed_loop.percentile(p) for p in percents},
+        _verdict(done),
+    )
+
+
+# --- all of it -------------------------------------------------------------------------------------------------------
+
+
+def measure(oracle: Oracle, *, is_quick: bool) -> dict[str, Any]:
+    """Measure everything; 40 seconds at most when quick, else 3 minutes."""
+    cells = [
+        closed(oracle, client, callers, 0.8 if is_quick else 8.0 if callers == 1 else 2.5)
+        for callers in CALLERS
+        for client in (*(f"loadgen {name}" for name in TRANSPORTS), *PEERS)
+    ]
+    mixed = [mixture(oracle, name, 2.0 if is_quick else 19.0) for name in TRANSPORTS]
+    quickest = TRANSPORTS[0]
+    ill = [stall(oracle, quickest, 4.0 if is_quick else 30.0)]
+    ill += [illness(oracle, which, quickest, 2.0 if is_quick else 6.0) for which in _ILLNESSES]
+    return {"closed": cells, "mixture": mixed, "illnesses": ill}
+
+
+def _json(found: Mapping[str, Any], lateness: NDArray[np.float64], seconds: float) -> str:
+    circumstances = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "seconds": seconds,
+        "oracle_lateness": percentiles(lateness),
+    }
+    rows = {name: [asdict(cell) for cell in cells] for name, cells in found.items()}
+    return json.dumps({"circumstances": circumstances} | rows, indent=1)
+
+
+def main() -> None:
+    """Measure, print one table for each question, and write the JSON if asked to."""
+    parser = argparse.ArgumentParser(description="Reported percentiles beside true ones.")
+    parser.add_argument("--quick", action="store_true", help="40 seconds instead of 3 minutes; few percentiles")
+    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    arguments = parser.parse_args()
+    begun = time.perf_counter()
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[:1])
+    with running(cores[-1]) as oracle:
+        found = measure(oracle, is_quick=arguments.quick)
+        books = oracle.books()
+    show(found, lateness=books.sent - books.due, seconds=time.perf_counter() - begun)
+    if arguments.json:
+        arguments.json.write_text(_json(found, books.sent - books.due, time.perf_counter() - begun))
+
+
+if __name__ == "__main__":
+    main()

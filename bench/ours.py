@@ -1,0 +1,70 @@
+"""Ours: open loadgen's transports to the oracle, and join each reply with the oracle's stamps."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import uvloop
+from numpy.typing import NDArray
+
+from bench.oracle import stamps
+from loadgen.aws.session import Access, open_clients
+from loadgen.request import Reply, Request
+from loadgen.target import Transport
+from loadgen.transport.botocore import BotocoreTransport, TracedSession
+from loadgen.transport.sigv4 import Credentials
+from loadgen.transport.wire import WireSettings, open_wire
+
+REQUESTS = [Request(b"{}", content_type="application/json")]
+TRANSPORTS = ("wire", "botocore")
+_T = TypeVar("_T")
+
+
+def on_uvloop(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine to its end as the command line does."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+async def _credentials() -> Credentials:
+    return Credentials("bench", "bench")
+
+
+@asynccontextmanager
+async def opened(name: str, url: str, *, connections: int) -> AsyncIterator[Transport]:
+    """Open a transport of TRANSPORTS."""
+    if name == "wire":
+        settings = WireSettings(url, "us-east-1", _credentials)
+        async with open_wire(settings, "oracle", connections=connections) as wire:
+            yield wire
+        return
+    async with (
+        open_clients(Access(emulator_url=url)) as clients,
+        clients.runtime(connections=connections, timeout=60.0, http_session=TracedSession) as client,
+    ):
+        yield BotocoreTransport(client, "oracle")
+
+
+class Joining:
+    """A transport that keeps, for each reply of another, what was added to the oracle's own residence time."""
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner = inner
+        self._noted: list[tuple[float, float, bytes]] = []
+
+    async def invoke(self, request: Request) -> Reply:
+        """Send through the other."""
+        reply = await self._inner.invoke(request)
+        self._noted.append((reply.sent, reply.done, reply.body))
+        return reply
+
+    def overhead(self) -> NDArray[np.float64]:
+        """Return client latency minus residence for each reply, seconds, shape (n,)."""
+        return np.array([done - sent - _residence(body) for sent, done, body in self._noted])
+
+
+def _residence(body: bytes) -> float:
+    received, sent = stamps(body)
+    return sent - received

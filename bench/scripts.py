@@ -1,0 +1,176 @@
+"""Scripts: how long the oracle holds each request, and which latencies an open loop must then report.
+
+Pure arithmetic. A script is told when a request arrived and says when its answer is due; `quantile` is the other way to
+the same figures, worked out on paper for evenly spaced arrivals, so that a report can be held against it.
+All instants are float seconds, counted from the first arrival.
+"""
+
+import heapq
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+# Steps of the golden ratio fill (0, 1) evenly: after n requests each share is right to within about 1/n, and yet slow
+# requests do not come at a beat.
+_GOLDEN = 0.6180339887498949
+
+
+class Script(Protocol):
+    """Decides when answers are due."""
+
+    def due(self, arrived: float) -> float:
+        """Return when the request that arrived now is to be answered; called once for each, in order."""
+        ...
+
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:
+        """Return the latency that this share of evenly spaced requests does not exceed."""
+        ...
+
+
+@dataclass(slots=True)
+class Constant:
+    """Every request takes the same time."""
+
+    latency: float = 0.02
+
+    def due(self, arrived: float) -> float:
+        """Return arrival plus latency."""
+        return arrived + self.latency
+
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
+        """Return the one latency there is."""
+        return self.latency
+
+
+@dataclass(slots=True)
+class Mixture:
+    """A few latencies in fixed shares; `edges` are the cumulative shares at which the next one begins."""
+
+    latencies: tuple[float, ...] = (0.005, 0.02, 0.08, 0.3)
+    edges: tuple[float, ...] = (0.70, 0.96, 0.997)
+    count: int = field(default=0, repr=False)
+
+    def due(self, arrived: float) -> float:
+        """Return arrival plus the latency whose turn it is."""
+        self.count += 1
+        share = self.count * _GOLDEN % 1.0
+        return arrived + self.latencies[sum(share >= edge for edge in self.edges)]
+
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
+        """Return the latency in whose share this one lies."""
+        return self.latencies[sum(share > edge for edge in self.edges)]
+
+
+@dataclass(slots=True)
+class Stall:
+    """Stand still once: what arrives meanwhile waits for the end."""
+
+    latency: float = 0.005
+    at: float = 10.0
+    lasting: float = 3.0
+
+    def due(self, arrived: float) -> float:
+        """Return arrival, or the end of the stall, plus latency."""
+        is_held = self.at <= arrived < self.at + self.lasting
+        return (self.at + self.lasting if is_held else arrived) + self.latency
+
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
+        """Return the latency of a share whose tail is spread evenly over the stall."""
+        return self.latency + _tail(share, self.lasting / duration) * self.lasting
+
+
+@dataclass(slots=True)
+class PeriodicPause:
+    """Stand still for a moment again and again, as a garbage collector does."""
+
+    latency: float = 0.005
+    every: float = 1.0
+    lasting: float = 0.1
+
+    def due(self, arrived: float) -> float:
+        """Return arrival, or the end of the pause, plus latency."""
+        into = arrived % self.every
+        return arrived + max(0.0, self.lasting - into) + self.latency
+
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
+        """Return the latency of a share whose tail is spread evenly over the pause."""
+        return self.latency + _tail(share, self.lasting / self.every) * self.lasting
+
+
+@dataclass(slots=True)
+class SlowStart:
+    """Begin slow and become quick in a straight line."""
+
+    latency: float = 0.005
+    first: float = 0.4
+    over: float = 3.0
+
+    def due(self, arrived: float) -> float:
+        """Return arrival plus a latency that falls with time."""
+        return arrived + self.latency + (self.first - self.latency) * max(0.0, 1 - arrived / self.over)
+
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
+        """Return the latency of a share whose tail is spread evenly over the fall."""
+        return self.latency + _tail(share, self.over / duration) * (self.first - self.latency)
+
+
+@dataclass(slots=True)
+class FewSlow:
+    """One request in every hundred is slow."""
+
+    latency: float = 0.01
+    slow: float = 0.5
+    every: int = 100
+    count: int = field(default=0, repr=False)
+
+    def due(self, arrived: float) -> float:
+        """Return arrival plus one of two latencies."""
+        self.count += 1
+        return arrived + (self.slow if self.count % self.every == 0 else self.latency)
+
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
+        """Return the slow latency for the last hundredth."""
+        return self.slow if share > 1 - 1 / self.every else self.latency
+
+
+@dataclass(slots=True)
+class Saturated:
+    """Serve only so many at once, each for the same time; the rest queue, first come first served."""
+
+    slots: int = 2
+    latency: float = 0.02
+    free: list[float] = field(default_factory=list, repr=False)
+
+    def due(self, arrived: float) -> float:
+        """Return when a slot will have served this request after all before it."""
+        start = arrived if len(self.free) < self.slots else max(arrived, heapq.heappop(self.free))
+        heapq.heappush(self.free, start + self.latency)
+        return start + self.latency
+
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:
+        """Return the latency in a queue that grows by what arrives above what is served."""
+        return self.latency + share * duration * max(0.0, rate * self.latency / self.slots - 1)
+
+
+def _tail(share: float, width: float) -> float:
+    """Return how far into the last `width` of all requests a share lies: 0 before it, 1 at its end."""
+    return max(0.0, (share - (1 - width)) / width)
+
+
+KINDS = {kind.__name__: kind for kind in (Constant, Mixture, Stall, PeriodicPause, SlowStart, FewSlow, Saturated)}
+_STATE = ("count", "free")
+
+
+def written(script: Script) -> str:
+    """Return a script as JSON, at its beginning whatever it has served."""
+    values: Mapping[str, Any] = asdict(script)  # type: ignore[call-overload]
+    return json.dumps({"kind": type(script).__name__} | {k: v for k, v in values.items() if k not in _STATE})
+
+
+def read(text: str | bytes) -> Script:
+    """Return the script that `written` wrote."""
+    values = json.loads(text)
+    kind: Any = KINDS[values.pop("kind")]
+    script: Script = kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    return script
