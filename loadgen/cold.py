@@ -80,9 +80,8 @@ def tell_cold(run: Run, *, idle: float = IDLE) -> Starts:
     served, sent = served[order], sent[order]
     del order
     latency = (np.asarray(samples["done"][served]) - sent).astype(np.float32)  # to judge by, not to report
-    refused = np.sort(np.asarray(samples["sent"][samples["outcome"] == Outcome.THROTTLED]))
     slots = run.step.load.connections if config is None else min(config.max_concurrency, run.step.load.connections)
-    labels[served] = _judge(latency, _can_be_cold(sent, latency, refused, slots, idle), slots)
+    labels[served] = _judge(latency, _can_be_cold(sent, latency, slots, idle), slots)
     return Starts(_settled(labels, setups), setups)
 
 
@@ -111,9 +110,7 @@ def _setups(run: Run) -> int | None:
     return 0 if run.metrics.settled and "ModelLatency" in values else None
 
 
-def _can_be_cold(
-    sent: NDArray[np.float64], latency: NDArray[np.float32], refused: NDArray[np.float64], slots: int, idle: float
-) -> NDArray[np.bool_]:
+def _can_be_cold(sent: NDArray[np.float64], latency: NDArray[np.float32], slots: int, idle: float) -> NDArray[np.bool_]:
     """Tell which calls may have needed a new instance; columns ascend by `sent`, shape (n,).
 
     Three counts for each call: the most calls that can have been under way when it arrived (they may overtake each
@@ -124,7 +121,7 @@ def _can_be_cold(
     done = sent + latency
     done.sort()
     width = idle / _BINS
-    seen, top = _instances_seen(sent, done, refused, slots, jitter, width)
+    seen, top = _instances_seen(sent, done, slots, jitter, width)
     older = np.zeros_like(top)
     for shift in range(1, _BINS):
         older[shift:] = np.maximum(older[shift:], top[:-shift])
@@ -142,7 +139,6 @@ def _can_be_cold(
 def _instances_seen(
     sent: NDArray[np.float64],
     done: NDArray[np.float64],
-    refused: NDArray[np.float64],
     slots: int,
     jitter: float,
     width: float,
@@ -155,10 +151,6 @@ def _instances_seen(
         now = sent[part]
         # Those whose answer came a way there and back after this one was sent were with the model when it got there.
         count = np.arange(part.start + 1, part.start + now.size + 1) - np.searchsorted(done, now + 2 * jitter)
-        if refused.size:
-            # A refusal tells that every slot was taken.
-            is_full = np.searchsorted(refused, now) > np.searchsorted(refused, now - width)
-            count = np.where(is_full, slots, count)
         # A bin's number in the high digits makes one running maximum start anew in each bin.
         bins = _bin(now, sent[0], width)
         running = np.maximum(np.maximum.accumulate(np.minimum(count, slots) + (bins << 32)), carried)

@@ -185,6 +185,36 @@ def test_a_warm_first_call_is_not_called_cold():
     assert np.count_nonzero(labels == Start.UNKNOWN) <= 0.01 * labels.size
 
 
+def calls_of(*spans):
+    """Return the samples of calls that were sent and done at these instants."""
+    rows = [sample(i, sent, sent, done) for i, (sent, done) in enumerate(sorted(spans))]
+    samples = np.array(rows, dtype=SAMPLE)
+    return samples[np.argsort(samples["done"], kind="stable")]
+
+
+def test_calls_that_only_seem_to_overlap_make_no_instance():
+    """An answer still on its way while the next call leaves is no second instance: the first true pair starts one."""
+    chain = [(0.0995 * i, 0.0995 * i + 0.1) for i in range(40)]  # each is sent half a millisecond before the last is in
+    pair = [(5.0, 5.1), (5.02, 7.0)]
+
+    run = run_of(calls_of(*chain, *pair), slots=2, clients=2)
+
+    cold = run.samples["sent"][tell_cold(run).labels == Start.COLD]
+    assert cold.tolist() == [5.02]
+
+
+def test_instances_are_remembered_while_they_may_be_idle():
+    """Ten seconds after two calls at once, two more find both instances: the slow one was not cold. After a minute it can be."""
+    singles = [(0.2 * i + 1, 0.2 * i + 1.1) for i in range(40)]
+    pair = [(0.0, 0.1), (0.03, 0.13)]
+
+    soon = run_of(calls_of(*pair, *singles, (10.0, 10.1), (10.03, 12.0)), slots=2, clients=2)
+    late = run_of(calls_of(*pair, *singles, (70.0, 70.1), (70.03, 72.0)), slots=2, clients=2)
+
+    assert tell_cold(soon).count(Start.COLD) == 0
+    assert tell_cold(late).count(Start.COLD) == 1
+
+
 def test_what_stands_half_apart_is_unknown():
     """Less than twice the warm latency on a call that can be cold is neither: it stays unknown."""
     samples, _ = fleet((), slots=1, clients=1, calls=100, spread=0.05, separation=1.0)

@@ -93,6 +93,7 @@ def test_the_middle_of_the_warm_calls_is_found_among_many_cold_ones():
         (100, {"p50": 0.01}, 0.03, "every call was cold"),
         (80, {"p50": 0.01}, 0.015, "minimum"),
         (3, {}, 0.015, "minimum"),
+        (40, {"p25": 0.011, "p50": 0.02, "p75": 6.0}, 0.011, "p25"),
         (3, {"p50": 0.01, "p99": 0.09}, 0.01, "p50"),
     ],
 )

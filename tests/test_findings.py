@@ -165,6 +165,16 @@ def test_a_size_that_breaks_its_promise_is_not_recommended():
     assert (impossible.memory_mb, of_others.memory_mb) == (2048, 2048)
 
 
+def test_a_promise_that_cannot_be_told_rules_no_size_out():
+    """200 calls cannot tell a 99th percentile and 400 can: the size with fewer calls is not the worse for it."""
+    runs = [made.stable(1024, 400), made.stable(2048, 200)]
+
+    findings = found(runs, slos=[Slo("service_p99", at_most=1)])
+
+    assert [row.slos[0].is_kept for row in findings.rows] == [True, False]
+    assert findings.recommendation.memory_mb == 2048
+
+
 def test_a_broken_promise_is_named():
     """A step of one's own that breaks its promise says which, and by how much."""
     findings = found([made.open_loop(max_concurrency=1)], slos=[Slo("throttle_share", at_most=0.01)])
