@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.clock import Clock, PreciseClock
-from loadgen.errors import DataError
-from loadgen.load import ClosedLoop, Load, OpenLoop, Uniform
+from loadgen.errors import DataError, UsageError
+from loadgen.load import ClosedLoop, Load, OpenLoop, Uniform, check_whole
 from loadgen.outcome import Column, Outcome, TransportError, classify
 from loadgen.record import ANSWERED, FRESH, WARMUP, Code, Recorder, Window
 from loadgen.request import Reply, Request
@@ -29,7 +29,7 @@ from loadgen.watch import Watcher
 
 FLUSH = 0.2  # seconds between two writes of samples: what a kill can cost, with a margin below 250 ms
 _CHOICES = 1 << 16  # payload choices drawn ahead; the rule repeats after that many requests
-_BURST = 64  # requests of an overdue schedule that are dispatched before the loop may do something else
+_BURST = 64  # requests, overdue or answered without waiting, that are sent before the loop may do something else
 _NAN = float("nan")
 
 
@@ -80,6 +80,7 @@ async def run(
 
     Raises:
         DataError: there is no request to send.
+        UsageError: a window that is not above 0, a negative time or seed.
         InternalError: the books do not balance: a bug.
 
     Example:
@@ -90,6 +91,7 @@ async def run(
     """
     if not requests:
         raise DataError("no requests to send", hint="give at least one Request")
+    _check(window, drain, grace, seed)
     step = load if isinstance(load, Step) else Step(None, load)
     async with _clock(clock) as time_of_run:
         execution = _Execution(step, transport, requests, time_of_run, seed, window, sink, on_window)
@@ -97,6 +99,16 @@ async def run(
             return await execution.carry_out(drain, grace, stop, start)
         except BaseExceptionGroup as group:
             raise cause(group) from group
+
+
+def _check(window: float, drain: float, grace: float, seed: int) -> None:
+    """Refuse settings that would never end, or that mean nothing."""
+    if not 0 < window < math.inf:
+        raise UsageError(f"a window of {window!r} seconds", hint="finite and above 0")
+    for name, seconds in (("drain", drain), ("grace", grace)):
+        if not seconds >= 0:
+            raise UsageError(f"a {name} of {seconds!r} seconds", hint="0 or more")
+    check_whole(seed, 0, "seed")
 
 
 def choices(seed: int, requests: int) -> list[int]:
@@ -158,13 +170,13 @@ class _Execution:
         self.error_limit = step.error_limit or ErrorLimit()
         self.origin = 0.0
         self.scheduled = 0
-        self.sent = 0
         self.dropped = 0
         self.errors = 0
         self.answers = 0
         self.in_flight: set[asyncio.Task[Any]] = set()
         self.pausing: set[asyncio.Task[Any]] = set()
         self.ended_by = ""
+        self.ended_at = 0.0
         self.ending = asyncio.Event()
         self.last_due = 0.0
         self.measured_from = 0.0 if not step.warmup_calls else _NAN
@@ -190,7 +202,7 @@ class _Execution:
         if outcome is not Outcome.OK and outcome.column is not Column.UNFINISHED:
             code = self.recorder.number_of(outcome, reply.code or str(reply.status), reply.status, reply.message)
             self.errors += 1
-        self.answers += 1
+        self.answers += outcome.column is not Column.UNFINISHED
         due = scheduled - self.origin
         is_warmup = seq < self.step.warmup_calls or due < self.step.warmup
         self.recorder.add(
@@ -226,7 +238,6 @@ class _Execution:
             raise
         else:
             outcome = Outcome.OK if reply.status == 200 and not reply.code else classify(reply)
-        self.sent += 1
         self._record(seq, scheduled, payload, request, outcome, reply)
         return outcome
 
@@ -244,10 +255,12 @@ class _Execution:
         this = asyncio.current_task()
         assert this is not None  # noqa: S101 - a coroutine that runs has a task
         due = self.clock.now()
-        while not self.ended_by:
-            seq = next(tickets, None)
+        for turn in itertools.count(1):
+            seq = None if self.ended_by else next(tickets, None)
             if seq is None:
                 return
+            if turn % _BURST == 0:  # a transport that answers without waiting must not take the whole loop
+                await asyncio.sleep(0)
             self._schedule(seq, due)
             self.in_flight.add(this)
             try:
@@ -309,6 +322,7 @@ class _Execution:
         """Send no more; the first reason is the one that is told."""
         if not self.ended_by:
             self.ended_by = reason
+            self.ended_at = self.clock.now() - self.origin
             self.ending.set()
             for task in self.pausing:
                 task.cancel()
@@ -364,11 +378,12 @@ class _Execution:
         return self._run(load, started, duration)
 
     def _run(self, load: Load, started: float, duration: float) -> Run:
+        sending, asked = self.ended_at, 0.0
         if isinstance(load, OpenLoop):
-            length = load.duration or min(load.arrivals.duration, self.last_due)
-            asked = self.scheduled / length if length else 0.0
-        else:
-            asked = 0.0
+            if self.ended_by == "schedule":
+                # The schedule's own length: after its last arrival it goes on for a while in which nothing is due.
+                sending = min(load.duration or math.inf, load.arrivals.duration)
+            asked = self.scheduled / sending if sending else 0.0
         return Run(
             step=self.step,
             started=started,
@@ -380,5 +395,5 @@ class _Execution:
             window=self.window,
             measured_from=max(self.step.warmup, 0.0 if math.isnan(self.measured_from) else self.measured_from),
             codes=tuple(self.recorder.codes.values()),
-            watch=self.watcher.seen(dropped=self.dropped, sent=self.sent, asked_rate=asked),
+            watch=self.watcher.seen(scheduled=self.scheduled, dropped=self.dropped, sending=sending, asked_rate=asked),
         )

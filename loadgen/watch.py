@@ -69,6 +69,7 @@ class Watcher:
     connections_opened: int = 0
     loop_lag_max: float = 0.0
     send_lag_max: float = 0.0
+    last_sent: float = 0.0
     _busy: float = 0.0
     _busiest: float = 0.0
     _gc_pauses: int = 0
@@ -123,12 +124,20 @@ class Watcher:
         if lag.size:
             self.send_lag.fold(np.maximum(lag, 0.0))
             self.send_lag_max = max(self.send_lag_max, float(lag.max()))
+            self.last_sent = max(self.last_sent, float(np.nanmax(samples["sent"])))
         self.waits += int(np.count_nonzero(samples["waited"] > 0))
         self.wait_max = max(self.wait_max, float(samples["waited"].max()))
         self.connections_opened += int(np.count_nonzero(samples["flags"] & FRESH))
 
-    def seen(self, *, dropped: int, sent: int, asked_rate: float) -> Watch:
-        """Return what was seen, at the end of the run."""
+    def seen(self, *, scheduled: int, dropped: int, sending: float, asked_rate: float) -> Watch:
+        """Return what was seen, at the end of the run.
+
+        Args:
+            scheduled: requests that were due.
+            dropped: how many of them were not sent.
+            sending: seconds over which they were due; the drain is no part of it.
+            asked_rate: requests a second that the load asked for.
+        """
         lasted = max(self.clock.now() - self._began, 1e-9)
         lag, send = self.loop_lag, self.send_lag
         return Watch(
@@ -146,5 +155,6 @@ class Watcher:
             gc_pauses=self._gc_pauses,
             gc_longest=self._gc_longest,
             asked_rate=asked_rate,
-            achieved_rate=sent / lasted,
+            # Whoever sent late took longer than the schedule.
+            achieved_rate=(scheduled - dropped) / max(sending, self.last_sent, 1e-9),
         )
