@@ -57,9 +57,11 @@ class _CaughtError(Exception):
 
 @dataclass(slots=True)
 class _Probe:
+    events: Any
     signer: Any = None
     signature_version: Any = None
     request: Any = None
+    is_answered: bool = False
 
 
 # A client may be in use by others: only the call made in our own context is caught.
@@ -87,8 +89,10 @@ async def wire_settings_from(client: Any, endpoint_name: str) -> WireSettings:
     if probe.signature_version != "v4" or len(scope) != 5:
         raise UnfitError(f"the client signs by another scheme ({probe.signature_version})")
     end = url.rfind("/endpoints/")
+    if end < 0:
+        raise UnfitError("the SDK would send something else: the URL")
     settings = WireSettings(
-        url=url[: max(end, 0)],
+        url=url[:end],
         region=scope[2],
         service=scope[3],
         credentials=_provider(probe.signer, service=scope[3], region=scope[2]),
@@ -145,18 +149,19 @@ async def open_wire_for(
 async def _caught(client: Any, endpoint_name: str) -> _Probe:
     """Let the client make one request, and catch it on its way out."""
     events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
-    hooks = {
+    hooks: dict[str, Any] = {
         f"before-sign.{service}.InvokeEndpoint": _on_sign,
         f"before-send.{service}.InvokeEndpoint": _on_send,
     }
-    probe = _Probe()
+    probe = _Probe(events)
     token = _CURRENT.set(probe)
     for event, hook in hooks.items():
         events.register_last(event, hook, unique_id=f"loadgen-wire-{event}-{id(probe)}")
     try:
         await client.invoke_endpoint(EndpointName=endpoint_name, **_PROBE.arguments())
     except _CaughtError:
-        return probe
+        if not probe.is_answered:
+            return probe
     except BotoCoreError as error:
         raise AuthError(f"the SDK cannot sign a request: {error}", hint="log in, or set AWS_PROFILE") from error
     finally:
@@ -172,10 +177,13 @@ def _on_sign(request_signer: Any, signature_version: Any, **_: Any) -> None:
         probe.signer, probe.signature_version = request_signer, signature_version
 
 
-def _on_send(request: Any, **_: Any) -> None:
+async def _on_send(request: Any, event_name: str, **_: Any) -> None:
     probe = _CURRENT.get()
-    if probe is not None:
+    if probe is not None and probe.request is None:
         probe.request = request
+        # Once more, without us: does anyone else answer in place of the service?
+        answers = await probe.events.emit(event_name, request=request)
+        probe.is_answered = any(answer is not None for _, answer in answers)
         raise _CaughtError
 
 
