@@ -128,7 +128,7 @@ def _can_be_cold(sent: NDArray[np.float64], latency: NDArray[np.float32], slots:
     possible = np.zeros(sent.size, dtype=bool)
     for part in _parts(sent.size):
         now = sent[part]
-        most = np.searchsorted(sent, now + jitter, side="right") - np.searchsorted(done, now - jitter)
+        most = np.searchsorted(sent, now + jitter, side="right") - np.searchsorted(done, now)
         last = np.searchsorted(sent, now - jitter) - 1  # the call before it, as far as that can be told
         is_recent = (last >= 0) & (now - sent[last] <= idle)
         known = np.maximum(seen[last], older[_bin(sent[last], sent[0], width)])

@@ -203,6 +203,19 @@ def test_calls_that_only_seem_to_overlap_make_no_instance():
     assert cold.tolist() == [5.02]
 
 
+@pytest.mark.parametrize("spread", [0.02, 0.3])
+def test_a_dense_stream_of_warm_calls_is_warm(spread):
+    """At a thousand calls a second any call might have needed an instance; that alone makes one in a thousand cold."""
+    sends = [i / 1000 for i in range(6000)]
+    samples, truth = fleet(sends, slots=200, warm=200, spread=spread)
+
+    starts = tell_cold(run_of(samples, slots=200))
+
+    assert not truth.any()
+    assert starts.count(Start.COLD) <= 0.001 * len(samples)
+    assert starts.count(Start.WARM) >= 0.99 * len(samples)
+
+
 def test_instances_are_remembered_while_they_may_be_idle():
     """Ten seconds after two calls at once, two more find both instances: the slow one was not cold. After a minute it can be."""
     singles = [(0.2 * i + 1, 0.2 * i + 1.1) for i in range(40)]
