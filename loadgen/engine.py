@@ -166,7 +166,8 @@ class _Execution:
             on_window=self._keep_window,
             on_code=sink.code if sink is not None else None,
         )
-        self.choices = [(index, requests[index]) for index in choices(seed, len(requests))]
+        numbered = list(enumerate(requests))
+        self.choices = [numbered[index] for index in choices(seed, len(requests))]
         self.error_limit = step.error_limit or ErrorLimit()
         self.origin = 0.0
         self.scheduled = 0
