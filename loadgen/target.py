@@ -90,6 +90,29 @@ class Quotas:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something of ours that may still exist.
+
+    Args:
+        kind: `endpoint`, `endpoint-config` or `model`.
+        name: its name.
+        is_billable: True when it costs money while it stands.
+        trouble: why it was not removed, in words.
+        removal: the command that removes it.
+    """
+
+    kind: str
+    name: str
+    is_billable: bool
+    trouble: str
+    removal: str
+
+    def __str__(self) -> str:
+        price = "billable" if self.is_billable else "costs nothing"
+        return f"{self.kind} {self.name} ({price}): {self.trouble}; {self.removal}"
+
+
 class Transport(Protocol):
     """How one request travels to an opened endpoint."""
 
@@ -154,7 +177,7 @@ class Account(Protocol):
         """Return the target's own counts (arrivals, ok, throttled, failed, cold), or None if it keeps no books."""
         ...
 
-    def leftovers(self) -> Sequence[str]:
+    def leftovers(self) -> Sequence[Leftover]:
         """Name everything this account may still hold of ours, each with the command that removes it."""
         ...
 

@@ -9,8 +9,8 @@ from far_side import Act, far_side, ok, written
 
 from loadgen.aws.account import AwsAccount, StandingAccount, open_account, open_standing
 from loadgen.aws.books import read_ledger
-from loadgen.aws.endpoint import Pace
 from loadgen.aws.holdings import Existence, Holdings, Kind, NoJournal
+from loadgen.aws.pace import Pace
 from loadgen.aws.reach import kind_of, reach
 from loadgen.aws.session import Access, open_clients
 from loadgen.emulator.server import Emulator, Settings, serve

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from far_side import until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.aws.endpoint import Deployment, Pace, deployed
+from loadgen.aws.endpoint import Deployment, deployed
 from loadgen.aws.holdings import Holdings, NoJournal
 from loadgen.aws.naming import endpoint_name, tags
+from loadgen.aws.pace import Pace
 from loadgen.aws.session import Access, Clients, open_clients
 from loadgen.emulator.server import Emulator, Settings, serve
 from loadgen.errors import AuthError, QuotaError, UnavailableError
@@ -32,11 +34,8 @@ class Noted:
 
     entries: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def intent(self, kind: str, name: str) -> None:
-        self.entries.append(("intent", kind, name))
-
-    def done(self, kind: str, name: str) -> None:
-        self.entries.append(("done", kind, name))
+    def note(self, event: str, kind: str, name: str) -> None:
+        self.entries.append((str(event), str(kind), name))
 
 
 @dataclass
@@ -50,7 +49,7 @@ class World:
 
     def deploy(self, names: Any = None, *, pace: Pace = FAST, model: str = "instant") -> Any:
         names = names or (f"loadgen-{n}" for n in itertools.count(1))
-        given_tags = tags(run_id="r", owner="me", created="now")
+        given_tags = tags(run_id="r", owner="me", created=datetime(2026, 11, 22, tzinfo=UTC))
         rng = random.Random(1)
         return deployed(
             self.clients.sagemaker,
@@ -101,7 +100,12 @@ def test_an_endpoint_is_deployed_tagged_and_removed():
                 ):
                     listed = await w.clients.sagemaker.list_tags(ResourceArn=arn)
                     found = {tag["Key"]: tag["Value"] for tag in listed["Tags"]}
-                    assert found == {"loadgen:run": "r", "loadgen:owner": "me", "loadgen:created": "now"}
+                    assert found == {
+                        "loadgen:run": "r",
+                        "loadgen:owner": "me",
+                        "loadgen:created": "2026-11-22T00:00:00+00:00",
+                        "loadgen:expires": "2026-11-23T00:00:00+00:00",
+                    }
                 assert 0 < deployment.deployed_in < 5
                 assert w.holdings.lines()
             assert await w.standing() == set()
@@ -117,9 +121,10 @@ def test_intents_precede_creates_and_are_closed():
         async with world() as w:
             async with w.deploy():
                 opened = list(w.journal.entries)
-            assert opened == [("intent", "endpoint-config", "loadgen-1"), ("intent", "endpoint", "loadgen-1")]
-            closed = w.journal.entries[2:]
-            assert closed == [("done", "endpoint", "loadgen-1"), ("done", "endpoint-config", "loadgen-1")]
+            kinds = ("endpoint-config", "endpoint")
+            assert opened == [(event, kind, "loadgen-1") for kind in kinds for event in ("intent", "created")]
+            closed = w.journal.entries[4:]
+            assert closed == [(event, kind, "loadgen-1") for kind in reversed(kinds) for event in ("deleting", "gone")]
 
     asyncio.run(main())
 
@@ -518,5 +523,5 @@ def test_names_are_valid_whatever_the_run_is_called(run_id, memory_mb, max_concu
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_tags_are_valid_whatever_they_say(run_id, owner):
     """Tag values keep to AWS's characters and to 256 of them."""
-    for value in tags(run_id=run_id, owner=owner, created="2026").values():
+    for value in tags(run_id=run_id, owner=owner, created=datetime(2026, 1, 1, tzinfo=UTC)).values():
         assert re.fullmatch(r"[a-zA-Z0-9 _.:/=+@-]{0,256}", value)

@@ -14,17 +14,19 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from loadgen.aws.books import read_ledger
-from loadgen.aws.endpoint import Pace, deployed
+from loadgen.aws.endpoint import deployed
 from loadgen.aws.failure import SDK_ERRORS, Trouble, explain, judge
 from loadgen.aws.holdings import Holdings, Journal, NoJournal
+from loadgen.aws.journal import Place
 from loadgen.aws.metrics import Interval, Patience, Reader
 from loadgen.aws.naming import endpoint_name, tags
+from loadgen.aws.pace import Pace
 from loadgen.aws.quotas import documented, read_quotas, refuse_impossible
 from loadgen.aws.reach import Reached, reach
 from loadgen.aws.session import Access, Clients
 from loadgen.errors import AuthError, ConfigError, UnavailableError, UsageError
 from loadgen.metric import Metrics
-from loadgen.target import Endpoint, Quotas, ServerlessConfig, Transport
+from loadgen.target import Endpoint, Leftover, Quotas, ServerlessConfig, Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,8 @@ class AwsAccount:
         self._connect = connect
         self._pace = pace
         self._patience = patience
-        url = "" if reached.identity.kind == "aws" else reached.clients.control_url
-        self._holdings = Holdings(journal, region=reached.clients.region, endpoint_url=url)
+        self._url = "" if reached.identity.kind == "aws" else reached.clients.control_url
+        self._holdings = Holdings(journal, region=reached.clients.region, endpoint_url=self._url)
 
     @property
     def access(self) -> Access:
@@ -122,14 +124,13 @@ class AwsAccount:
             UsageError: no configuration was given.
         """
         wanted = _required(config)
-        created = datetime.now(UTC).isoformat(timespec="seconds")
         deployment = deployed(
             self._clients.sagemaker,
             self._holdings,
             self._names(wanted),
             model=self._model,
             config=wanted,
-            tags=tags(run_id=self._run_id, owner=self._owner, created=created),
+            tags=tags(run_id=self._run_id, owner=self._owner, created=datetime.now(UTC)),
             pace=self._pace,
             rng=random.SystemRandom(),
         )
@@ -154,9 +155,20 @@ class AwsAccount:
             return None
         return await read_ledger(self._clients.control_url, endpoint)
 
-    def leftovers(self) -> Sequence[str]:
-        """Name everything that may still exist of ours, why, and the command that removes it, one line each."""
-        return self._holdings.lines()
+    def leftovers(self) -> Sequence[Leftover]:
+        """Name everything that may still exist of ours, why, and the command that removes it."""
+        return self._holdings.leftovers()
+
+    def note_in(self, journal: Journal) -> None:
+        """Keep what is created and removed from now on in this journal."""
+        self._holdings.journal = journal
+
+    @property
+    def place(self) -> Place:
+        """Where what is created can be found again, by another process."""
+        where = self.identity
+        emulator_url = self._clients.access.emulator_url
+        return Place(where.kind, where.account_id, where.region, self._url, emulator_url, self._owner)
 
 
 class StandingAccount(AwsAccount):

@@ -2,7 +2,8 @@
 
 Rule: from just before a Create call goes out until the thing is known to be gone it stands in the account's Holdings.
 Creates are never sent twice blindly: names are ours alone, so "exists" after a lost answer means that the first call
-had its effect, and "exists" without one means that the name is someone else's and is never touched.
+had its effect, and "exists" without one means that the name is someone else's and is never touched. How things are
+removed is removal.py's.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
@@ -18,36 +18,12 @@ from loadgen.aws.ending import to_the_end
 from loadgen.aws.failure import SDK_ERRORS, Trouble, explain, judge, text_of
 from loadgen.aws.holdings import Existence, Holding, Holdings, Kind
 from loadgen.aws.naming import variant
+from loadgen.aws.pace import Pace
+from loadgen.aws.removal import CHANGING, Removal
 from loadgen.errors import LoadgenError, QuotaError, UnavailableError
 from loadgen.target import ServerlessConfig
 
 _NAMES_TRIED = 3
-# DescribeEndpoint's EndpointStatus (same model): those that change by themselves, and those that never will.
-_CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
-_BACKOFF_LIMIT = 8.0  # times the poll
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long to wait for what, all in seconds.
-
-    Args:
-        poll: between two looks at an endpoint, give or take a third.
-        deploy: from Create to InService at most.
-        visible: until a config that was just created must be visible to CreateEndpoint.
-        patience: for a control plane that throttles or cannot be reached.
-        settle: until a Create whose answer was lost must have shown its effect.
-        removal: for one deletion, refusals while the endpoint is changing included.
-        outage: for a deletion while nothing can be reached.
-    """
-
-    poll: float = 3.0
-    deploy: float = 1800.0
-    visible: float = 60.0
-    patience: float = 120.0
-    settle: float = 15.0
-    removal: float = 900.0
-    outage: float = 900.0
 
 
 class Deployment:
@@ -60,22 +36,8 @@ class Deployment:
         self._holdings = holdings
         self._pace = pace
         self._rng = rng
+        self._removal = Removal(api, holdings, pace, rng)
         self._held: list[Holding] = []
-
-    def _pauses(self, budget: float) -> Iterator[float]:
-        """Yield jittered pauses, each about twice the last, until they would exceed the budget."""
-        deadline, pause = time.perf_counter() + budget, self._pace.poll
-        while (now := time.perf_counter()) < deadline:
-            yield min(pause * self._rng.uniform(0.5, 1.0), deadline - now)
-            pause = min(2 * pause, _BACKOFF_LIMIT * self._pace.poll)
-
-    def _steps(self, budget: float) -> Iterator[float]:
-        """Yield even pauses, give or take a third, until they would exceed the budget."""
-        deadline = time.perf_counter() + budget
-        while (now := time.perf_counter()) < deadline:
-            yield min(self._pace.poll * self._rng.uniform(2 / 3, 4 / 3), deadline - now)
-
-    # --- creating ---------------------------------------------------------------------------------------------------
 
     async def create(self, names: Iterator[str], model: str, config: ServerlessConfig, tags: Mapping[str, str]) -> None:
         """Create config and endpoint under the first of `names` that is free."""
@@ -97,15 +59,20 @@ class Deployment:
         """Send one Create until its effect is known; False when the name is someone else's."""
         holding = self._holdings.expect(kind, name)
         self._held.append(holding)
-        patience, visible = self._pauses(self._pace.patience), self._pauses(self._pace.visible)
+        patience, visible = (
+            self._pace.pauses(self._pace.patience, self._rng),
+            self._pace.pauses(self._pace.visible, self._rng),
+        )
         while True:
             # The call in flight is always awaited, so that its effect is known after a cancellation too.
             error = await to_the_end(_attempt(call(**arguments), holding))
             if error is None:
+                self._holdings.confirm(holding)
                 return True
             trouble = judge(error)
             if trouble is Trouble.EXISTS:
-                self._forget(holding)
+                self._holdings.drop(holding)
+                self._held.remove(holding)
                 return False
             pause = None
             if trouble in {Trouble.LOST, Trouble.THROTTLED, Trouble.UNREACHED}:
@@ -124,10 +91,6 @@ class Deployment:
             )
         return explain(error, f"{verb} {name}", now=time.time())
 
-    def _forget(self, holding: Holding) -> None:
-        self._holdings.drop(holding)
-        self._held.remove(holding)
-
     async def _in_service(self) -> None:
         """Poll until the endpoint is InService.
 
@@ -136,7 +99,7 @@ class Deployment:
         """
         began = heard = time.perf_counter()
         status = "Creating"
-        for pause in self._steps(self._pace.deploy):
+        for pause in self._pace.steps(self._pace.deploy, self._rng):
             try:
                 answer = await self._api.describe_endpoint(EndpointName=self.name)
             except SDK_ERRORS as error:
@@ -157,7 +120,7 @@ class Deployment:
                 status = answer["EndpointStatus"]
                 if status == "InService":
                     return
-                if status not in _CHANGING:
+                if status not in CHANGING:
                     raise _failed(self.name, status, answer.get("FailureReason", ""))
             await asyncio.sleep(pause)
         raise UnavailableError(
@@ -169,81 +132,9 @@ class Deployment:
         for holding in self._held:
             holding.existence = Existence.SEEN  # an endpoint is made from a config that was found
 
-    # --- removing ---------------------------------------------------------------------------------------------------
-
     async def remove(self) -> None:
-        """Delete what is held, endpoints first; what cannot be removed stays in the Holdings with the reason."""
-        for holding in [h for h in self._held if h.existence is Existence.ABSENT]:
-            self._forget(holding)
-        for holding in [h for h in self._held if h.kind is Kind.ENDPOINT]:
-            await self._remove(holding, self._api.delete_endpoint, EndpointName=holding.name)
-        standing = {h.name for h in self._held if h.kind is Kind.ENDPOINT}
-        for holding in [h for h in self._held if h.kind is Kind.CONFIG]:
-            if holding.name in standing:
-                holding.trouble = "its endpoint still exists"
-            else:
-                await self._remove(holding, self._api.delete_endpoint_config, EndpointConfigName=holding.name)
-
-    async def _remove(self, holding: Holding, delete: Callable[..., Any], **named: str) -> None:
-        """Delete until it is known to be gone, or until the budget is used up; never raises."""
-        began = time.perf_counter()
-        for pause in self._steps(self._pace.removal):
-            try:
-                await delete(**named)
-            except SDK_ERRORS as error:
-                trouble = judge(error)
-                if trouble is Trouble.MISSING:
-                    # A thing that no other call has found may still be on its way.
-                    if holding.existence is Existence.SEEN or time.perf_counter() - began >= self._pace.settle:
-                        self._forget(holding)
-                        return
-                else:
-                    holding.trouble = text_of(error)
-                    is_out = trouble is Trouble.UNREACHED and time.perf_counter() - began >= self._pace.outage
-                    if is_out or (trouble is Trouble.REFUSED and not await self._is_changing(holding)):
-                        return
-            else:
-                holding.existence = Existence.SEEN
-                holding.trouble = "deletion was accepted and has not been seen to end"
-                if holding.kind is Kind.CONFIG:
-                    self._forget(holding)
-                    return
-                if await self._is_gone(holding):
-                    self._forget(holding)
-                    return
-            await asyncio.sleep(pause)
-        holding.trouble += f" (given up after {self._pace.removal:g} s)"
-
-    async def _is_gone(self, holding: Holding) -> bool:
-        """Watch a deletion; False when it ended in something else, or not in time, or out of sight."""
-        heard = time.perf_counter()
-        for pause in self._steps(self._pace.removal):
-            try:
-                answer = await self._api.describe_endpoint(EndpointName=holding.name)
-            except SDK_ERRORS as error:
-                trouble, now = judge(error), time.perf_counter()
-                if trouble is Trouble.MISSING:
-                    return True
-                if trouble is not Trouble.UNREACHED:
-                    heard = now
-                elif now - heard >= self._pace.outage:
-                    return False
-            else:
-                heard = time.perf_counter()
-                if answer["EndpointStatus"] not in _CHANGING:
-                    return False
-            await asyncio.sleep(pause)
-        return False
-
-    async def _is_changing(self, holding: Holding) -> bool:
-        """Tell whether a refused deletion may be accepted later, whatever the refusal's wording was."""
-        if holding.kind is not Kind.ENDPOINT:
-            return False
-        try:
-            answer = await self._api.describe_endpoint(EndpointName=holding.name)
-        except SDK_ERRORS as error:
-            return judge(error) is not Trouble.REFUSED
-        return answer["EndpointStatus"] in _CHANGING
+        """Delete what is held; what cannot be removed stays in the Holdings with the reason."""
+        self._held = await self._removal.remove(self._held)
 
 
 async def _attempt(call: Awaitable[Any], holding: Holding) -> Exception | None:

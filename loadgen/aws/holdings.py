@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
+from loadgen.target import Leftover
+
 
 class Kind(StrEnum):
     """What can be held; the value is the AWS CLI's word."""
@@ -18,25 +20,32 @@ class Kind(StrEnum):
     MODEL = "model"
 
 
+class Event(StrEnum):
+    """What can be noted of a thing."""
+
+    INTENT = "intent"  # a Create for this name is about to go out: from now on it may exist
+    CREATED = "created"  # a Create was confirmed
+    DELETING = "deleting"  # a Delete is about to go out
+    GONE = "gone"  # it is known not to exist: it was never created, or it is removed
+
+
 class Journal(Protocol):
-    """Where intents are kept beyond the life of the process; a call returns when its note is safe."""
+    """Where events are kept beyond the life of the process."""
 
-    def intent(self, kind: str, name: str) -> None:
-        """Note that a Create call for this name is about to go out: from now on it may exist."""
-        ...
+    def note(self, event: Event, kind: Kind, name: str) -> None:
+        """Note an event. An intent is safe when this returns; of the others a power cut may cost the last.
 
-    def done(self, kind: str, name: str) -> None:
-        """Note that it is known not to exist: it was never created, or it is gone."""
+        Raises:
+            WriteError: an intent cannot be kept, so that nothing may be created. The others never raise: a removal
+                must go on.
+        """
         ...
 
 
 class NoJournal:
     """Keep nothing: what a killed process held is then found by its tags only."""
 
-    def intent(self, kind: str, name: str) -> None:
-        """Keep nothing."""
-
-    def done(self, kind: str, name: str) -> None:
+    def note(self, event: Event, kind: Kind, name: str) -> None:
         """Keep nothing."""
 
 
@@ -77,7 +86,7 @@ class Holdings:
     """
 
     def __init__(self, journal: Journal, *, region: str, endpoint_url: str = "") -> None:
-        self._journal = journal
+        self.journal = journal
         self._where = f" --region {region}" + (f" --endpoint-url {endpoint_url}" if endpoint_url else "")
         self._held: dict[tuple[Kind, str], Holding] = {}
 
@@ -85,29 +94,53 @@ class Holdings:
         return iter(list(self._held.values()))
 
     def expect(self, kind: Kind, name: str) -> Holding:
-        """Note that this is about to be created, and return its entry."""
-        self._journal.intent(kind, name)
-        holding = self._held[kind, name] = Holding(kind, name)
+        """Note that this is about to be created, and return its entry.
+
+        Raises:
+            WriteError: the intent cannot be kept.
+        """
+        self.journal.note(Event.INTENT, kind, name)
+        return self.admit(kind, name)
+
+    def admit(self, kind: Kind, name: str, existence: Existence = Existence.ABSENT) -> Holding:
+        """Take in what an earlier process noted, or what is about to be created, and return its entry."""
+        holding = self._held[kind, name] = Holding(kind, name, existence)
         return holding
+
+    def confirm(self, holding: Holding) -> None:
+        """Note that a Create was confirmed."""
+        holding.existence = max(holding.existence, Existence.CREATED)
+        self.journal.note(Event.CREATED, holding.kind, holding.name)
+
+    def condemn(self, holding: Holding) -> None:
+        """Note that a Delete is about to go out."""
+        self.journal.note(Event.DELETING, holding.kind, holding.name)
 
     def drop(self, holding: Holding) -> None:
         """Note that this does not exist; again is no harm."""
         if self._held.pop((holding.kind, holding.name), None) is not None:
-            self._journal.done(holding.kind, holding.name)
+            self.journal.note(Event.GONE, holding.kind, holding.name)
+
+    def leftovers(self) -> list[Leftover]:
+        """Return what may still exist, in the order in which it can be removed."""
+        held = [holding for holding in self if holding.existence is not Existence.ABSENT]
+        held.sort(key=lambda holding: holding.kind is not Kind.ENDPOINT)
+        return [
+            Leftover(
+                holding.kind.value,
+                holding.name,
+                is_billable=holding.kind is Kind.ENDPOINT,
+                trouble=_trouble(holding),
+                removal=f"aws sagemaker delete-{holding.kind} --{holding.kind}-name {holding.name}{self._where}",
+            )
+            for holding in held
+        ]
 
     def lines(self) -> list[str]:
         """Say what may still exist, why, and the command that removes it, one line each."""
-        held = [holding for holding in self if holding.existence is not Existence.ABSENT]
-        held.sort(key=lambda holding: holding.kind is not Kind.ENDPOINT)  # in the order in which they can be removed
-        return [f"{_told(holding)}; {_removal(holding)}{self._where}" for holding in held]
+        return [str(leftover) for leftover in self.leftovers()]
 
 
-def _told(holding: Holding) -> str:
-    price = "billable" if holding.kind is Kind.ENDPOINT else "costs nothing"
+def _trouble(holding: Holding) -> str:
     is_certain = holding.existence > Existence.UNKNOWN
-    trouble = holding.trouble or ("not removed yet" if is_certain else "its Create may have succeeded")
-    return f"{holding.kind} {holding.name} ({price}): {trouble}"
-
-
-def _removal(holding: Holding) -> str:
-    return f"aws sagemaker delete-{holding.kind} --{holding.kind}-name {holding.name}"
+    return holding.trouble or ("not removed yet" if is_certain else "its Create may have succeeded")

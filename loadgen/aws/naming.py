@@ -2,15 +2,20 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from loadgen.target import ServerlessConfig
 
 VARIANT = "AllTraffic"
+PREFIX = "loadgen-"
 _NAME_LIMIT = 63  # botocore service model sagemaker 2017-07-24, EndpointName
 # Tag values: letters, digits, blanks and these (Tagging API reference); anything else becomes an underscore.
 _NOT_IN_TAGS = re.compile(r"[^a-zA-Z0-9 _.:/=+@-]")
 _TAG_LIMIT = 256
+RUN, OWNER, CREATED, EXPIRES = "loadgen:run", "loadgen:owner", "loadgen:created", "loadgen:expires"
+# An endpoint lives for the steps of its configuration; whatever stands a day later was left behind.
+LIFE = timedelta(days=1)
 
 
 def endpoint_name(run_id: str, config: ServerlessConfig, suffix: str) -> str:
@@ -22,7 +27,7 @@ def endpoint_name(run_id: str, config: ServerlessConfig, suffix: str) -> str:
     """
     tail = f"-{config.memory_mb}-{config.max_concurrency}-{suffix}"
     run = re.sub(r"[^a-zA-Z0-9]+", "-", run_id).strip("-")
-    return f"loadgen-{run}"[: _NAME_LIMIT - len(tail)].rstrip("-") + tail
+    return f"{PREFIX}{run}"[: _NAME_LIMIT - len(tail)].rstrip("-") + tail
 
 
 def variant(model: str, config: ServerlessConfig) -> dict[str, Any]:
@@ -33,17 +38,28 @@ def variant(model: str, config: ServerlessConfig) -> dict[str, Any]:
     return {"VariantName": VARIANT, "ModelName": model, "ServerlessConfig": serverless}
 
 
-def tags(*, run_id: str, owner: str, created: str) -> Mapping[str, str]:
+def tags(*, run_id: str, owner: str, created: datetime) -> Mapping[str, str]:
     """Build the tags by which what a run left behind is found.
 
     Args:
         run_id: the run's.
         owner: who made it, such as the caller's ARN.
-        created: when, ISO 8601 in UTC.
+        created: when, in UTC.
 
     Example:
-        >>> tags(run_id="r1", owner="arn:aws:iam::1:user/a,b", created="2026-11-22T20:00:00Z")["loadgen:owner"]
-        'arn:aws:iam::1:user/a_b'
+        >>> found = tags(run_id="r1", owner="arn:aws:iam::1:user/a,b", created=datetime(2026, 11, 22, 20, tzinfo=UTC))
+        >>> found[OWNER], found[EXPIRES]
+        ('arn:aws:iam::1:user/a_b', '2026-11-23T20:00:00+00:00')
     """
-    values = {"loadgen:run": run_id, "loadgen:owner": owner, "loadgen:created": created}
-    return {key: _NOT_IN_TAGS.sub("_", value)[:_TAG_LIMIT] for key, value in values.items()}
+    values = {
+        RUN: run_id,
+        OWNER: owner,
+        CREATED: created.isoformat(timespec="seconds"),
+        EXPIRES: (created + LIFE).isoformat(timespec="seconds"),
+    }
+    return {key: tag_value(value) for key, value in values.items()}
+
+
+def tag_value(text: str) -> str:
+    """Return a text as a tag can hold it."""
+    return _NOT_IN_TAGS.sub("_", text)[:_TAG_LIMIT]

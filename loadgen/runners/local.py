@@ -24,7 +24,7 @@ from loadgen.runners.crew import Alone, Assignment, Crew, Team
 from loadgen.runs import Run
 from loadgen.scenario import Runnable
 from loadgen.step import Step
-from loadgen.target import Account, Endpoint, Identity, Portable, ServerlessConfig
+from loadgen.target import Account, Endpoint, Identity, Leftover, Portable, ServerlessConfig
 
 GRACE = 10.0  # seconds that requests in flight are given after an interrupt
 
@@ -64,7 +64,7 @@ class Finished:
     results: Results
     runs: tuple[Run, ...]
     statuses: tuple[ExitStatus, ...]
-    leftovers: tuple[str, ...]
+    leftovers: tuple[Leftover, ...]
     is_partial: bool
 
 

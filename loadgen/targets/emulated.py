@@ -85,9 +85,9 @@ class Emulated:
     def _reached(self, url: str, run_id: str) -> AbstractAsyncContextManager[Account]:
         # Scenario files build targets as they load; AWS is imported when it is used.
         from loadgen.aws.account import open_account
-        from loadgen.aws.endpoint import Pace
         from loadgen.aws.metrics import Patience
         from loadgen.aws.model import register
+        from loadgen.aws.pace import Pace
         from loadgen.aws.session import Access
 
         return open_account(

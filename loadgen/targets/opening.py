@@ -36,4 +36,5 @@ async def open_transport(
 
 def _report(account: Account, cause: BaseException | None) -> None:
     if lines := account.leftovers():
-        raise LeftoversError("something may still exist", hint="remove it by hand", details=lines) from cause
+        details = [str(line) for line in lines]
+        raise LeftoversError("something may still exist", hint="remove it by hand", details=details) from cause

@@ -61,8 +61,8 @@ class SageMaker:
         """Reach the account. `run_id` names and tags what will be created."""
         # Scenario files build targets as they load; AWS is imported when it is used.
         from loadgen.aws.account import open_account
-        from loadgen.aws.endpoint import Pace
         from loadgen.aws.metrics import Patience
+        from loadgen.aws.pace import Pace
         from loadgen.aws.session import Access
 
         return open_account(
