@@ -127,7 +127,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="change a field of the scenario; may be repeated",
     )
     parser.add_argument("--transport", choices=("auto", "wire", "botocore"), help="how requests travel")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="send from N processes of this machine")
+    parser.add_argument("--workers", type=int, metavar="N", help="send from N processes; of a Dask cluster, at most N")
+    parser.add_argument("--dask", metavar="ADDRESS", help="send from the workers of the Dask cluster at this scheduler")
     parser.add_argument("--quiet", action="store_true", help="one line for each step instead of live progress")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
@@ -197,7 +198,11 @@ def _execute(loaded: "LoadedScenario", options: argparse.Namespace) -> ExitStatu
 
 def _crew(options: argparse.Namespace) -> "Crew | None":
     """Return who sends the requests; None for this process alone."""
-    if options.workers == 1:
+    if options.dask is not None:
+        from loadgen.runners.dask import DaskCrew
+
+        return DaskCrew(address=options.dask, workers=options.workers)
+    if options.workers in (None, 1):
         return None
     from loadgen.runners.processes import Processes
 
@@ -212,8 +217,10 @@ def _rerun(loaded: "LoadedScenario", options: argparse.Namespace) -> list[str]:
         words += ["--emulate", options.emulate] if options.emulate else ["--emulate"]
     if options.transport is not None:
         words += ["--transport", options.transport]
-    if options.workers != 1:
+    if options.workers is not None:
         words += ["--workers", str(options.workers)]
+    if options.dask is not None:
+        words += ["--dask", options.dask]
     return words
 
 
