@@ -140,8 +140,8 @@ def test_warmup_is_told_apart(edges):
     """Promise: warm-up calls are in the raw file, marked, and counted apart in the summary."""
     lines = rows_of(edges[1] / "stability_benchmark_raw_results/invocation_benchmark_results.csv")
     assert sum(line["is_warmup"] == "1" for line in lines) == 10
-    summary = rows_of(edges[1] / "stability_benchmark_summary_results/invocation_benchmark_summary.csv")[-1]
-    assert (summary["warmup_invocations"], summary["num_invocations"]) == ("10", "30")
+    summary = rows_of(edges[1] / "stability_benchmark_summary_results/invocation_benchmark_summary.csv")
+    assert ("10", "30") in {(row["warmup_invocations"], row["num_invocations"]) for row in summary}
 
 
 @pytest.mark.parametrize("which", ["stability", "concurrency", "steps"])

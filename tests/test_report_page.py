@@ -230,3 +230,15 @@ def test_settings_are_readable_json():
     """Promise: nested settings are shown flat, lists as JSON."""
     told = text_of(page(manifest(settings={"a": {"b": [1, 2]}, "c": None}), findings_of(made_runs.stable(2048, 5))))
     assert f"a.b {json.dumps([1, 2])}" in told
+
+
+def test_rows_are_in_reading_order():
+    """Promise: sizes stand in ascending order whatever order they were measured in, in tables, files and charts."""
+    backwards = page(manifest(), findings_of(*reversed(small_benchmark())))
+    told = text_of(backwards)
+    sizes = [
+        told.index(f"{size} MB", told.index("Where every call went")) for size in (1024, 2048, 3072, 4096, 5120, 6144)
+    ]
+    assert sizes == sorted(sizes)
+    drawn = [backwards.index(f"{size} MB: 60 ok calls") for size in (1024, 2048, 6144)]
+    assert drawn == sorted(drawn)

@@ -9,7 +9,7 @@ from loadgen.findings import Findings, Row
 from loadgen.load import ClosedLoop
 from loadgen.outcome import Outcome
 from loadgen.record import WARMUP, Code
-from loadgen.report.rows import STEP, clients_of, first_column, label, marked, memory_of, slots_of
+from loadgen.report.rows import STEP, clients_of, first_column, label, marked, memory_of, rows_of, slots_of
 from loadgen.report.table import (
     NOTHING,
     Cell,
@@ -83,6 +83,9 @@ def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
         f"{label(row)}: no call was answered well." for row in rows if row.summary.scheduled and not row.summary.ok
     ]
     notes += [f"{label(row)}: {legible(note)}." for row in rows for note in row.run.damage]
+    invalid = [label(row) for row in rows if not row.verdict.is_valid]
+    if invalid:
+        notes.append(f"INVALID, for the reasons given at the top: {'; '.join(invalid)}.")
     stopped = [label(row) for row in rows if row.run.ended_by == "errors"]
     if stopped:
         notes.append(f"Given up after too many errors: {'; '.join(stopped)}.")
@@ -112,7 +115,7 @@ def _places(row: Row) -> tuple[Cell, ...]:
 
 def stability_table(findings: Findings) -> Table:
     """Return the latencies of each memory size."""
-    rows = findings.of_phase("stability")
+    rows = rows_of(findings, "stability")
     return Table(
         "Latency of each memory size",
         (_MEMORY, _OK, *_LATENCY),
@@ -129,7 +132,7 @@ def _memory(row: Row) -> Cell:
 
 def concurrency_table(findings: Findings) -> Table:
     """Return throughput, refusals and latencies of each MaxConcurrency under each number of clients."""
-    rows = findings.of_phase("concurrency")
+    rows = rows_of(findings, "concurrency")
     columns = (
         *(_SLOTS, _CLIENTS),
         Column("Calls", "", "Requests that were due, warm-up left out."),
@@ -196,7 +199,7 @@ def advice_table(findings: Findings) -> Table:
 
 def steps_table(findings: Findings) -> Table:
     """Return throughput and both latencies of the user's own steps."""
-    rows = findings.of_phase("")
+    rows = rows_of(findings, "")
     columns = (
         STEP,
         Column(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from loadgen.findings import Findings, Row
-from loadgen.report.rows import memory_of
+from loadgen.report.rows import memory_of, rows_of
 from loadgen.report.table import legible, milliseconds, percentile_name, usd
 
 
@@ -42,8 +42,8 @@ def choice_of(findings: Findings) -> Choice | None:
     reason = legible(found.reason, 1000)
     if found.memory_mb is None:
         return Choice("No memory size can be recommended", doubt, reason, ())
-    rows = [row for row in findings.of_phase("stability") if memory_of(row) == found.memory_mb]
-    figures = [figure for row in rows[:1] for figure in (*_latency(row), *_cost(row))]
+    rows = [row for row in rows_of(findings, "stability") if memory_of(row) == found.memory_mb]
+    figures = [figure for row in rows[-1:] for figure in (*_latency(row), *_cost(row))]
     figures += [*_break_even(findings), *_slots(findings)]
     if found.runner_up is not None:
         figures.append(Figure("Runner-up", f"{found.runner_up} MB", f"by the objective {legible(found.objective)}"))

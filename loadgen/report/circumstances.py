@@ -88,7 +88,7 @@ def metrics_table(rows: Sequence[Row]) -> Table:
 def watch_table(rows: Sequence[Row]) -> Table:
     """Return what the generator saw of itself: whether it was fast enough to be believed."""
     columns = (
-        first_column(rows),
+        STEP,
         Column("CPU", "%", "Of one core, used by the generator's thread. Above 90 it is the bottleneck."),
         Column("Loop lag p99", "ms", "How late the event loop came back to a ticker."),
         Column("Loop lag max", "ms"),
@@ -110,7 +110,7 @@ def watch_table(rows: Sequence[Row]) -> Table:
         w = row.run.watch
         cells.append(
             (
-                Cell(label(row)),
+                words(row.run.step.name or label(row)),
                 share(w.cpu_share, 1),
                 *(milliseconds(v) for v in (w.loop_lag_p99, w.loop_lag_max)),
                 *(milliseconds(v) for v in (w.send_lag_p50, w.send_lag_p99, w.send_lag_max)),
@@ -123,7 +123,7 @@ def watch_table(rows: Sequence[Row]) -> Table:
                 number(w.achieved_rate),
             )
         )
-    return Table("What the generator saw of itself", columns, tuple(cells))
+    return Table("Lag, waits and rates", columns, tuple(cells))
 
 
 def steps_asked_table(rows: Sequence[Row]) -> Table:
@@ -210,7 +210,9 @@ def configuration_table(manifest: Manifest) -> Table:
         *((f"version of {name}", version) for name, version in manifest.versions.items()),
     ]
     cells = tuple((words(name), words(_said(value))) for name, value in pairs if value not in ("", None))
-    return Table("Configuration", (Column("Setting", is_text=True), Column("Value", is_text=True)), cells)
+    return Table(
+        "Settings, seeds and versions", (Column("Setting", is_text=True), Column("Value", is_text=True)), cells
+    )
 
 
 def _flat(name: str, value: Any) -> Iterable[tuple[str, Any]]:

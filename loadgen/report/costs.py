@@ -1,7 +1,7 @@
 """The tables of money: how the memory sizes score, what a million calls cost, and where an instance is cheaper."""
 
 from loadgen.findings import Findings
-from loadgen.report.rows import marked, memory_of
+from loadgen.report.rows import marked, memory_of, rows_of
 from loadgen.report.table import (
     NOTHING,
     Cell,
@@ -16,6 +16,8 @@ from loadgen.report.table import (
 )
 
 _MEMORY = Column("Memory", "MB", "MemorySizeInMB of the endpoint; its CPU grows with it.")
+
+_MANY = 24  # rows that are worth a box of their own
 
 
 def scores_table(findings: Findings) -> Table | None:
@@ -38,7 +40,7 @@ def scores_table(findings: Findings) -> Table | None:
 
 def cost_table(findings: Findings) -> Table:
     """Return what calling each memory size costs."""
-    rows = findings.of_phase("stability")
+    rows = rows_of(findings, "stability")
     cells, notes = [], []
     for row in rows:
         memory_mb, cost = memory_of(row), row.cost
@@ -79,7 +81,7 @@ def cost_table(findings: Findings) -> Table:
 
 
 def _unused(findings: Findings) -> list[str]:
-    left = [str(memory_of(row)) for row in findings.of_phase("stability") if row.cost is None]
+    left = [str(memory_of(row)) for row in rows_of(findings, "stability") if row.cost is None]
     return [f"–: {', '.join(left)} MB served nothing, so there is nothing to bill."] if left else []
 
 
@@ -99,7 +101,7 @@ def savings_table(findings: Findings) -> Table | None:
         for r in savings.rows
     )
     title = f"{savings.memory_mb} MB serverless against {legible(savings.instance)}"
-    return Table(title, columns, cells, (savings_sentence(findings),))
+    return Table(title, columns, cells, (savings_sentence(findings),), is_tall=len(cells) > _MANY)
 
 
 def savings_sentence(findings: Findings) -> str:

@@ -16,7 +16,7 @@ from loadgen.manifest import Manifest
 from loadgen.metric import UNITS, Metric
 from loadgen.report.benchmarks import failures
 from loadgen.report.circumstances import metric_figure
-from loadgen.report.rows import clients_of, memory_of, slots_of
+from loadgen.report.rows import clients_of, memory_of, rows_of, slots_of
 from loadgen.report.table import legible, percentile_name
 from loadgen.summary import PERCENTILES, Latency, Tps
 
@@ -74,13 +74,13 @@ def stability_summary(manifest: Manifest, findings: Findings) -> str:
         | _tps(row.summary.tps)
         | _starts(row)
         | _circumstances(manifest, row)
-        for row in findings.of_phase("stability")
+        for row in rows_of(findings, "stability")
     )
 
 
 def concurrency_summary(manifest: Manifest, findings: Findings) -> str:
     """Return `concurrency_benchmark_summary.csv`: a row for each MaxConcurrency and number of clients."""
-    return table(_cell_row(manifest, row) for row in findings.of_phase("concurrency"))
+    return table(_cell_row(manifest, row) for row in rows_of(findings, "concurrency"))
 
 
 def _cell_row(manifest: Manifest, row: Row) -> dict[str, Value]:
@@ -111,7 +111,7 @@ def steps_summary(manifest: Manifest, findings: Findings) -> str:
         | _cell_row(manifest, row)
         | _latency("response_time", row.summary.response, ("min", "mean", "median", "max", "iqr"))
         | _percentiles("response_time", row.summary.response)
-        for row in findings.of_phase("")
+        for row in rows_of(findings, "")
     )
 
 
@@ -245,7 +245,7 @@ def cost(manifest: Manifest, findings: Findings) -> str:
 
 
 def _cost_rows(manifest: Manifest, findings: Findings) -> Iterator[dict[str, Value]]:
-    rows = findings.of_phase("stability")
+    rows = rows_of(findings, "stability")
     names = metric_names(rows)
     for row in rows:
         yield (

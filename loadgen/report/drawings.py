@@ -9,7 +9,7 @@ from loadgen.outcome import Column
 from loadgen.report.charts import Chart
 from loadgen.report.distribution import Panel, Series, distribution
 from loadgen.report.place import remark
-from loadgen.report.rows import label, memory_of
+from loadgen.report.rows import label, memory_of, rows_of
 from loadgen.report.trends import cost_vs_performance, timeline
 
 
@@ -35,8 +35,8 @@ class Drawings:
 def draw(manifest: Manifest, findings: Findings) -> Drawings:
     """Draw every chart that these findings have something for."""
     say = remark(manifest, findings)
-    own = findings.of_phase("")
-    costs = [row.cost for row in findings.of_phase("stability") if row.cost is not None]
+    own = rows_of(findings, "")
+    costs = [row.cost for row in rows_of(findings, "stability") if row.cost is not None]
     lines = (timeline(row.run, f"Answers over time: {label(row)}", say) for row in own)
     return Drawings(
         stability=_stability(findings, say),
@@ -52,14 +52,14 @@ def _chosen(findings: Findings) -> int | None:
 
 
 def _stability(findings: Findings, say: str) -> Chart | None:
-    rows = [(row, label(row)) for row in findings.of_phase("stability")]
+    rows = [(row, label(row)) for row in rows_of(findings, "stability")]
     return distribution("Latency of each memory size", say, [Panel("", _series(rows, _chosen(findings)))])
 
 
 def _by_slots(findings: Findings) -> list[Panel]:
     """Return a panel for each MaxConcurrency, ascending."""
     panels: dict[int, list[tuple[Row, str]]] = {}
-    for row in findings.of_phase("concurrency"):
+    for row in rows_of(findings, "concurrency"):
         config, load = row.run.step.config, row.run.step.load
         if config is not None and isinstance(load, ClosedLoop):
             name = "1 client" if load.clients == 1 else f"{load.clients} clients"

@@ -37,6 +37,7 @@ from loadgen.report.costs import cost_table, savings_sentence, savings_table, sc
 from loadgen.report.drawings import Drawings, draw
 from loadgen.report.place import place_of
 from loadgen.report.promises import promises_sentence, promises_table, reasons_table
+from loadgen.report.rows import rows_of
 from loadgen.report.table import Table, legible
 
 
@@ -109,11 +110,11 @@ def _meta(manifest: Manifest) -> str:
 def _sections(manifest: Manifest, findings: Findings, drawn: Drawings) -> list[Section]:
     """Return the sections that these findings have something for, in reading order."""
     sections = []
-    if stability := findings.of_phase("stability"):
+    if stability := rows_of(findings, "stability"):
         sections += [_stability(findings, stability, drawn), _cost(findings, drawn)]
-    if concurrency := findings.of_phase("concurrency"):
+    if concurrency := rows_of(findings, "concurrency"):
         sections.append(_concurrency(findings, concurrency, drawn))
-    if own := findings.of_phase(""):
+    if own := rows_of(findings, ""):
         sections.append(_own(findings, own, drawn))
     generator = Section(
         "generator",

@@ -11,6 +11,14 @@ _CELL = Column("Slots x clients", "", "MaxConcurrency, and the simulated clients
 _SIZE = Column("Memory", "", "MemorySizeInMB of the endpoint; its CPU grows with it.", is_text=True)
 
 
+def rows_of(findings: Findings, phase: str) -> tuple[Row, ...]:
+    """Return the rows of one benchmark in reading order; steps of the user's own as they were executed."""
+    rows = findings.of_phase(phase)
+    if not phase:
+        return rows
+    return tuple(sorted(rows, key=lambda row: (memory_of(row) or 0, slots_of(row) or 0, clients_of(row) or 0)))
+
+
 def memory_of(row: Row) -> int | None:
     """Return the memory size in MB; None for a place that stands as it is."""
     return None if row.run.step.config is None else row.run.step.config.memory_mb
@@ -53,7 +61,7 @@ def first_column(rows: Sequence[Row]) -> Column:
 
 
 def marked(rows: Sequence[Row], findings: Findings) -> int | None:
-    """Return the index of the row of the recommended memory size."""
+    """Return the index of the row of the recommended memory size: of several runs of it the last, which counts."""
     chosen = None if findings.recommendation is None else findings.recommendation.memory_mb
-    sizes = [memory_of(row) for row in rows]
-    return sizes.index(chosen) if chosen is not None and chosen in sizes else None
+    found = [i for i, row in enumerate(rows) if chosen is not None and memory_of(row) == chosen]
+    return found[-1] if found else None

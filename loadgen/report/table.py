@@ -51,6 +51,7 @@ class Table:
         rows: as many cells as columns.
         notes: footnotes.
         marked: index of the row to stand out; None for none.
+        is_tall: True when its rows may scroll inside a box of their own.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     marked: int | None = None
+    is_tall: bool = False
 
 
 NOTHING = Cell(DASH)

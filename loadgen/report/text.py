@@ -18,6 +18,7 @@ from loadgen.report.choice import choice_of
 from loadgen.report.costs import cost_table, savings_sentence
 from loadgen.report.place import place_of
 from loadgen.report.promises import promises_sentence
+from loadgen.report.rows import rows_of
 from loadgen.report.table import DASH, NOTHING, Table, legible
 
 # So that a terminal of any encoding can show what we write ourselves.
@@ -42,17 +43,17 @@ def _parts(manifest: Manifest, findings: Findings) -> Iterator[RenderableType]:
     for check in findings.broken_slos:
         yield _item(f"{legible(check.step)}: {legible(check.reason)}")
     yield from _choice(findings)
-    if stability := findings.of_phase("stability"):
+    if stability := rows_of(findings, "stability"):
         yield _table(stability_table(findings))
         yield from _uneven(stability)
         yield _table(cost_table(findings))
         yield _line(savings_sentence(findings))
-    if concurrency := findings.of_phase("concurrency"):
+    if concurrency := rows_of(findings, "concurrency"):
         yield _table(concurrency_table(findings))
         yield from _uneven(concurrency)
         if findings.advice:
             yield _table(advice_table(findings))
-    if own := findings.of_phase(""):
+    if own := rows_of(findings, ""):
         yield _table(steps_table(findings))
         yield from _uneven(own)
 

@@ -12,6 +12,7 @@ from loadgen.report.charts import Chart
 from loadgen.report.drawings import Drawings, draw
 from loadgen.report.machine import summary_json
 from loadgen.report.raw import write_requests
+from loadgen.report.rows import rows_of
 
 PAGE = Path("benchmarking_report") / "benchmarking_report.html"
 
@@ -33,10 +34,10 @@ def write_report(directory: Path, manifest: Manifest, findings: Findings) -> Pat
     drawn = draw(manifest, findings)
     try:
         for phase, (raw, summary) in _FOLDERS.items():
-            if findings.of_phase(phase):
+            if rows_of(findings, phase):
                 _write_raw(directory / raw, manifest, findings, phase)
                 _write(directory / summary, _summaries(manifest, findings, phase), _pictures(drawn, phase))
-        if findings.of_phase("stability"):
+        if rows_of(findings, "stability"):
             tables = {"metrics_with_cost.csv": csv.cost(manifest, findings)}
             tables["cost_savings_summary.csv"] = csv.savings(findings)
             _write(directory / "cost_analysis_summary_results", tables, {"cost_vs_performance.png": drawn.cost})
@@ -59,7 +60,7 @@ _FOLDERS: Mapping[str, tuple[str, str]] = {
 
 
 def _write_raw(folder: Path, manifest: Manifest, findings: Findings, phase: str) -> None:
-    rows, is_cell = findings.of_phase(phase), phase != "stability"
+    rows, is_cell = rows_of(findings, phase), phase != "stability"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "invocation_benchmark_results.csv").open("wb") as out:
         write_requests(out, rows, measured_on=manifest.identity.kind, is_cell=is_cell)
@@ -73,7 +74,7 @@ def _summaries(manifest: Manifest, findings: Findings, phase: str) -> dict[str, 
         "": ("steps_summary.csv", csv.steps_summary),
     }
     name, summary = summaries[phase]
-    metrics = partial(csv.metrics_summary, findings.of_phase(phase), is_cell=phase != "stability")
+    metrics = partial(csv.metrics_summary, rows_of(findings, phase), is_cell=phase != "stability")
     return {name: summary(manifest, findings), "endpoint_metrics_summary.csv": metrics()}
 
 
