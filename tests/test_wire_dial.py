@@ -247,7 +247,7 @@ def test_ipv6_works_by_literal_and_is_named_in_brackets(run):  # noqa: F811
     async def main():
         async with opened(server) as transport:
             await assert_usable(transport, server)
-            assert f"\r\nhost: [::1]:{server.port}\r\n".encode() in server.seen[-1][1]
+            assert f"\r\nHost: [::1]:{server.port}\r\n".encode() in server.seen[-1][1]
 
     with FaultyServer(good, family=socket.AF_INET6) as server:
         run(main)

@@ -11,6 +11,7 @@ import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioRefreshableCredentials
 from aiobotocore.session import get_session
+from botocore.auth import AUTH_TYPE_MAPS, SigV4Auth
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import CredentialRetrievalError
@@ -80,8 +81,10 @@ def headers_of(head):
 
 @pytest.mark.parametrize("prefix", ["", "/base"])
 @pytest.mark.parametrize("name", REQUESTS)
-def test_the_bytes_are_those_that_botocore_sends(name, prefix):
+def test_the_bytes_are_those_that_botocore_sends(monkeypatch, name, prefix):
     """Byte for byte, header order and signature included, but for the number in amz-sdk-invocation-id."""
+    # With awscrt installed botocore writes the Host header elsewhere.
+    monkeypatch.setitem(AUTH_TYPE_MAPS, "v4", SigV4Auth)
     request = REQUESTS[name]
     with FaultyServer(good) as server:
         client = botocore.session.get_session().create_client(
@@ -223,7 +226,7 @@ def stub_calling(client):
 UNFIT = {
     "C77 a proxy of the client": ({"proxies": {"http": "http://127.0.0.1:1"}}, None, "a proxy applies"),
     "unsigned": ({"signature_version": botocore.UNSIGNED}, None, "does not sign"),
-    "another scheme": ({"signature_version": "v4a"}, None, "another scheme (v4a)"),
+    "another scheme": ({"signature_version": "v4a"}, None, "another scheme"),
     "a hook adds a header": ({}, header_adder, "x-trace"),
     "a hook changes the path": ({}, path_changer, ""),
     "a hook answers at sending": ({}, stub_sending, "in place of the service"),

@@ -6,6 +6,7 @@ for each Request and second, which SigV4's one-second date makes valid; a call o
 The bytes are those that botocore sends for the same arguments, header by header, in botocore's order. The differences:
 
 - `amz-sdk-invocation-id` (not signed) is a version 4 UUID whose last twelve digits count up, not a new random one;
+- botocore that signs with awscrt writes `host` after User-Agent; without awscrt, as here, Host comes first;
 - a header value's leading and trailing spaces are left out, which HTTP drops anyway (RFC 9110 section 5.5);
 - aiohttp, under aiobotocore, adds `Accept: */*` when no Accept is given; botocore does not, and neither do we.
 """
@@ -141,8 +142,8 @@ class Invocation:
         before, after = canonical.split(_DATE_MARK)
         self._before = before.encode()
         self._after = after.encode()
-        lines = {"Accept-Encoding": "identity"} | given
-        lines |= {"User-Agent": envelope.user_agent, "host": envelope.origin.header}
+        lines = {"Host": envelope.origin.header, "Accept-Encoding": "identity"} | given
+        lines["User-Agent"] = envelope.user_agent
         if signer.credentials.token:
             lines["X-Amz-Security-Token"] = signer.credentials.token
         start = f"POST {envelope.path} HTTP/1.1\r\n"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import botocore
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, UnknownSignatureVersionError
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
@@ -87,7 +87,7 @@ async def wire_settings_from(client: Any, endpoint_name: str) -> WireSettings:
         raise UnfitError("the client does not sign its requests")
     scope = headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
     if probe.signature_version != "v4" or len(scope) != 5:
-        raise UnfitError(f"the client signs by another scheme ({probe.signature_version})")
+        raise UnfitError(f"the client signs by another scheme, {probe.signature_version}")
     end = url.rfind("/endpoints/")
     if end < 0:
         raise UnfitError("the SDK would send something else: the URL")
@@ -162,6 +162,8 @@ async def _caught(client: Any, endpoint_name: str) -> _Probe:
     except _CaughtError:
         if not probe.is_answered:
             return probe
+    except UnknownSignatureVersionError as error:
+        raise UnfitError("the client signs by another scheme, which is not installed") from error
     except BotoCoreError as error:
         raise AuthError(f"the SDK cannot sign a request: {error}", hint="log in, or set AWS_PROFILE") from error
     finally:
