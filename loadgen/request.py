@@ -87,7 +87,10 @@ class Request:
             raise DataError("no 'Body' among the arguments", hint="each example needs at least a Body")
         body = arguments["Body"]
         if isinstance(body, str):
-            body = body.encode()
+            try:
+                body = body.encode()
+            except UnicodeEncodeError as error:
+                raise DataError(f"Body is not Unicode text at character {error.start}", hint="give bytes") from error
         elif isinstance(body, (bytearray, memoryview)):
             body = bytes(body)
         unknown = sorted(str(name) for name in arguments if name not in _MEMBERS and name != "Body")
