@@ -145,5 +145,5 @@ class ServerlessBenchmark:
     def chosen_size(self, runs: Sequence[Run]) -> int | None:
         """Return the memory size that the stability runs recommend, or None when none was stable."""
         # Prices of any region rank the sizes alike: serverless prices are linear in memory everywhere they are known.
-        findings = find(runs, region="us-east-1", prices=PriceBook.builtin(), objective=self.objective)
+        findings = find(runs, region="us-east-1", prices=PriceBook.builtin(), objective=self.objective, slos=self.slos)
         return findings.recommendation.memory_mb if findings.recommendation else None

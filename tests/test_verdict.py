@@ -88,6 +88,16 @@ def test_requests_that_leave_late_spoil_a_run():
     assert whats(late(run, 0.020), Bounds(send_lag_share=0.3)) == []
 
 
+def test_one_late_call_of_a_few_is_a_hiccup_two_are_a_habit():
+    """Below a hundred calls the 99th percentile is the worst one: it takes a second late call to spoil the run."""
+    for late_calls, expected in ((1, []), (2, ["requests left late"])):
+        run = made.stable(count=50)
+        samples = run.samples.copy()
+        samples["sent"][10 : 10 + late_calls] = samples["scheduled"][10 : 10 + late_calls] + 0.05
+        samples["done"][10 : 10 + late_calls] += 0.05
+        assert whats(replace(run, samples=samples)) == expected
+
+
 def test_two_milliseconds_late_are_accepted_whatever_the_target():
     """Against a target of a millisecond the bound stays at 2 ms: a tenth of it no clock can keep."""
     made_up = simulate(service=0.001, count=300)
