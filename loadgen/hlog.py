@@ -1,4 +1,4 @@
-"""The standard HdrHistogram interval log: every window of a run, as the Java tools read it. Pure: samples in, lines out.
+"""The standard HdrHistogram interval log: every window of a run, as the Java tools read it. Samples in, lines out.
 
 Tags: `ok`, `throttled` and `failed` are service times; `ok.response` and so on are response times, in an open loop.
 Values are microseconds: give `-outputValueUnitRatio 1000` to HistogramLogProcessor for milliseconds.
@@ -37,7 +37,8 @@ def lines(run: Run) -> Iterator[str]:
 
 def _windows(run: Run) -> Iterator[tuple[float, float, Tally]]:
     """Yield (start, length, tally) of each window that has samples."""
-    at = np.floor(run.samples["done"] / run.window).astype(np.int64)
+    # What was done at the run's very last instant belongs to the last window, though another would begin there.
+    at = np.clip(np.floor(run.samples["done"] / run.window).astype(np.int64), 0, max(0, len(run.per_window) - 1))
     # Samples lie in the order in which they were recorded: nearly, not exactly, that of their windows.
     order = np.argsort(at, kind="stable")
     bounds = np.searchsorted(at[order], np.arange(len(run.per_window) + 1))
@@ -60,16 +61,32 @@ def distributions(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def read(text: str) -> dict[str, Histogram]:
-    """Return the histograms of a log by tag, its windows added up.
+    """Return the histograms of a log by tag, its windows added up; "" is the tag of lines that have none.
+
+    Any version's header is read; the histograms must be of the encoding V2, the one that today's ports write.
 
     Raises:
-        ValueError: a line is not of the format.
+        ValueError: a line is not of the format; it names the line.
     """
     found: dict[str, Histogram] = {}
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), 1):
         if not line or line.startswith(("#", '"')):
             continue
-        head, *rest = line.split(",")
-        tag, encoded = (head.removeprefix("Tag="), rest[-1]) if head.startswith("Tag=") else ("", rest[-1])
-        found.setdefault(tag, Histogram()).add(Histogram.decode(encoded))
+        tag, times, encoded = _parts(line)
+        try:
+            histogram = Histogram.decode(encoded)
+            for seconds in times:
+                float(seconds)
+        except ValueError as error:
+            raise ValueError(f"line {number} of an interval log: {error}") from error
+        found.setdefault(tag, Histogram()).add(histogram)
     return found
+
+
+def _parts(line: str) -> tuple[str, list[str], str]:
+    """Return (tag, the three numbers, histogram) of a line; what is missing is empty, and no number."""
+    tag = ""
+    if line.startswith("Tag="):
+        tag, _, line = line.removeprefix("Tag=").partition(",")
+    start, length, longest, encoded = [*line.split(",", 3), "", "", ""][:4]
+    return tag, [start, length, longest], encoded
