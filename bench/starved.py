@@ -108,13 +108,18 @@ async def stalls(seconds: float) -> Run:
     return await run(OpenLoop(even(constant(100)), seconds), NullTransport(0.05), REQUESTS)
 
 
+def _leave_descriptors(count: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + count, hard))
+
+
 async def fds(seconds: float) -> Run:
     """Give 100 clients half of the descriptors that they need."""
     with running() as oracle:
         oracle.play(Constant(0.05))
         async with opened("botocore", oracle.url, connections=100) as transport:
-            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (sum(1 for _ in Path("/proc/self/fd").iterdir()) + 50, hard))
+            _leave_descriptors(50)
             return await run(ClosedLoop(100, duration=seconds), transport, REQUESTS)
 
 
