@@ -102,11 +102,11 @@ TAMPERINGS = {
     "the session": (rb"Session-Id: s", b"Session-Id: t"),
     "the date": (rb"X-Amz-Date: (\d{8})T\d{6}Z", rb"X-Amz-Date: \1T000000Z"),
     "the day": (rb"X-Amz-Date: \d{8}", b"X-Amz-Date: 20200101"),
-    "the service": (rb"/sagemaker/aws4_request", b"/s3/aws4_request"),
+    "the service": (rb"/sagemaker/aws4_request", b"/runtime.sagemaker/aws4_request"),
     "the region": (rb"/us-east-1/", b"/eu-west-1/"),
     "the key's name": (rb"Credential=....", b"Credential=ZZZZ"),
     "the signed headers": (rb"SignedHeaders=accept;", b"SignedHeaders="),
-    "the model left out": (rb"X-Amzn-SageMaker-Target-Model: m\r\n", b""),
+    "the model's case": (rb"Target-Model: m", b"Target-Model: M"),
     "the signature": (rb"Signature=[0-9a-f]{8}", b"Signature=00000000"),
     "no signature": (rb"Signature=[0-9a-f]{64}", b"Signature="),
 }

@@ -6,7 +6,7 @@ for each Request and second, which SigV4's one-second date makes valid; a call o
 The bytes are those that botocore sends for the same arguments, header by header, in botocore's order. The differences:
 
 - `amz-sdk-invocation-id` (not signed) is a version 4 UUID whose last twelve digits count up, not a new random one;
-- botocore that signs with awscrt writes `host` after User-Agent; without awscrt, as here, Host comes first;
+- botocore that signs with awscrt writes `host` after User-Agent; without awscrt Host comes first, and so it does here;
 - a header value's leading and trailing spaces are left out, which HTTP drops anyway (RFC 9110 section 5.5);
 - aiohttp, under aiobotocore, adds `Accept: */*` when no Accept is given; botocore does not, and neither do we.
 """
@@ -123,6 +123,7 @@ class Invocation:
         "_path",
         "_rest",
         "_signed",
+        "_token",
         "body",
         "head",
         "of",
@@ -144,8 +145,8 @@ class Invocation:
         self._after = after.encode()
         lines = {"Host": envelope.origin.header, "Accept-Encoding": "identity"} | given
         lines["User-Agent"] = envelope.user_agent
-        if signer.credentials.token:
-            lines["X-Amz-Security-Token"] = signer.credentials.token
+        token = signer.credentials.token
+        self._token = f"\r\nX-Amz-Security-Token: {token}" if token else ""
         start = f"POST {envelope.path} HTTP/1.1\r\n"
         self._lines = start + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._path = f"\r\namz-sdk-invocation-id: {prefix}"
@@ -168,7 +169,7 @@ class Invocation:
         timestamp = time.strftime(_TIMESTAMP, time.gmtime(second))
         canonical = b"%b%b%b" % (self._before, timestamp.encode(), self._after)
         authorization = self.signer.authorization(timestamp, canonical, self._signed)
-        head = f"{self._lines}X-Amz-Date: {timestamp}\r\nAuthorization: {authorization}{self._path}"
+        head = f"{self._lines}X-Amz-Date: {timestamp}{self._token}\r\nAuthorization: {authorization}{self._path}"
         self.head = head.encode()
         self.second = second
 
