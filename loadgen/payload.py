@@ -44,6 +44,9 @@ def read_requests(
     """
     path = Path(path)
     try:
+        if "\0" in str(path) or (path.exists() and not (path.is_dir() or path.is_file())):
+            # Reading from a pipe would wait for whoever writes into it.
+            raise InputError(f"{str(path)!r} is neither a file nor a directory", hint="give a file of examples")
         if path.is_dir():
             requests = _read_directory(path, content_type)
         elif path.suffix in {".pkl", ".pickle"}:
