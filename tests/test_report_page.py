@@ -181,9 +181,10 @@ def test_a_single_odd_run_renders(make):
 def test_a_small_sample_says_how_many_calls_it_needs():
     """Promise: a percentile that 200 calls cannot carry is a dash, and the footnote says from how many on there is one."""
     told = text_of(page(manifest(), findings_of(made_runs.stable(2048, 200))))
-    assert "p99 from 368 ok calls on" in told
+    assert "exists for p99 from 368 ok calls on" in told
     told = text_of(page(manifest(), findings_of(made_runs.stable(2048, 368))))
-    assert "ok calls on" not in told
+    assert "exists for p99 from" not in told
+    assert "exists for p99.9 from 3,688 ok calls on" in told
 
 
 def test_share_of_throttles_is_never_alone(benchmark):

@@ -50,6 +50,7 @@ class Table:
         columns: from left to right.
         rows: as many cells as columns.
         notes: footnotes.
+        wide_notes: those on columns that are left out where there is no room.
         marked: index of the row to stand out; None for none.
         is_tall: True when its rows may scroll inside a box of their own.
     """
@@ -60,6 +61,7 @@ class Table:
     notes: tuple[str, ...] = ()
     marked: int | None = None
     is_tall: bool = False
+    wide_notes: tuple[str, ...] = ()
 
 
 NOTHING = Cell(DASH)

@@ -27,12 +27,7 @@ _MOST_ERRORS = 5
 
 
 def tables(manifest: Manifest, findings: Findings) -> RenderableType:
-    """Return the verdict, the recommendation and the tables, to be printed on a rich console of 80 columns or more.
-
-    Example:
-        >>> from rich.console import Console                                        # doctest: +SKIP
-        >>> Console().print(tables(manifest, findings))                             # doctest: +SKIP
-    """
+    """Return the verdict, the recommendation and the tables, to be printed on a rich console of 80 columns or more."""
     return Group(*_parts(manifest, findings))
 
 
