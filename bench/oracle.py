@@ -25,12 +25,14 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.scripts import Constant, Script, read, written
 
+_ROOT = Path(__file__).parents[1]  # where `python -m bench.oracle` works
 _SPIN_NS = 120_000  # before an answer is due; a timer's wake-up takes 50 to 100 us on a virtual machine
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _TFD_NONBLOCK_CLOEXEC = 0o2004000  # linux/timerfd.h
@@ -224,7 +226,7 @@ class Oracle:
 def running(core: int | None = None) -> Iterator[Oracle]:
     """Run an oracle until the block ends, on this core if one is named."""
     command = [sys.executable, "-m", "bench.oracle", *(["--core", str(core)] if core is not None else [])]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT) as process:
         assert process.stdout is not None
         try:
             yield Oracle(int(process.stdout.readline()), process.pid)

@@ -152,7 +152,9 @@ CLEAN: dict[str, Kind] = {"clean_open": clean_open, "clean_closed": clean_closed
 def in_a_process(kind: str, seconds: float) -> Judged:
     """Make one run in a process of its own, and return what it said."""
     command = [sys.executable, "-m", "bench.starved", kind, "--seconds", str(seconds)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 60)
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=seconds + 60, cwd=Path(__file__).parents[1]
+    )
     return Judged(**json.loads(done.stdout))
 
 
