@@ -293,6 +293,8 @@ class OpenLoop:
     max_in_flight: int = 1000
 
     def __post_init__(self) -> None:
+        if not isinstance(self.arrivals, Arrivals):
+            raise UsageError(f"arrivals of type {type(self.arrivals).__name__}", hint="give even(...) or poisson(...)")
         if self.duration is not None:
             _seconds(self.duration)
         elif math.isinf(self.arrivals.duration):

@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from numbers import Integral, Real
 from typing import Any
 
-from loadgen.errors import DataError
+from loadgen.errors import DataError, LoadgenError
 from loadgen.load import Arrivals, ClosedLoop, OpenLoop, Rate, Uniform
 from loadgen.manifest import Manifest
 from loadgen.metric import Metric, Metrics
@@ -40,15 +41,18 @@ def to_plain(value: Any) -> Any:
         >>> to_plain(ServerlessConfig(2048, 4))
         {'is': 'ServerlessConfig', 'memory_mb': 2048, 'max_concurrency': 4, 'provisioned_concurrency': 0}
     """
-    if value is None or (isinstance(value, (bool, str)) and not isinstance(value, Enum)):
-        return value
     if isinstance(value, Enum):
         return value.name.lower()
-    if isinstance(value, int):
+    if isinstance(value, str):
+        # Half a surrogate pair stands for a byte of a file name that is no Unicode: shown, since JSON cannot say it.
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Integral) and -(2**63) <= int(value) < 2**64:
         return int(value)
-    if isinstance(value, float):
+    if isinstance(value, Real) and not isinstance(value, Integral):
         return float(value) if math.isfinite(value) else {"float": str(float(value))}
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and "is" not in value and value.keys() != {"float"}:
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [to_plain(item) for item in value]
@@ -73,7 +77,7 @@ def from_plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if value.keys() == {"float"}:
-        return float(value["float"])
+        return _build(float, value["float"])
     if "is" not in value:
         return {key: from_plain(item) for key, item in value.items()}
     kind = _TYPES.get(str(value["is"]))
@@ -82,7 +86,12 @@ def from_plain(value: Any) -> Any:
     known = {f.name for f in fields(kind)}
     # A field of a later version is left out rather than refused: the rest can still be read.
     named = {key: from_plain(item) for key, item in value.items() if key in known}
+    return _build(kind, **named)
+
+
+def _build(kind: type[Any], /, *values: Any, **named: Any) -> Any:
+    """Build a value from a file, where whatever it refuses is the file's fault."""
     try:
-        return kind(**named)
-    except TypeError as error:
-        raise DataError(f"a saved {kind.__name__} is not whole: {error}") from error
+        return kind(*values, **named)
+    except (LoadgenError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"a saved {kind.__name__} is damaged: {error}") from error

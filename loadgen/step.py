@@ -1,9 +1,10 @@
 """Step: one endpoint configuration under one load."""
 
+import math
 from dataclasses import dataclass
 
 from loadgen.errors import UsageError
-from loadgen.load import Load
+from loadgen.load import ClosedLoop, Load, OpenLoop, check_whole
 from loadgen.target import ServerlessConfig
 
 
@@ -22,8 +23,8 @@ class ErrorLimit:
     at_least: int = 20
 
     def __post_init__(self) -> None:
-        if self.count is not None and self.count < 1:
-            raise UsageError(f"an error limit of {self.count!r}", hint="at least 1")
+        if self.count is not None:
+            check_whole(self.count, 1, "error limit")
         if self.share is not None and not 0 <= self.share < 1:
             raise UsageError(f"an error share of {self.share!r}", hint="0 or more, below 1")
 
@@ -54,6 +55,9 @@ class Step:
         warmup_calls: the first calls of the load, likewise.
         error_limit: when to give the step up; None for never.
         delay: seconds to wait after the endpoint is in service, so that it may go cold.
+
+    Raises:
+        UsageError: a value of another type, or below 0.
     """
 
     config: ServerlessConfig | None
@@ -66,5 +70,11 @@ class Step:
     delay: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.warmup < 0 or self.warmup_calls < 0 or self.delay < 0:
-            raise UsageError("a warm-up or a delay below 0")
+        if not isinstance(self.load, (OpenLoop, ClosedLoop)):
+            raise UsageError(f"a load of type {type(self.load).__name__}", hint="give an OpenLoop or a ClosedLoop")
+        if not (self.config is None or isinstance(self.config, ServerlessConfig)):
+            raise UsageError(f"a configuration of type {type(self.config).__name__}", hint="give a ServerlessConfig")
+        for what, seconds in (("warmup", self.warmup), ("delay", self.delay)):
+            if not 0 <= seconds < math.inf:
+                raise UsageError(f"{what} {seconds!r}", hint="seconds, 0 or more")
+        check_whole(self.warmup_calls, 0, "warmup_calls")
