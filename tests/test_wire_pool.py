@@ -289,7 +289,7 @@ def test_an_answer_to_a_request_that_has_not_arrived_is_refused(run, monkeypatch
 
     On loopback a request always arrives at once, so the kernel's count is made up.
     """
-    real = connection.fcntl.ioctl
+    real = connection.ioctl
 
     def unacknowledged(fd, request, count, mutate):
         real(fd, request, count, mutate)
@@ -299,7 +299,7 @@ def test_an_answer_to_a_request_that_has_not_arrived_is_refused(run, monkeypatch
     async def main():
         async with opened(server, 1) as transport:
             await assert_usable(transport, server)
-            monkeypatch.setattr(connection.fcntl, "ioctl", unacknowledged)
+            monkeypatch.setattr(connection, "ioctl", unacknowledged)
             with pytest.raises(TransportError) as stale:
                 await transport.invoke(REQUEST)
             with pytest.raises(TransportError) as fresh:

@@ -23,9 +23,14 @@ class Refusal(NamedTuple):
     original_status: int
 
 
-def request_id(head: bytes) -> str:
-    """Return the service's name for the call, or an empty string."""
-    value = field(head, head.lower(), b"x-amzn-requestid")
+def request_id(head: bytes, lowered: bytes) -> str:
+    """Return the service's name for the call, or an empty string.
+
+    Args:
+        head: the answer's head.
+        lowered: the same in lower case.
+    """
+    value = field(head, lowered, b"x-amzn-requestid")
     return "" if value is None else value.decode("latin-1")
 
 

@@ -12,11 +12,11 @@ What does not belong here: which connection serves whom (pool.py), how it came t
 
 import array
 import asyncio
-import fcntl
 import socket
 import ssl
 import sys
-import termios
+from fcntl import ioctl
+from termios import FIONREAD, TIOCOUTQ
 from time import perf_counter
 from typing import NamedTuple, Protocol, cast
 
@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
         An answer's own segment acknowledges the request it answers. So this catches what HTTP/1.1 cannot tell: a peer
         that says `408 Request Timeout` to an idle connection while our request is on its way. Costs 0.4 us.
         """
-        fcntl.ioctl(self._fd, termios.TIOCOUTQ, _COUNT, True)  # noqa: FBT003 - the call has no name for it
+        ioctl(self._fd, TIOCOUTQ, _COUNT, True)  # noqa: FBT003 - the call has no name for it
         return _COUNT[0] >= self._size
 
     def _refuse_stray(self) -> None:
@@ -260,7 +260,7 @@ class Connection(asyncio.Protocol):
         price of never taking a surplus answer for the next one.
         """
         try:
-            fcntl.ioctl(self._fd, termios.FIONREAD, _COUNT, True)  # noqa: FBT003 - the call has no name for it
+            ioctl(self._fd, FIONREAD, _COUNT, True)  # noqa: FBT003 - the call has no name for it
             if _COUNT[0]:
                 self.data_received(self._socket.recv(_CHUNK))
         except OSError:

@@ -36,13 +36,14 @@ _FRAMING_LIMIT = 64 * 1024
 class Answer(NamedTuple):
     """One whole answer.
 
-    `head` is the status line and the headers as they came; `kept_for` is how many seconds the peer said it keeps an
-    idle connection, 0 when it did not say; `is_reusable` tells that the next request may use the connection;
-    `is_followed` that bytes came after the answer which belong to nothing.
+    `head` is the status line and the headers as they came, `lowered` the same in lower case; `is_reusable` tells that
+    the next request may use the connection; `is_followed` that bytes came after the answer which belong to nothing;
+    `kept_for` is how many seconds the peer said it keeps an idle connection, 0 when it did not say.
     """
 
     status: int
     head: bytes
+    lowered: bytes
     body: bytes
     is_reusable: bool
     is_followed: bool
@@ -112,6 +113,7 @@ class Reader:
         "_head",
         "_interims",
         "_left",
+        "_lowered",
         "_parts",
         "_size",
         "_status",
@@ -126,6 +128,7 @@ class Reader:
 
     def _reset(self) -> None:
         self._head = b""
+        self._lowered = b""
         self._status = 0
         self._frame = _Frame(0, is_reusable=False, kept_for=0)
         self._left = 0
@@ -199,15 +202,25 @@ class Reader:
             and b"\r\nkeep-alive:" not in lowered
         ):
             length = self._length(lowered[at + 17 : lowered.index(b"\r\n", at + 17)].strip(b" \t"))
-            is_reusable = b"\r\nconnection:" not in lowered or b"close" not in _tokens(_fields(lowered, b"connection"))
+            at = lowered.find(b"\r\nconnection:")
+            is_reusable = (
+                at < 0
+                # What nginx says each time; a second such header is looked for all the same.
+                or (
+                    lowered.startswith(b"\r\nconnection: keep-alive\r\n", at)
+                    and lowered.find(b"\r\nconnection:", at + 1) < 0
+                )
+                or b"close" not in _tokens(_fields(lowered, b"connection"))
+            )
             size = len(data) - end
             if size == length:
                 self._interims = 0
-                return Answer(status, head, data[end:], is_reusable, is_followed=False)
+                return Answer(status, head, lowered, data[end:], is_reusable, False)  # noqa: FBT003 - faster by place
             self._frame = _Frame(length, is_reusable, 0)
         else:
             self._frame = self._framing(status, lowered, is_old=match[1] == b"0")
         self._head = head
+        self._lowered = lowered
         self._status = status
         return self._begin(data[end:])
 
@@ -281,7 +294,13 @@ class Reader:
     def _whole(self, body: bytes, is_followed: bool) -> Answer:  # noqa: FBT001 - a field of the answer
         frame = self._frame
         answer = Answer(
-            self._status, self._head, body, frame.is_reusable and not is_followed, is_followed, frame.kept_for
+            self._status,
+            self._head,
+            self._lowered,
+            body,
+            frame.is_reusable and not is_followed,
+            is_followed,
+            frame.kept_for,
         )
         self._interims = 0
         self._reset()

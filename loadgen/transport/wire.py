@@ -344,13 +344,12 @@ async def open_wire(
 
 def _reply(exchange: Exchange, waited: float, fresh: bool) -> Reply:  # noqa: FBT001 - fields of the reply
     answer, sent, first_byte, done = exchange
-    status, head, body = answer.status, answer.head, answer.body
+    status, head, lowered, body = answer[:4]
+    name, size = request_id(head, lowered), len(body)
     if 200 <= status < 300:
-        return Reply(status, sent, first_byte, done, len(body), "", "", body, 0, waited, fresh, 1, request_id(head))
+        return Reply(status, sent, first_byte, done, size, "", "", body, 0, waited, fresh, 1, name)
     code, message, original = read_refusal(status, head, body)
-    return Reply(
-        status, sent, first_byte, done, len(body), code, message, b"", original, waited, fresh, 1, request_id(head)
-    )
+    return Reply(status, sent, first_byte, done, size, code, message, b"", original, waited, fresh, 1, name)
 
 
 def _unsent(outcome: Outcome, detail: str, asked: float) -> TransportError:

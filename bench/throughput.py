@@ -1,0 +1,205 @@
+"""How many signed calls a second one core makes, and what each costs: ours, the SDK's, and general load generators.
+
+`python -m bench.throughput [--clients 1,64,...] [--seconds S] [--only NAME,...] [--scheme http,https] [--json FILE]`
+
+Each cell runs alone in a process on core 1; the target, nginx if it is installed, has core 0. The general tools do not
+sign and do not record; they are the measure of what the sockets allow. Only what is installed is run. All figures of a
+table are of one run on one machine; what counts are the ratios.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.far_side import certificate, far_side
+from bench.tables import table
+
+CLIENTS = (1, 16, 64, 200, 1000)
+_LUA = 'wrk.method="POST" wrk.body="1,2,3" wrk.headers["Content-Type"]="text/csv"'
+_K6 = """import http from 'k6/http';
+export const options = {vus: %(clients)d, duration: '%(seconds)ds', insecureSkipTLSVerify: true};
+export default function () { http.post('%(url)s', '1,2,3', {headers: {'Content-Type': 'text/csv'}}); }
+"""
+_LOCUST = """from locust import FastHttpUser, task
+class Caller(FastHttpUser):
+    insecure = True
+    @task
+    def call(self):
+        self.client.post("%(path)s", data="1,2,3", headers={"Content-Type": "text/csv"})
+"""
+_PATH = "/endpoints/bench/invocations"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one caller did with so many clients.
+
+    Args:
+        caller: its name.
+        scheme: `http` or `https`.
+        clients: how many called at once.
+        rate: answered calls a second; 0 when it failed.
+        cpu_us: CPU microseconds of the caller for each call.
+    """
+
+    caller: str
+    scheme: str
+    clients: int
+    rate: float
+    cpu_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    url: str
+    clients: int
+    seconds: int
+    folder: Path
+
+
+def _wrk(job: _Job) -> list[str]:
+    script = job.folder / "post.lua"
+    script.write_text(_LUA)
+    return ["wrk", "-t1", f"-c{job.clients}", f"-d{job.seconds}s", "-s", str(script), job.url + _PATH]
+
+
+def _hey(job: _Job) -> list[str]:
+    bounds = ["-z", f"{job.seconds}s", "-c", str(job.clients), "-cpus", "1"]
+    return ["hey", *bounds, "-m", "POST", "-T", "text/csv", "-d", "1,2,3", job.url + _PATH]
+
+
+def _h2load(job: _Job) -> list[str]:
+    body = job.folder / "payload"
+    body.write_text("1,2,3")
+    return ["h2load", "--h1", "-t1", f"-c{job.clients}", f"-D{job.seconds}", "-d", str(body), job.url + _PATH]
+
+
+def _autocannon(job: _Job) -> list[str]:
+    bounds = ["-c", str(job.clients), "-d", str(job.seconds), "-n", "-j"]
+    return ["autocannon", *bounds, "-m", "POST", "-H", "Content-Type: text/csv", "-b", "1,2,3", job.url + _PATH]
+
+
+def _k6(job: _Job) -> list[str]:
+    script = job.folder / "post.js"
+    script.write_text(_K6 % {"clients": job.clients, "seconds": job.seconds, "url": job.url + _PATH})
+    return ["k6", "run", "--quiet", "--no-usage-report", str(script)]
+
+
+def _locust(job: _Job) -> list[str]:
+    script = job.folder / "locustfile.py"
+    script.write_text(_LOCUST % {"path": _PATH})
+    bounds = ["-u", str(job.clients), "-r", str(job.clients), "-t", f"{job.seconds}s", "--host", job.url]
+    return ["locust", "-f", str(script), "--headless", "--json", *bounds]
+
+
+# Program -> its command, and where its output tells the rate.
+_TOOLS: dict[str, tuple[Callable[[_Job], list[str]], str]] = {
+    "wrk": (_wrk, r"Requests/sec:\s+([\d.]+)"),
+    "hey": (_hey, r"Requests/sec:\s+([\d.]+)"),
+    "h2load": (_h2load, r"finished in [\d.]+m?s, ([\d.]+) req/s"),
+    "autocannon": (_autocannon, r'"requests":\{"average":([\d.]+)'),
+    "k6": (_k6, r"http_reqs[.\s]*: \d+\s+([\d.]+)/s"),
+    "locust": (_locust, r'"total_rps":\s*([\d.]+)'),
+}
+# In the order of the table: the whole engine first; the rate of `aiobotocore` is what the others are compared with.
+_CALLERS = ("engine", "unsampled", "wire", "traced", "aiobotocore", "boto3")
+
+
+def _pin() -> None:
+    os.sched_setaffinity(0, {1})
+
+
+def _run(command: list[str], seconds: float) -> tuple[str, float]:
+    """Run a program on core 1; return its output and the CPU seconds it used."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60 + 5 * seconds, preexec_fn=_pin, check=False
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done.stdout + done.stderr, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measured(caller: str, job: _Job, ca: Path | None) -> Cell:
+    """Run one caller with so many clients."""
+    scheme = job.url.partition(":")[0]
+    if caller in _TOOLS:
+        command, pattern = _TOOLS[caller]
+        text, cpu = _run(command(job), job.seconds)
+        found = re.search(pattern, text)
+        rate = float(found[1]) if found else 0.0
+        return Cell(caller, scheme, job.clients, rate, cpu / (rate * job.seconds) * 1e6 if rate else 0.0)
+    arguments = [caller, job.url, str(job.clients), str(job.seconds), *([str(ca)] if ca else [])]
+    text, _ = _run([sys.executable, "-m", "bench.callers", *arguments], job.seconds)
+    try:
+        calls, seconds, cpu = (float(part) for part in text.split())
+    except ValueError:
+        print(text, file=sys.stderr)
+        return Cell(caller, scheme, job.clients, 0.0, 0.0)
+    return Cell(caller, scheme, job.clients, calls / seconds, cpu / calls * 1e6 if calls else 0.0)
+
+
+def show(cells: list[Cell], clients: list[int]) -> str:
+    """Return the table: rate and CPU for each caller and number of clients, and the ratio to aiobotocore's rate."""
+    by_place = {(cell.caller, cell.scheme, cell.clients): cell for cell in cells}
+    rows = []
+    for caller, scheme in dict.fromkeys((cell.caller, cell.scheme) for cell in cells):
+        row = [caller, scheme]
+        for n in clients:
+            cell, peer = by_place.get((caller, scheme, n)), by_place.get(("aiobotocore", scheme, n))
+            if cell is None or not cell.rate:
+                row += ["-", "-", "-"]
+                continue
+            ratio = f"{cell.rate / peer.rate:.1f}" if peer and peer.rate else "-"
+            row += [f"{cell.rate:,.0f}", f"{cell.cpu_us:.1f}", ratio]
+        rows.append(row)
+    head = ["caller", "scheme"]
+    for n in clients:
+        head += [f"{n}: calls/s", "CPU us", "ratio"]
+    return table(head, rows)
+
+
+def main() -> None:
+    """Read the arguments, run every cell, print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.throughput", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clients", default=",".join(map(str, CLIENTS)))
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--only", default="", help="callers, separated by commas")
+    parser.add_argument("--scheme", default="http,https")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    given = parser.parse_args()
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        parser.error("two cores and Linux are needed: one for the callers, one for the target")
+    clients = [int(part) for part in given.clients.split(",")]
+    installed = [name for name in _TOOLS if shutil.which(name)]
+    callers = given.only.split(",") if given.only else [*_CALLERS, *installed]
+    cells: list[Cell] = []
+    target = ""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pem = certificate(folder)
+        for scheme in given.scheme.split(","):
+            tls = pem if scheme == "https" else None
+            with far_side(folder, tls=tls, cpu=0) as (target, url):
+                for caller in callers:
+                    for n in clients:
+                        cells.append(measured(caller, _Job(url, n, given.seconds, folder), tls))
+                        print(cells[-1], file=sys.stderr)
+    print(f"Target: {target} on core 0; callers on core 1; {given.seconds} s each; ratio to aiobotocore.\n")
+    print(show(cells, clients))
+    if given.json:
+        given.json.write_text(json.dumps({"target": target, "cells": [asdict(cell) for cell in cells]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
