@@ -1,6 +1,7 @@
 """Our histograms against hdrh, the Java tools' formats, and plain sorting."""
 
 import base64
+import io
 import math
 import struct
 import zlib
@@ -213,3 +214,17 @@ def test_buckets_cover_what_was_folded():
     assert sum(count for _, _, count in buckets) == 4
     assert buckets == sorted(buckets)
     assert all(any(low <= v <= high + 1e-6 for low, high, _ in buckets) for v in seconds)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 100, 5000])
+def test_a_percentile_distribution_has_the_rows_that_hdrhistogram_writes(count):
+    """Row for row what HdrHistogram_py writes, but for two faults of its footer: a deviation in us, a total with decimals."""
+    histogram = Histogram()
+    histogram.fold(np.random.default_rng(count).lognormal(-3, 1, count))
+    theirs = io.BytesIO()
+    histogram.to_hdr().output_percentile_distribution(theirs, 1000.0, ticks_per_half_distance=5)
+    *rows, mean, most, buckets = histogram.distribution().splitlines()
+    *their_rows, their_mean, their_most, their_buckets = theirs.getvalue().decode().splitlines()
+    assert rows == their_rows
+    assert (mean.split(",")[0], buckets) == (their_mean.split(",")[0], their_buckets)
+    assert (most.split(",")[0], int(most.split("=")[2].strip(" ]"))) == (their_most.split(",")[0], count)
