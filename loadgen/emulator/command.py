@@ -37,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metric-lag", type=float, default=0.0, metavar="S", help="seconds until a minute of metrics can be read"
     )
+    parser.add_argument(
+        "--run-jobs",
+        action="store_true",
+        help="run Processing jobs, as you, for whoever asks this port",
+    )
     parser.add_argument("--with-parent", action="store_true", help="stop when stdin closes")
 
 
@@ -55,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         quotas=arguments.quotas,
         time_scale=arguments.time_scale,
         metric_lag=arguments.metric_lag,
+        runs_jobs=arguments.run_jobs,
     )
     work = main(settings, arguments.port, with_parent=arguments.with_parent)
     try:

@@ -38,10 +38,12 @@ from loadgen.emulator.control import ControlPlane
 from loadgen.emulator.faults import Faults, Kind
 from loadgen.emulator.model import Ledger
 from loadgen.emulator.pace import Clock
+from loadgen.emulator.processing import ProcessingJobs
 from loadgen.emulator.query import parse_query
 from loadgen.emulator.runtime import Call, Runtime
 from loadgen.emulator.series import Metrics
 from loadgen.emulator.settings import Settings
+from loadgen.emulator.storage import MOST_BYTES, Storage, Wanted
 from loadgen.errors import InternalError, ResourceError, UsageError
 
 __all__ = ["Emulator", "Settings", "serve"]
@@ -92,13 +94,15 @@ class Emulator:
         self.faults = Faults()
         self.metrics = Metrics()
         self.control = ControlPlane(settings, self.faults, self.ledger, clock())
+        self.storage = Storage(settings.region)
+        self.processing = ProcessingJobs(settings, self.storage, clock)
         self._cloudwatch = CloudWatch(self.metrics, lag=settings.metric_lag)
         self._runtime = Runtime(settings, self.control, self.ledger, self.metrics, self.faults, clock)
         self._request_ids = request_ids(settings.seed)
         self._most_bytes = 2 * settings.payload_limit
         self._goes_on, self._ends = _Written(goes_on=True), _Written(goes_on=False)
         self._targets: Mapping[str, tuple[Mapping[str, Operation], str]] = {
-            "SageMaker": (self.control.operations, JSON_11),
+            "SageMaker": ({**self.control.operations, **self.processing.operations}, JSON_11),
             "GraniteServiceVersion20100801": (self._cloudwatch.operations, JSON_10),
             "ServiceQuotasV20190624": (ServiceQuotas(settings).operations, JSON_11),
         }
@@ -135,6 +139,9 @@ class Emulator:
         headers = request.headers
         if not _is_local(headers.getall("Host", ()), headers.get("Origin")):
             raise Refused(403, "This emulator answers loopback names only")
+        service = _service(headers.get("Authorization", ""))
+        if service == "s3":
+            return await self._store(request, request_id)
         body = await read_body(request, most=self._most_bytes, seconds=self.settings.head_timeout)
         target = headers.get("X-Amz-Target")
         if target is not None:
@@ -148,8 +155,14 @@ class Emulator:
             return self._faults(request.method, body)
         # Not by GET, which the protocol has too: a web page can make a browser send one without an Origin.
         if path == "/" and request.method == "POST":
-            return await self._query(self._plain(headers, body), _service(headers.get("Authorization", "")), request_id)
+            return await self._query(self._plain(headers, body), service, request_id)
         return rest_error(AwsError("UnknownOperationException", None, 404))
+
+    async def _store(self, request: web.BaseRequest, request_id: str) -> Answer:
+        body = await read_body(request, most=MOST_BYTES, seconds=self.settings.head_timeout)
+        path, _, query = request.raw_path.partition("?")
+        named = {name.lower(): value for name, value in request.headers.items()}
+        return self.storage.answer(Wanted(request.method, path, query, named, body, self.clock()), request_id)
 
     def _plain(self, headers: Mapping[str, str], body: bytes) -> bytes:
         encoding = headers.get("Content-Encoding", "").lower()
@@ -319,9 +332,11 @@ async def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -
         try:
             shown = f"[{host}]" if ":" in host else host
             emulator.url = f"http://{shown}:{listener.sockets[0].getsockname()[1]}"
+            emulator.processing.url, emulator.processing.owner = emulator.url, tasks
             yield emulator
         finally:
             reaper.cancel()
+            emulator.processing.close()
             listener.close()
             # What is still held is cut: an emulator that is asked to stop has nothing worth waiting for.
             await server.shutdown(0.05)

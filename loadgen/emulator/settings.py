@@ -59,6 +59,7 @@ class Settings:
         connections: open at once; one more is cut.
         head_timeout: seconds for a request's head, and again for its body.
         idle_timeout: seconds an unused connection stays open.
+        runs_jobs: True to run the commands of Processing jobs, with this user's rights: whoever can reach the port can.
 
     Raises:
         UsageError: a value that cannot be meant.
@@ -83,6 +84,7 @@ class Settings:
     connections: int = 2000
     head_timeout: float = 20.0
     idle_timeout: float = 300.0
+    runs_jobs: bool = False
 
     def __post_init__(self) -> None:
         profile_named(self.profile)
