@@ -123,6 +123,15 @@ async def fds(seconds: float) -> Run:
             return await run(ClosedLoop(100, duration=seconds), transport, REQUESTS)
 
 
+async def saturated(seconds: float) -> Run:
+    """Let 64 clients call a 20 ms target through aiobotocore on one core, which can serve a third of them."""
+    with running() as oracle:
+        oracle.play(Constant(0.02))
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        async with opened("botocore", oracle.url, connections=64) as transport:
+            return await run(ClosedLoop(64, duration=seconds), transport, REQUESTS)
+
+
 # --- clean -----------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +154,7 @@ async def clean_http(seconds: float) -> Run:
 
 
 Kind = Callable[[float], Awaitable[Run]]
-STARVED: dict[str, Kind] = {"hog": hog, "cap": cap, "stalls": stalls, "fds": fds}
+STARVED: dict[str, Kind] = {"hog": hog, "cap": cap, "stalls": stalls, "fds": fds, "saturated": saturated}
 CLEAN: dict[str, Kind] = {"clean_open": clean_open, "clean_closed": clean_closed, "clean_http": clean_http}
 
 

@@ -59,6 +59,8 @@ class Bounds:
         loop_lag: seconds the event loop may come back late, at worst.
         send_lag: seconds that requests may leave late at the 99th percentile, whatever the service time.
         send_lag_share: the same as a share of the median service time; the larger of the two holds.
+        read_lag: seconds that answers may be read late at the 99th percentile, whatever the service time.
+        read_lag_share: the same as a share of the median service time; the larger of the two holds.
         dropped_share: of the scheduled requests, that `max_in_flight` kept from being sent.
         rate_shortfall: share by which the achieved rate may stay below the asked one.
         wait: seconds for a connection that are worth a note.
@@ -71,6 +73,10 @@ class Bounds:
     loop_lag: float = 0.1
     send_lag: float = 0.002
     send_lag_share: float = 0.1
+    # Wider than the send lag's: measured on two shared cores, a quiet generator's loop is 1 to 5 ms late at its 99th
+    # percentile, a saturated one's half of the service time and more.
+    read_lag: float = 0.005
+    read_lag_share: float = 0.25
     dropped_share: float = 0.001
     rate_shortfall: float = 0.01
     wait: float = 0.1
@@ -82,13 +88,14 @@ class Bounds:
 DEFAULT_BOUNDS = Bounds()
 _LIGHTER = "use fewer clients or a lower rate, the wire transport, or spread the load over processes"
 _CHUNK = 1 << 18
+_HABIT = 1.0  # seconds below which one hiccup is the ticker's 99th percentile
 
 
 def judge(run: Run, bounds: Bounds = DEFAULT_BOUNDS) -> Verdict:
     """Judge whether the numbers of a run may be believed."""
     if run.failure and not run.scheduled:
         return Verdict(notes=(f"nothing was measured: {run.failure}",))
-    checks = (_busy, _loop_lag, _send_lag, _dropped, _rate, _machine, _lost, _aligned, _books, _damage)
+    checks = (_busy, _loop_lag, _read_lag, _send_lag, _dropped, _rate, _machine, _lost, _aligned, _books, _damage)
     return Verdict(
         tuple(reason for check in checks for reason in check(run, bounds)),
         tuple(note for notes in (_about_the_end, _about_the_load, _about_metrics) for note in notes(run, bounds)),
@@ -112,6 +119,17 @@ def _loop_lag(run: Run, bounds: Bounds) -> Iterator[Reason]:
             f"at most {_ms(bounds.loop_lag)}",
             f"give it a core of its own; {_LIGHTER}",
         )
+
+
+def _read_lag(run: Run, bounds: Bounds) -> Iterator[Reason]:
+    """Compare how late the loop came to what waited for it with what was measured: that is in every service time."""
+    ok = run.tally.service[Column.OK]
+    if not ok.total or run.duration < _HABIT:
+        return
+    bound = max(bounds.read_lag, bounds.read_lag_share * ok.percentile(50))
+    if run.watch.loop_lag_p99 > bound:
+        figure = f"its event loop was {_ms(run.watch.loop_lag_p99)} late at the 99th percentile"
+        yield Reason("answers were read late", figure, f"at most {_ms(bound)}", _LIGHTER)
 
 
 def _send_lag(run: Run, bounds: Bounds) -> Iterator[Reason]:

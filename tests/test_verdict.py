@@ -242,7 +242,7 @@ def test_every_reason_says_what_was_seen_and_what_to_do():
 
     reasons = judge(run).reasons
 
-    assert len(reasons) == 6
+    assert len(reasons) == 7
     assert all(reason.what and reason.figure and reason.bound and reason.advice for reason in reasons)
 
 
