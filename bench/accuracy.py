@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.oracle import Oracle, running
+from bench.oracle import Books, Oracle, running
 from bench.ours import REQUESTS, TRANSPORTS, Joining, on_uvloop, opened
 from bench.peers import PEERS
 from bench.scripts import Constant, FewSlow, Mixture, PeriodicPause, Saturated, Script, SlowStart
@@ -41,7 +41,11 @@ _FROZEN = 0.1  # share of the run for which the oracle is stopped
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """Percentiles as reported beside those that were true; seconds. What the count cannot carry is None."""
+    """Percentiles as reported beside those that were true; seconds. What the count cannot carry is None.
+
+    `oracle_late` is by how much the oracle itself missed its script at the 99th percentile: the machine's doing, and in
+    what is true as well.
+    """
 
     client: str
     callers: int
@@ -50,6 +54,7 @@ class Reported:
     reported: Mapping[float, float | None]
     cpu: float
     verdict: str
+    oracle_late: float | None
 
     def error(self, percent: float) -> float | None:
         """Return by how many seconds the report is off."""
@@ -69,6 +74,10 @@ def percentiles(values: NDArray[np.float64], percents: Sequence[float] = PERCENT
 
 def _in(histogram: Histogram, percents: Sequence[float] = PERCENTS) -> dict[float, float | None]:
     return {p: histogram.percentile(p) if histogram.total >= _NEEDED[p] else None for p in percents}
+
+
+def _late(books: Books) -> float | None:
+    return percentiles(books.sent - books.due)[99.0]
 
 
 def _verdict(done: Run) -> str:
@@ -97,7 +106,8 @@ def closed(oracle: Oracle, client: str, callers: int, seconds: float) -> Reporte
         done, cpu = on_uvloop(_ours(client.removeprefix("loadgen "), oracle.url, callers, seconds))
         calls, verdict = done.count(Column.OK), _verdict(done)
         reported = _in(done.tally.service[Column.OK])
-    return Reported(client, callers, calls, percentiles(oracle.books().residence), reported, cpu, verdict)
+    books = oracle.books()
+    return Reported(client, callers, calls, percentiles(books.residence), reported, cpu, verdict, _late(books))
 
 
 # --- an open loop: a mixture of latencies, and what the client adds --------------------------------------------------
@@ -131,8 +141,9 @@ def mixture(oracle: Oracle, name: str, seconds: float, rate: float = 200.0) -> M
 
     done, cpu, overhead = on_uvloop(work())
     calls, reported = done.count(Column.OK), _in(done.tally.service[Column.OK], every)
-    true = percentiles(oracle.books().residence, every)
-    cell = Reported(f"loadgen {name}", 0, calls, true, reported, cpu, _verdict(done))
+    books = oracle.books()
+    true = percentiles(books.residence, every)
+    cell = Reported(f"loadgen {name}", 0, calls, true, reported, cpu, _verdict(done), _late(books))
     watch = done.watch
     lag = {"p50": watch.send_lag_p50, "p99": watch.send_lag_p99, "max": watch.send_lag_max}
     return Mixed(cell, percentiles(overhead, every), lag)
@@ -152,6 +163,7 @@ class Illness:
         reported: response percentiles of the open loop.
         closed: what one client of a closed loop reported of the same server at the same time; empty if there was none.
         verdict: of the open loop.
+        oracle_late: by how much the oracle missed its script at the 99th percentile; the machine's doing.
     """
 
     name: str
@@ -160,6 +172,7 @@ class Illness:
     reported: Mapping[float, float | None]
     closed: Mapping[float, float | None]
     verdict: str
+    oracle_late: float | None
 
 
 _ILLNESSES: tuple[tuple[str, Script, float, tuple[float, ...]], ...] = (
@@ -184,7 +197,7 @@ def illness(oracle: Oracle, which: tuple[str, Script, float, tuple[float, ...]],
     histogram = done.tally.response[Column.OK]
     expected = {p: script.quantile(p / 100, rate=rate, duration=seconds) for p in percents}
     reported: dict[float, float | None] = {p: histogram.percentile(p) for p in percents}
-    return Illness(title, histogram.total, expected, reported, {}, _verdict(done))
+    return Illness(title, histogram.total, expected, reported, {}, _verdict(done), _late(oracle.books()))
 
 
 def stall(oracle: Oracle, name: str, seconds: float, rate: float = 100.0) -> Illness:
@@ -224,6 +237,7 @@ def stall(oracle: Oracle, name: str, seconds: float, rate: float = 100.0) -> Ill
         {p: response.percentile(p) for p in percents},
         {p: closed_loop.percentile(p) for p in percents},
         _verdict(done),
+        _late(oracle.books()),
     )
 
 
@@ -244,14 +258,13 @@ def measure(oracle: Oracle, *, is_quick: bool) -> dict[str, Any]:
     return {"closed": cells, "mixture": mixed, "illnesses": ill}
 
 
-def _json(found: Mapping[str, Any], lateness: NDArray[np.float64], seconds: float) -> str:
+def _json(found: Mapping[str, Any], seconds: float) -> str:
     circumstances = {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[0],
         "seconds": seconds,
-        "oracle_lateness": percentiles(lateness),
     }
     rows = {name: [asdict(cell) for cell in cells] for name, cells in found.items()}
     return json.dumps({"circumstances": circumstances} | rows, indent=1)
@@ -268,10 +281,9 @@ def main() -> None:
     os.sched_setaffinity(0, cores[:1])
     with running(cores[-1]) as oracle:
         found = measure(oracle, is_quick=arguments.quick)
-        books = oracle.books()
-    show(found, lateness=books.sent - books.due, seconds=time.perf_counter() - begun)
+    show(found, seconds=time.perf_counter() - begun)
     if arguments.json:
-        arguments.json.write_text(_json(found, books.sent - books.due, time.perf_counter() - begun))
+        arguments.json.write_text(_json(found, time.perf_counter() - begun))
 
 
 if __name__ == "__main__":
