@@ -69,9 +69,11 @@ def _added(found: Mapping[str, Any]) -> str:
 def _illnesses(found: Mapping[str, Any]) -> str:
     head = ["illness", "calls", "percentile", "expected", "reported", "off", "closed loop said", *_LAST[1:]]
     rows = [
-        [sick.name, str(sick.calls), f"p{p:g}"]
-        + [ms(expected, 0), ms(sick.reported[p], 0), f"{(sick.reported[p] / expected - 1):+.1%}"]
-        + [ms(sick.closed.get(p), 0), ms(sick.oracle_late), sick.verdict]
+        [
+            *(sick.name, str(sick.calls), f"p{p:g}", ms(expected, 0), ms(sick.reported[p], 0)),
+            *(f"{(sick.reported[p] / expected - 1):+.1%}", ms(sick.closed.get(p), 0), ms(sick.oracle_late)),
+            sick.verdict,
+        ]
         for sick in found["illnesses"]
         for p, expected in sick.expected.items()
     ]
