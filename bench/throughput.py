@@ -49,6 +49,8 @@ class Cell:
         clients: how many called at once.
         rate: answered calls a second; 0 when it failed.
         cpu_us: CPU microseconds of the caller for each call.
+        busy: share of the time that the caller had its core, its start included; below 0.9 with many clients
+            somebody else had it, or the target was the slower.
     """
 
     caller: str
@@ -56,6 +58,7 @@ class Cell:
     clients: int
     rate: float
     cpu_us: float
+    busy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,34 +139,37 @@ def measured(caller: str, job: _Job, ca: Path | None) -> Cell:
         text, cpu = _run(command(job), job.seconds)
         found = re.search(pattern, text)
         rate = float(found[1]) if found else 0.0
-        return Cell(caller, scheme, job.clients, rate, cpu / (rate * job.seconds) * 1e6 if rate else 0.0)
+        cost = cpu / (rate * job.seconds) * 1e6 if rate else 0.0
+        return Cell(caller, scheme, job.clients, rate, cost, cpu / job.seconds)
     arguments = [caller, job.url, str(job.clients), str(job.seconds), *([str(ca)] if ca else [])]
     text, _ = _run([sys.executable, "-m", "bench.callers", *arguments], job.seconds)
     try:
         calls, seconds, cpu = (float(part) for part in text.split())
     except ValueError:
         print(text, file=sys.stderr)
-        return Cell(caller, scheme, job.clients, 0.0, 0.0)
-    return Cell(caller, scheme, job.clients, calls / seconds, cpu / calls * 1e6 if calls else 0.0)
+        return Cell(caller, scheme, job.clients, 0.0, 0.0, 0.0)
+    return Cell(caller, scheme, job.clients, calls / seconds, cpu / calls * 1e6 if calls else 0.0, cpu / seconds)
 
 
-def show(cells: list[Cell], clients: list[int]) -> str:
-    """Return the table: rate and CPU for each caller and number of clients, and the ratio to aiobotocore's rate."""
-    by_place = {(cell.caller, cell.scheme, cell.clients): cell for cell in cells}
-    rows = []
-    for caller, scheme in dict.fromkeys((cell.caller, cell.scheme) for cell in cells):
-        row = [caller, scheme]
-        for n in clients:
-            cell, peer = by_place.get((caller, scheme, n)), by_place.get(("aiobotocore", scheme, n))
-            if cell is None or not cell.rate:
-                row += ["-", "-", "-"]
-                continue
-            ratio = f"{cell.rate / peer.rate:.1f}" if peer and peer.rate else "-"
-            row += [f"{cell.rate:,.0f}", f"{cell.cpu_us:.1f}", ratio]
-        rows.append(row)
-    head = ["caller", "scheme"]
+def show(cells: list[Cell], scheme: str, clients: list[int]) -> str:
+    """Return the table of a scheme: rate, CPU, and both as ratios to aiobotocore's, for each number of clients."""
+    by_place = {(cell.caller, cell.clients): cell for cell in cells if cell.scheme == scheme}
+    head = [scheme]
     for n in clients:
-        head += [f"{n}: calls/s", "CPU us", "ratio"]
+        head += [f"{n}: calls/s", "x", "CPU us", "x"]
+    rows = []
+    for caller in dict.fromkeys(caller for caller, _ in by_place):
+        row = [caller]
+        for n in clients:
+            cell, peer = by_place.get((caller, n)), by_place.get(("aiobotocore", n))
+            if cell is None or not cell.rate:
+                row += ["-"] * 4
+                continue
+            shared = "~" if n >= 16 and cell.busy < 0.9 else ""
+            row += [f"{shared}{cell.rate:,.0f}", "-", f"{cell.cpu_us:.1f}", "-"]
+            if peer and peer.rate:
+                row[-3], row[-1] = f"{cell.rate / peer.rate:.1f}", f"{peer.cpu_us / cell.cpu_us:.1f}"
+        rows.append(row)
     return table(head, rows)
 
 
@@ -195,8 +201,10 @@ def main() -> None:
                     for n in clients:
                         cells.append(measured(caller, _Job(url, n, given.seconds, folder), tls))
                         print(cells[-1], file=sys.stderr)
-    print(f"Target: {target} on core 0; callers on core 1; {given.seconds} s each; ratio to aiobotocore.\n")
-    print(show(cells, clients))
+    print(f"Target: {target} on core 0; callers on core 1; {given.seconds} s each. x: against aiobotocore.")
+    print("~: the caller did not have its core for itself, or the target was the slower: trust the CPU, not the rate.")
+    for scheme in given.scheme.split(","):
+        print(f"\n{show(cells, scheme, clients)}")
     if given.json:
         given.json.write_text(json.dumps({"target": target, "cells": [asdict(cell) for cell in cells]}, indent=1))
 

@@ -9,7 +9,6 @@ connection, opening.py (over dial.py and tls.py) opens one, answer.py says what 
 """
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -336,8 +335,9 @@ async def open_wire(
             yield transport
         finally:
             renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewing
+            await asyncio.wait({renewing})
+            if not renewing.cancelled():
+                renewing.result()  # it ends by itself only on an error, which is then the caller's to see
     finally:
         await transport.aclose()
 
