@@ -137,10 +137,14 @@ class ServerlessBenchmark:
 
     def configs(self) -> Sequence[ServerlessConfig]:
         """Return every configuration that the plan may ask for."""
+        return [step.config for step in self.foreseen() if step.config is not None]
+
+    def foreseen(self) -> Sequence[Step]:
+        """Return every step that the plan may yield; the concurrency benchmark is dearest at the largest size."""
         steps = self.stability_steps()
         if self.include_concurrency:
             steps += self.concurrency_steps(self.memory_size or max(self.memory_sizes))
-        return [step.config for step in steps if step.config is not None]
+        return steps
 
     def chosen_size(self, runs: Sequence[Run]) -> int | None:
         """Return the memory size that the stability runs recommend, or None when none was stable."""

@@ -6,23 +6,21 @@ Nothing heavy is imported before it is known what to do: `--help` needs no AWS p
 import argparse
 import os
 import shlex
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadgen.errors import ExitStatus, LoadgenError, UsageError, worst
+from loadgen.errors import ExitStatus, LoadgenError, UsageError
+from loadgen.interrupts import Interrupted, Interrupts
 
 if TYPE_CHECKING:
     import asyncio
 
     from loadgen.runners.crew import Crew
-    from loadgen.runners.local import Finished
     from loadgen.scenario import LoadedScenario
 
 _EPILOG = """\
@@ -30,6 +28,7 @@ commands:
   SCENARIO.py          run a scenario file (this page)
   benchmark MODEL FILE run the whole serverless benchmark of a model on AWS
   emulate              serve AWS's APIs on this machine, for nothing
+  cleanup [RUN]        remove what a run that died left behind
   report DIR           make all tables and pages again from saved runs
   explain STATUS       say what an exit status means
 
@@ -58,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `... | head`: the reader has gone, and that is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitStatus.OK)
+    except Interrupted as stopped:
+        return int(stopped.status)
     except KeyboardInterrupt:
         return int(ExitStatus.INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last resort: a bug of ours must still end in one line
@@ -79,6 +80,7 @@ def _command(words: list[str]) -> ExitStatus | int:
     commands: dict[str, Callable[[list[str]], ExitStatus | int]] = {
         "benchmark": _benchmark,
         "emulate": _emulate,
+        "cleanup": _cleanup,
         "report": _report,
         "explain": _explain,
         "work": _work,
@@ -102,10 +104,11 @@ def _scenario(words: list[str]) -> ExitStatus | int:
         parser.print_help(sys.stderr)
         return ExitStatus.USAGE
     options = parser.parse_args(words)
+    interrupts = Interrupts()
+    with interrupts.installed():
+        from loadgen.scenario import load_scenario
 
-    from loadgen.scenario import load_scenario
-
-    return _run(load_scenario(Path(options.scenario)), options)
+        return _run(load_scenario(Path(options.scenario)), options, interrupts)
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -129,11 +132,20 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transport", choices=("auto", "wire", "botocore"), help="how requests travel")
     parser.add_argument("--workers", type=int, metavar="N", help="send from N processes; of a Dask cluster, at most N")
     parser.add_argument("--dask", metavar="ADDRESS", help="send from the workers of the Dask cluster at this scheduler")
+    group = parser.add_argument_group("safety")
+    group.add_argument("--dry-run", action="store_true", help="say what would be created and cost at most, and stop")
+    group.add_argument("--yes", action="store_true", help="create as many endpoints as the scenario asks for")
+    group.add_argument("--max-endpoints", type=int, metavar="N", help="refuse to create more endpoints than this")
+    group.add_argument("--max-spend", type=float, metavar="USD", help="send no more once this much was spent")
+    group.add_argument("--expect-account", metavar="ID", help="refuse to run in any other AWS account")
+    group.add_argument("--resume", type=Path, metavar="DIR", help="go on with a run that died; finished steps are kept")
+    group.add_argument("--grace", type=float, metavar="S", help="seconds for requests in flight after Ctrl-C (10)")
+    group.add_argument("--term-budget", type=float, metavar="S", help="seconds from SIGTERM until it must be gone")
     parser.add_argument("--quiet", action="store_true", help="one line for each step instead of live progress")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
-def _run(loaded: "LoadedScenario", options: argparse.Namespace) -> ExitStatus:
+def _run(loaded: "LoadedScenario", options: argparse.Namespace, interrupts: Interrupts) -> ExitStatus:
     from loadgen.scenario import change
 
     settings = dict(_setting(text) for text in options.set)
@@ -142,7 +154,7 @@ def _run(loaded: "LoadedScenario", options: argparse.Namespace) -> ExitStatus:
         scenario = _with_target(scenario, _rehearsal(scenario.target, options.emulate))
     if options.transport is not None:
         scenario = _with_target(scenario, replace(_as_ours(scenario.target), transport=options.transport))
-    return _execute(replace(loaded, scenario=scenario), options)
+    return _execute(replace(loaded, scenario=scenario), options, interrupts)
 
 
 def _with_target(scenario: Any, target: Any) -> Any:
@@ -172,28 +184,17 @@ def _rehearsal(target: Any, profile: str) -> Any:
     return Emulated(profile or "mobilenet-v2", model=getattr(target, "model", None))
 
 
-def _execute(loaded: "LoadedScenario", options: argparse.Namespace) -> ExitStatus:
-    """Run a scenario, write its report, say what it found, and decide the exit status."""
-    import asyncio
+def _execute(loaded: "LoadedScenario", options: argparse.Namespace, interrupts: Interrupts) -> ExitStatus:
+    from loadgen import running
 
-    from loadgen import job
-    from loadgen.report import live
-
-    crew = _crew(options)
-
-    async def carry_out() -> "Finished":
-        stop = asyncio.Event()
-        with live.progress(quiet=options.quiet) as progress:
-            interrupts = _Interrupts(stop, progress.say)
-            with interrupts.installed(asyncio.get_running_loop()):
-                return await job.carry_out(
-                    loaded, options.out, command=command, progress=progress, stop=stop, crew=crew
-                )
-
-    command = shlex.join(["python", "-m", "loadgen", *_rerun(loaded, options)])
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        finished = runner.run(carry_out())
-    return _conclude(finished)
+    return running.execute(
+        loaded,
+        options,
+        command=shlex.join(["python", "-m", "loadgen", *_rerun(loaded, options)]),
+        crew=_crew(options),
+        interrupts=interrupts,
+        loop_factory=_loop_factory(),
+    )
 
 
 def _crew(options: argparse.Namespace) -> "Crew | None":
@@ -232,50 +233,6 @@ def _loop_factory() -> "Callable[[], asyncio.AbstractEventLoop] | None":
     return uvloop.new_event_loop
 
 
-class _Interrupts:
-    """The first signal ends the load politely, the second one leaves at once."""
-
-    def __init__(self, stop: "asyncio.Event", say: Callable[[str], None]) -> None:
-        self._stop = stop
-        self._say = say
-
-    @contextmanager
-    def installed(self, loop: "asyncio.AbstractEventLoop") -> Iterator[None]:
-        """Make SIGINT, SIGTERM and SIGHUP ours while the context lasts."""
-        names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        for name in names:
-            loop.add_signal_handler(getattr(signal, name), self._rang, name)
-        try:
-            yield
-        finally:
-            for name in names:
-                loop.remove_signal_handler(getattr(signal, name))
-
-    def _rang(self, name: str) -> None:
-        if self._stop.is_set():
-            self._say(f"second {name}: leaving at once; endpoints may still exist")
-            os._exit(ExitStatus.LEFTOVERS)
-        self._say(f"{name}: sending no more, removing endpoints, keeping what was measured (again: leave at once)")
-        self._stop.set()
-
-
-def _conclude(finished: "Finished") -> ExitStatus:
-    """Write the report, show what it says, and decide the exit status."""
-    from loadgen import job
-    from loadgen.report import live
-
-    findings, page = job.report(finished.results)
-    live.show(finished.results.manifest, findings, page)
-    statuses = list(finished.statuses)
-    if finished.is_partial:
-        statuses.append(ExitStatus.INTERRUPTED)
-    if not findings.verdict.is_valid:
-        statuses.append(ExitStatus.INVALID)
-    if findings.broken_slos:
-        statuses.append(ExitStatus.THRESHOLD)
-    return worst(statuses)
-
-
 def _benchmark(words: list[str]) -> ExitStatus | int:
     from loadgen import predecessor
 
@@ -283,7 +240,9 @@ def _benchmark(words: list[str]) -> ExitStatus | int:
     predecessor.add_arguments(parser)
     _add_run_options(parser)
     options = parser.parse_args(words)
-    return _run(predecessor.from_arguments(options), options)
+    interrupts = Interrupts()
+    with interrupts.installed():
+        return _run(predecessor.from_arguments(options), options, interrupts)
 
 
 def _emulate(words: list[str]) -> ExitStatus | int:
@@ -301,6 +260,19 @@ def _work(words: list[str]) -> int:
 
     _Parser(prog="python -m loadgen work").parse_args(words)
     return processes.work()
+
+
+def _cleanup(words: list[str]) -> ExitStatus | int:
+    parser = _Parser(prog="python -m loadgen cleanup", description="Remove what a run that died left behind.")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's id or directory; else every run that is over")
+    parser.add_argument("--dry-run", action="store_true", help="list what would be removed, and stop")
+    parser.add_argument("--yes", action="store_true", help="remove without asking")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    options = parser.parse_args(words)
+
+    from loadgen.aws import command
+
+    return command.run(options)
 
 
 def _report(words: list[str]) -> ExitStatus | int:

@@ -165,6 +165,12 @@ class LeftoversError(LoadgenError):
     status = ExitStatus.LEFTOVERS
 
 
+class StoppedError(LoadgenError):
+    """Stopped by Ctrl-C; what was measured is kept, endpoints are removed."""
+
+    status = ExitStatus.INTERRUPTED
+
+
 class ScriptError(LoadgenError):
     """The user's scenario file raised."""
 

@@ -5,16 +5,20 @@ Thin: each builds the scenario that a file would define, and runs it as the comm
 
 import argparse
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from loadgen import job
+from loadgen.aws.unfinished import state_directory
 from loadgen.benchmark import ServerlessBenchmark
+from loadgen.errors import LeftoversError
 from loadgen.payload import read_requests
 from loadgen.report import live
 from loadgen.runners.local import Finished
+from loadgen.runners.precautions import Precautions
 from loadgen.scenario import LoadedScenario
 from loadgen.target import MEMORY_SIZES_MB, Target
 from loadgen.targets.sagemaker import SageMaker
@@ -79,11 +83,23 @@ def _load(model_name: str, examples: Path, *, target: Target | None = None, **se
 
 
 def _page(loaded: LoadedScenario, out: Path) -> Path:
-    async def carry_out() -> Finished:
-        with live.progress() as progress:
-            return await job.carry_out(loaded, out, command=_CALL, progress=progress, stop=asyncio.Event())
+    allowed = Precautions(state=state_directory(os.environ))
 
-    _, page = job.report(asyncio.run(carry_out()).results)
+    async def carry_out() -> Finished | None:
+        with live.progress() as progress:
+            return await job.carry_out(
+                loaded, out, command=_CALL, progress=progress, stop=asyncio.Event(), precautions=allowed
+            )
+
+    finished = asyncio.run(carry_out())
+    assert finished is not None  # noqa: S101 - it was no dry run
+    findings, page = job.report(finished.results, partial=finished.partial)
+    finished.results.conclude(job.result(finished, job.causes_of(finished, findings), findings))
+    if finished.leftovers:
+        details = [str(leftover) for leftover in finished.leftovers]
+        raise LeftoversError("something may still exist", hint="remove it", details=details) from finished.failure
+    if finished.failure is not None:
+        raise finished.failure
     return page
 
 

@@ -1,6 +1,8 @@
 """Results: the output directory. Written as a run goes, append-only, and read back for every report.
 
     manifest.json                    what was run, written first
+    journal.jsonl                    what was created in the account (aws/journal.py)
+    result.json                      how it all ended: exit status and causes, verdict, leftovers; written last
     runs/01-1024-mb/step.json        the step, written before its first request
                     samples.bin      64 bytes of header, then a record of 64 bytes for each request (record.SAMPLE)
                     codes.jsonl      every error as its sender named it, one for each line
@@ -8,95 +10,38 @@
                     windows.hlog     every second as HdrHistogram's tools read it; service.ok.hgrm and so on beside it
                     run.json         the circumstances, written when the step has ended
 
-Nothing is ever changed once written. A run without run.json died; what it recorded is still read.
+Nothing is ever changed once written; how files are written is recording.py's. A run without run.json died; what it
+recorded is still read.
 """
 
+import itertools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from loadgen import hlog, merge
-from loadgen.errors import DataError, InputError, OutputError, WriteError
+from loadgen.errors import DataError, InputError, OutputError
 from loadgen.load import OpenLoop
 from loadgen.manifest import FORMAT, Manifest
 from loadgen.outcome import Outcome
 from loadgen.plain import from_plain, to_plain
+from loadgen.presence import locked
 from loadgen.record import ANSWERED, SAMPLE, WARMUP, Code, Tally, checksum, is_in
+from loadgen.recording import HEADER, KEPT, Recording, write_error, write_whole
 from loadgen.runs import NO_SAMPLES, Run
 from loadgen.step import Step
 
-HEADER = b"loadgen samples 1\n".ljust(SAMPLE.itemsize, b"\0")
+RESULT = "result.json"
+_OWN_ENDS = frozenset({"count", "duration", "schedule", "errors"})
 _CHUNK = 1 << 16  # records folded at a time when a run is read: 4 MB
-_KEPT = (
-    *("started", "duration", "ended_by", "scheduled", "window", "measured_from", "watch", "failure"),
-    "workers",
-    *("endpoint", "deployed_in", "transport", "transport_note", "metrics", "ledger", "together"),
-)
-
-
-class SampleFile:
-    """Takes one run's samples to disk; an engine's sink.
-
-    Args:
-        directory: of the run.
-        part: which of several files of samples, such as `-01` for the first worker's; empty when there is one.
-
-    Raises:
-        WriteError: the disk refused; what is on it stays valid.
-    """
-
-    def __init__(self, directory: Path, part: str = "") -> None:
-        self._directory = directory
-        try:
-            self._samples = self._open(f"samples{part}.bin")
-            self._codes = self._open(f"codes{part}.jsonl")
-            self._samples.write(HEADER)
-        except OSError as error:
-            raise _write_error(directory, error) from error
-
-    def _open(self, name: str) -> BinaryIO:
-        # Unbuffered: what is written is the kernel's, and survives this process.
-        return (self._directory / name).open("xb", buffering=0)
-
-    def samples(self, batch: NDArray[np.void]) -> None:
-        """Append a batch of records with one write."""
-        self._append(self._samples, batch.tobytes())
-
-    def code(self, code: Code) -> None:
-        """Append an error that is seen for the first time."""
-        self._append(self._codes, orjson.dumps(code._asdict() | {"outcome": code.outcome.label}) + b"\n")
-
-    def _append(self, file: BinaryIO, content: bytes) -> None:
-        view = memoryview(content)
-        try:
-            while view:  # a full disk may take a part of it
-                view = view[file.write(view) :]
-        except OSError as error:
-            raise _write_error(self._directory, error) from error
-
-    def close(self) -> None:
-        """Close the files; what they hold is on disk when this returns. Closing twice is harmless.
-
-        Raises:
-            WriteError: the disk refused.
-        """
-        if self._samples.closed:
-            return
-        try:
-            for file in (self._samples, self._codes):
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise _write_error(self._directory, error) from error
-        finally:
-            self._samples.close()
-            self._codes.close()
 
 
 class Results:
@@ -113,10 +58,10 @@ class Results:
         Raises:
             OutputError: it cannot be made, or already holds a run.
         """
-        prepare(path)
+        _check(path, is_resumed=False)
         try:
             (path / "runs").mkdir()
-            _write_whole(path / "manifest.json", to_plain(manifest))
+            write_whole(path / "manifest.json", to_plain(manifest))
         except OSError as error:
             raise OutputError(f"cannot write into {path}: {error.strerror}", hint="choose another --out") from error
         return cls(path, manifest)
@@ -145,7 +90,7 @@ class Results:
             )
         return cls(path, from_plain(plain))
 
-    def begin(self, number: int, step: Step, facts: Mapping[str, Any]) -> "Recording":
+    def begin(self, number: int, step: Step, facts: Mapping[str, Any]) -> Recording:
         """Make the directory of a step's run and open its files.
 
         Args:
@@ -160,9 +105,9 @@ class Results:
         directory = self.path / "runs" / f"{number:02d}-{slug or 'step'}"
         try:
             directory.mkdir()
-            _write_whole(directory / "step.json", {"step": to_plain(step)} | to_plain(facts))
+            write_whole(directory / "step.json", {"step": to_plain(step)} | to_plain(facts))
         except OSError as error:
-            raise _write_error(directory, error) from error
+            raise write_error(directory, error) from error
         return Recording(directory, step)
 
     def runs(self) -> tuple[Run, ...]:
@@ -189,73 +134,102 @@ class Results:
                 for name, text in hlog.distributions(run):
                     (directory / name).write_text(text, "ascii")
             except OSError as error:
-                raise _write_error(directory, error) from error
+                raise write_error(directory, error) from error
         return tuple(runs)
+
+    def finished(self) -> dict[int, Run]:
+        """Return the runs that came to their own end, by the number of their step; the others must be repeated."""
+        found = {}
+        for directory in self._directories():
+            number = directory.name.partition("-")[0]
+            if number.isdecimal() and (directory / "run.json").exists():
+                run = read_run(directory)
+                if run.ended_by in _OWN_ENDS and not run.damage:
+                    found[int(number)] = run
+        return found
+
+    def set_aside(self, kept: Container[int]) -> int:
+        """Move what must be repeated into `interrupted/`, where no report looks, and return how many.
+
+        Args:
+            kept: numbers of the steps that stay.
+
+        Raises:
+            WriteError: the disk refused.
+        """
+        moved = 0
+        for directory in sorted((self.path / "runs").iterdir()):
+            number = directory.name.partition("-")[0]
+            if number.isdecimal() and int(number) in kept:
+                continue
+            try:
+                aside = self.path / "interrupted"
+                aside.mkdir(exist_ok=True)
+                free = (aside / f"{directory.name}.{n}" for n in itertools.count(1))
+                directory.rename(next(path for path in free if not path.exists()))
+            except OSError as error:
+                raise write_error(directory, error) from error
+            moved += 1
+        return moved
+
+    def conclude(self, result: Mapping[str, Any]) -> None:
+        """Write result.json: how the whole of it ended.
+
+        Raises:
+            WriteError: the disk refused.
+        """
+        try:
+            write_whole(self.path / RESULT, result)
+        except OSError as error:
+            raise write_error(self.path / RESULT, error) from error
+
+    def partial(self) -> str:
+        """Say why this is only a part of what was planned; empty when it is all."""
+        try:
+            result = orjson.loads((self.path / RESULT).read_bytes())
+        except FileNotFoundError:
+            return "loadgen was killed, or is still running"
+        except (OSError, orjson.JSONDecodeError):
+            return f"{RESULT} cannot be read"
+        return str(result.get("partial", "")) if isinstance(result, dict) else f"{RESULT} cannot be read"
 
     def _directories(self) -> list[Path]:
         return sorted(path for path in (self.path / "runs").iterdir() if (path / "step.json").exists())
 
 
-class Recording:
-    """A step's run while it is written."""
+@contextmanager
+def occupied(path: Path, *, is_resumed: bool) -> Iterator[str]:
+    """Make an output directory and keep it for this process, or refuse before anything is sent or created.
 
-    def __init__(self, directory: Path, step: Step) -> None:
-        self.directory = directory
-        self.step = step
-        self._parts: dict[str, SampleFile] = {}
+    Args:
+        path: of the directory.
+        is_resumed: True when it must hold a run, False when it must not.
 
-    @property
-    def sink(self) -> SampleFile:
-        """The file that takes the samples of this process."""
-        return self.part("")
-
-    def part(self, part: str) -> SampleFile:
-        """Return the file that takes the samples of one of several workers, such as `-01`; made when first asked for.
-
-        Raises:
-            WriteError: the disk refused.
-        """
-        if part not in self._parts:
-            self._parts[part] = SampleFile(self.directory, part)
-        return self._parts[part]
-
-    def close(self) -> None:
-        """Close the files; what they hold is on disk when this returns. Closing twice is harmless.
-
-        Raises:
-            WriteError: the disk refused.
-        """
-        for file in self._parts.values():
-            file.close()
-
-    def finish(self, run: Run) -> Run:
-        """Write the circumstances, and return the run as it will be read from now on.
-
-        Raises:
-            WriteError: the disk refused.
-        """
-        self.keep(run)
-        return read_run(self.directory)
-
-    def keep(self, run: Run) -> None:
-        """Write the circumstances, again when more has become known: CloudWatch answers late."""
-        facts = {name: getattr(run, name) for name in _KEPT}
-        try:
-            _write_whole(self.directory / "run.json", to_plain(facts))
-        except OSError as error:
-            raise _write_error(self.directory, error) from error
-
-
-def prepare(path: Path) -> None:
-    """Make an output directory, or refuse before anything is sent or created.
+    Yields:
+        What there is to say of a lock that a dead process left; empty when there was none.
 
     Raises:
-        OutputError: it cannot be made or written, or already holds a run.
+        OutputError: it cannot be made or written, holds a run, or is in use.
+        InputError: it holds no run, and should.
     """
+    _check(path, is_resumed=is_resumed)
+    with locked(path) as note:
+        _check(path, is_resumed=is_resumed)  # whoever had the lock a moment ago may have begun
+        yield note
+    with suppress(OSError):
+        path.rmdir()  # a start that was refused leaves no empty directory
+
+
+def _check(path: Path, *, is_resumed: bool) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        if (path / "manifest.json").exists() or (path / "runs").exists():
-            raise OutputError(f"{path} already holds a run", hint="choose another --out; runs are never overwritten")
+        if is_resumed:
+            if not (path / "manifest.json").is_file():
+                raise InputError(f"{path} holds no run to resume", hint="give a directory made by loadgen")
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+            if (path / "manifest.json").exists() or (path / "runs").exists():
+                hint = "choose another --out, or --resume it; runs are never overwritten"
+                raise OutputError(f"{path} already holds a run", hint=hint)
         if not os.access(path, os.W_OK | os.X_OK):
             raise OutputError(f"{path} is not writable", hint="choose another --out")
     except OSError as error:
@@ -285,7 +259,7 @@ def read_run(directory: Path) -> Run:
         codes=codes,
         samples=samples,
         damage=(*damage, *found),
-        **{name: facts[name] for name in _KEPT if name in facts},
+        **{name: facts[name] for name in KEPT if name in facts},
     )
     return _folded(run)
 
@@ -381,18 +355,3 @@ def _read_plain(path: Path) -> dict[str, Any]:
     if not isinstance(plain, dict):
         raise DataError(f"{path} is damaged: not an object")
     return {key: from_plain(value) for key, value in plain.items()}
-
-
-def _write_whole(path: Path, plain: object) -> None:
-    """Write a JSON file so that it is there whole or not at all."""
-    content = orjson.dumps(plain, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _write_error(path: Path, error: OSError) -> WriteError:
-    return WriteError(f"cannot write {path}: {error.strerror}", hint="what is on disk stays valid: loadgen report DIR")

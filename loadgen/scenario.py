@@ -76,6 +76,10 @@ class Runnable(Protocol):
         """Return every configuration that the plan may ask for, so that quotas are checked before anything is made."""
         ...
 
+    def foreseen(self) -> Sequence[Step]:
+        """Return every step that the plan may yield, at its dearest, so that the cost is bounded before."""
+        ...
+
 
 def check_requests(requests: Sequence[Request]) -> None:
     """Refuse an empty set of requests, or what is not a Request.
@@ -128,6 +132,10 @@ class Scenario:
     def configs(self) -> Sequence[ServerlessConfig | None]:
         """Return the configurations of the steps."""
         return [step.config for step in self.steps]
+
+    def foreseen(self) -> Sequence[Step]:
+        """Return the steps."""
+        return self.steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,17 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from loadgen.aws.books import read_ledger
+from loadgen.aws.ending import to_the_end
 from loadgen.aws.endpoint import deployed
 from loadgen.aws.failure import SDK_ERRORS, Trouble, explain, judge
-from loadgen.aws.holdings import Holdings, Journal, NoJournal
+from loadgen.aws.holdings import Existence, Holdings, Journal, Kind, NoJournal
 from loadgen.aws.journal import Place
 from loadgen.aws.metrics import Interval, Patience, Reader
 from loadgen.aws.naming import endpoint_name, tags
 from loadgen.aws.pace import Pace
 from loadgen.aws.quotas import documented, read_quotas, refuse_impossible
 from loadgen.aws.reach import Reached, reach
+from loadgen.aws.removal import Removal
 from loadgen.aws.session import Access, Clients
 from loadgen.errors import AuthError, ConfigError, UnavailableError, UsageError
 from loadgen.metric import Metrics
@@ -162,6 +164,12 @@ class AwsAccount:
     def note_in(self, journal: Journal) -> None:
         """Keep what is created and removed from now on in this journal."""
         self._holdings.journal = journal
+
+    async def clear(self, standing: Mapping[tuple[Kind, str], Existence]) -> None:
+        """Remove what an earlier process of the same run left; what cannot be removed stays among the leftovers."""
+        held = [self._holdings.admit(kind, name, existence) for (kind, name), existence in standing.items()]
+        removal = Removal(self._clients.sagemaker, self._holdings, self._pace, random.SystemRandom())
+        await to_the_end(removal.remove_all(held))
 
     @property
     def place(self) -> Place:

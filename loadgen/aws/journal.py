@@ -11,15 +11,16 @@ noted on a full disk; what is reserved and not used reads as zeros. It holds nam
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from loadgen.aws.holdings import Event, Existence, Kind
+from loadgen.aws.holdings import Event, Existence, Journal, Kind
 from loadgen.errors import DataError, InputError, WriteError
 from loadgen.presence import Process, read_process
+from loadgen.target import Leftover
 
 NAME = "journal.jsonl"
 _ROOM = 1 << 16  # bytes reserved: some two hundred endpoints
@@ -67,6 +68,28 @@ class Noted:
     process: Process
     standing: Mapping[tuple[Kind, str], Existence] = field(default_factory=dict)
     damaged: int = 0
+
+
+@runtime_checkable
+class Journaled(Protocol):
+    """An account that creates things, and notes them."""
+
+    @property
+    def place(self) -> Place:
+        """Where what it creates can be found by another process."""
+        ...
+
+    def note_in(self, journal: Journal) -> None:
+        """Note what is created and removed from now on in this journal."""
+        ...
+
+    async def clear(self, standing: Mapping[tuple[Kind, str], Existence]) -> None:
+        """Remove what an earlier process of the same run left; what cannot be removed stays among the leftovers."""
+        ...
+
+    def leftovers(self) -> Sequence[Leftover]:
+        """Name everything it may still hold."""
+        ...
 
 
 class FileJournal:

@@ -44,6 +44,13 @@ class Removal:
 
         return [holding for holding in self._holdings if holding in held]
 
+    async def remove_all(self, held: Sequence[Holding]) -> None:
+        """Delete many things at once, each endpoint before its configuration."""
+        names = dict.fromkeys(holding.name for holding in held)
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(self.remove([holding for holding in held if holding.name == name]))
+
     def _left(self, held: Sequence[Holding], kind: Kind) -> list[Holding]:
         return [holding for holding in self._holdings if holding.kind is kind and holding in held]
 

@@ -8,13 +8,13 @@ import json
 import os
 import re
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loadgen.aws.journal import Place, read_journal, read_place
+from loadgen.aws.journal import NAME, FileJournal, Journaled, Place, read_journal, read_place
 from loadgen.errors import LoadgenError
 from loadgen.presence import Process, read_process
 
@@ -100,6 +100,36 @@ def unfinished(state: Path) -> list[Unfinished]:
                     place = read_place(plain.get("place"))
                     found.append(Unfinished(str(plain["run"]), Path(str(plain.get("journal"))), place, process))
     return found
+
+
+@contextmanager
+def kept(
+    account: Journaled, directory: Path, *, run_id: str, state: Path | None, say: Callable[[str], None]
+) -> Iterator[FileJournal]:
+    """Keep a journal of what the account creates while the context lasts, and the run in the register.
+
+    Args:
+        account: where things are created.
+        directory: of the output; its journal is continued.
+        run_id: the run's.
+        state: the register's place; None for none.
+        say: takes a sentence for whoever watches.
+
+    Raises:
+        WriteError: the journal cannot be kept.
+    """
+    journal = FileJournal(directory / NAME, run_id=run_id, place=account.place)
+    account.note_in(journal)
+    if state is not None:
+        run = Unfinished(run_id, directory / NAME, account.place, Process.this())
+        if trouble := enter(state, run):
+            say(trouble)
+    try:
+        yield journal
+    finally:
+        journal.close()
+        if state is not None and not account.leftovers():
+            leave(state, run_id)
 
 
 def left(state: Path) -> list[Unfinished]:

@@ -20,7 +20,7 @@ from loadgen.manifest import Manifest
 from loadgen.outcome import Column
 from loadgen.record import Window
 from loadgen.report.text import tables
-from loadgen.runners.local import Progress as Watching
+from loadgen.runners.sweep import Progress as Watching
 from loadgen.runs import Run
 from loadgen.step import Step
 

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from loadgen import engine
 from loadgen.errors import ConfigError, ResourceError, UnavailableError
 from loadgen.record import Window
+from loadgen.recording import Recording
 from loadgen.request import Request
-from loadgen.results import Recording
 from loadgen.runners.message import Badge, Dismissed, Hired, Introduced, Ping, Pong
 from loadgen.runs import Run
 from loadgen.step import Step

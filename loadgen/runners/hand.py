@@ -22,8 +22,8 @@ from loadgen.clock import PreciseClock
 from loadgen.errors import ConfigError, InternalError, LoadgenError
 from loadgen.outcome import Column
 from loadgen.record import Code, is_in
+from loadgen.recording import SampleFile
 from loadgen.request import Reply, Request
-from loadgen.results import SampleFile
 from loadgen.runners.message import (
     Badge,
     Batch,
