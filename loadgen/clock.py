@@ -12,6 +12,8 @@ import itertools
 import os
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 _CLOCK_MONOTONIC = 1  # linux/time.h
@@ -113,3 +115,16 @@ class PreciseClock:
             self._fd = -1
         if self._timer is not None:
             self._timer.cancel()
+
+
+@asynccontextmanager
+async def clock_of_a_run(given: Clock | None) -> AsyncIterator[Clock]:
+    """Yield the clock that was given, or a PreciseClock that is closed in the end."""
+    if given is not None:
+        yield given
+        return
+    clock = PreciseClock()
+    try:
+        yield clock
+    finally:
+        clock.close()

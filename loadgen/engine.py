@@ -9,15 +9,15 @@ import itertools
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.clock import Clock, PreciseClock
+from loadgen.clock import Clock, clock_of_a_run
 from loadgen.errors import DataError, UsageError
+from loadgen.heap import set_aside
 from loadgen.load import ClosedLoop, Load, OpenLoop, Uniform, check_whole
 from loadgen.outcome import Column, Outcome, TransportError, classify
 from loadgen.record import ANSWERED, FRESH, WARMUP, Code, Recorder, Window
@@ -93,10 +93,11 @@ async def run(
         raise DataError("no requests to send", hint="give at least one Request")
     _check(window, drain, grace, seed)
     step = load if isinstance(load, Step) else Step(None, load)
-    async with _clock(clock) as time_of_run:
+    async with clock_of_a_run(clock) as time_of_run:
         execution = _Execution(step, transport, requests, time_of_run, seed, window, sink, on_window)
         try:
-            return await execution.carry_out(drain, grace, stop, start)
+            with set_aside():
+                return await execution.carry_out(drain, grace, stop, start)
         except BaseExceptionGroup as group:
             raise cause(group) from group
 
@@ -118,18 +119,6 @@ def choices(seed: int, requests: int) -> list[int]:
     """
     drawn: list[int] = np.random.default_rng(seed).integers(requests, size=_CHOICES).tolist()
     return drawn
-
-
-@asynccontextmanager
-async def _clock(given: Clock | None) -> AsyncIterator[Clock]:
-    if given is not None:
-        yield given
-        return
-    clock = PreciseClock()
-    try:
-        yield clock
-    finally:
-        clock.close()
 
 
 def cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -200,10 +189,12 @@ class _Execution:
     ) -> None:
         """Record one request: the only way a sample comes to be. Instants arrive absolute."""
         code = 0
-        if outcome is not Outcome.OK and outcome.column is not Column.UNFINISHED:
+        if outcome is Outcome.OK:
+            self.answers += 1
+        elif outcome.column is not Column.UNFINISHED:
             code = self.recorder.number_of(outcome, reply.code or str(reply.status), reply.status, reply.message)
+            self.answers += 1
             self.errors += 1
-        self.answers += outcome.column is not Column.UNFINISHED
         due = scheduled - self.origin
         is_warmup = seq < self.step.warmup_calls or due < self.step.warmup
         self.recorder.add(

@@ -1,0 +1,32 @@
+"""Heap: keep what stood before a run out of garbage collections while the run lasts.
+
+An SDK brings 100,000 objects along, and a collection of the oldest generation visits each of them: 45 to 140 ms in
+which nothing is sent or read (measured with one aiobotocore client on one core). What a run makes itself is collected
+as ever.
+"""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_lasting = 0  # runs in this process that want it so; one process has one heap
+
+
+@contextmanager
+def set_aside() -> Iterator[None]:
+    """Set everything that lives now aside until the block ends, in no time; blocks may overlap.
+
+    A host that has frozen objects itself (`gc.freeze`) knows better: then nothing is changed.
+    """
+    global _lasting  # noqa: PLW0603 - the heap is the process's, and so is this count
+    if _lasting == 0 and gc.get_freeze_count():
+        yield
+        return
+    _lasting += 1
+    gc.freeze()
+    try:
+        yield
+    finally:
+        _lasting -= 1
+        if _lasting == 0:
+            gc.unfreeze()
