@@ -14,14 +14,13 @@ from loadgen.load import ClosedLoop, Pause
 from loadgen.prices import PriceBook
 from loadgen.request import Request
 from loadgen.runs import Run
-from loadgen.scenario import Plan, check_requests
+from loadgen.scenario import Plan, check_settings
 from loadgen.slo import Slo
 from loadgen.step import ErrorLimit, Step
 from loadgen.target import MEMORY_SIZES_MB, ServerlessConfig, Target
 
 STABILITY = "stability"
 CONCURRENCY = "concurrency"
-OBJECTIVES = ("balanced", "cost", "speed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +73,16 @@ class ServerlessBenchmark:
     together: bool = False
 
     def __post_init__(self) -> None:
-        check_requests(self.requests)
-        if self.objective not in OBJECTIVES:
-            raise UsageError(f"objective {self.objective!r}", hint=f"one of {', '.join(OBJECTIVES)}")
+        check_settings(self)
         if not self.memory_sizes:
             raise UsageError("no memory sizes", hint="give at least one")
         if self.include_concurrency and not (self.max_concurrency and self.multipliers):
             raise UsageError("no MaxConcurrency or no multipliers", hint="or include_concurrency=False")
         if any(not (math.isfinite(m) and m > 0) for m in self.multipliers):
             raise UsageError(f"multipliers {list(self.multipliers)}", hint="finite and above 0")
-        if not (math.isfinite(self.timeout) and self.timeout > 0):
-            raise UsageError(f"a timeout of {self.timeout!r} seconds", hint="above 0")
         # Building the steps checks every other value, before anything is deployed.
         self.stability_steps()
-        self.concurrency_steps(self.memory_size or self.memory_sizes[0])
+        self.concurrency_steps(self.memory_sizes[0] if self.memory_size is None else self.memory_size)
 
     def stability_steps(self) -> list[Step]:
         """Return a step for each memory size: MaxConcurrency 1, one client."""
@@ -106,7 +101,7 @@ class ServerlessBenchmark:
     def concurrency_steps(self, memory_mb: int) -> list[Step]:
         """Return a step for each MaxConcurrency and client count; what rounds up to the same is run once."""
         cells = dict.fromkeys(
-            (max_concurrency, math.ceil(max_concurrency * multiplier))
+            (max_concurrency, _clients(max_concurrency, multiplier))
             for max_concurrency in self.max_concurrency
             for multiplier in sorted(self.multipliers)
         )
@@ -151,3 +146,8 @@ class ServerlessBenchmark:
         # Prices of any region rank the sizes alike: serverless prices are linear in memory everywhere they are known.
         findings = find(runs, region="us-east-1", prices=PriceBook.builtin(), objective=self.objective, slos=self.slos)
         return findings.recommendation.memory_mb if findings.recommendation else None
+
+
+def _clients(max_concurrency: int, multiplier: float) -> int:
+    """Round up the number that was written: 10 x 1.1 is 11, not the 12 of 11.000000000000002."""
+    return math.ceil(round(max_concurrency * multiplier, 9))

@@ -7,6 +7,7 @@ import ast
 import difflib
 import hashlib
 import linecache
+import math
 import sys
 import traceback
 import types
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from loadgen.errors import ConfigError, InputError, LoadgenError, ScriptError, ScriptStopError, UsageError
+from loadgen.load import check_whole
+from loadgen.recommend import OBJECTIVES
 from loadgen.request import Request
 from loadgen.runs import Run
 from loadgen.slo import Slo
@@ -81,12 +84,27 @@ class Runnable(Protocol):
         ...
 
 
-def check_requests(requests: Sequence[Request]) -> None:
-    """Refuse an empty set of requests, or what is not a Request.
+def check_settings(scenario: Runnable) -> None:
+    """Refuse what no scenario can mean, whatever its plan: before anything is deployed.
 
     Raises:
         UsageError: with what to do.
     """
+    _check_requests(scenario.requests)
+    if not hasattr(scenario.target, "account"):
+        raise UsageError(
+            f"a target of type {type(scenario.target).__name__}", hint="give Emulated, SageMaker or Existing"
+        )
+    if not 0 < scenario.timeout < math.inf:
+        raise UsageError(f"a timeout of {scenario.timeout!r} seconds", hint="finite and above 0")
+    if scenario.objective not in OBJECTIVES:
+        raise UsageError(f"objective {scenario.objective!r}", hint=f"one of {', '.join(OBJECTIVES)}")
+    if not all(isinstance(slo, Slo) for slo in scenario.slos):
+        raise UsageError("a promise that is no Slo", hint='give Slo("response_p99", at_most=0.8)')
+    check_whole(scenario.seed, 0, "seed")
+
+
+def _check_requests(requests: Sequence[Request]) -> None:
     if not requests:
         raise UsageError("a scenario without requests", hint="give requests=read_requests(...) or [Request(b'...')]")
     for request in requests:
@@ -108,6 +126,9 @@ class Scenario:
         together: True to measure all endpoints at once.
         objective: what the recommended memory size is best at: `cost`, `speed` or `balanced`.
         instance: the real-time instance to compare with; None for the usual one of each size.
+
+    Raises:
+        UsageError: a value of another type, or out of its range.
     """
 
     target: Target
@@ -121,8 +142,8 @@ class Scenario:
     instance: str | None = None
 
     def __post_init__(self) -> None:
-        check_requests(self.requests)
-        if not self.steps:
+        check_settings(self)
+        if not self.steps or not all(isinstance(step, Step) for step in self.steps):
             raise UsageError("a scenario without steps", hint="give steps=[Step(...)]")
 
     def plan(self) -> Plan:
@@ -161,6 +182,8 @@ def load_scenario(path: Path) -> LoadedScenario:
         ConfigError: it defines no `scenario`.
     """
     try:
+        if "\0" in str(path) or path.is_fifo():  # whoever reads a pipe waits until somebody writes
+            raise InputError(f"cannot read {str(path)!r}: not a file", hint="give the path of a scenario file")
         source = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", hint="give the path of a scenario file") from error
@@ -173,8 +196,10 @@ def load_scenario(path: Path) -> LoadedScenario:
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 - running the user's file is the point
     except SyntaxError as error:
+        place = ":".join(str(part) for part in (error.filename, error.lineno, error.offset) if part is not None)
         raise ScriptError(
-            f"{error.filename}:{error.lineno}:{error.offset}: {error.msg}", details=[(error.text or "").rstrip()]
+            f"{path}: {error.msg}" if error.filename is None else f"{place}: {error.msg}",
+            details=[(error.text or "").rstrip()],
         ) from error
     except SystemExit as error:
         raise ScriptStopError(f"{path} called sys.exit({error.code!r})") from error
@@ -188,9 +213,10 @@ def load_scenario(path: Path) -> LoadedScenario:
             details=_user_lines(error, path),
         ) from error
     except Exception as error:
-        raise ScriptError(f"{path}: {type(error).__name__}: {error}", details=_user_lines(error, path)) from error
+        text = " ".join(str(error).split())  # one line
+        raise ScriptError(f"{path}: {type(error).__name__}: {text}", details=_user_lines(error, path)) from error
     scenario = module.__dict__.get("scenario")
-    if scenario is None or not callable(getattr(scenario, "plan", None)):
+    if scenario is None or isinstance(scenario, type) or not callable(getattr(scenario, "plan", None)):
         found = [name for name, value in vars(module).items() if callable(getattr(type(value), "plan", None))]
         hint = f"rename {' or '.join(found)} to scenario" if found else "define scenario = ServerlessBenchmark(...)"
         raise ConfigError(f"{path} defines no scenario", hint=hint)
@@ -223,9 +249,13 @@ def change(scenario: Runnable, settings: Mapping[str, str]) -> Runnable:
             raise UsageError(f"--set {name}: the scenario has no such field", hint=hint)
         try:
             values[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: thousands of brackets
             values[name] = text
-    changed: Runnable = replace(_as_dataclass(scenario), **values)
+    try:
+        changed: Runnable = replace(_as_dataclass(scenario), **values)
+    except (TypeError, ValueError, AttributeError) as error:
+        given = ", ".join(f"{name}={value!r:.60}" for name, value in values.items())
+        raise UsageError(f"--set {given} is of the wrong type", hint=str(error)) from error
     return changed
 
 
