@@ -58,7 +58,7 @@ class Results:
         Raises:
             OutputError: it cannot be made, or already holds a run.
         """
-        _check(path, is_resumed=False)
+        prepare(path)
         try:
             (path / "runs").mkdir()
             write_whole(path / "manifest.json", to_plain(manifest))
@@ -212,15 +212,25 @@ def occupied(path: Path, *, is_resumed: bool) -> Iterator[str]:
         OutputError: it cannot be made or written, holds a run, or is in use.
         InputError: it holds no run, and should.
     """
-    _check(path, is_resumed=is_resumed)
+    prepare(path, is_resumed=is_resumed)
     with locked(path) as note:
-        _check(path, is_resumed=is_resumed)  # whoever had the lock a moment ago may have begun
+        prepare(path, is_resumed=is_resumed)  # whoever had the lock a moment ago may have begun
         yield note
     with suppress(OSError):
         path.rmdir()  # a start that was refused leaves no empty directory
 
 
-def _check(path: Path, *, is_resumed: bool) -> None:
+def prepare(path: Path, *, is_resumed: bool = False) -> None:
+    """Make an output directory, or refuse before anything is sent or created.
+
+    Args:
+        path: of the directory.
+        is_resumed: True when it must hold a run, False when it must not.
+
+    Raises:
+        OutputError: it cannot be made or written, or already holds a run.
+        InputError: it holds no run, and should.
+    """
     try:
         if is_resumed:
             if not (path / "manifest.json").is_file():
