@@ -4,6 +4,7 @@ Where runs lie and how they are read is results.py's.
 """
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,12 +40,15 @@ class SampleFile:
 
     def __init__(self, directory: Path, part: str = "") -> None:
         self._directory = directory
-        try:
-            self._samples = self._open(f"samples{part}.bin")
-            self._codes = self._open(f"codes{part}.jsonl")
-            self._samples.write(HEADER)
-        except OSError as error:
-            raise write_error(directory, error) from error
+        self._failure: WriteError | None = None
+        with ExitStack() as opened:
+            try:
+                self._samples = opened.enter_context(self._open(f"samples{part}.bin"))
+                self._codes = opened.enter_context(self._open(f"codes{part}.jsonl"))
+                self._samples.write(HEADER)
+            except OSError as error:
+                raise write_error(directory, error) from error
+            opened.pop_all()
 
     def _open(self, name: str) -> BinaryIO:
         # Unbuffered: what is written is the kernel's, and survives this process.
@@ -59,12 +63,15 @@ class SampleFile:
         self._append(self._codes, orjson.dumps(code._asdict() | {"outcome": code.outcome.label}) + b"\n")
 
     def _append(self, file: BinaryIO, content: bytes) -> None:
+        if self._failure is not None:  # nothing is written behind a record that a full disk has torn
+            raise self._failure
         view = memoryview(content)
         try:
             while view:  # a full disk may take a part of it
                 view = view[file.write(view) :]
         except OSError as error:
-            raise write_error(self._directory, error) from error
+            self._failure = write_error(self._directory, error)
+            raise self._failure from error
 
     def close(self) -> None:
         """Close the files; what they hold is on disk when this returns. Closing twice is harmless.

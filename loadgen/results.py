@@ -41,6 +41,7 @@ from loadgen.step import Step
 
 RESULT = "result.json"
 _OWN_ENDS = frozenset({"count", "duration", "schedule", "errors"})
+_NUMBERS = ("started", "duration", "scheduled", "window", "measured_from", "deployed_in")
 _CHUNK = 1 << 16  # records folded at a time when a run is read: 4 MB
 
 
@@ -141,7 +142,7 @@ class Results:
         """Return the runs that came to their own end, by the number of their step; the others must be repeated."""
         found = {}
         for directory in self._directories():
-            number = directory.name.partition("-")[0]
+            number = _number(directory)
             if number.isdecimal() and (directory / "run.json").exists():
                 run = read_run(directory)
                 if run.ended_by in _OWN_ENDS and not run.damage:
@@ -158,8 +159,8 @@ class Results:
             WriteError: the disk refused.
         """
         moved = 0
-        for directory in sorted((self.path / "runs").iterdir()):
-            number = directory.name.partition("-")[0]
+        for directory in sorted((self.path / "runs").glob("*")):
+            number = _number(directory)
             if number.isdecimal() and int(number) in kept:
                 continue
             try:
@@ -194,7 +195,13 @@ class Results:
         return str(result.get("partial", "")) if isinstance(result, dict) else f"{RESULT} cannot be read"
 
     def _directories(self) -> list[Path]:
-        return sorted(path for path in (self.path / "runs").iterdir() if (path / "step.json").exists())
+        """Return the runs' directories in the order of execution: 11 before 100."""
+        found = [path for path in (self.path / "runs").glob("*") if (path / "step.json").exists()]
+        return sorted(found, key=lambda path: (int(_number(path)) if _number(path).isdecimal() else 0, path.name))
+
+
+def _number(directory: Path) -> str:
+    return directory.name.partition("-")[0]
 
 
 @contextmanager
@@ -231,6 +238,8 @@ def prepare(path: Path, *, is_resumed: bool = False) -> None:
         OutputError: it cannot be made or written, or already holds a run.
         InputError: it holds no run, and should.
     """
+    if "\0" in str(path):
+        raise OutputError(f"{str(path)!r} can be no directory", hint="choose another --out")
     try:
         if is_resumed:
             if not (path / "manifest.json").is_file():
@@ -258,7 +267,10 @@ def read_run(directory: Path) -> Run:
         facts |= _read_plain(directory / "run.json")
     except FileNotFoundError:
         damage.append("the run did not end: it was killed, or is still going on")
-    step = facts.pop("step")
+    step = facts.pop("step", None)
+    wrong = [name for name in _NUMBERS if not isinstance(facts.get(name, 0.0), (int, float))]
+    if wrong or not isinstance(step, Step) or not facts.get("window", 1.0) > 0:
+        raise DataError(f"{directory} is damaged: {', '.join(wrong) or 'its step or window'} cannot be read")
     samples, codes, found = read_parts(directory)
     run = Run(
         step=step,
@@ -284,9 +296,11 @@ def read_parts(directory: Path) -> tuple[NDArray[np.void], tuple[Code, ...], lis
     parts = []
     for path in sorted(directory.glob("samples*.bin")):
         samples, found = read_samples(path)
-        codes = _read_codes(path.with_name(path.name.replace("samples", "codes").replace(".bin", ".jsonl")))
+        table = path.with_name(path.name.replace("samples", "codes").replace(".bin", ".jsonl"))
+        codes, lost = _read_codes(table)
         parts.append((samples, codes))
         damage += found if path.name == "samples.bin" else [f"{path.name}: {words}" for words in found]
+        damage += [f"{table.name}: line {lost} and what follows cannot be read"] if lost else []
     return (*(merge.pool(parts) if parts else (NO_SAMPLES, ())), damage)
 
 
@@ -342,19 +356,20 @@ def _sound(records: NDArray[np.void]) -> NDArray[np.bool_]:
     return np.asarray((checksum(records) == records["check"]) & known, dtype=np.bool_)
 
 
-def _read_codes(path: Path) -> tuple[Code, ...]:
+def _read_codes(path: Path) -> tuple[tuple[Code, ...], int]:
+    """Return the errors, and the number of the first line that cannot be read; 0 when all can."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        return ()
-    codes = []
-    for line in lines:
+        return (), 0
+    codes: list[Code] = []
+    for number, line in enumerate(lines, 1):
         try:
             plain = orjson.loads(line)
             codes.append(Code(**(plain | {"outcome": Outcome[plain["outcome"].upper()]})))
-        except (orjson.JSONDecodeError, TypeError, KeyError):  # a torn last line
-            break
-    return tuple(codes)
+        except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError):
+            return tuple(codes), number
+    return tuple(codes), 0
 
 
 def _read_plain(path: Path) -> dict[str, Any]:
