@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bench.oracle import stamps
 from loadgen.aws.session import Access, open_clients
 from loadgen.request import Reply, Request
+from loadgen.runners.heap import set_aside
 from loadgen.target import Transport
 from loadgen.transport.botocore import BotocoreTransport, TracedSession
 from loadgen.transport.sigv4 import Credentials
@@ -38,13 +39,15 @@ async def opened(name: str, url: str, *, connections: int) -> AsyncIterator[Tran
     if name == "wire":
         settings = WireSettings(url, "us-east-1", _credentials)
         async with open_wire(settings, "oracle", connections=connections) as wire:
-            yield wire
+            with set_aside():  # as the runners do
+                yield wire
         return
     async with (
         open_clients(Access(emulator_url=url)) as clients,
         clients.runtime(connections=connections, timeout=60.0, http_session=TracedSession) as client,
     ):
-        yield BotocoreTransport(client, "oracle")
+        with set_aside():
+            yield BotocoreTransport(client, "oracle")
 
 
 class Joining:

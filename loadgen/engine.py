@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from loadgen.clock import Clock, clock_of_a_run
 from loadgen.errors import DataError, UsageError
-from loadgen.heap import set_aside
 from loadgen.load import ClosedLoop, Load, OpenLoop, Uniform, check_whole
 from loadgen.outcome import Column, Outcome, TransportError, classify
 from loadgen.record import ANSWERED, FRESH, WARMUP, Code, Recorder, Window
@@ -96,8 +95,7 @@ async def run(
     async with clock_of_a_run(clock) as time_of_run:
         execution = _Execution(step, transport, requests, time_of_run, seed, window, sink, on_window)
         try:
-            with set_aside():
-                return await execution.carry_out(drain, grace, stop, start)
+            return await execution.carry_out(drain, grace, stop, start)
         except BaseExceptionGroup as group:
             raise cause(group) from group
 

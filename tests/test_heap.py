@@ -5,7 +5,7 @@ import gc
 import pytest
 from virtual import FarSide, Says, execute
 
-from loadgen.heap import set_aside
+from loadgen.runners.heap import set_aside
 from loadgen.load import ClosedLoop
 
 
@@ -58,9 +58,8 @@ def test_a_failing_block_sets_nothing_aside_for_good():
     assert gc.get_freeze_count() == 0
 
 
-def test_the_engine_runs_so():
-    """During a run the transport finds the heap set aside, and after it no longer."""
+def test_the_engine_leaves_its_hosts_heap_alone():
+    """A guest in another service sets nothing aside: its host may run for days beside it."""
     seen = []
     execute(ClosedLoop(1, count=3), FarSide(lambda _n, _t: seen.append(gc.get_freeze_count()) or Says()))
-    assert min(seen) > 0
-    assert gc.get_freeze_count() == 0
+    assert seen == [0, 0, 0]

@@ -18,6 +18,7 @@ from loadgen.errors import ConfigError, ResourceError, UnavailableError
 from loadgen.record import Window
 from loadgen.recording import Recording
 from loadgen.request import Request
+from loadgen.runners.heap import set_aside
 from loadgen.runners.message import Badge, Dismissed, Hired, Introduced, Ping, Pong
 from loadgen.runs import Run
 from loadgen.step import Step
@@ -108,17 +109,18 @@ class _Alone:
     async def execute(self, assignment: Assignment) -> Run:
         recording = assignment.recording
         try:
-            return await engine.run(
-                assignment.step,
-                assignment.endpoint.transport,
-                assignment.requests,
-                seed=assignment.seed,
-                drain=assignment.timeout,
-                grace=assignment.grace,
-                on_window=assignment.on_window,
-                stop=assignment.stop,
-                sink=recording.sink,
-            )
+            with set_aside():
+                return await engine.run(
+                    assignment.step,
+                    assignment.endpoint.transport,
+                    assignment.requests,
+                    seed=assignment.seed,
+                    drain=assignment.timeout,
+                    grace=assignment.grace,
+                    on_window=assignment.on_window,
+                    stop=assignment.stop,
+                    sink=recording.sink,
+                )
         finally:
             await asyncio.to_thread(recording.close)
 

@@ -24,6 +24,7 @@ from loadgen.outcome import Column
 from loadgen.record import Code, is_in
 from loadgen.recording import SampleFile
 from loadgen.request import Reply, Request
+from loadgen.runners.heap import set_aside
 from loadgen.runners.message import (
     Badge,
     Batch,
@@ -131,19 +132,20 @@ class Hand:
         clock = PreciseClock()
         try:
             late = max(0.0, clock.now() - start)
-            run = await engine.run(
-                order.step,
-                transport,
-                self._requests,
-                seed=order.seed,
-                drain=order.drain,
-                grace=order.grace,
-                on_window=lambda window: self._emit(Seen(order.number, window)),
-                stop=work.stop,
-                sink=sink,
-                clock=clock,
-                start=start,
-            )
+            with set_aside():
+                run = await engine.run(
+                    order.step,
+                    transport,
+                    self._requests,
+                    seed=order.seed,
+                    drain=order.drain,
+                    grace=order.grace,
+                    on_window=lambda window: self._emit(Seen(order.number, window)),
+                    stop=work.stop,
+                    sink=sink,
+                    clock=clock,
+                    start=start,
+                )
         finally:
             clock.close()
             await asyncio.to_thread(sink.close)

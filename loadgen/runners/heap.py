@@ -2,7 +2,8 @@
 
 An SDK brings 100,000 objects along, and a collection of the oldest generation visits each of them: 45 to 140 ms in
 which nothing is sent or read (measured with one aiobotocore client on one core). What a run makes itself is collected
-as ever.
+as ever. The heap belongs to the process: only runners, whose process it is, do this. The engine, which may be a guest
+in another service, does not.
 """
 
 import gc
