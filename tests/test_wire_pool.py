@@ -284,22 +284,40 @@ def test_a_transport_without_connections_is_refused(run):  # noqa: F811
         run(main)
 
 
-def test_an_answer_to_a_request_that_has_not_arrived_is_refused(run, monkeypatch):  # noqa: F811
-    """C80: what comes before the peer's kernel has acknowledged one byte of the request is nobody's answer.
-
-    On loopback a request always arrives at once, so the kernel's count is made up.
-    """
+def unacknowledged(size):
+    """A kernel that says so many bytes have not been acknowledged; on loopback there never are any."""
     real = connection.ioctl
 
-    def unacknowledged(fd, request, count, mutate):
+    def ioctl(fd, request, count, mutate):
         real(fd, request, count, mutate)
         if request == termios.TIOCOUTQ:
-            count[0] = 1_000_000
+            count[0] = size
+
+    return ioctl
+
+
+def test_the_connection_of_an_early_answer_is_not_used_again(run, monkeypatch):  # noqa: F811
+    """C86: when the peer answered before it had the whole request, the answer stands and the connection is closed."""
+
+    async def main():
+        async with opened(server, 1) as transport:
+            monkeypatch.setattr(connection, "ioctl", unacknowledged(1))
+            await assert_usable(transport, server)
+            monkeypatch.undo()
+            await assert_usable(transport, server)
+            assert (server.connections, transport.desyncs) == (2, 0)
+
+    with FaultyServer(good) as server:
+        run(main)
+
+
+def test_an_answer_to_a_request_that_has_not_arrived_is_refused(run, monkeypatch):  # noqa: F811
+    """C80: what comes before the peer's kernel has acknowledged one byte of the request is nobody's answer."""
 
     async def main():
         async with opened(server, 1) as transport:
             await assert_usable(transport, server)
-            monkeypatch.setattr(connection, "ioctl", unacknowledged)
+            monkeypatch.setattr(connection, "ioctl", unacknowledged(1_000_000))
             with pytest.raises(TransportError) as stale:
                 await transport.invoke(REQUEST)
             with pytest.raises(TransportError) as fresh:

@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_fd",
+        "_is_early",
         "_keeper",
         "_reader",
         "_size",
@@ -95,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._fd = sock.fileno()
         self._reader = Reader(body_limit=body_limit)
         self._size = 0
+        self._is_early = False
         self.tls = tls
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
@@ -157,17 +159,18 @@ class Connection(asyncio.Protocol):
         if not self.transport.get_write_buffer_size():  # it found room at once, and will not call resume_writing
             self.flushed = perf_counter()
 
-    def _has_not_arrived(self) -> bool:
-        """Tell whether not one byte of the request has been acknowledged: what has come cannot be its answer.
+    def _unacknowledged(self) -> int:
+        """Return how many bytes of the request the peer's kernel has not acknowledged yet. Costs 0.4 us.
 
-        An answer's own segment acknowledges the request it answers. So this catches what HTTP/1.1 cannot tell: a peer
-        that says `408 Request Timeout` to an idle connection while our request is on its way. Costs 0.4 us.
+        An answer's own segment acknowledges what it answers. If not one byte is acknowledged, what has come cannot be
+        the answer: that catches a peer which says `408 Request Timeout` to an idle connection while our request is on
+        its way. If some are not, the peer answered before it had the whole request.
         """
         try:
             ioctl(self._fd, TIOCOUTQ, _COUNT, True)  # noqa: FBT003 - the call has no name for it
         except OSError:  # a kernel that does not know the question
-            return False
-        return _COUNT[0] >= self._size
+            return 0
+        return _COUNT[0]
 
     def _refuse_stray(self) -> None:
         self._keeper.desyncs += 1
@@ -199,9 +202,11 @@ class Connection(asyncio.Protocol):
                 self.close()
             return
         if self.first_byte == 0.0:
-            if _IS_LINUX and self._has_not_arrived():
+            left = self._unacknowledged() if _IS_LINUX else 0
+            if left >= self._size:
                 self._refuse_stray()
                 return
+            self._is_early = left > 0
             self.first_byte = now
         try:
             answer = self._reader.feed(data)
@@ -223,7 +228,12 @@ class Connection(asyncio.Protocol):
         if answer.is_followed:
             self._keeper.desyncs += 1
         # An answer before the whole request has gone leaves half a request on its way: of no more use.
-        if not answer.is_reusable or self.flushed == 0.0 or (self.tls is not None and self.tls.is_closed):
+        if (
+            not answer.is_reusable
+            or self._is_early
+            or self.flushed == 0.0
+            or (self.tls is not None and self.tls.is_closed)
+        ):
             self.close()
             return
         idle = self._keeper.timeouts.idle
