@@ -222,3 +222,15 @@ def test_the_java_tool_reads_our_log(tmp_path):
     told = re.search(r"#\[Max += +([\d.]+), Total count += +(\d+)\]", out)
     assert int(told[2]) == len(expected)
     assert float(told[1]) == pytest.approx(max(expected) / 1000, rel=0.001)
+
+
+def test_percentile_distributions_hold_every_answer():
+    """One file for each column and latency that has answers; each ends with the count and the mean of its samples."""
+    run = open_run()
+    files = dict(hlog.distributions(run))
+    assert set(files) == {f"{kind}.{c}.hgrm" for kind in ("service", "response") for c in ("ok", "throttled", "failed")}
+    expected = latencies_us(run, Outcome.OK, "scheduled")
+    text = files["response.ok.hgrm"]
+    assert text.lstrip().startswith("Value")
+    assert int(re.search(r"Total count += +(\d+)", text)[1]) == len(expected)
+    assert float(re.search(r"Mean += +([\d.]+)", text)[1]) == pytest.approx(np.mean(expected) / 1000, rel=0.002)
