@@ -232,5 +232,5 @@ def test_percentile_distributions_hold_every_answer():
     expected = latencies_us(run, Outcome.OK, "scheduled")
     text = files["response.ok.hgrm"]
     assert text.lstrip().startswith("Value")
-    assert int(re.search(r"Total count += +(\d+)", text)[1]) == len(expected)
+    assert int(re.search(r"TotalCount += +(\d+)", text)[1]) == len(expected)
     assert float(re.search(r"Mean += +([\d.]+)", text)[1]) == pytest.approx(np.mean(expected) / 1000, rel=0.002)
