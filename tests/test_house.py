@@ -26,12 +26,13 @@ PACKAGE = ROOT / "loadgen"
 ORDER = """
 __main__
 cli
-predecessor
+cloud_benchmark
+predecessor running hiring
 job
 report
 runners
 targets
-engine transport emulator aws
+engine transport emulator aws interrupts
 results
 recording benchmark
 plain scenario findings foresight
@@ -165,7 +166,7 @@ def test_what_is_required_is_used():
 
 def test_only_the_command_line_touches_the_process():
     """Signals, the loop's policy, logging set-up and exits are in the files that run a process, nowhere else."""
-    process = {"cli", "__main__", "emulator", "runners"}
+    process = {"cli", "__main__", "emulator", "interrupts", "runners", "running"}
     words = {"signal.signal", "asyncio.set_event_loop_policy", "logging.basicConfig", "sys.exit", "os._exit"}
     found = {
         f"{module}: {ast.unparse(node)}"
@@ -327,7 +328,7 @@ def test_no_file_names_a_place_on_one_machine():
 
 @pytest.mark.parametrize(
     "command",
-    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+    [["ruff", "check", "."], ["ruff", "format", "--check", "loadgen", "tests", "bench", "scenarios"], ["mypy"]],
     ids=["ruff check", "ruff format", "mypy"],
 )
 def test_the_tools_have_nothing_to_say(command, tmp_path):
