@@ -69,7 +69,7 @@ async def run(
         window: seconds of a window.
         drain: seconds that requests in flight are given once nothing more is sent; then they are cut short and
             counted as cancelled.
-        grace: the same when it was `stop` that ended the load.
+        grace: the same once `stop` is set.
         on_window: called with each closed window, on the loop: keep it short.
         stop: set it to end the load early.
         sink: takes every sample as it is recorded.
@@ -190,7 +190,8 @@ class _Execution:
         if outcome is Outcome.OK:
             self.answers += 1
         elif outcome.column is not Column.UNFINISHED:
-            code = self.recorder.number_of(outcome, reply.code or str(reply.status), reply.status, reply.message)
+            name = reply.code or str(reply.status)
+            code = self.recorder.number_of(outcome, name, reply.status, reply.message, request.body)
             self.answers += 1
             self.errors += 1
         due = scheduled - self.origin
@@ -324,18 +325,25 @@ class _Execution:
             await self.clock.until(due)
             self.recorder.close_windows(self.clock.now() - self.origin)
 
-    async def _end_when(self, stop: asyncio.Event) -> None:
+    async def _end_when(self, stop: asyncio.Event, grace: float) -> None:
+        """End the load when told to; what is in flight has its grace, even if it was draining with more time."""
         await stop.wait()
         self._end("stop")
+        await self.clock.until(self.clock.now() + grace)
+        self._cancel()
 
     async def _end_after(self, duration: float) -> None:
         await self.clock.until(self.origin + duration)
         self._end("duration")
 
-    async def _cut(self, drain: float, grace: float) -> None:
-        """Give requests in flight their time once the load has ended, then cancel them."""
+    async def _cut(self, drain: float) -> None:
+        """Give requests in flight their time once the load has ended of itself, then cancel them."""
         await self.ending.wait()
-        await self.clock.until(self.clock.now() + (grace if self.ended_by == "stop" else drain))
+        if self.ended_by != "stop":
+            await self.clock.until(self.clock.now() + drain)
+            self._cancel()
+
+    def _cancel(self) -> None:
         for task in self.in_flight:
             task.cancel()
 
@@ -347,9 +355,9 @@ class _Execution:
         self.origin = self.clock.now() if start is None else start
         await self.clock.until(self.origin)
         started = time.time() - (self.clock.now() - self.origin)
-        chores: list[Coroutine[Any, Any, None]] = [self.watcher.tick(), self._flush(), self._cut(drain, grace)]
+        chores: list[Coroutine[Any, Any, None]] = [self.watcher.tick(), self._flush(), self._cut(drain)]
         if stop is not None:
-            chores.append(self._end_when(stop))
+            chores.append(self._end_when(stop, grace))
         if isinstance(load, ClosedLoop) and load.duration is not None:
             chores.append(self._end_after(load.duration))
         try:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from loadgen.errors import InternalError
 from loadgen.histogram import Histogram, Sparse
 from loadgen.outcome import Column, Outcome
+from loadgen.redact import without_payload
 
 # Format 1 (2026-11). All little-endian; instants are float seconds from the run's start, NaN where there is none.
 SAMPLE = np.dtype(
@@ -233,13 +234,15 @@ class Recorder:
         if self._used == len(self._buffer):
             self.flush()
 
-    def number_of(self, outcome: Outcome, code: str, status: int, message: str) -> int:
-        """Return the number that samples use for this error; its first message is kept."""
+    def number_of(self, outcome: Outcome, code: str, status: int, message: str, body: bytes = b"") -> int:
+        """Return the number that samples use for this error; its first message is kept, without the body's words."""
         known = self.codes.get((outcome, code))
         if known is None:
             if len(self.codes) == _MOST_CODES:
                 return _MOST_CODES
-            known = self.codes[outcome, code] = Code(len(self.codes) + 1, outcome, code[:128], status, message[:256])
+            known = self.codes[outcome, code] = Code(
+                len(self.codes) + 1, outcome, code[:128], status, without_payload(message, body)[:256]
+            )
             if self._on_code is not None:
                 self._on_code(known)
         return known.number

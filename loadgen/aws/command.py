@@ -18,6 +18,7 @@ from loadgen.aws.reach import Reached, reach
 from loadgen.aws.session import Access
 from loadgen.aws.unfinished import leave, left, state_directory, unfinished
 from loadgen.errors import AuthError, ConfigError, ExitStatus, InputError, LoadgenError
+from loadgen.saying import say
 
 
 def run(arguments: argparse.Namespace) -> ExitStatus:
@@ -91,17 +92,17 @@ async def _clean(want: _Wanted, arguments: argparse.Namespace, state: Path | Non
         _check_place(want, reached)
         found, spared = await _search(want, reached)
         for line in spared:
-            _say(f"left alone: {line}")
+            say(f"left alone: {line}")
         if not found:
-            _say(f"nothing is left{f' of run {want.run_id}' if want.run_id else ''} in {_place(reached)}")
+            say(f"nothing is left{f' of run {want.run_id}' if want.run_id else ''} in {_place(reached)}")
             _forget(want, state)
             return ExitStatus.OK
-        _say(f"left in {_place(reached)}:", *(f"  {thing}" for thing in found))
+        say(f"left in {_place(reached)}:", *(f"  {thing}" for thing in found))
         if arguments.dry_run:
-            _say("nothing was removed: --dry-run")
+            say("nothing was removed: --dry-run")
             return ExitStatus.OK
         if not (arguments.yes or _is_agreed(len(found))):
-            _say("nothing was removed")
+            say("nothing was removed")
             return ExitStatus.LEFTOVERS
         return await _remove(want, reached, found, state)
 
@@ -136,7 +137,7 @@ def _check_place(want: _Wanted, reached: Reached) -> None:
 async def _search(want: _Wanted, reached: Reached) -> tuple[list[Found], list[str]]:
     tagged, unseen = await survey(reached.clients.sagemaker)
     if unseen:
-        _say(f"tags cannot all be read ({unseen}); {'the journal is used' if want.noted else 'some may be missed'}")
+        say(f"tags cannot all be read ({unseen}); {'the journal is used' if want.noted else 'some may be missed'}")
     if want.run_id:
         standing = want.noted.standing if want.noted is not None else {}
         return decide(standing, tagged, run_id=want.run_id, owner=reached.owner)
@@ -165,9 +166,9 @@ async def _remove(want: _Wanted, reached: Reached, found: Sequence[Found], state
             file.close()
     lines = holdings.lines()
     if lines:
-        _say("could not be removed:", *(f"  {line}" for line in lines))
+        say("could not be removed:", *(f"  {line}" for line in lines))
         return ExitStatus.LEFTOVERS
-    _say(f"removed {len(found)}; nothing is left")
+    say(f"removed {len(found)}; nothing is left")
     _forget(want, state)
     return ExitStatus.OK
 
@@ -180,7 +181,7 @@ def _forget(want: _Wanted, state: Path | None) -> None:
 def _is_agreed(count: int) -> bool:
     """Ask, when a person is there; whoever calls from a script has --yes."""
     if not sys.stdin.isatty():
-        _say("nobody is there to ask: --yes removes them")
+        say("nobody is there to ask: --yes removes them")
         return False
     sys.stderr.write(f"Remove these {count}? [y/N] ")
     sys.stderr.flush()
@@ -190,9 +191,3 @@ def _is_agreed(count: int) -> bool:
 def _place(reached: Reached) -> str:
     identity = reached.identity
     return ", ".join(filter(None, (identity.kind, identity.account_id, identity.region)))
-
-
-def _say(*lines: str) -> None:
-    encoding = sys.stderr.encoding or "ascii"
-    for line in lines:
-        sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")

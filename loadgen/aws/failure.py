@@ -14,6 +14,7 @@ from typing import Any
 import botocore.exceptions as sdk
 
 from loadgen.errors import AuthError, ConfigError, InternalError, LoadgenError, QuotaError, UnavailableError
+from loadgen.redact import redact
 
 # What every call of an AWS client can raise.
 SDK_ERRORS = (sdk.ClientError, sdk.BotoCoreError, sdk.HTTPClientError)
@@ -100,8 +101,9 @@ def text_of(error: BaseException) -> str:
     """Return the error's message on one line, without botocore's preamble."""
     if isinstance(error, sdk.ClientError):
         message = str(error.response.get("Error", {}).get("Message") or "")
-        return f"{code_of(error)}: {' '.join(message.split())}" if message else code_of(error)
-    return " ".join(str(error).split())
+        # A refused signature is answered with the whole canonical request, session token included.
+        return f"{code_of(error)}: {redact(' '.join(message.split()))}" if message else code_of(error)
+    return redact(" ".join(str(error).split()))
 
 
 def judge(error: BaseException) -> Trouble:

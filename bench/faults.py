@@ -1,0 +1,80 @@
+"""The failpoint matrix: every AWS call of a run x everything that can go wrong with it; nothing may be left behind.
+
+    python -m bench.faults [--sample N] [--seed S]
+
+The last line has the count. Exit status 1 when a promise was broken.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.failpoints import FAULTS, SIGNALS, Case, Verdict, count_calls, try_case, workers
+from bench.zygote import zygote
+
+VARIANTS = ("", "no journal", "no tags")
+
+
+def matrix(calls: int) -> list[Case]:
+    """Return every case; what is missing at cleanup matters only where a cleanup is needed."""
+    cases = [Case(call, fault) for call in range(1, calls + 1) for fault in (*FAULTS, *SIGNALS)]
+    cases += [
+        Case(call, fault, variant)
+        for call in range(1, calls + 1)
+        for fault in SIGNALS
+        if fault.startswith("SIGKILL")
+        for variant in VARIANTS[1:]
+    ]
+    return cases
+
+
+async def try_all(cases: Sequence[Case], directory: Path) -> list[Verdict]:
+    """Try cases, several at a time, and return what they came to, in their order."""
+    turn = asyncio.Semaphore(workers())
+
+    async with zygote() as mother:
+
+        async def one(number: int, case: Case) -> Verdict:
+            async with turn:
+                return await try_case(case, directory / str(number), mother)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(number, case)) for number, case in enumerate(cases)]
+    return [task.result() for task in tasks]
+
+
+async def calls_of_a_run(directory: Path) -> list[str]:
+    """Return the AWS calls of a run in which nothing goes wrong."""
+    async with zygote() as mother:
+        return await count_calls(directory, mother)
+
+
+def main() -> int:
+    """Try the matrix, or a sample of it, and say what it came to."""
+    parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
+    parser.add_argument("--sample", type=int, metavar="N", help="only so many cases, drawn by the seed")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        calls = asyncio.run(calls_of_a_run(Path(scratch) / "calls"))
+        print(f"a run makes {len(calls)} calls: {' '.join(calls)}", flush=True)
+        cases = matrix(len(calls))
+        if options.sample is not None:
+            cases = random.Random(options.seed).sample(cases, min(options.sample, len(cases)))
+        verdicts = asyncio.run(try_all(cases, Path(scratch)))
+    broken = [verdict for verdict in verdicts if verdict.wrong]
+    for verdict in broken:
+        print(f"BROKEN {verdict.case}: status {verdict.status}: {'; '.join(verdict.wrong)}")
+    seconds = time.perf_counter() - began
+    print(f"{len(verdicts)} cases in {seconds:.0f} s: {len(broken)} broken, {len(verdicts) - len(broken)} left nothing")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

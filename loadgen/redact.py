@@ -1,0 +1,122 @@
+"""Redaction: what must never reach a log, a report or a terminal is taken out of texts. Pure, but for the log filter.
+
+Rule: credentials are recognised by their form and by their value, payloads by their bytes. Of the AWS SDK's own debug
+records those that hold whole requests or answers are not shown at all: no pattern finds every customer's data.
+"""
+
+import logging
+import re
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO
+
+_MARK = "[redacted]"
+# Source: IAM user guide, "IAM identifiers" (AKIA, ASIA); SigV4's Authorization header; RFC 3986 userinfo.
+_FORMS = (
+    re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{8,}"),
+    re.compile(r"(?<=Signature=)[0-9a-fA-F]{32,}"),
+    re.compile(r"(?i)(?<=x-amz-security-token)(['\"]?\s*[:=]\s*b?['\"]?)[^\s'\",&]+"),
+    re.compile(r"(?i)(?<=x-amz-signature=)[0-9a-f]+"),
+    re.compile(r"(?i)(?<=aws_secret_access_key)(['\"]?\s*[:=]\s*['\"]?)[^\s'\",&]+"),
+    re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
+)
+_SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+_PIECE = 8  # bytes of a payload in a row that are no coincidence
+_LOOKED_AT = 4096  # of a payload and of a message: both can be megabytes
+_LOGGERS = ("loadgen", "botocore", "aiobotocore", "aiohttp", "asyncio")
+# Whose debug records say what was decided, and never what was sent.
+_TALKATIVE = ("loadgen", "asyncio", "botocore.credentials", "botocore.configprovider", "botocore.regions")
+
+
+def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values of an environment that must not be shown: keys, and the passwords of proxies."""
+    found = [environment.get(name, "") for name in _SECRET_VARIABLES]
+    for name, value in environment.items():
+        if name.lower().endswith("_proxy") and "@" in value:
+            found.append(value.rpartition("@")[0].rpartition("//")[2].partition(":")[2])
+    return tuple(secret for secret in found if len(secret) >= _PIECE)
+
+
+def redact(text: str, secrets: Sequence[str] = ()) -> str:
+    """Return a text without credentials.
+
+    Example:
+        >>> redact("via http://me:hunter2@proxy:3128")
+        'via http://[redacted]@proxy:3128'
+    """
+    for secret in secrets:
+        text = text.replace(secret, _MARK)
+    for form in _FORMS:
+        text = form.sub(lambda found: (found[1] if found.re.groups else "") + _MARK, text)
+    return text
+
+
+def without_payload(message: str, body: bytes) -> str:
+    """Return what a service said about a request without the pieces of the request that it repeats.
+
+    Example:
+        >>> without_payload("cannot parse 'name: Ada Lovelace'", b"name: Ada Lovelace")
+        "cannot parse '[redacted]'"
+    """
+    said, sent = message[:_LOOKED_AT].encode("utf-8", "replace"), body[:_LOOKED_AT]
+    kept, at = bytearray(), 0
+    while at < len(said):
+        length = _repeated(said, at, sent)
+        if length:
+            kept += _MARK.encode()
+            at += length
+        else:
+            kept += said[at : at + 1]
+            at += 1
+    return redact(kept.decode("utf-8", "replace"))
+
+
+def _repeated(said: bytes, at: int, sent: bytes) -> int:
+    """Return how many bytes from here on stand in what was sent; 0 when they are few."""
+    if at + _PIECE > len(said) or said[at : at + _PIECE] not in sent:
+        return 0
+    length = _PIECE
+    while at + length < len(said) and said[at : at + length + 1] in sent:
+        length += 1
+    return length
+
+
+class Redacting(logging.Filter):
+    """Lets no record pass that holds a request or an answer, and takes credentials out of the rest."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        super().__init__()
+        self._secrets = secrets
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change a record in place; False keeps it back."""
+        if record.levelno < logging.WARNING and not record.name.startswith(_TALKATIVE):
+            return False
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[0] is not None:
+            text += "\n" + "".join(traceback.format_exception(*record.exc_info))
+        record.msg, record.args = redact(text, self._secrets), ()
+        record.exc_info = record.exc_text = None
+        return True
+
+
+@contextmanager
+def logged(stream: IO[str], secrets: Sequence[str]) -> Iterator[None]:
+    """Show what we and the AWS SDK log while the context lasts, without secrets; the root logger is left alone."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    handler.addFilter(Redacting(secrets))
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [(logger, logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, level, propagate in before:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
