@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loadgen.benchmark import ServerlessBenchmark as ServerlessBenchmark
+    from loadgen.cloud_benchmark import run_as_sagemaker_job as run_as_sagemaker_job
     from loadgen.engine import run as run
     from loadgen.errors import LoadgenError as LoadgenError
     from loadgen.load import ClosedLoop as ClosedLoop
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "benchmark": ("ServerlessBenchmark",),
+    "cloud_benchmark": ("run_as_sagemaker_job",),
     "engine": ("run",),
     "errors": ("LoadgenError",),
     "load": ("ClosedLoop", "OpenLoop", "Rate", "Uniform", "constant", "even", "poisson", "ramp", "stages", "trace"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadgen.errors import ExitStatus, LoadgenError, UsageError
 from loadgen.interrupts import Interrupted, Interrupts
+from loadgen.saying import say
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,6 +29,7 @@ commands:
   SCENARIO.py          run a scenario file (this page)
   benchmark MODEL FILE run the whole serverless benchmark of a model on AWS
   emulate              serve AWS's APIs on this machine, for nothing
+  fetch JOB            bring a Processing job's results home
   cleanup [RUN]        remove what a run that died left behind
   report DIR           make all tables and pages again from saved runs
   explain STATUS       say what an exit status means
@@ -46,13 +48,20 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; `argv` is `sys.argv[1:]` by default."""
     words = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in words
+    if "--debug" not in words:
+        return _end_in_a_line(words)
+    from loadgen.redact import logged, secrets_of
+
+    with logged(sys.stderr, secrets_of(os.environ)):
+        return _end_in_a_line(words, debug=True)
+
+
+def _end_in_a_line(words: list[str], *, debug: bool = False) -> int:
+    """Run a command; whatever it raises becomes one line and an exit status."""
     try:
         return int(_command(words))
     except LoadgenError as error:
-        if debug:
-            traceback.print_exc()
-        _tell(error)
+        _tell(error, debug=debug)
         return int(error.status)
     except BrokenPipeError:  # `... | head`: the reader has gone, and that is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -62,24 +71,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return int(ExitStatus.INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last resort: a bug of ours must still end in one line
-        if debug:
-            traceback.print_exc()
         hint = "this is a bug in loadgen; run again with --debug and report what it prints"
-        _tell(LoadgenError(f"{type(error).__name__}: {error}", hint=hint))
+        _tell(LoadgenError(f"{type(error).__name__}: {error}", hint=hint), cause=error, debug=debug)
         return int(ExitStatus.INTERNAL)
 
 
-def _tell(error: LoadgenError) -> None:
-    lines = [f"loadgen: error[{error.status.name}]: {error}", *(f"  {line}" for line in error.details[:10])]
-    # A terminal of another encoding must not turn an error into a traceback.
-    text = "\n".join(lines).encode(sys.stderr.encoding or "ascii", "backslashreplace")
-    print(text.decode(sys.stderr.encoding or "ascii"), file=sys.stderr)  # noqa: T201 - this is where errors go
+def _tell(error: LoadgenError, *, debug: bool, cause: BaseException | None = None) -> None:
+    if debug:
+        say(*"".join(traceback.format_exception(cause or error)).splitlines())
+    say(f"loadgen: error[{error.status.name}]: {error}", *(f"  {line}" for line in error.details[:10]))
 
 
 def _command(words: list[str]) -> ExitStatus | int:
     commands: dict[str, Callable[[list[str]], ExitStatus | int]] = {
         "benchmark": _benchmark,
         "emulate": _emulate,
+        "fetch": _fetch,
+        "instance": _instance,
         "cleanup": _cleanup,
         "report": _report,
         "explain": _explain,
@@ -108,7 +116,17 @@ def _scenario(words: list[str]) -> ExitStatus | int:
     with interrupts.installed():
         from loadgen.scenario import load_scenario
 
-        return _run(load_scenario(Path(options.scenario)), options, interrupts)
+        path = Path(options.scenario)
+        if not options.processing_job:
+            return _run(load_scenario(path), options, interrupts)
+        from loadgen import hiring
+        from loadgen.runners.parcel import opened, pack
+
+        with opened() as paths:
+            loaded = _chosen(load_scenario(path), options)
+        parcel = pack(paths, scenario=path, working=Path())
+        words = [parcel.name_of(path), *_rerun(loaded, options)[1:]]
+        return hiring.submit(loaded, options, words=words, parcel=parcel, interrupts=interrupts)
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -141,11 +159,32 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--resume", type=Path, metavar="DIR", help="go on with a run that died; finished steps are kept")
     group.add_argument("--grace", type=float, metavar="S", help="seconds for requests in flight after Ctrl-C (10)")
     group.add_argument("--term-budget", type=float, metavar="S", help="seconds from SIGTERM until it must be gone")
+    _add_job_options(parser)
     parser.add_argument("--quiet", action="store_true", help="one line for each step instead of live progress")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
+def _add_job_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("as a SageMaker Processing job")
+    group.add_argument("--processing-job", action="store_true", help="run in the cloud, beside the endpoint")
+    group.add_argument("--role", metavar="ARN", help="execution role that the job acts as")
+    group.add_argument("--instance-type", default="ml.m5.large", metavar="TYPE", help="ml.m5.large by default")
+    group.add_argument("--instance-count", type=int, default=1, metavar="N", help="each instance sends a shard")
+    group.add_argument("--image", default="", metavar="URI", help="of a container with Python 3.11 or later")
+    group.add_argument("--max-runtime", type=int, default=86400, metavar="S", help="it is ended then (86400)")
+    group.add_argument("--s3", metavar="s3://BUCKET/PREFIX", help="where its code and results go")
+    group.add_argument("--wait", action="store_true", help="wait for its end, and bring the results home")
+    # What a job's own command line is given, by `instance`.
+    parser.add_argument("--run-id", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--as-instance", nargs=2, help=argparse.SUPPRESS)
+
+
 def _run(loaded: "LoadedScenario", options: argparse.Namespace, interrupts: Interrupts) -> ExitStatus:
+    return _execute(_chosen(loaded, options), options, interrupts)
+
+
+def _chosen(loaded: "LoadedScenario", options: argparse.Namespace) -> "LoadedScenario":
+    """Return the scenario as the options change it."""
     from loadgen.scenario import change
 
     settings = dict(_setting(text) for text in options.set)
@@ -154,7 +193,7 @@ def _run(loaded: "LoadedScenario", options: argparse.Namespace, interrupts: Inte
         scenario = _with_target(scenario, _rehearsal(scenario.target, options.emulate))
     if options.transport is not None:
         scenario = _with_target(scenario, replace(_as_ours(scenario.target), transport=options.transport))
-    return _execute(replace(loaded, scenario=scenario), options, interrupts)
+    return replace(loaded, scenario=scenario)
 
 
 def _with_target(scenario: Any, target: Any) -> Any:
@@ -199,6 +238,10 @@ def _execute(loaded: "LoadedScenario", options: argparse.Namespace, interrupts: 
 
 def _crew(options: argparse.Namespace) -> "Crew | None":
     """Return who sends the requests; None for this process alone."""
+    if options.as_instance is not None:
+        from loadgen import hiring
+
+        return hiring.instances(*options.as_instance)
     if options.dask is not None:
         from loadgen.runners.dask import DaskCrew
 
@@ -240,6 +283,10 @@ def _benchmark(words: list[str]) -> ExitStatus | int:
     predecessor.add_arguments(parser)
     _add_run_options(parser)
     options = parser.parse_args(words)
+    if options.processing_job:
+        raise UsageError(
+            "benchmark --processing-job", hint="call loadgen.run_as_sagemaker_job(), or write a scenario file"
+        )
     interrupts = Interrupts()
     with interrupts.installed():
         return _run(predecessor.from_arguments(options), options, interrupts)
@@ -252,6 +299,24 @@ def _emulate(words: list[str]) -> ExitStatus | int:
     command.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return command.run(parser.parse_args(words))
+
+
+def _fetch(words: list[str]) -> ExitStatus | int:
+    from loadgen import hiring
+
+    parser = _Parser(prog="python -m loadgen fetch", description="Bring a Processing job's results home.")
+    hiring.add_fetch_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return hiring.fetch(parser.parse_args(words))
+
+
+def _instance(words: list[str]) -> ExitStatus | int:
+    """Be an instance of a Processing job: not for people, who have --processing-job."""
+    from loadgen import hiring
+
+    parser = _Parser(prog="python -m loadgen instance")
+    hiring.add_instance_arguments(parser)
+    return hiring.serve(parser.parse_args(words), main)
 
 
 def _work(words: list[str]) -> int:

@@ -32,6 +32,7 @@ async def carry_out(
     crew: Crew | None = None,
     precautions: Precautions | None = None,
     reached: Callable[[Account, str], None] | None = None,
+    run_id: str = "",
 ) -> Finished | None:
     """Run a scenario and keep everything under `out`, or under a new directory in ./results.
 
@@ -41,7 +42,7 @@ async def carry_out(
     Raises:
         LoadgenError: it could not start; nothing was created.
     """
-    about = Circumstances.of(loaded, command=command)
+    about = Circumstances.of(loaded, command=command, run_id=run_id)
     allowed = precautions or Precautions()
     directory = out or about.default_out(Path("results"))
     if allowed.is_resumed:

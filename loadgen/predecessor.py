@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from loadgen import job
 from loadgen.aws.unfinished import state_directory
@@ -22,6 +22,8 @@ from loadgen.runners.precautions import Precautions
 from loadgen.scenario import LoadedScenario
 from loadgen.target import MEMORY_SIZES_MB, Target
 from loadgen.targets.sagemaker import SageMaker
+
+T = TypeVar("T")
 
 _CALL = "loadgen.run_serverless_benchmarks(...)"
 _QUESTION = "Which memory size and MaxConcurrency should this model have?"
@@ -61,7 +63,7 @@ def run_serverless_benchmarks(
     Raises:
         LoadgenError: it could not start or could not be kept; the message says what to do.
     """
-    loaded = _load(
+    loaded = loaded_benchmark(
         model_name,
         Path(invoke_args_examples_file),
         target=target,
@@ -74,10 +76,17 @@ def run_serverless_benchmarks(
         concurrency_invocations=concurrency_benchmark_invocations,
         multipliers=tuple(concurrency_num_clients_multiplier),
     )
-    return _outside_any_loop(lambda: _page(loaded, Path(result_save_path))).read_text("utf-8")
+    return outside_any_loop(lambda: _page(loaded, Path(result_save_path))).read_text("utf-8")
 
 
-def _load(model_name: str, examples: Path, *, target: Target | None = None, **settings: Any) -> LoadedScenario:
+def loaded_benchmark(
+    model_name: str, examples: Path, *, target: Target | None = None, **settings: Any
+) -> LoadedScenario:
+    """Return the scenario that a file with the same settings would define.
+
+    Raises:
+        LoadgenError: the examples cannot be read, or a setting cannot be meant.
+    """
     scenario = ServerlessBenchmark(target or SageMaker(model_name), read_requests(examples), **settings)
     return LoadedScenario(scenario, model_name, _QUESTION, "", Path(model_name))
 
@@ -103,7 +112,7 @@ def _page(loaded: LoadedScenario, out: Path) -> Path:
     return page
 
 
-def _outside_any_loop(call: Callable[[], Path]) -> Path:
+def outside_any_loop(call: Callable[[], T]) -> T:
     """Run it in a thread of its own where a loop is running already, as in a notebook."""
     try:
         asyncio.get_running_loop()
@@ -132,7 +141,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(options: argparse.Namespace) -> LoadedScenario:
     """Return the scenario that the predecessor's command line describes."""
-    return _load(
+    return loaded_benchmark(
         options.model_name,
         options.invoke_args_examples_file,
         cold_start_delay=options.cold_start_delay,

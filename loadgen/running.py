@@ -21,6 +21,7 @@ from loadgen.runners.crew import Crew
 from loadgen.runners.local import Finished
 from loadgen.runners.precautions import GRACE, Precautions
 from loadgen.runners.sweep import Cause
+from loadgen.saying import say
 from loadgen.scenario import LoadedScenario
 
 # Of the time until a process must be gone: most of it belongs to the deletions.
@@ -86,6 +87,7 @@ def execute(
                 crew=crew,
                 precautions=allowed,
                 reached=interrupts.reached,
+                run_id=options.run_id,
             )
 
     try:
@@ -98,7 +100,7 @@ def execute(
     if finished is None:
         return ExitStatus.OK
     if options.debug and finished.failure is not None:
-        traceback.print_exception(finished.failure)
+        say(*"".join(traceback.format_exception(finished.failure)).splitlines())
     return conclude(finished, interrupts.status)
 
 
@@ -114,25 +116,27 @@ def conclude(finished: Finished, signalled: ExitStatus | None) -> ExitStatus:
     try:
         findings, page = job.report(results, partial=finished.partial)
         live.show(results.manifest, findings, page)
+    except BrokenPipeError:  # `... | head`: the reader has gone; everything is in the files too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LoadgenError as error:
         causes.append(Cause(error.status, str(error)))
-        _say(f"no report: {error}")
+        say(f"no report: {error}")
     except Interrupted as stopped:
         signalled = signalled or stopped.status
-        _say(f"stopped while writing the report; the runs are kept: python -m loadgen report {results.path}")
+        say(f"stopped while writing the report; the runs are kept: python -m loadgen report {results.path}")
     if finished.failure is not None:
-        _say(f"ended early: {finished.failure}")
+        say(f"ended early: {finished.failure}")
     causes += job.causes_of(finished, findings)
     if signalled is not None:
         causes.append(Cause(signalled, "stopped by a signal"))
     if finished.leftovers:
-        _say("may still exist:", *(f"  {leftover}" for leftover in finished.leftovers))
-        _say(f"  remove it all: python -m loadgen cleanup {results.manifest.run_id}")
+        say("may still exist:", *(f"  {leftover}" for leftover in finished.leftovers))
+        say(f"  remove it all: python -m loadgen cleanup {results.manifest.run_id}")
     try:
         results.conclude(job.result(finished, causes, findings))
     except LoadgenError as error:
         causes.append(Cause(error.status, str(error)))
-        _say(str(error))
+        say(str(error))
     return worst([cause.status for cause in causes])
 
 
@@ -143,11 +147,4 @@ def _tell_of_others(state: Path | None, resumed: Path | None) -> None:
             continue
         count = run.standing()
         what = "something" if count is None else f"{count} endpoint{'s' if count != 1 else ''}"
-        _say(f"run {run.run_id} left {what} in {run.place}: python -m loadgen cleanup {run.run_id}")
-
-
-def _say(*lines: str) -> None:
-    encoding = sys.stderr.encoding or "ascii"
-    for line in lines:
-        # A terminal of another encoding must not turn a message into a traceback.
-        sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        say(f"run {run.run_id} left {what} in {run.place}: python -m loadgen cleanup {run.run_id}")

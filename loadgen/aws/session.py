@@ -117,6 +117,20 @@ class Clients:
         return found
 
     @asynccontextmanager
+    async def storage(self) -> AsyncIterator[Any]:
+        """Open an `s3` client: few runs need one."""
+        config = _config(self._access, retries={"total_max_attempts": 4, "mode": "standard"})
+        try:
+            opening = self._session.client("s3", **_placement(self._access), config=config)
+            client = await opening.__aenter__()
+        except SDK_ERRORS as error:
+            raise explain(error, "Opening the S3 client", now=time.time()) from error
+        try:
+            yield client
+        finally:
+            await opening.__aexit__(None, None, None)
+
+    @asynccontextmanager
     async def runtime(
         self, *, connections: int, timeout: float = READ_TIMEOUT, http_session: type | None = None
     ) -> AsyncIterator[Any]:

@@ -49,10 +49,10 @@ class Circumstances:
     created: datetime
 
     @classmethod
-    def of(cls, loaded: LoadedScenario, *, command: str) -> "Circumstances":
-        """Give a scenario its run id and its time."""
+    def of(cls, loaded: LoadedScenario, *, command: str, run_id: str = "") -> "Circumstances":
+        """Give a scenario its run id, unless it has one already, and its time."""
         now = datetime.now(UTC)
-        return cls(loaded, command, f"{now:%m%d%H%M%S}{secrets.token_hex(2)}", now)
+        return cls(loaded, command, run_id or f"{now:%m%d%H%M%S}{secrets.token_hex(2)}", now)
 
     def default_out(self, parent: Path) -> Path:
         """Return a directory that no other run has."""

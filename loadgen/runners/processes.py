@@ -61,11 +61,11 @@ class Processes:
         """
         check_portable(target)
         async with AsyncExitStack() as stack:
-            links = [await stack.enter_async_context(_started(n + 1)) for n in range(self.workers)]
+            links = [await stack.enter_async_context(started(n + 1)) for n in range(self.workers)]
             yield await stack.enter_async_context(team(links, requests, say))
 
 
-class _ProcessLink(StreamLink):
+class ProcessLink(StreamLink):
     """The way to a process that we started."""
 
     def __init__(self, number: int, process: asyncio.subprocess.Process, said: IO[bytes]) -> None:
@@ -91,7 +91,12 @@ class _ProcessLink(StreamLink):
 
 
 @asynccontextmanager
-async def _started(number: int) -> AsyncIterator[_ProcessLink]:
+async def started(number: int) -> AsyncIterator["ProcessLink"]:
+    """Start a worker, and end it on the way out.
+
+    Raises:
+        ResourceError: the system refused a process.
+    """
     # The same loadgen as ours, whatever lies in the working directory (-P); and the places where the scenario file
     # found its own modules.
     places = [str(Path(loadgen.__file__).parent.parent), *filter(None, sys.path)]
@@ -107,7 +112,7 @@ async def _started(number: int) -> AsyncIterator[_ProcessLink]:
             )
         except OSError as error:
             raise ResourceError(f"cannot start process {number}: {error.strerror}", hint="use fewer workers") from error
-        link = _ProcessLink(number, process, said)
+        link = ProcessLink(number, process, said)
         try:
             yield link
         finally:
