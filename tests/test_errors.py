@@ -22,6 +22,7 @@ STATUSES = {
     "LeftoversError": 101,
     "ScriptError": 107,
     "ScriptStopError": 108,
+    "StoppedError": 130,
 }
 # 101 > 74 > 70 > 71 > 130, 143 > 107, 108 > 77, 78, 75, 69, 73, 65, 66 > 110 > 99 > 0: what costs most comes first.
 LEVELS = [[101], [74], [70], [71], [130, 143], [107, 108], [77, 78, 75, 69, 73, 65, 66], [110], [99], [0]]
