@@ -5,8 +5,8 @@ import gc
 import pytest
 from virtual import FarSide, Says, execute
 
-from loadgen.runners.heap import set_aside
 from loadgen.load import ClosedLoop
+from loadgen.runners.heap import set_aside
 
 
 @pytest.fixture(autouse=True)
