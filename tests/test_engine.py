@@ -21,6 +21,7 @@ from virtual import (
     run_virtual,
 )
 
+from loadgen.engine import choices as drawn
 from loadgen.engine import run
 from loadgen.errors import DataError, UsageError
 from loadgen.load import ClosedLoop, OpenLoop, Uniform, constant, even, poisson, ramp, stages, trace
@@ -245,6 +246,9 @@ def test_the_choice_of_payloads_depends_on_seed_and_number_alone():
     assert len(shard) == 100
     assert shard.items() <= whole.items()
     assert whole != choices(ClosedLoop(1, count=300), seed=2)
+    assert whole == dict(enumerate(drawn(1, 7)[:300]))
+    load = OpenLoop(even(constant(100)), duration=3, max_in_flight=1)
+    assert whole == choices(load), "what is dropped has its payload too"
     shares = Counter(whole.values())
     assert sorted(shares) == list(range(7))
 
