@@ -13,7 +13,6 @@ from bench.oracle import stamps
 from loadgen.aws.session import Access, open_clients
 from loadgen.request import Reply, Request
 from loadgen.runners.heap import set_aside
-from loadgen.runners.heap import set_aside
 from loadgen.target import Transport
 from loadgen.transport.botocore import BotocoreTransport, TracedSession
 from loadgen.transport.sigv4 import Credentials
@@ -36,7 +35,7 @@ async def _credentials() -> Credentials:
 
 @asynccontextmanager
 async def opened(name: str, url: str, *, connections: int) -> AsyncIterator[Transport]:
-    """Open a transport of TRANSPORTS, the heap set aside as runners do."""
+    """Open a transport of TRANSPORTS."""
     if name == "wire":
         settings = WireSettings(url, "us-east-1", _credentials)
         async with open_wire(settings, "oracle", connections=connections) as wire:
@@ -48,7 +47,6 @@ async def opened(name: str, url: str, *, connections: int) -> AsyncIterator[Tran
         clients.runtime(connections=connections, timeout=60.0, http_session=TracedSession) as client,
     ):
         with set_aside():
-            with set_aside():
             yield BotocoreTransport(client, "oracle")
 
 
