@@ -21,8 +21,8 @@ from bench.null_target import NullTarget
 from loadgen.load import ClosedLoop
 from loadgen.outcome import Outcome
 from loadgen.record import SAMPLE, checksum
-from loadgen.request import Request
 from loadgen.recording import HEADER
+from loadgen.request import Request
 from loadgen.results import Results
 from loadgen.runners.circumstances import Circumstances
 from loadgen.runners.crew import Alone, Assignment, Crew

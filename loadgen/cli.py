@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if "--debug" not in words:
         return _end_in_a_line(words)
-    from loadgen.redact import logged, secrets_of
+    from loadgen.logs import logged
+    from loadgen.redact import secrets_of
 
     with logged(sys.stderr, secrets_of(os.environ)):
         return _end_in_a_line(words, debug=True)

@@ -1,15 +1,10 @@
-"""Redaction: what must never reach a log, a report or a terminal is taken out of texts. Pure, but for the log filter.
+"""Redaction: what must never reach a log, a report or a terminal is taken out of texts. Pure.
 
-Rule: credentials are recognised by their form and by their value, payloads by their bytes. Of the AWS SDK's own debug
-records those that hold whole requests or answers are not shown at all: no pattern finds every customer's data.
+Rule: credentials are recognised by their form and by their value, payloads by their bytes.
 """
 
-import logging
 import re
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import IO
+from collections.abc import Mapping, Sequence
 
 _MARK = "[redacted]"
 # Source: IAM user guide, "IAM identifiers" (AKIA, ASIA); SigV4's Authorization header; RFC 3986 userinfo.
@@ -24,9 +19,6 @@ _FORMS = (
 _SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 _PIECE = 8  # bytes of a payload in a row that are no coincidence
 _LOOKED_AT = 4096  # of a payload and of a message: both can be megabytes
-_LOGGERS = ("loadgen", "botocore", "aiobotocore", "aiohttp", "asyncio")
-# Whose debug records say what was decided, and never what was sent.
-_TALKATIVE = ("loadgen", "asyncio", "botocore.credentials", "botocore.configprovider", "botocore.regions")
 
 
 def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -80,43 +72,3 @@ def _repeated(said: bytes, at: int, sent: bytes) -> int:
     while at + length < len(said) and said[at : at + length + 1] in sent:
         length += 1
     return length
-
-
-class Redacting(logging.Filter):
-    """Lets no record pass that holds a request or an answer, and takes credentials out of the rest."""
-
-    def __init__(self, secrets: Sequence[str]) -> None:
-        super().__init__()
-        self._secrets = secrets
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Change a record in place; False keeps it back."""
-        if record.levelno < logging.WARNING and not record.name.startswith(_TALKATIVE):
-            return False
-        text = record.getMessage()
-        if record.exc_info and record.exc_info[0] is not None:
-            text += "\n" + "".join(traceback.format_exception(*record.exc_info))
-        record.msg, record.args = redact(text, self._secrets), ()
-        record.exc_info = record.exc_text = None
-        return True
-
-
-@contextmanager
-def logged(stream: IO[str], secrets: Sequence[str]) -> Iterator[None]:
-    """Show what we and the AWS SDK log while the context lasts, without secrets; the root logger is left alone."""
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-    handler.addFilter(Redacting(secrets))
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    before = [(logger, logger.level, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG)
-        logger.propagate = False
-    try:
-        yield
-    finally:
-        for logger, level, propagate in before:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-            logger.propagate = propagate

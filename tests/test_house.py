@@ -27,7 +27,7 @@ ORDER = """
 __main__
 cli
 cloud_benchmark
-predecessor running hiring
+predecessor running hiring logs
 job
 report
 runners
@@ -45,8 +45,8 @@ worker merge
 watch
 payload record step manifest
 target outcome
-histogram load prices presence request
-clock metric order
+histogram load prices presence request saying
+clock metric order redact
 errors
 """
 LINES = {unit: number for number, line in enumerate(ORDER.split("\n")) for unit in line.split()}

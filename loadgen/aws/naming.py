@@ -47,6 +47,7 @@ def tags(*, run_id: str, owner: str, created: datetime) -> Mapping[str, str]:
         created: when, in UTC.
 
     Example:
+        >>> from datetime import UTC
         >>> found = tags(run_id="r1", owner="arn:aws:iam::1:user/a,b", created=datetime(2026, 11, 22, 20, tzinfo=UTC))
         >>> found[OWNER], found[EXPIRES]
         ('arn:aws:iam::1:user/a_b', '2026-11-23T20:00:00+00:00')
