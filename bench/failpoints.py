@@ -10,11 +10,12 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from bench.zygote import Child, Zygote
 from loadgen.aws.naming import CREATED, EXPIRES, OWNER, RUN
@@ -95,7 +96,8 @@ class Stage:
     """An emulated account, a directory, and a way to start runs."""
 
     emulator: Emulator
-    faults: Failpoints
+    faults: Failpoints  # of the calls
+    within: Faults  # of what they begin, and of invocations
     directory: Path
     zygote: Zygote
     bystanders: set[str] = field(default_factory=set)
@@ -133,6 +135,27 @@ class Stage:
         child = self.start(*words, **changes)
         status = await self.finish(child)
         return status, child.stdout.read_text("utf-8", "replace"), child.stderr.read_text("utf-8", "replace")
+
+    async def until(self, condition: Callable[[], object], within: float = 20.0) -> None:
+        """Wait until a condition holds, looking at it often."""
+        async with asyncio.timeout(within):
+            while not condition():  # noqa: ASYNC110 - what is waited for happens in another process
+                await asyncio.sleep(0.002)
+
+    def fault(self, operation: str, kind: str, **more: Any) -> None:
+        """Have the next call of an operation go wrong."""
+        is_within = operation == "InvokeEndpoint" or kind in ("fail_deploy", "status_stuck")
+        (self.within if is_within else self.faults).add({"operation": operation, "kind": kind, **more})
+
+    def arrivals(self) -> int:
+        """Count the invocations that came in."""
+        endpoints: Mapping[str, Any] = self.emulator.ledger.figures()["endpoints"]
+        return sum(int(books["arrivals"]) for books in endpoints.values())
+
+    def result(self) -> dict[str, Any]:
+        """Read result.json."""
+        read: dict[str, Any] = json.loads((self.directory / "out" / "result.json").read_text())
+        return read
 
     def standing(self) -> set[str]:
         """Name what the account holds beside the bystanders."""
@@ -191,13 +214,26 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(directory: Path, zygote: Zygote) -> AsyncIterator[Stage]:
-    """Set up an emulated account in which everything takes no time."""
-    quick = replace(PROFILES["instant"], name="quick", cold_start=0.0, deploy_time=0.0)
-    async with serve(Settings(models={"quick": quick}, time_scale=1e6)) as emulator:
-        emulator.faults = Failpoints()
+async def stage(
+    directory: Path, zygote: Zygote, *, service: float = 0.0, deploy: float = 0.0, **settings: Any
+) -> AsyncIterator[Stage]:
+    """Set up an emulated account in which everything takes no time.
+
+    Args:
+        directory: for the scenario, its results and the user's state.
+        zygote: starts the runs.
+        service: seconds that the model takes.
+        deploy: seconds that a deployment takes.
+        settings: of the emulator.
+    """
+    quick = replace(PROFILES["instant"], name="quick", cold_start=0.0, deploy_time=deploy)
+    if service:
+        quick = replace(quick, model_latency=((1024, service),))
+    chosen: dict[str, Any] = {"models": {"quick": quick}, "time_scale": 1.0 if deploy else 1e6} | settings
+    async with serve(Settings(**chosen)) as emulator:
+        within, emulator.faults = emulator.faults, Failpoints()
         directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a test bench
-        yield Stage(emulator, emulator.faults, directory, zygote)
+        yield Stage(emulator, emulator.faults, within, directory, zygote)
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,11 +220,13 @@ def occupied(path: Path, *, is_resumed: bool) -> Iterator[str]:
         InputError: it holds no run, and should.
     """
     prepare(path, is_resumed=is_resumed)
-    with locked(path) as note:
-        prepare(path, is_resumed=is_resumed)  # whoever had the lock a moment ago may have begun
-        yield note
-    with suppress(OSError):
-        path.rmdir()  # a start that was refused leaves no empty directory
+    try:
+        with locked(path) as note:
+            prepare(path, is_resumed=is_resumed)  # whoever had the lock a moment ago may have begun
+            yield note
+    finally:
+        with suppress(OSError):
+            path.rmdir()  # a start that was refused leaves no empty directory
 
 
 def prepare(path: Path, *, is_resumed: bool = False) -> None:

@@ -1,7 +1,46 @@
-"""What every test shares: how hypothesis draws, and nothing else."""
+"""What every test shares: how hypothesis draws, and the process that starts the command line quickly."""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
 from hypothesis import settings
 
 # The same draws on every machine and in every order; a slow, shared machine is not a failure.
 settings.register_profile("loadgen", deadline=None, derandomize=True, database=None)
 settings.load_profile("loadgen")
+
+Play = Callable[[Callable[..., Awaitable[Any]]], Any]
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[tuple[asyncio.Runner, Any]]:
+    """A process that forks runs of the command line, and the loop on which it is heard; one for each worker."""
+    from bench.zygote import zygote as started
+
+    with asyncio.Runner() as runner:
+        context = started()
+        mother = runner.run(context.__aenter__())
+        try:
+            yield runner, mother
+        finally:
+            runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.fixture
+def play(zygote: tuple[asyncio.Runner, Any], tmp_path: Path) -> Play:
+    """Give a coroutine function an emulated account, a directory and a way to start runs; return what it returns."""
+    from bench.failpoints import stage
+
+    runner, mother = zygote
+
+    def played(work: Callable[..., Awaitable[Any]], **settings: Any) -> Any:
+        async def on_stage() -> Any:
+            async with stage(tmp_path, mother, **settings) as on:
+                return await work(on)
+
+        return runner.run(on_stage())
+
+    return played

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import random
-import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,17 +11,15 @@ from typing import Any
 
 import pytest
 from far_side import until
-from hypothesis import given
-from hypothesis import strategies as st
 
 from loadgen.aws.endpoint import Deployment, deployed
 from loadgen.aws.holdings import Holdings, NoJournal
-from loadgen.aws.naming import endpoint_name, tags
+from loadgen.aws.naming import tags
 from loadgen.aws.pace import Pace
 from loadgen.aws.session import Access, Clients, open_clients
 from loadgen.emulator.server import Emulator, Settings, serve
 from loadgen.errors import AuthError, QuotaError, UnavailableError
-from loadgen.target import MEMORY_SIZES_MB, ServerlessConfig
+from loadgen.target import ServerlessConfig
 
 CONFIG = ServerlessConfig(2048, 4)
 FAST = Pace(poll=0.01, deploy=5.0, visible=0.5, patience=1.0, settle=0.2, removal=2.0, outage=0.2)
@@ -505,23 +502,3 @@ def test_a_service_that_vanishes_is_given_up_in_time(during):
             assert [line.split()[0] for line in w.holdings.lines()] == ["endpoint", "endpoint-config"]
 
     asyncio.run(main())
-
-
-NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # botocore's pattern for EndpointName
-
-
-@given(st.text(max_size=100), st.sampled_from(MEMORY_SIZES_MB), st.integers(1, 200))
-def test_names_are_valid_whatever_the_run_is_called(run_id, memory_mb, max_concurrency):
-    """Any run id, however long or odd, gives a name that AWS takes, with configuration and suffix readable (C06, C07)."""
-    name = endpoint_name(run_id, ServerlessConfig(memory_mb, max_concurrency), "0123456789")
-    assert NAME.fullmatch(name)
-    assert len(name) <= 63
-    assert name.startswith("loadgen")
-    assert name.endswith(f"-{memory_mb}-{max_concurrency}-0123456789")
-
-
-@given(st.text(max_size=400), st.text(max_size=400))
-def test_tags_are_valid_whatever_they_say(run_id, owner):
-    """Tag values keep to AWS's characters and to 256 of them."""
-    for value in tags(run_id=run_id, owner=owner, created=datetime(2026, 1, 1, tzinfo=UTC)).values():
-        assert re.fullmatch(r"[a-zA-Z0-9 _.:/=+@-]{0,256}", value)
