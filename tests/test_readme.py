@@ -29,7 +29,8 @@ SERVICES = {
 # What installs, serves for ever or takes minutes is run elsewhere: by CI word for word, or by a test of its own.
 IN_CI = [command for command in COMMANDS if command.startswith("pip install")]
 SERVES = [command for command in COMMANDS if " emulate " in command]
-RUNS = [command for command in COMMANDS if command not in {*IN_CI, *SERVES}]
+MEASURES = [command for command in COMMANDS if command.startswith("python -m bench.")]
+RUNS = [command for command in COMMANDS if command not in {*IN_CI, *SERVES, *MEASURES}]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_the_commands_of_the_section_on_aws_run_in_turn(folder, aws):
     """Rehearse, run, report: in the order in which the README gives them, on an emulated account in AWS's place."""
     scenario = next(text for text in PYTHON if "SageMaker(model=" in text)
     (folder / "ranker.py").write_text(
-        scenario.replace("invocations=1000", "invocations=30, concurrency_invocations=30")
+        scenario.replace("invocations=1000", "invocations=8, concurrency_invocations=16, memory_sizes=[1024, 2048]")
     )
     commands = [shlex.split(c)[1:] for c in RUNS if "ranker" in c]
     assert len(commands) == 3
@@ -128,6 +129,13 @@ def test_the_emulator_serves(command, folder):
         line = emulator.stdout.readline()
         emulator.terminate()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+\n", line)
+
+
+@pytest.mark.parametrize("command", MEASURES)
+def test_a_measurement_can_be_called(command, folder):
+    """The benches take minutes and a quiet machine; that they run is tests/test_bench.py's, that they are there ours."""
+    done = run([sys.executable, *shlex.split(command)[1:], "--help"], folder, {})
+    assert done.stdout.startswith("usage:")
 
 
 def test_the_policy_allows_what_the_code_calls():
