@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from loadgen.aws.storage import Shelf
@@ -65,36 +65,44 @@ def run_as_sagemaker_job(
     Raises:
         LoadgenError: the job could not be created; or, when it waits, it failed, or left something behind.
     """
-    examples = Path(invoke_args_examples_file)
+    settings = {
+        "cold_start_delay": [cold_start_delay],
+        "memory_sizes": memory_sizes,
+        "stability_benchmark_invocations": [stability_benchmark_invocations],
+        "stability_benchmark_error_thresh": [stability_benchmark_error_thresh],
+        "concurrency_benchmark_max_conc": concurrency_benchmark_max_conc,
+        "concurrency_benchmark_invocations": [concurrency_benchmark_invocations],
+        "concurrency_num_clients_multiplier": concurrency_num_clients_multiplier,
+    }
+    cargo = _cargo(model_name, Path(invoke_args_examples_file), settings, is_whole=include_concurrency_benchmark)
+    hire = Hire(role, instance_type, instance_count, max_runtime, image)
+    shelf = Shelf.read(s3_output_path) if s3_output_path else None
+
+    return outside_any_loop(
+        lambda: asyncio.run(_carry_out(cargo, hire, shelf, region, Path(result_save_path) if wait else None))
+    )
+
+
+def _cargo(model_name: str, examples: Path, settings: Mapping[str, Sequence[float]], *, is_whole: bool) -> Cargo:
     # Read here too, so that a mistake in it is found before anything is uploaded.
     loaded = loaded_benchmark(model_name, examples)
     parcel = pack([], scenario=examples, working=Path())
-    words = [
-        *("benchmark", model_name, parcel.name_of(examples)),
-        *("--cold_start_delay", str(cold_start_delay)),
-        *("--memory_sizes", *map(str, memory_sizes)),
-        *("--stability_benchmark_invocations", str(stability_benchmark_invocations)),
-        *("--stability_benchmark_error_thresh", str(stability_benchmark_error_thresh)),
-        *([] if include_concurrency_benchmark else ["--no_include_concurrency_benchmark"]),
-        *("--concurrency_benchmark_max_conc", *map(str, concurrency_benchmark_max_conc)),
-        *("--concurrency_benchmark_invocations", str(concurrency_benchmark_invocations)),
-        *("--concurrency_num_clients_multiplier", *map(str, concurrency_num_clients_multiplier)),
-    ]
-    hire = Hire(role, instance_type, instance_count, max_runtime, image)
-    cargo = Cargo(Circumstances.of(loaded, command="").run_id, words, parcel)
-    shelf = Shelf.read(s3_output_path) if s3_output_path else None
+    words = ["benchmark", model_name, parcel.name_of(examples)]
+    for name, values in settings.items():
+        words += [f"--{name}", *map(str, values)]
+    if not is_whole:
+        words.append("--no_include_concurrency_benchmark")
+    return Cargo(Circumstances.of(loaded, command="").run_id, words, parcel)
+
+
+async def _carry_out(cargo: Cargo, hire: Hire, shelf: Shelf | None, region: str | None, home: Path | None) -> str:
+    """Create the job; wait for it, and bring its results home, when there is a place for them."""
 
     def say(text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
-    async def carry_out() -> str:
-        state = await cloud.submit(cargo, hire, shelf=shelf, region=region, say=say)
-        if not wait:
-            return state.name
+    state = await cloud.submit(cargo, hire, shelf=shelf, region=region, say=say)
+    if home is not None:
         await cloud.follow(state.name, region=region, say=say, stop=asyncio.Event())
-        out = Path(result_save_path) / state.name
-        fetched = await cloud.fetch(state.name, out, region=region, say=say)
-        cloud.check(fetched)
-        return state.name
-
-    return outside_any_loop(lambda: asyncio.run(carry_out()))
+        cloud.check(await cloud.fetch(state.name, home / state.name, region=region, say=say))
+    return state.name

@@ -13,6 +13,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+_ERROR = "loadgen: error"  # how the line begins that says why it ended
 # loadgen's exit statuses of runs that took place: fine, a broken promise, INVALID.
 _TOOK_PLACE = {0: "OK", 99: "THRESHOLD", 110: "INVALID"}
 
@@ -28,11 +29,15 @@ def main() -> int:
         return 1
     os.chdir(here.parent / "files" / orders["directory"])
     command = [sys.executable, "-m", "loadgen", "instance", *sys.argv[3:]]
-    with subprocess.Popen(command) as process:  # noqa: S603 - ourselves
+    last = ""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:  # noqa: S603
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _: process.send_signal(received))
+        for line in process.stderr or ():
+            sys.stderr.write(line)
+            last = line.strip() if line.startswith(_ERROR) else last
         status = process.wait()
-    told = _TOOK_PLACE.get(status, "python -m loadgen explain " + str(status))
+    told = _TOOK_PLACE.get(status) or last.removeprefix(_ERROR) or f"python -m loadgen explain {status}"
     _say(message, f"loadgen ended with status {status} ({told})")
     return 0 if status in _TOOK_PLACE else (status if status > 0 else 1)
 

@@ -60,7 +60,9 @@ class Assignment:
 
 
 class Team(Protocol):
-    """Workers that are ready to work."""
+    """Workers that are ready to work; `is_here` when this process is the only one."""
+
+    is_here: bool
 
     async def execute(self, assignment: Assignment) -> Run:
         """Execute one step, and return what happened; the samples are in its recording.
@@ -106,6 +108,8 @@ class Alone:
 
 
 class _Alone:
+    is_here = True
+
     async def execute(self, assignment: Assignment) -> Run:
         recording = assignment.recording
         try:

@@ -53,6 +53,8 @@ async def team(
 class ShardTeam:
     """Workers that are ready to work; made by `team`."""
 
+    is_here = False
+
     def __init__(self, mates: Sequence[Mate], scratch: Path, say: Callable[[str], None]) -> None:
         self._mates = mates
         self._scratch = scratch

@@ -171,7 +171,8 @@ class Sweep:
 
     async def _hold(self, stand: _Stand) -> None:
         """Open an endpoint, keep it until it is released, and close it."""
-        connections = max(step.load.connections for _, step in stand.steps)
+        # Where workers send, each has connections of its own, and this process needs none to speak of.
+        connections = max(step.load.connections for _, step in stand.steps) if self.team.is_here else 1
         if stand.config is not None:
             self.progress.say(f"deploying {stand.config}")
         opening = self.account.open(stand.config, connections=connections, timeout=self.scenario.timeout)
