@@ -145,7 +145,7 @@ class Results:
             number = _number(directory)
             if number.isdecimal() and (directory / "run.json").exists():
                 run = read_run(directory)
-                if run.ended_by in _OWN_ENDS and not run.damage:
+                if run.ended_by in _OWN_ENDS and not run.damage and not any(worker.lost for worker in run.workers):
                     found[int(number)] = run
         return found
 

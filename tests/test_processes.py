@@ -15,7 +15,19 @@ import pytest
 from emulated import QUICK, emulated, eventually, ledger, slow
 from test_end_to_end import REQUESTS, Silent, list_all
 
-from loadgen import ClosedLoop, Emulated, OpenLoop, Scenario, ServerlessConfig, Step, constant, even, judge, poisson
+from loadgen import (
+    ClosedLoop,
+    Emulated,
+    OpenLoop,
+    Scenario,
+    ServerlessConfig,
+    Step,
+    constant,
+    even,
+    job,
+    judge,
+    poisson,
+)
 from loadgen.emulator.settings import Settings
 from loadgen.errors import ConfigError, ExitStatus, UsageError
 from loadgen.outcome import Column, Outcome
@@ -121,6 +133,9 @@ def test_two_processes_send_what_one_would(tmp_path):
     assert [len(run.workers) for run in both.runs] == [2, 2, 1]
     assert [worker.scheduled for worker in both.runs[1].workers] == [42, 41]
     assert all(worker.watch.cpu_share > 0 for run in both.runs for worker in run.workers)
+    _, page = job.report(both.results)
+    shown = page.read_text("utf-8")
+    assert all(f"{run.step.name}, {worker.name}" in shown for run in both.runs for worker in run.workers)
     assert all(worker.late < 1.0 and worker.clock_bound == 0 for run in both.runs for worker in run.workers)
 
 

@@ -21,6 +21,7 @@ from loadgen.report.table import (
     share,
     words,
 )
+from loadgen.watch import Watch
 
 _ABSENT = Cell("n/a")
 # Metric -> (heading, unit and statistic, meaning).
@@ -107,23 +108,27 @@ def watch_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         if row.run.failure:
             continue
-        w = row.run.watch
-        cells.append(
-            (
-                words(row.run.step.name or label(row)),
-                share(w.cpu_share, 1),
-                *(milliseconds(v) for v in (w.loop_lag_p99, w.loop_lag_max)),
-                *(milliseconds(v) for v in (w.send_lag_p50, w.send_lag_p99, w.send_lag_max)),
-                count(w.waits),
-                milliseconds(w.wait_max) if w.waits else NOTHING,
-                count(w.connections_opened),
-                count(w.dropped),
-                milliseconds(w.gc_longest) if w.gc_longest else NOTHING,
-                number(w.asked_rate) if row.run.is_open_loop else NOTHING,
-                number(w.achieved_rate),
-            )
-        )
+        name, is_open = row.run.step.name or label(row), row.run.is_open_loop
+        workers = row.run.workers
+        cells.append(_watch_cells(f"{name}, worst of {len(workers)}" if workers else name, row.run.watch, is_open))
+        cells += [_watch_cells(f"{name}, {worker.name}", worker.watch, is_open) for worker in workers]
     return Table("Lag, waits and rates", columns, tuple(cells))
+
+
+def _watch_cells(name: str, watch: Watch, is_open: bool) -> tuple[Cell, ...]:  # noqa: FBT001 - a fact, not a mode
+    return (
+        words(name),
+        share(watch.cpu_share, 1),
+        *(milliseconds(v) for v in (watch.loop_lag_p99, watch.loop_lag_max)),
+        *(milliseconds(v) for v in (watch.send_lag_p50, watch.send_lag_p99, watch.send_lag_max)),
+        count(watch.waits),
+        milliseconds(watch.wait_max) if watch.waits else NOTHING,
+        count(watch.connections_opened),
+        count(watch.dropped),
+        milliseconds(watch.gc_longest) if watch.gc_longest else NOTHING,
+        number(watch.asked_rate) if is_open else NOTHING,
+        number(watch.achieved_rate),
+    )
 
 
 def steps_asked_table(rows: Sequence[Row]) -> Table:

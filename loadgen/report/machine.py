@@ -47,6 +47,7 @@ def _row(row: Row) -> dict[str, Any]:
         "slos": row.slos,
         "metrics": run.metrics,
         "watch": run.watch,
+        **({"workers": run.workers} if run.workers else {}),
         "ledger": run.ledger,
         "codes": run.codes,
         "damage": run.damage,

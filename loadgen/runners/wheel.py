@@ -24,7 +24,8 @@ def build_wheel(directory: Path) -> Path:
         for path in sorted(package.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
-    content[f"{info}/METADATA"] = (about.read_text("METADATA") or "").encode()
+    # An egg-info, such as lies beside a source tree, has the same text under another name.
+    content[f"{info}/METADATA"] = (about.read_text("METADATA") or about.read_text("PKG-INFO") or "").encode()
     content[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: loadgen\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     content[f"{info}/RECORD"] = _record(content, f"{info}/RECORD")
     target = directory / f"loadgen-{about.version}-py3-none-any.whl"
