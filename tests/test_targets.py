@@ -53,7 +53,7 @@ def test_a_rehearsal_needs_nothing_but_this_package():
             await account.check([CONFIG])
             async with account.open(CONFIG, connections=2, timeout=10.0) as endpoint:
                 assert endpoint.name.startswith("loadgen-r-2048-2-")
-                assert endpoint.transport_name == "botocore"
+                assert endpoint.transport_name == "wire"
                 replies = await asyncio.gather(*(endpoint.transport.invoke(Request(b"x")) for _ in range(2)))
                 assert {reply.status for reply in replies} == {200}
                 assert (await account.ledger(endpoint.name))["ok"] == 2
