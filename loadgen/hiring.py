@@ -51,6 +51,8 @@ def submit(
     for name in ("emulate", "dask", "workers", "resume"):
         if getattr(options, name) is not None:
             raise UsageError(f"--processing-job and --{name}", hint="a job has instances: --instance-count N")
+    if options.dry_run:
+        raise UsageError("--processing-job and --dry-run", hint="leave --processing-job out: it would create the same")
     hire = Hire(options.role, options.instance_type, options.instance_count, options.max_runtime, options.image)
     target = loaded.scenario.target
     cloud.check_reachable(target)
@@ -82,7 +84,6 @@ def submit(
 def _safety(options: argparse.Namespace) -> list[str]:
     """Return the options that say what a run is allowed, as they were given."""
     words = ["--yes"] if options.yes else []
-    words += ["--dry-run"] if options.dry_run else []
     for name in ("max_endpoints", "max_spend", "expect_account", "grace"):
         value = getattr(options, name)
         if value is not None:

@@ -44,6 +44,7 @@ def test_a_scenario_runs_as_a_job_and_comes_home(tmp_path, instances):
         balances(read)
         assert [worker.name for worker in read.workers] == ["algo-1", "algo-2"]
         assert read.workers[0].clock_bound == 0 < read.workers[1].clock_bound < 5
+    assert not (tmp_path / "home/loadgen.lock").exists()
     # Fetched twice: nothing new, the same answer.
     assert again.returncode == done.returncode
     assert "home is up to date" in again.stderr

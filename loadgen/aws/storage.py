@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import re
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,10 +101,16 @@ async def get(s3: Any, shelf: Shelf) -> bytes | None:
     return content
 
 
-async def bring(s3: Any, shelf: Shelf, directory: Path) -> int:
+async def bring(s3: Any, shelf: Shelf, directory: Path, *, leave_out: Container[str] = ()) -> int:
     """Bring everything below a place into a directory, and return how many files were new or had changed.
 
     A file is there whole or as it was before; what is the same already is not brought again.
+
+    Args:
+        s3: an open client.
+        shelf: what to bring.
+        directory: where to.
+        leave_out: names of files that stay there.
 
     Raises:
         WriteError: the disk refused.
@@ -115,7 +122,7 @@ async def bring(s3: Any, shelf: Shelf, directory: Path) -> int:
         async for page in s3.get_paginator("list_objects_v2").paginate(Bucket=shelf.bucket, Prefix=prefix):
             for row in page.get("Contents", ()):
                 target = _below(directory, row["Key"][len(prefix) :])
-                if target.suffix == _UNFINISHED:
+                if target.suffix == _UNFINISHED or target.name in leave_out:
                     continue
                 if not await asyncio.to_thread(_is_same, target, row["Size"], row["ETag"].strip('"')):
                     await _bring_one(s3, shelf.bucket, row["Key"], target)

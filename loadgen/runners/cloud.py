@@ -25,6 +25,7 @@ from loadgen.aws.removal import Removal
 from loadgen.aws.session import Access
 from loadgen.aws.storage import Shelf, bring, ensure_bucket, put
 from loadgen.errors import ConfigError, InputError, LeftoversError, UnavailableError
+from loadgen.presence import LOCK
 from loadgen.prices import PriceBook
 from loadgen.runners import bootstrap
 from loadgen.runners.parcel import Parcel
@@ -184,7 +185,8 @@ async def fetch(name: str, directory: Path, *, region: str | None, say: Say) -> 
         state = await _describe(reached, name)
         say(str(state))
         leftovers = await _settled(reached, state, say) if state.is_over else ()
-        files = await bring(s3, state.output, directory)
+        # The lock is of a process over there, which nobody here can see to have ended.
+        files = await bring(s3, state.output, directory, leave_out={LOCK})
         say(f"{files} files brought to {directory}" if files else f"{directory} is up to date")
         return Fetched(state, directory, files, leftovers)
 
