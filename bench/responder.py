@@ -64,6 +64,7 @@ def main() -> None:
     if given.tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(given.tls)
+        context.set_alpn_protocols(["http/1.1"])  # h2load waits for ever when nothing is agreed on
     uvloop.run(respond(context))
 
 

@@ -1,13 +1,16 @@
 """How many signed calls a second one core makes, and what each costs: ours, the SDK's, and general load generators.
 
-`python -m bench.throughput [--clients 1,64,...] [--seconds S] [--only NAME,...] [--scheme http,https] [--json FILE]`
+`python -m bench.throughput [--clients 1,64,...] [--seconds S] [--rounds N] [--only NAME,...] [--scheme http,https]
+[--json FILE]`
 
 Each cell runs alone in a process on core 1; the target, nginx if it is installed, has core 0. The general tools do not
 sign and do not record; they are the measure of what the sockets allow. Only what is installed is run. All figures of a
-table are of one run on one machine; what counts are the ratios.
+table are of one run on one machine; what counts are the ratios. Of several rounds, each of which runs every cell once,
+the table shows medians: on a machine that is not one's own, five short rounds tell more than one long.
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -19,6 +22,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 from bench.far_side import certificate, far_side
 from bench.tables import table
@@ -101,7 +105,7 @@ def _locust(job: _Job) -> list[str]:
     script = job.folder / "locustfile.py"
     script.write_text(_LOCUST % {"path": _PATH})
     bounds = ["-u", str(job.clients), "-r", str(job.clients), "-t", f"{job.seconds}s", "--host", job.url]
-    return ["locust", "-f", str(script), "--headless", "--json", *bounds]
+    return ["locust", "-f", str(script), "--headless", "--only-summary", *bounds]
 
 
 # Program -> its command, and where its output tells the rate.
@@ -111,7 +115,7 @@ _TOOLS: dict[str, tuple[Callable[[_Job], list[str]], str]] = {
     "h2load": (_h2load, r"finished in [\d.]+m?s, ([\d.]+) req/s"),
     "autocannon": (_autocannon, r'"requests":\{"average":([\d.]+)'),
     "k6": (_k6, r"http_reqs[.\s]*: \d+\s+([\d.]+)/s"),
-    "locust": (_locust, r'"total_rps":\s*([\d.]+)'),
+    "locust": (_locust, r"Aggregated\s+\d+\s+[^|]*\|[^|]*\|\s+([\d.]+)"),
 }
 # In the order of the table: the whole engine first; the rate of `aiobotocore` is what the others are compared with.
 _CALLERS = ("engine", "unsampled", "wire", "traced", "aiobotocore", "boto3")
@@ -122,13 +126,17 @@ def _pin() -> None:
 
 
 def _run(command: list[str], seconds: float) -> tuple[str, float]:
-    """Run a program on core 1; return its output and the CPU seconds it used."""
+    """Run a program on core 1; return its output and the CPU seconds it used. One that hangs is ended, and says so."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60 + 5 * seconds, preexec_fn=_pin, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=30 + 5 * seconds, preexec_fn=_pin, check=False
+        )
+        text = done.stdout + done.stderr
+    except subprocess.TimeoutExpired as error:
+        text = str(error)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return done.stdout + done.stderr, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return text, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def measured(caller: str, job: _Job, ca: Path | None) -> Cell:
@@ -139,6 +147,8 @@ def measured(caller: str, job: _Job, ca: Path | None) -> Cell:
         text, cpu = _run(command(job), job.seconds)
         found = re.search(pattern, text)
         rate = float(found[1]) if found else 0.0
+        if not rate:
+            print(text, file=sys.stderr)
         cost = cpu / (rate * job.seconds) * 1e6 if rate else 0.0
         return Cell(caller, scheme, job.clients, rate, cost, cpu / job.seconds)
     arguments = [caller, job.url, str(job.clients), str(job.seconds), *([str(ca)] if ca else [])]
@@ -151,9 +161,23 @@ def measured(caller: str, job: _Job, ca: Path | None) -> Cell:
     return Cell(caller, scheme, job.clients, calls / seconds, cpu / calls * 1e6 if calls else 0.0, cpu / seconds)
 
 
+def medians(cells: list[Cell]) -> list[Cell]:
+    """Return one cell for each caller, scheme and number of clients, its figures medians of the rounds that worked."""
+    places: dict[tuple[str, str, int], list[Cell]] = {}
+    for cell in cells:
+        places.setdefault((cell.caller, cell.scheme, cell.clients), []).append(cell)
+    return [_median(*place, rounds) for place, rounds in places.items()]
+
+
+def _median(caller: str, scheme: str, clients: int, rounds: list[Cell]) -> Cell:
+    worked = [cell for cell in rounds if cell.rate] or rounds
+    rate, cpu_us, busy = (median(getattr(cell, name) for cell in worked) for name in ("rate", "cpu_us", "busy"))
+    return Cell(caller, scheme, clients, rate, cpu_us, busy)
+
+
 def show(cells: list[Cell], scheme: str, clients: list[int]) -> str:
     """Return the table of a scheme: rate, CPU, and both as ratios to aiobotocore's, for each number of clients."""
-    by_place = {(cell.caller, cell.clients): cell for cell in cells if cell.scheme == scheme}
+    by_place = {(cell.caller, cell.clients): cell for cell in medians(cells) if cell.scheme == scheme}
     head = [scheme]
     for n in clients:
         head += [f"{n}: calls/s", "x", "CPU us", "x"]
@@ -180,6 +204,7 @@ def main() -> None:
     )
     parser.add_argument("--clients", default=",".join(map(str, CLIENTS)))
     parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1, help="how often each cell is run; medians are shown")
     parser.add_argument("--only", default="", help="callers, separated by commas")
     parser.add_argument("--scheme", default="http,https")
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -197,11 +222,11 @@ def main() -> None:
         for scheme in given.scheme.split(","):
             tls = pem if scheme == "https" else None
             with far_side(folder, tls=tls, cpu=0) as (target, url):
-                for caller in callers:
-                    for n in clients:
-                        cells.append(measured(caller, _Job(url, n, given.seconds, folder), tls))
-                        print(cells[-1], file=sys.stderr)
-    print(f"Target: {target} on core 0; callers on core 1; {given.seconds} s each. x: against aiobotocore.")
+                for _, caller, n in itertools.product(range(given.rounds), callers, clients):
+                    cells.append(measured(caller, _Job(url, n, given.seconds, folder), tls))
+                    print(cells[-1], file=sys.stderr)
+    times = f"{given.rounds} times {given.seconds} s, medians" if given.rounds > 1 else f"{given.seconds} s"
+    print(f"Target: {target} on core 0; callers on core 1; each {times}. x: against aiobotocore.")
     print("~: the caller did not have its core for itself, or the target was the slower: trust the CPU, not the rate.")
     for scheme in given.scheme.split(","):
         print(f"\n{show(cells, scheme, clients)}")
