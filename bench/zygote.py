@@ -31,10 +31,11 @@ class Child:
     stderr: Path
 
     def signal(self, number: int) -> None:
-        """Send it a signal, unless it is over."""
-        if self.pid.done() and not self.exit.done():
+        """Send it a signal, unless it is over; it must have begun."""
+        pid = self.pid.result()
+        if not self.exit.done():
             try:
-                os.kill(self.pid.result(), number)
+                os.kill(pid, number)
             except ProcessLookupError:
                 return
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from loadgen.checks import check_whole
 from loadgen.errors import ConfigError, InputError, LoadgenError, ScriptError, ScriptStopError, UsageError
-from loadgen.load import check_whole
 from loadgen.recommend import OBJECTIVES
 from loadgen.request import Request
 from loadgen.runs import Run
@@ -182,11 +182,15 @@ def load_scenario(path: Path) -> LoadedScenario:
         ConfigError: it defines no `scenario`.
     """
     try:
-        if "\0" in str(path) or path.is_fifo():  # whoever reads a pipe waits until somebody writes
+        # Whoever reads a pipe waits until somebody writes, and a device may never end.
+        if "\0" in str(path) or (path.exists() and not (path.is_file() or path.is_dir())):
             raise InputError(f"cannot read {str(path)!r}: not a file", hint="give the path of a scenario file")
         source = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", hint="give the path of a scenario file") from error
+    except UnicodeEncodeError as error:
+        hint = "give the path of a scenario file"
+        raise InputError(f"cannot read {str(path)!a}: no file can be called so", hint=hint) from error
     module = types.ModuleType("scenario_file")
     module.__file__ = str(path)
     if str(path.parent.resolve()) not in sys.path:

@@ -1,0 +1,205 @@
+"""Bad inputs: generated command lines, scenario files and payload files; each ends in one clear line.
+
+    python -m bench.inputs [--count N] [--seed S]
+
+Run in this process, with the part that would reach a target replaced: nothing can be created, and whatever gets so far
+counts as accepted. Everything else must end with a documented status and without a traceback.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import pickle
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from loadgen import cli, running
+from loadgen.errors import ExitStatus
+
+_SLOWEST = 5.0
+_ODD = [
+    "", " ", "-", "--", "-1", "0", "1e309", "nan", "inf", "NaN", "٣", "１２", "0x10", "1_000", "True", "None", "[]",
+    "{}", "[1024, 'x']", "(1,)", "1024.5", "10**100", "'", '"', "\\", "../../etc/passwd", "/dev/null", "/dev/zero",
+    ".", "/", "a\x1b[2Jb", "line\nbreak", "tab\tbed", "\u202eevil", "😀" * 40, "\ud800", "x" * 5000, "%s%n", "$(id)",
+    "<script>alert(1)</script>", "__import__('os').system('id')", "--set", "--out", "-rf", "lambda: 0", "[" * 300,
+]  # fmt: skip
+_FLAGS = [
+    "--set", "--out", "--transport", "--workers", "--max-endpoints", "--max-spend", "--expect-account", "--resume",
+    "--grace", "--term-budget", "--quiet", "--dry-run", "--yes", "--emulate", "--version", "--help", "--nonsense",
+]  # fmt: skip
+_FIELDS = [
+    "invocations",
+    "memory_sizes",
+    "max_concurrency",
+    "seed",
+    "timeout",
+    "objective",
+    "requests",
+    "target",
+    "slo",
+]
+_SCENARIO = """from loadgen import *
+scenario = ServerlessBenchmark(
+    target=Emulated({profile}),
+    requests={requests},
+    memory_sizes={sizes},
+    invocations={invocations},
+    multipliers={multipliers},
+    timeout={timeout},
+)
+"""
+_VALUES = [
+    "1", "0", "-1", "1.5", "float('nan')", "float('inf')", "10**400", "None", "True", "''", "'x'", "[]", "[0]",
+    "[1024]", "[1500]", "[1024, 2048]", "{}", "b''", "object()", "int", "lambda: 1", "...", "range(3)",
+    "(i for i in ())", "[[1]]", "{1: 2}", "'xgboost'", "'\\ud800'", "1j", "[Request(b'1')]", "[Request('1')]", "[b'1']",
+    "1/0", "undefined",
+]  # fmt: skip
+
+
+@dataclass(slots=True)
+class Told:
+    """What came of it: how many were tried and accepted, and what was wrong, in words."""
+
+    tried: int = 0
+    accepted: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def attack(directory: Path, *, count: int, seed: int) -> Told:
+    """Try so many inputs, in turn of each kind, in a directory."""
+    draw, told = random.Random(seed), Told()
+    kinds: list[Callable[[random.Random, Path], list[str]]] = [_command_line, _values, _mutated, _payload]
+    reached: list[object] = []
+
+    def stop_here(loaded: object, options: argparse.Namespace, **_: object) -> ExitStatus:
+        running.precautions(options)
+        reached.append(loaded)
+        return ExitStatus.OK
+
+    (directory / "ok.py").write_text(_filled("'xgboost'", "[Request(b'1')]"))
+    with mock.patch("loadgen.running.execute", stop_here), mock.patch.dict(os.environ, {"HOME": str(directory)}):
+        for number in range(count):
+            words = kinds[number % len(kinds)](draw, directory)
+            reached.clear()
+            told.tried += 1
+            if wrong := _try(words):
+                told.wrong.append(f"{words!r:.300}: {wrong}")
+            told.accepted += bool(reached)
+    return told
+
+
+def _try(words: list[str]) -> str:
+    """Run a command line here; say what was wrong, or nothing."""
+    out, err = io.StringIO(), io.StringIO()
+    began = time.perf_counter()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = cli.main(words)
+    except SystemExit as stopped:  # argparse's --help and --version
+        status = int(stopped.code or 0)
+    except BaseException as error:  # noqa: BLE001 - that is what must not happen
+        return f"raised {type(error).__name__}: {error}"
+    said = err.getvalue()
+    if status == ExitStatus.INTERNAL or status not in set(ExitStatus):
+        return f"status {status}: {said[-300:]}"
+    if "Traceback" in said or (status and not said.strip()):
+        return f"status {status} with {said[-300:]!r}"
+    if status and status != ExitStatus.USAGE and said.count("loadgen: error[") != 1:  # after Python's own warnings
+        return f"status {status} without one line that says why: {said[:200]!r}"
+    if time.perf_counter() - began > _SLOWEST:
+        return f"took {time.perf_counter() - began:.1f} s"
+    return ""
+
+
+def _command_line(draw: random.Random, directory: Path) -> list[str]:
+    """Return flags and odd values in any order; nothing that would serve or wait for ever."""
+    head = draw.choice([["ok.py"], ["report"], ["explain"], ["benchmark", "m", "ok.py"], [draw.choice(_ODD)], []])
+    words = list(head)
+    for _ in range(draw.randrange(1, 5)):
+        flag = draw.choice(_FLAGS)
+        words.append(flag)
+        if flag == "--set":
+            words.append(f"{draw.choice([*_FIELDS, draw.choice(_ODD)])}={draw.choice(_ODD)}")
+        elif draw.random() < 0.8:
+            words.append(draw.choice(_ODD))
+    for word in ("emulate", "work", "instance", "fetch", "cleanup", "--processing-job", "--wait"):
+        if word in words:
+            words.remove(word)
+    del directory
+    return words
+
+
+def _filled(profile: str, requests: str, **values: str) -> str:
+    plain = {"sizes": "[1024]", "invocations": "10", "multipliers": "[1]", "timeout": "10"}
+    return _SCENARIO.format(profile=profile, requests=requests, **(plain | values))
+
+
+def _values(draw: random.Random, directory: Path) -> list[str]:
+    """Return a scenario file with values that cannot be meant."""
+    names = draw.sample(["sizes", "invocations", "multipliers", "timeout"], draw.randrange(1, 4))
+    profile = draw.choice(["'xgboost'", *_VALUES])
+    requests = draw.choice(["[Request(b'1')]", "[Request(b'1')]", *_VALUES])
+    text = _filled(profile, requests, **{name: draw.choice(_VALUES) for name in names})
+    (directory / "values.py").write_text(text, "utf-8")
+    return ["values.py", "--quiet"]
+
+
+def _mutated(draw: random.Random, directory: Path) -> list[str]:
+    """Return a scenario file with bytes changed, left out or put in, or of bytes alone."""
+    content = bytearray(_filled("'xgboost'", "[Request(b'1')]").encode())
+    if draw.random() < 0.2:
+        content = bytearray(draw.randbytes(draw.randrange(0, 200)))
+    for _ in range(draw.randrange(1, 6)):
+        at = draw.randrange(len(content) + 1)
+        change = draw.random()
+        if change < 0.4:
+            content[at : at + 1] = bytes([draw.randrange(256)])
+        elif change < 0.7:
+            del content[at : at + draw.randrange(1, 20)]
+        else:
+            content[at:at] = draw.choice(_ODD).encode("utf-8", "surrogatepass")
+    (directory / "mutated.py").write_bytes(content)
+    return ["mutated.py", "--quiet"]
+
+
+def _payload(draw: random.Random, directory: Path) -> list[str]:
+    """Return a scenario that reads a file of requests which is broken."""
+    name = draw.choice(["p.jsonl", "p.pkl", "p.json"])
+    rows: list[dict[str, Any]] = [{"Body": "1,2", "ContentType": "text/csv"}] * draw.randrange(1, 4)
+    if draw.random() < 0.5:
+        rows.append({draw.choice(["Body", "ContentType", "Bod", draw.choice(_ODD)]): draw.choice([1, None, [], *_ODD])})
+    text = "\n".join(json.dumps(row) for row in rows)
+    content = bytearray(pickle.dumps(rows, draw.randrange(6)) if name.endswith("pkl") else text.encode())
+    for _ in range(draw.randrange(0, 4)):
+        at = draw.randrange(len(content) + 1)
+        content[at : at + draw.randrange(3)] = draw.randbytes(draw.randrange(4))
+    (directory / name).write_bytes(content)
+    (directory / "payload.py").write_text(_filled("'xgboost'", f"read_requests({name!r})"))
+    return ["payload.py", "--quiet"]
+
+
+def main() -> int:
+    """Attack, and say what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.inputs", description=__doc__)
+    parser.add_argument("--count", type=int, default=20_000, metavar="N")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        told = attack(Path(scratch), count=options.count, seed=options.seed)
+    for line in told.wrong:
+        print(f"BROKEN {line}")
+    print(f"{told.tried} inputs: {told.accepted} accepted, {len(told.wrong)} broken")
+    return 1 if told.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
