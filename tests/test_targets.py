@@ -11,7 +11,7 @@ from far_side import until
 
 from loadgen.aws.session import Access, open_clients
 from loadgen.emulator.server import Settings, serve
-from loadgen.errors import LeftoversError, UnavailableError, UsageError
+from loadgen.errors import ConfigError, LeftoversError, UnavailableError, UsageError
 from loadgen.request import Request
 from loadgen.target import ServerlessConfig
 from loadgen.targets import emulated as emulated_module
@@ -243,22 +243,40 @@ def test_either_transport_carries_the_requests(name):
     asyncio.run(main())
 
 
-def test_a_transport_that_cannot_is_replaced_and_that_is_said(monkeypatch):
-    """With a proxy in the environment the wire transport gives way to the SDK's own, and the note says why (C77)."""
+@pytest.fixture
+def _proxied(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
 
+
+@pytest.mark.usefixtures("_proxied")
+def test_a_transport_that_cannot_is_replaced_and_that_is_said():
+    """With a proxy in the environment the wire transport gives way to the SDK's own, and the note says why (C77)."""
+
     async def main() -> None:
         async with (
             open_clients(Access(region="us-east-1")) as clients,
-            transport_named("wire")(clients, "e", connections=1, timeout=5.0) as link,
+            transport_named("auto")(clients, "e", connections=1, timeout=5.0) as link,
         ):
             assert link.name == "botocore"
             assert isinstance(link.transport, BotocoreTransport)
             assert "proxy" in link.note
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("_proxied")
+def test_a_transport_asked_for_by_name_is_not_replaced():
+    """Whoever names the wire transport gets it or a refusal with the reason, never another one."""
+
+    async def main() -> None:
+        async with open_clients(Access(region="us-east-1")) as clients:
+            with pytest.raises(ConfigError, match="'wire' cannot be used: a proxy applies"):
+                async with transport_named("wire")(clients, "e", connections=1, timeout=5.0):
+                    pytest.fail("it was opened")
 
     asyncio.run(main())
 
