@@ -24,10 +24,12 @@ from bench.ours import REQUESTS, TRANSPORTS, Joining, on_uvloop, opened
 from bench.peers import PEERS
 from bench.scripts import Constant, FewSlow, Mixture, PeriodicPause, Saturated, Script, SlowStart
 from bench.tables import show
+from loadgen.arrivals import even
 from loadgen.engine import run
 from loadgen.histogram import Histogram
-from loadgen.load import ClosedLoop, OpenLoop, constant, even
+from loadgen.load import ClosedLoop, OpenLoop
 from loadgen.outcome import Column
+from loadgen.rate import constant
 from loadgen.runs import Run
 from loadgen.step import Step
 from loadgen.verdict import judge

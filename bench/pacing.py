@@ -21,8 +21,10 @@ from bench.oracle import Oracle, running
 from bench.ours import REQUESTS, TRANSPORTS, on_uvloop, opened
 from bench.scripts import Constant
 from bench.tables import ms, table
+from loadgen.arrivals import even
 from loadgen.engine import run
-from loadgen.load import OpenLoop, constant, even
+from loadgen.load import OpenLoop
+from loadgen.rate import constant
 from loadgen.record import Code
 from loadgen.runs import Run
 from loadgen.target import Transport

@@ -21,8 +21,10 @@ from pathlib import Path
 from bench.oracle import running
 from bench.ours import REQUESTS, on_uvloop, opened
 from bench.scripts import Constant
+from loadgen.arrivals import even, poisson
 from loadgen.engine import run
-from loadgen.load import ClosedLoop, OpenLoop, constant, even, poisson
+from loadgen.load import ClosedLoop, OpenLoop
+from loadgen.rate import constant
 from loadgen.runs import Run
 from loadgen.transport.null import NullTransport
 from loadgen.verdict import judge

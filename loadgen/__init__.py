@@ -8,20 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from loadgen.arrivals import even as even
+    from loadgen.arrivals import poisson as poisson
+    from loadgen.arrivals import trace as trace
     from loadgen.benchmark import ServerlessBenchmark as ServerlessBenchmark
     from loadgen.cloud_benchmark import run_as_sagemaker_job as run_as_sagemaker_job
     from loadgen.engine import run as run
     from loadgen.errors import LoadgenError as LoadgenError
+    from loadgen.instants import read_instants as read_instants
     from loadgen.load import ClosedLoop as ClosedLoop
     from loadgen.load import OpenLoop as OpenLoop
-    from loadgen.load import Rate as Rate
     from loadgen.load import Uniform as Uniform
-    from loadgen.load import constant as constant
-    from loadgen.load import even as even
-    from loadgen.load import poisson as poisson
-    from loadgen.load import ramp as ramp
-    from loadgen.load import stages as stages
-    from loadgen.load import trace as trace
     from loadgen.outcome import Column as Column
     from loadgen.outcome import Outcome as Outcome
     from loadgen.outcome import TransportError as TransportError
@@ -29,6 +26,10 @@ if TYPE_CHECKING:
     from loadgen.payload import convert_invoke_args_to_pkl as convert_invoke_args_to_pkl
     from loadgen.payload import read_requests as read_requests
     from loadgen.predecessor import run_serverless_benchmarks as run_serverless_benchmarks
+    from loadgen.rate import Rate as Rate
+    from loadgen.rate import constant as constant
+    from loadgen.rate import ramp as ramp
+    from loadgen.rate import stages as stages
     from loadgen.record import Window as Window
     from loadgen.request import Reply as Reply
     from loadgen.request import Request as Request
@@ -46,14 +47,17 @@ if TYPE_CHECKING:
     from loadgen.verdict import judge as judge
 
 _HOMES = {
+    "arrivals": ("even", "poisson", "trace"),
     "benchmark": ("ServerlessBenchmark",),
     "cloud_benchmark": ("run_as_sagemaker_job",),
     "engine": ("run",),
     "errors": ("LoadgenError",),
-    "load": ("ClosedLoop", "OpenLoop", "Rate", "Uniform", "constant", "even", "poisson", "ramp", "stages", "trace"),
+    "instants": ("read_instants",),
+    "load": ("ClosedLoop", "OpenLoop", "Uniform"),
     "outcome": ("Column", "Outcome", "TransportError"),
     "payload": ("convert_invoke_args_to_jsonl", "convert_invoke_args_to_pkl", "read_requests"),
     "predecessor": ("run_serverless_benchmarks",),
+    "rate": ("Rate", "constant", "ramp", "stages"),
     "record": ("Window",),
     "request": ("Reply", "Request"),
     "runs": ("Run",),

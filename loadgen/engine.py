@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.checks import check_whole
 from loadgen.clock import Clock, clock_of_a_run
 from loadgen.errors import DataError, UsageError
-from loadgen.load import ClosedLoop, Load, OpenLoop, Uniform, check_whole
+from loadgen.load import ClosedLoop, Load, OpenLoop, Uniform
 from loadgen.outcome import Column, Outcome, TransportError, classify
 from loadgen.record import ANSWERED, FRESH, WARMUP, Code, Recorder, Window
 from loadgen.request import Reply, Request

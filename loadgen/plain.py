@@ -11,10 +11,12 @@ from enum import Enum
 from numbers import Integral, Real
 from typing import Any
 
+from loadgen.arrivals import Arrivals
 from loadgen.errors import DataError, LoadgenError
-from loadgen.load import Arrivals, ClosedLoop, OpenLoop, Rate, Uniform
+from loadgen.load import ClosedLoop, OpenLoop, Uniform
 from loadgen.manifest import Manifest
 from loadgen.metric import Metric, Metrics
+from loadgen.rate import Rate
 from loadgen.slo import Slo
 from loadgen.step import ErrorLimit, Step
 from loadgen.target import Identity, ServerlessConfig

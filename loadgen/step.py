@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from loadgen.checks import check_whole
 from loadgen.errors import UsageError
-from loadgen.load import ClosedLoop, Load, OpenLoop, check_whole
+from loadgen.load import ClosedLoop, Load, OpenLoop
 from loadgen.target import ServerlessConfig
 
 

@@ -24,9 +24,11 @@ import numpy as np
 from made_fleet import Made, simulate
 from numpy.typing import NDArray
 
-from loadgen.load import ClosedLoop, OpenLoop, constant, even
+from loadgen.arrivals import even
+from loadgen.load import ClosedLoop, OpenLoop
 from loadgen.metric import UNITS, Metric, Metrics
 from loadgen.outcome import Column, Outcome
+from loadgen.rate import constant
 from loadgen.record import ANSWERED, SAMPLE, WARMUP, Code, Tally, checksum
 from loadgen.runs import Run
 from loadgen.step import ErrorLimit, Step

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_fleet import sample
 
+from loadgen.arrivals import trace
 from loadgen.cold import Start, Starts, tell_cold
-from loadgen.load import ClosedLoop, OpenLoop, trace
+from loadgen.load import ClosedLoop, OpenLoop
 from loadgen.metric import Metrics
 from loadgen.outcome import Outcome
 from loadgen.record import SAMPLE

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.arrivals import even
 from loadgen.cost import COMPARABLE, GB, billed_time, cost_of, price_of_call, savings_of
 from loadgen.estimate import estimate
-from loadgen.load import ClosedLoop, OpenLoop, constant, even
+from loadgen.load import ClosedLoop, OpenLoop
 from loadgen.metric import Metric, Metrics
 from loadgen.prices import Price, PriceBook
+from loadgen.rate import constant
 from loadgen.step import Step
 from loadgen.summary import summarize
 from loadgen.target import ServerlessConfig

@@ -21,11 +21,13 @@ from virtual import (
     run_virtual,
 )
 
+from loadgen.arrivals import even, poisson, trace
 from loadgen.engine import choices as drawn
 from loadgen.engine import run
 from loadgen.errors import DataError, UsageError
-from loadgen.load import ClosedLoop, OpenLoop, Uniform, constant, even, poisson, ramp, stages, trace
+from loadgen.load import ClosedLoop, OpenLoop, Uniform
 from loadgen.outcome import Column, Outcome
+from loadgen.rate import constant, ramp, stages
 from loadgen.record import WARMUP
 from loadgen.request import Reply, Request
 from loadgen.step import Step

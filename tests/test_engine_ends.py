@@ -21,10 +21,12 @@ from virtual import (
     run_virtual,
 )
 
+from loadgen.arrivals import even, poisson
 from loadgen.engine import run
 from loadgen.errors import WriteError
-from loadgen.load import ClosedLoop, OpenLoop, constant, even, poisson
+from loadgen.load import ClosedLoop, OpenLoop
 from loadgen.outcome import Column, Outcome
+from loadgen.rate import constant
 from loadgen.step import ErrorLimit, Step
 
 # -- ends -------------------------------------------------------------------------------------------------------------

@@ -19,9 +19,11 @@ from hdrh.log import HistogramLogReader, HistogramLogWriter
 from virtual import FAILED, THROTTLED, FarSide, Says, execute
 
 from loadgen import hlog
+from loadgen.arrivals import even
 from loadgen.histogram import Histogram
-from loadgen.load import ClosedLoop, OpenLoop, constant, even
+from loadgen.load import ClosedLoop, OpenLoop
 from loadgen.outcome import Outcome
+from loadgen.rate import constant
 from loadgen.record import ANSWERED
 from loadgen.step import Step
 

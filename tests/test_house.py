@@ -46,7 +46,9 @@ watch
 payload record step manifest
 target outcome
 histogram load prices presence request saying
-clock metric order redact
+arrivals instants
+rate
+checks clock metric order redact
 errors
 """
 LINES = {unit: number for number, line in enumerate(ORDER.split("\n")) for unit in line.split()}

@@ -9,20 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.arrivals import Arrivals, even, poisson, trace
 from loadgen.errors import UsageError
-from loadgen.load import (
-    Arrivals,
-    ClosedLoop,
-    OpenLoop,
-    Rate,
-    Uniform,
-    constant,
-    even,
-    poisson,
-    ramp,
-    stages,
-    trace,
-)
+from loadgen.load import ClosedLoop, OpenLoop, Uniform
+from loadgen.rate import Rate, constant, ramp, stages
 
 NANOSECOND = 1e-9
 

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen import merge
-from loadgen.load import ClosedLoop, OpenLoop, constant, even, poisson, ramp, trace
+from loadgen.arrivals import even, poisson, trace
+from loadgen.load import ClosedLoop, OpenLoop
 from loadgen.outcome import Outcome
+from loadgen.rate import constant, ramp
 from loadgen.record import ANSWERED, SAMPLE, WARMUP, Code, Recorder, Tally, checksum
 from loadgen.runs import Run
 from loadgen.step import ErrorLimit, Step

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.arrivals import Arrivals, even, trace
 from loadgen.errors import DataError
-from loadgen.load import Arrivals, ClosedLoop, OpenLoop, Rate, Uniform, constant, even, ramp, stages, trace
+from loadgen.load import ClosedLoop, OpenLoop, Uniform
 from loadgen.manifest import Manifest
 from loadgen.metric import Metric, Metrics
 from loadgen.outcome import Column, Outcome
 from loadgen.plain import from_plain, to_plain
+from loadgen.rate import Rate, constant, ramp, stages
 from loadgen.slo import Slo
 from loadgen.step import ErrorLimit, Step
 from loadgen.target import Identity, ServerlessConfig

@@ -10,11 +10,13 @@ import pytest
 from virtual import FAILED, OK, ONE, THROTTLED, FarSide, Says, VirtualClock, run_virtual
 
 from loadgen import recording as recording_module
+from loadgen.arrivals import even, poisson
 from loadgen.engine import run
 from loadgen.errors import DataError, InputError, OutputError, WriteError
-from loadgen.load import ClosedLoop, OpenLoop, constant, even, poisson
+from loadgen.load import ClosedLoop, OpenLoop
 from loadgen.manifest import FORMAT, Manifest
 from loadgen.outcome import Outcome
+from loadgen.rate import constant
 from loadgen.record import SAMPLE, Code
 from loadgen.recording import SampleFile
 from loadgen.results import Results, prepare, read_run, read_samples

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from made_fleet import sample
 
 from loadgen import summary as summary_module
-from loadgen.load import ClosedLoop, OpenLoop, constant, even
+from loadgen.arrivals import even
+from loadgen.load import ClosedLoop, OpenLoop
 from loadgen.outcome import Column, Outcome
+from loadgen.rate import constant
 from loadgen.record import SAMPLE, WARMUP
 from loadgen.step import Step
 from loadgen.summary import PERCENTILES, summarize

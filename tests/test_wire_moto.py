@@ -6,6 +6,7 @@ import re
 import socket
 import time
 import urllib.request
+import uuid
 from urllib.parse import urlsplit
 
 import boto3
@@ -39,10 +40,12 @@ def strict():
     url = f"http://{host}:{port}"
     options = {"endpoint_url": url, "region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
     iam = boto3.client("iam", **options)
-    iam.create_user(UserName="loader")
+    # Moto's state is the process's, and this fixture may be set up more than once in it.
+    user = f"loader-{uuid.uuid4()}"
+    iam.create_user(UserName=user)
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    iam.put_user_policy(UserName="loader", PolicyName="all", PolicyDocument=json.dumps(everything))
-    key = iam.create_access_key(UserName="loader")["AccessKey"]
+    iam.put_user_policy(UserName=user, PolicyName="all", PolicyDocument=json.dumps(everything))
+    key = iam.create_access_key(UserName=user)["AccessKey"]
     iam.close()
     check_from(url, b"0")
     yield url, Credentials(key["AccessKeyId"], key["SecretAccessKey"])

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from loadgen.arrivals import Arrivals
 from loadgen.findings import Row
-from loadgen.load import Arrivals, ClosedLoop, OpenLoop, Pause, Uniform
+from loadgen.load import ClosedLoop, OpenLoop, Pause, Uniform
 from loadgen.manifest import Manifest
 from loadgen.metric import Metric
 from loadgen.report.rows import STEP, first_column, label, place

@@ -1,0 +1,28 @@
+"""Checks that values share: what is a whole number, what is a duration. Each refuses in words, with what is allowed."""
+
+import math
+
+import numpy as np
+
+from loadgen.errors import UsageError
+
+
+def check_whole(value: object, least: int, what: str) -> None:
+    """Refuse what is not a whole number of at least `least`: 1.5 clients, a seed of "x".
+
+    Raises:
+        UsageError: with what is allowed.
+    """
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{what} {value!r}", hint=f"a whole number, at least {least}")
+
+
+def check_seconds(value: float, *, zero: bool = False) -> float:
+    """Return a duration in seconds, or refuse what is none: NaN, below 0, or 0 unless `zero` allows it.
+
+    Raises:
+        UsageError: with what is allowed.
+    """
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise UsageError(f"a duration of {value!r} seconds", hint="durations must be finite and above 0")
+    return float(value)
