@@ -33,7 +33,7 @@ from loadgen.errors import ConfigError, ExitStatus, UsageError
 from loadgen.outcome import Column, Outcome
 from loadgen.record import ANSWERED, WARMUP, checksum
 from loadgen.results import Results
-from loadgen.runners import local, message
+from loadgen.runners import local, message, shards
 from loadgen.runners.circumstances import Circumstances
 from loadgen.runners.processes import Processes
 from loadgen.scenario import LoadedScenario
@@ -182,6 +182,48 @@ def test_a_killed_worker_is_told_and_its_share_is_nobodys(tmp_path, load):
     assert "a worker was lost" in [reason.what for reason in verdict.reasons]
     assert finished.statuses == ()
     same_histograms(run, Results.open(tmp_path / "out").runs()[0])
+
+
+def test_a_worker_that_dies_before_the_start_has_sent_nothing(tmp_path):
+    """Killed while it gets ready: its whole share is counted as never sent, and nothing as lost in flight."""
+
+    class Killing(Watching):
+        def say(self, text):
+            super().say(text)
+            if "workers:" in text:
+                os.kill(self.pids[1], signal.SIGKILL)
+
+    with emulated() as emulator:
+        load = OpenLoop(even(constant(50)), duration=1.0)
+        scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, load)])
+        (run,) = execute(scenario, tmp_path / "out", Processes(2), Killing()).runs
+        assert ledger(emulator, run.endpoint)["arrivals"] == run.scheduled
+    balances(run)
+    # Lost before the step it has no share of it; lost while it opens the endpoint, all of its share is unsent.
+    assert run.scheduled + sum(worker.unsent for worker in run.workers) == 50
+    assert not (run.samples["outcome"] == Outcome.LOST_WITH_WORKER).any()
+    is_told = "a worker was lost" in [reason.what for reason in judge(run).reasons]
+    assert is_told == (len(run.workers) == 2)
+
+
+def test_a_worker_that_stands_still_is_given_up(tmp_path, monkeypatch):
+    """No sign of life for long: it is killed and told as lost, rather than waited for without end."""
+    monkeypatch.setattr(shards, "_SILENCE", 2.0)
+    stood = []
+
+    def then(progress, window):
+        if not stood:
+            stood.append(progress.pids[1])
+            os.kill(stood[0], signal.SIGSTOP)
+
+    with emulated(models={"quick": slow(0.02)}) as emulator:
+        scenario = Scenario(
+            Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(4, duration=3.0))]
+        )
+        (run,) = execute(scenario, tmp_path / "out", Processes(2), Watching(then)).runs
+    balances(run)
+    assert [worker.lost for worker in run.workers] == ["", "gave no sign of life for 2 s"]
+    assert not judge(run).is_valid
 
 
 def test_when_all_workers_are_lost_the_run_ends_with_71(tmp_path):

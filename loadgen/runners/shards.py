@@ -72,6 +72,9 @@ class ShardTeam:
         if not present:
             fates = [f"{mate.link.name} {mate.lost}" for mate in self._mates]
             raise ResourceError("no worker is left", hint="run again", details=fates)
+        if len(present) < len(self._mates):
+            gone = ", ".join(f"{mate.link.name} {mate.lost}" for mate in self._mates if mate.lost)
+            self._say(f"going on with {len(present)} of {len(self._mates)} workers: {gone}")
         shards = merge.divide(assignment.step, len(present))
         number = next(self._numbers)
         parts = [
