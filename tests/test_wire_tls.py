@@ -222,3 +222,27 @@ def test_a_context_that_does_not_verify_is_not_taken(run, tmp_path):  # noqa: F8
 
     with FaultyServer(good, context=server_context(tmp_path)) as server:
         run(main)
+
+
+def test_a_connection_that_can_encrypt_no_more_ends_the_call_as_tls(run, tmp_path, trusting):  # noqa: F811
+    """What OpenSSL refuses to send is an outcome of the call, and no foreign exception; the next call is answered."""
+
+    async def main():
+        async with opened(server, context=trusting) as transport:
+            await assert_usable(transport, server)
+            (connection,) = transport._pool.open
+            with pytest.raises(ssl.SSLWantReadError):  # it has sent its farewell, and waits for the peer's
+                connection.tls._object.unwrap()
+            with pytest.raises(TransportError) as caught:
+                await transport.invoke(REQUEST)
+            assert caught.value.outcome is Outcome.TLS
+            await assert_usable(transport, server)
+            assert server.connections == 2
+
+    with FaultyServer(good, good, context=server_context(tmp_path)) as server:
+        run(main)
+
+
+def test_no_handshake_begins_in_mid_connection(trusting):
+    """A peer that wants to renegotiate is refused: while that lasts nothing could be sent."""
+    assert ssl.OP_NO_RENEGOTIATION in trusting.options

@@ -131,9 +131,13 @@ class Connection(asyncio.Protocol):
         self.first_byte = 0.0
         self.sent = self.flushed = perf_counter()
         if self.tls is not None:
-            self.tls.encrypt(data)
-            if body:
-                self.tls.encrypt(body)
+            try:
+                self.tls.encrypt(data)
+                if body:
+                    self.tls.encrypt(body)
+            except TlsError as error:
+                self.fail(Outcome.TLS, str(error))
+                return waiter
             data, body = self.tls.take(), b""
         self._size = len(data) + len(body)
         self._send(data, body)

@@ -7,7 +7,7 @@ The head is held to the grammar of RFC 9112 by one expression, which also makes 
 Content-Length) cheap: it is read without a callback. A chunked body is read by httptools (llhttp in strict mode). Where
 this reader and httptools or h11 disagree, this one is the stricter; tests/test_http1.py lists each case.
 
-What does not belong here: what an answer *means* (answer.py), deadlines (connection.py).
+What does not belong here: what an answer *means* (answer.py), deadlines (deadlines.py).
 """
 
 import re
