@@ -75,13 +75,7 @@ def main(url):
     pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
     seen["more_tags"] = [tag["Key"] for page in pages for tag in page["Tags"]]
     now = datetime.now(timezone.utc)  # noqa: UP017  older interpreters run this too
-    found = sagemaker.list_endpoints(
-        NameContains="SCRIPT", StatusEquals="InService", CreationTimeAfter=now - timedelta(hours=1)
-    )
-    seen["listed"] = [row["EndpointName"] for row in found["Endpoints"]]
-    seen["not_listed"] = sagemaker.list_endpoints(NameContains="script", CreationTimeAfter=now + timedelta(hours=1))[
-        "Endpoints"
-    ]
+    listing_questions(sagemaker, now, seen)
     cloudwatch_questions(cloudwatch, now, seen)
     seen["unknown_operation"] = code_of(sagemaker.list_training_jobs)
     seen["wrong_period"] = code_of(
@@ -104,6 +98,16 @@ def main(url):
     for one in opened:
         one.close()
     print(json.dumps(seen), flush=True)
+
+
+def listing_questions(sagemaker, now, seen):
+    found = sagemaker.list_endpoints(
+        NameContains="SCRIPT", StatusEquals="InService", CreationTimeAfter=now - timedelta(hours=1)
+    )
+    seen["listed"] = [row["EndpointName"] for row in found["Endpoints"]]
+    seen["not_listed"] = sagemaker.list_endpoints(NameContains="script", CreationTimeAfter=now + timedelta(hours=1))[
+        "Endpoints"
+    ]
 
 
 def cloudwatch_questions(cloudwatch, now, seen):
