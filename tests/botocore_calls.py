@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from far_side import written
+
 from loadgen.aws.session import Access, open_clients
 from loadgen.transport.botocore import BotocoreTransport, TracedSession
 
