@@ -2,6 +2,7 @@
 
 import ssl
 from contextlib import suppress
+from time import perf_counter
 
 import pytest
 from certificates import root_file, server_context
@@ -12,7 +13,7 @@ from loadgen.errors import UnavailableError
 from loadgen.outcome import Outcome, TransportError
 from loadgen.request import Request
 from loadgen.transport.deadlines import Timeouts
-from loadgen.transport.tls import make_context
+from loadgen.transport.tls import Tls, make_context
 
 CLOSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -246,3 +247,23 @@ def test_a_connection_that_can_encrypt_no_more_ends_the_call_as_tls(run, tmp_pat
 def test_no_handshake_begins_in_mid_connection(trusting):
     """A peer that wants to renegotiate is refused: while that lasts nothing could be sent."""
     assert ssl.OP_NO_RENEGOTIATION in trusting.options
+
+
+def test_sent_is_after_encryption(run, tmp_path, trusting, monkeypatch):  # noqa: F811
+    """Encrypting a request is the caller's own work and no part of the service time."""
+    encrypt, encrypted = Tls.encrypt, []
+
+    def noting(tls, plaintext):
+        encrypt(tls, plaintext)
+        encrypted.append(perf_counter())
+
+    monkeypatch.setattr(Tls, "encrypt", noting)
+
+    async def main():
+        async with opened(server, context=trusting) as transport:
+            for body in (b"1,2,3", bytes(1_000_000)):
+                reply = await transport.invoke(Request(body))
+                assert encrypted[-1] <= reply.sent <= reply.first_byte
+
+    with FaultyServer(good, context=server_context(tmp_path)) as server:
+        run(main)

@@ -139,6 +139,7 @@ class Connection(asyncio.Protocol):
                 self.fail(Outcome.TLS, str(error))
                 return waiter
             data, body = self.tls.take(), b""
+            self.sent = self.flushed = perf_counter()  # encrypting was our work, not the target's
         self._size = len(data) + len(body)
         self._send(data, body)
         return waiter
@@ -149,8 +150,9 @@ class Connection(asyncio.Protocol):
         except BlockingIOError:
             taken = 0
         except OSError:
+            # The peer has gone. What it said before, perhaps an answer, and how it went reach us through the reader,
+            # and that answer is not to be judged by how much of the request has arrived.
             self._size = sys.maxsize
-            # The peer has gone. What it said before, perhaps an answer, and how it went reach us through the reader.
             return
         size = len(data)
         if taken == size + len(body) or self.transport is None:
