@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -177,6 +178,10 @@ def _be_child(order: Mapping[str, Any]) -> None:
         os.environ.clear()
         os.environ.update(kept | order["environment"])
         os.chdir(order["directory"])
+        if limit := os.environ.pop("BENCH_FILE_LIMIT", ""):  # bytes in any one file: a disk that is full
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+        if limit := os.environ.pop("BENCH_OPEN_LIMIT", ""):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (int(limit), int(limit)))
 
         from loadgen import cli  # noqa: PLC0415 - imported already, before the fork
 

@@ -109,11 +109,11 @@ def locked(directory: Path) -> Iterator[str]:
 def _take(path: Path) -> None:
     # Linked into place whole: whoever finds a lock can read whose it is.
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(asdict(Process.this())), "utf-8")
     try:
+        partial.write_text(json.dumps(asdict(Process.this())), "utf-8")
         os.link(partial, path)
     finally:
-        partial.unlink()
+        partial.unlink(missing_ok=True)
 
 
 def _holder(path: Path) -> Process | None:

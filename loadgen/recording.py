@@ -3,6 +3,7 @@
 Where runs lie and how they are read is results.py's.
 """
 
+import errno
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -152,6 +153,10 @@ def write_whole(path: Path, plain: object) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+# What a disk says when it is the disk: no space, a quota, a file too large, a fault.
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def write_error(path: Path, error: OSError) -> WriteError:

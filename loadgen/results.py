@@ -35,7 +35,7 @@ from loadgen.outcome import Outcome
 from loadgen.plain import from_plain, to_plain
 from loadgen.presence import locked
 from loadgen.record import ANSWERED, SAMPLE, WARMUP, Code, Tally, checksum, is_in
-from loadgen.recording import HEADER, KEPT, Recording, write_error, write_whole
+from loadgen.recording import DISK_ERRORS, HEADER, KEPT, Recording, write_error, write_whole
 from loadgen.runs import NO_SAMPLES, Run
 from loadgen.step import Step
 
@@ -58,12 +58,15 @@ class Results:
 
         Raises:
             OutputError: it cannot be made, or already holds a run.
+            WriteError: the disk is full.
         """
         prepare(path)
         try:
             (path / "runs").mkdir()
             write_whole(path / "manifest.json", to_plain(manifest))
         except OSError as error:
+            if error.errno in DISK_ERRORS:
+                raise write_error(path, error) from error
             raise OutputError(f"cannot write into {path}: {error.strerror}", hint="choose another --out") from error
         return cls(path, manifest)
 
