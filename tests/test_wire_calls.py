@@ -19,7 +19,7 @@ from loadgen.transport.wire import CredentialsError
 
 
 def test_what_is_prepared_for_a_request_goes_with_it(run):  # noqa: F811
-    """Preparation neither keeps a Request alive nor is ever used for another one at the same address."""
+    """Preparation keeps neither a Request nor its body alive, and is never used for another one at the same address."""
 
     async def main():
         async with opened(server, 1) as transport:
@@ -27,7 +27,11 @@ def test_what_is_prepared_for_a_request_goes_with_it(run):  # noqa: F811
                 await transport.invoke(Request(b"%d" % number))
             gc.collect()
             assert [body for _, _, body in server.seen] == [b"%d" % number for number in range(300)]
-            assert sum(prepared.of() is not None for prepared in transport._prepared.values()) <= 1
+            assert transport._prepared == {}
+            kept = Request(b"kept")
+            await transport.invoke(kept)
+            await transport.invoke(kept)
+            assert [prepared.of() for prepared in transport._prepared.values()] == [kept]
 
     with FaultyServer(good) as server:
         run(main)

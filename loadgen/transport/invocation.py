@@ -16,6 +16,7 @@ import hashlib
 import time
 import uuid
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -112,8 +113,11 @@ class Invocation:
     """One Request, prepared for one endpoint; signed anew whenever the second or the credentials change.
 
     Args:
-        request: what is sent; it is not kept alive.
-        envelope: where and as whom.
+        request: what is sent; it is not kept alive, but a large body is.
+        envelope: where.
+        signer: as whom.
+        prefix: the first 24 characters of each call's name; its number follows.
+        on_gone: called when the Request is no more, so that this can be dropped.
     """
 
     __slots__ = (
@@ -132,7 +136,15 @@ class Invocation:
         "tail",
     )
 
-    def __init__(self, request: Request, envelope: Envelope, signer: Signer, *, prefix: str) -> None:
+    def __init__(
+        self,
+        request: Request,
+        envelope: Envelope,
+        signer: Signer,
+        *,
+        prefix: str,
+        on_gone: Callable[[object], None] | None = None,
+    ) -> None:
         given = {name: value.strip() for member, name in _HEADERS if (value := getattr(request, member)) is not None}
         signed = given | {"host": envelope.origin.header, "x-amz-date": _DATE_MARK}
         if signer.credentials.token:
@@ -152,7 +164,7 @@ class Invocation:
         self._path = f"\r\namz-sdk-invocation-id: {prefix}"
         rest = f"\r\namz-sdk-request: {envelope.sdk_request}\r\nContent-Length: {len(request.body)}\r\n\r\n".encode()
         #: weak: a Request that nobody else holds must not be kept by its preparation
-        self.of = weakref.ref(request)
+        self.of = weakref.ref(request, on_gone)
         self.signer = signer
         #: what follows the call's number; a large body is sent from its own buffer
         self.body = b"" if len(request.body) <= _JOIN_LIMIT else request.body

@@ -160,8 +160,12 @@ class WireTransport:
             raise TransportError(Outcome.AUTH, self._refusal, sent=now, done=now, waited=waited)
         if len(self._prepared) >= _PREPARED_LIMIT:
             self._prepared.pop(next(iter(self._prepared)))
-        prepared = Invocation(request, self._envelope, signer, prefix=self._prefix)
-        self._prepared[id(request)] = prepared
+        kept, key = self._prepared, id(request)
+
+        def forget(_: object) -> None:
+            kept.pop(key, None)
+
+        kept[key] = prepared = Invocation(request, self._envelope, signer, prefix=self._prefix, on_gone=forget)
         return prepared
 
     async def _connection(self, asked: float) -> Connection:
