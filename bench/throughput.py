@@ -52,7 +52,8 @@ class Cell:
         scheme: `http` or `https`.
         clients: how many called at once.
         rate: answered calls a second; 0 when it failed.
-        cpu_us: CPU microseconds of the caller for each call.
+        cpu_us: CPU microseconds of the caller for each call. A general tool's start and handshakes are in it, ours
+            are not: cells of a few seconds make that small.
         busy: share of the time that the caller had its core, its start included; below 0.9 with many clients
             somebody else had it, or the target was the slower.
     """
@@ -203,7 +204,7 @@ def main() -> None:
         prog="python -m bench.throughput", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--clients", default=",".join(map(str, CLIENTS)))
-    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1, help="how often each cell is run; medians are shown")
     parser.add_argument("--only", default="", help="callers, separated by commas")
     parser.add_argument("--scheme", default="http,https")
@@ -228,6 +229,7 @@ def main() -> None:
     times = f"{given.rounds} times {given.seconds} s, medians" if given.rounds > 1 else f"{given.seconds} s"
     print(f"Target: {target} on core 0; callers on core 1; each {times}. x: against aiobotocore.")
     print("~: the caller did not have its core for itself, or the target was the slower: trust the CPU, not the rate.")
+    print("CPU: ours without start and handshakes, the general tools' with them.")
     for scheme in given.scheme.split(","):
         print(f"\n{show(cells, scheme, clients)}")
     if given.json:
