@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadgen.errors import ExitStatus, LoadgenError, UsageError
+from loadgen.errors import ExitStatus, LoadgenError, ResourceError, UsageError
 from loadgen.interrupts import Interrupted, Interrupts
 from loadgen.saying import say
 
@@ -64,6 +64,9 @@ def _end_in_a_line(words: list[str], *, debug: bool = False) -> int:
     except LoadgenError as error:
         _tell(error, debug=debug)
         return int(error.status)
+    except MemoryError:
+        _tell(ResourceError("out of memory", hint="fewer clients, smaller payloads, or a larger machine"), debug=debug)
+        return int(ExitStatus.OS_RESOURCE)
     except BrokenPipeError:  # `... | head`: the reader has gone, and that is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitStatus.OK)

@@ -136,11 +136,17 @@ async def _finish(sweep: Sweep, results: Results, account: Account, crew: Crew, 
         raise failure
     causes = list(sweep.causes)
     if failure is not None:
-        causes.append(Cause(failure.status if isinstance(failure, LoadgenError) else ExitStatus.INTERNAL, str(failure)))
+        causes.append(Cause(_status_of(failure), str(failure) or type(failure).__name__))
     if leftovers:
         causes.append(Cause(ExitStatus.LEFTOVERS, f"{len(leftovers)} things may still exist"))
     partial = sweep.partial or (str(failure) if failure is not None else "")
     return Finished(results, results.runs(), tuple(causes), leftovers, partial, failure)
+
+
+def _status_of(failure: BaseException) -> ExitStatus:
+    if isinstance(failure, MemoryError):
+        return ExitStatus.OS_RESOURCE
+    return failure.status if isinstance(failure, LoadgenError) else ExitStatus.INTERNAL
 
 
 @contextmanager
