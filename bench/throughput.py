@@ -6,7 +6,8 @@
 Each cell runs alone in a process on core 1; the target, nginx if it is installed, has core 0. The general tools do not
 sign and do not record; they are the measure of what the sockets allow. Only what is installed is run. All figures of a
 table are of one run on one machine; what counts are the ratios. Of several rounds, each of which runs every cell once,
-the table shows medians: on a machine that is not one's own, five short rounds tell more than one long.
+the table shows medians, of those rounds in which the caller had its core for itself if there are any: on a machine that
+is not one's own, five short rounds tell more than one long.
 """
 
 import argparse
@@ -41,6 +42,7 @@ class Caller(FastHttpUser):
         self.client.post("%(path)s", data="1,2,3", headers={"Content-Type": "text/csv"})
 """
 _PATH = "/endpoints/bench/invocations"
+_HAD_CORE = 0.9  # share of the time from which on a caller is said to have had its core for itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,10 @@ def measured(caller: str, job: _Job, ca: Path | None) -> Cell:
 
 
 def medians(cells: list[Cell]) -> list[Cell]:
-    """Return one cell for each caller, scheme and number of clients, its figures medians of the rounds that worked."""
+    """Return one cell for each caller, scheme and number of clients, its figures medians of the rounds that worked.
+
+    Where the caller had its core for itself in some rounds, only those count.
+    """
     places: dict[tuple[str, str, int], list[Cell]] = {}
     for cell in cells:
         places.setdefault((cell.caller, cell.scheme, cell.clients), []).append(cell)
@@ -172,7 +177,8 @@ def medians(cells: list[Cell]) -> list[Cell]:
 
 def _median(caller: str, scheme: str, clients: int, rounds: list[Cell]) -> Cell:
     worked = [cell for cell in rounds if cell.rate] or rounds
-    rate, cpu_us, busy = (median(getattr(cell, name) for cell in worked) for name in ("rate", "cpu_us", "busy"))
+    chosen = [cell for cell in worked if cell.busy >= _HAD_CORE] or worked
+    rate, cpu_us, busy = (median(getattr(cell, name) for cell in chosen) for name in ("rate", "cpu_us", "busy"))
     return Cell(caller, scheme, clients, rate, cpu_us, busy)
 
 
@@ -190,7 +196,7 @@ def show(cells: list[Cell], scheme: str, clients: list[int]) -> str:
             if cell is None or not cell.rate:
                 row += ["-"] * 4
                 continue
-            shared = "~" if n >= 16 and cell.busy < 0.9 else ""
+            shared = "~" if n >= 16 and cell.busy < _HAD_CORE else ""
             row += [f"{shared}{cell.rate:,.0f}", "-", f"{cell.cpu_us:.1f}", "-"]
             if peer and peer.rate:
                 row[-3], row[-1] = f"{cell.rate / peer.rate:.1f}", f"{peer.cpu_us / cell.cpu_us:.1f}"

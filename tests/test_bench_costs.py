@@ -69,6 +69,13 @@ def test_a_round_that_failed_does_not_count_among_the_others():
     assert cell.rate == 0
 
 
+def test_rounds_in_which_the_core_was_shared_count_only_where_there_are_no_others():
+    """One round of three with the core to itself is what is shown; without any, it is the median of all."""
+    shared = [Cell("wire", "http", 64, rate, 40.0, 0.4) for rate in (100, 300, 200)]
+    assert throughput.medians([*shared, Cell("wire", "http", 64, 900, 20.0, 0.97)])[0].rate == 900
+    assert throughput.medians(shared)[0].rate == 200
+
+
 def test_the_table_compares_with_plain_aiobotocore():
     """Ten times the rate is 10.0, a tenth of the CPU as well; what did not work is a dash."""
     cells = [
