@@ -22,6 +22,7 @@ from loadgen.target import PAYLOAD_LIMIT_BYTES
 JSONL_NAME = "invoke_args_examples.jsonl"  # the predecessor's file names
 PICKLE_NAME = "invoke_args_examples.pkl"
 _BASE64 = "BodyBase64"  # InvokeEndpoint has no such argument: it can only be meant for us
+_LARGEST_FILE = 1 << 30  # bytes: more than a benchmark's examples can mean, less than a small machine has
 _SHOWN = 5  # bad lines shown before the rest is only counted
 
 
@@ -47,6 +48,11 @@ def read_requests(
         if "\0" in str(path) or (path.exists() and not (path.is_dir() or path.is_file())):
             # Reading from a pipe would wait for whoever writes into it.
             raise InputError(f"{str(path)!r} is neither a file nor a directory", hint="give a file of examples")
+        if path.is_file() and path.stat().st_size > _LARGEST_FILE:
+            raise DataError(
+                f"{path} has {path.stat().st_size:,} bytes; examples are kept in memory, at most {_LARGEST_FILE:,}",
+                hint="a sample of them is enough: each is sent many times",
+            )
         if path.is_dir():
             requests = _read_directory(path, content_type)
         elif path.suffix in {".pkl", ".pickle"}:

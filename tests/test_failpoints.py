@@ -20,7 +20,7 @@ CASES = random.Random(2026).sample(matrix(20), 60)
 
 @pytest.mark.parametrize("part", range(6))
 def test_nothing_is_left_whatever_goes_wrong_at_whichever_call(zygote, tmp_path, part):
-    """G13; C46, C53 to C57, C111, C120, C121: errors before and after the effect, throttles, signals, kill -9; no leak, no bystander lost."""
+    """G13; C54, C55, C56, C120: errors before and after the effect, throttles, signals, kill -9; no leak, no bystander lost."""
     runner, mother = zygote
 
     async def main():

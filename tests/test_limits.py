@@ -9,8 +9,9 @@ from test_end_to_end import REQUESTS, execute, list_all
 
 from loadgen import ClosedLoop, Emulated, Scenario, ServerlessConfig, Step, cli
 from loadgen.aws.session import READ_TIMEOUT
-from loadgen.errors import ExitStatus
+from loadgen.errors import DataError, ExitStatus
 from loadgen.outcome import Outcome
+from loadgen.payload import read_requests
 from loadgen.results import Results
 from loadgen.runners.sweep import Sweep
 
@@ -164,3 +165,12 @@ def test_a_slow_model_and_a_stop_between_steps(tmp_path):
         assert list_all(emulator) == []
     assert finished.partial == "stopped before its end"
     assert len(finished.runs) == 1
+
+
+def test_a_payload_file_of_ten_gigabytes_is_refused_at_once(tmp_path):
+    """C33: examples are kept in memory, so that a file larger than any machine's share is refused by its size alone."""
+    path = tmp_path / "huge.jsonl"
+    with path.open("wb") as file:
+        file.truncate(10 * 2**30)  # sparse: it takes no room
+    with pytest.raises(DataError, match="10,737,418,240 bytes"):
+        read_requests(path)
