@@ -100,6 +100,10 @@ def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(notes)
 
 
+# Each client of a closed loop calls when it is free: no call waits for its turn.
+_SAME = "Closed loop: the response time is the same by definition."
+
+
 def _short(rows: Sequence[Row]) -> tuple[str, ...]:
     if any(row.summary.ok and row.summary.tps is None for row in rows):
         return ("TPS needs a run of at least one whole second between its first and its last.",)
@@ -126,7 +130,7 @@ def stability_table(findings: Findings) -> Table:
         "Latency of each memory size",
         (_MEMORY, _OK, *_LATENCY),
         tuple((_memory(row), count(row.summary.ok), *latency_cells(row.summary.service)) for row in rows),
-        ("Service time of ok calls, measured by the client; one client, MaxConcurrency 1.", *_notes(rows)),
+        (f"Service time of ok calls; one client, MaxConcurrency 1. {_SAME}", *_notes(rows)),
         marked=marked(rows, findings),
         wide_notes=_missing(rows, _FAR),
     )
@@ -159,7 +163,8 @@ def concurrency_table(findings: Findings) -> Table:
         *(Column("Max", "ms"), Column("IQR", "ms", is_wide=True)),
     )
     notes = (
-        "Latencies are service times of ok calls; a call that was refused counts as throttled only.",
+        f"Latencies are service times of ok calls. {_SAME}",
+        "A call that was refused counts as throttled only.",
         f"* depends on backoff: {_backoffs(rows)}. Compare throttles per second instead.",
     )
     cells = tuple((count(slots_of(row)), count(clients_of(row)), *_concurrency_cells(row)) for row in rows)
