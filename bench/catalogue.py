@@ -191,8 +191,7 @@ REASONS: Mapping[int, str] = {
     34: "payload files are read once and whole, before anything is deployed",
     37: "payloads are JSON Lines, pickle or a directory; CSV is not read",
     39: "compressed payload files are not read",
-    73: "answers are not checked: a 200 is counted as ok, and the documentation says so",
-    90: "an answer carries no identity that could be compared; a connection has one request at a time (C80)",
+    73: "answers are not checked: a 200 is counted as ok",
     127: "a million requests are reported by python -m bench.soak, which says how long it took; too long for a test",
     129: "there is no comparison of saved runs",
 }
