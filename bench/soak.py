@@ -1,0 +1,120 @@
+"""Soak: a million requests against the emulator; memory stays flat, and three sets of books agree.
+
+    python -m bench.soak [--requests N] [--clients N] [--transport NAME]
+
+The client's count, the emulator's ledger and the records on disk must be the same number. Memory is this process's
+resident set, looked at each window; its growth after the first tenth is what counts. The last line has the figures.
+"""
+
+import argparse
+import asyncio
+import resource
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from loadgen import ClosedLoop, Emulated, Request, Scenario, ServerlessConfig, Step, job
+from loadgen.outcome import Column
+from loadgen.record import Window
+from loadgen.runners.local import Finished
+from loadgen.runs import Run
+from loadgen.scenario import LoadedScenario
+
+MOST_GROWTH_MB = 4.0  # the bound that botocore's own leak test uses
+
+
+class Watching:
+    """Looks at memory each window."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, float, float]] = []  # requests so far, MB, median service time of the window
+        self.count = 0
+
+    def say(self, text: str) -> None:
+        """Pass it on."""
+        print(text, flush=True)
+
+    def begin(self, step: Step) -> None:
+        """Begin."""
+
+    def window(self, step: Step, window: Window) -> None:  # noqa: ARG002 - there is one
+        """Look."""
+        self.count += sum(window.counts.values())
+        self.seen.append((self.count, resident_mb(), window.length))
+
+    def end(self, step: Step, run: Run) -> None:
+        """End."""
+
+
+def resident_mb() -> float:
+    """Return this process's resident set; its peak where the system tells no more."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return pages * resource.getpagesize() / 2**20
+
+
+async def soak(requests: int, clients: int, transport: str, out: Path, watching: Watching) -> Finished:
+    """Send so many requests to a model that answers at once."""
+    scenario = Scenario(
+        Emulated("instant", time_scale=10_000.0, transport=transport),
+        [Request(b"1,2,3", content_type="text/csv")],
+        [Step(ServerlessConfig(6144, 200), ClosedLoop(clients, count=requests), name="soak")],
+    )
+    finished = await job.carry_out(
+        LoadedScenario(scenario, "soak", "does it last?", "", Path("soak")),
+        out,
+        command="python -m bench.soak",
+        progress=watching,
+        stop=asyncio.Event(),
+    )
+    assert finished is not None
+    return finished
+
+
+def main() -> int:
+    """Soak, compare, and say what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser.add_argument("--requests", type=int, default=1_000_000, metavar="N")
+    parser.add_argument("--clients", type=int, default=32, metavar="N")
+    parser.add_argument("--transport", default="auto", metavar="NAME")
+    options = parser.parse_args()
+    watching, threads = Watching(), threading.active_count()
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "out"
+        finished = asyncio.run(soak(options.requests, options.clients, options.transport, out, watching))
+        (run,) = finished.runs
+        began = time.perf_counter()
+        job.report(finished.results, partial=finished.partial)
+        reported = time.perf_counter() - began
+        settled = [mb for count, mb, _ in watching.seen if count >= options.requests / 10]
+        growth = (max(settled[-10:]) - min(settled[:10])) if settled else 0.0
+        ledger = run.ledger["arrivals"] if run.ledger is not None else -1
+        books = {run.scheduled, ledger, len(run.samples)}
+        drift = _drift(run)
+        is_sound = books == {options.requests} and growth < MOST_GROWTH_MB and not finished.statuses
+        print(
+            f"{run.scheduled:,} requests in {run.duration:.0f} s ({run.scheduled / run.duration:,.0f}/s): "
+            f"client {run.scheduled:,}, ledger {ledger:,}, records {len(run.samples):,}, "
+            f"ok {run.count(Column.OK):,}; memory grew {growth:.1f} MB after the first tenth; "
+            f"median moved {drift:+.1%} from first to last tenth; threads {threads} to {threading.active_count()}; "
+            f"report in {reported:.1f} s: {'sound' if is_sound else 'BROKEN'}"
+        )
+    return 0 if is_sound else 1
+
+
+def _drift(run: Run) -> float:
+    """Return how far the median service time moved from the first tenth to the last."""
+    import numpy as np  # noqa: PLC0415 - read once, at the end
+
+    service = np.asarray(run.samples["done"] - run.samples["sent"])
+    tenth = max(1, len(service) // 10)
+    first, last = float(np.median(service[:tenth])), float(np.median(service[-tenth:]))
+    return last / first - 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
