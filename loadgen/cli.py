@@ -269,7 +269,10 @@ def _rerun(loaded: "LoadedScenario", options: argparse.Namespace) -> list[str]:
         words += ["--workers", str(options.workers)]
     if options.dask is not None:
         words += ["--dask", options.dask]
-    return words
+    for name in ("max_endpoints", "max_spend", "expect_account", "grace", "term_budget"):
+        if getattr(options, name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    return [*words, "--yes"] if options.yes else words
 
 
 def _loop_factory() -> "Callable[[], asyncio.AbstractEventLoop] | None":

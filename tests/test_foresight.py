@@ -125,6 +125,23 @@ def test_contradicting_options_are_named(play):
     play(main)
 
 
+def test_a_spending_limit_needs_a_price(play):
+    """What stands already has a price that nobody here knows: a limit is refused, 78, instead of not being kept."""
+
+    async def main(on):
+        on.place_bystander("ranker-prod", {})
+        path = on.directory / "existing.py"
+        path.write_text(
+            "from loadgen import ClosedLoop, Existing, Request, Scenario, Step\n"
+            "scenario = Scenario(Existing('ranker-prod'), [Request(b'1')], [Step(None, ClosedLoop(1, count=1))])\n"
+        )
+        assert (await on.run(str(path), *RUN, "--max-spend", "1"))[0] == 78
+        assert on.arrivals() == 0
+        assert (await on.run(str(path), *RUN))[0] in (0, 110)
+
+    play(main)
+
+
 def test_a_spending_limit_ends_the_run(play):
     """Once it is reached nothing more is sent; the run is kept, marked partial, nothing is left, and the status is 99."""
 

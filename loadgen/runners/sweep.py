@@ -85,6 +85,10 @@ class Sweep:
         self.partial = ""
         self.spending: Spending | None = None
         if precautions.max_spend is not None:
+            if None in scenario.configs():
+                raise ConfigError(
+                    "--max-spend cannot be kept: what stands already has a price of its own", hint="leave it out"
+                )
             region = account.identity.region
             self.spending = Spending(PriceBook.builtin(), region, limit=precautions.max_spend, on_limit=self._spent)
 
