@@ -90,9 +90,13 @@ def execute(
                 run_id=options.run_id,
             )
 
+    finished: Finished | None = None
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             finished = runner.run(carry_out())
+    except Interrupted:
+        if finished is None:  # else it came while the loop was closed: there is something to conclude
+            raise
     except LoadgenError as error:
         if interrupts.status is None or error.status is not ExitStatus.INTERRUPTED:
             raise

@@ -15,6 +15,14 @@ settings.load_profile("loadgen")
 Play = Callable[[Callable[..., Awaitable[Any]]], Any]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the register of unfinished runs out of the user's home, and out of the other workers' way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def zygote() -> Iterator[tuple[asyncio.Runner, Any]]:
     """A process that forks runs of the command line, and the loop on which it is heard; one for each worker."""

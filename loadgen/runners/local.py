@@ -140,7 +140,12 @@ async def _finish(sweep: Sweep, results: Results, account: Account, crew: Crew, 
     if leftovers:
         causes.append(Cause(ExitStatus.LEFTOVERS, f"{len(leftovers)} things may still exist"))
     partial = sweep.partial or (str(failure) if failure is not None else "")
-    return Finished(results, results.runs(), tuple(causes), leftovers, partial, failure)
+    try:
+        runs = results.runs()
+    except LoadgenError as error:  # what may be left behind must be told all the same
+        runs = ()
+        causes.append(Cause(error.status, str(error)))
+    return Finished(results, runs, tuple(causes), leftovers, partial, failure)
 
 
 def _status_of(failure: BaseException) -> ExitStatus:
