@@ -187,7 +187,7 @@ def main() -> None:
         parser.error("two cores and Linux are needed: one for the engine, one for the server")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the server's too: it inherits it
-    clients, each, counts = (CLIENTS[::2], 25_000, COUNTS[:2]) if given.quick else (CLIENTS, _EACH, COUNTS)
+    clients, each, counts = (CLIENTS[::2], 10_000, (10_000, 50_000)) if given.quick else (CLIENTS, _EACH, COUNTS)
     cells: list[Cell] = []
     with tempfile.TemporaryDirectory() as folder, far_side(Path(folder), tls=None, cpu=0) as (server, url):
         for cell in _cells(url, given.transports.split(","), clients, each, counts):
