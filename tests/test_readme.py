@@ -138,7 +138,8 @@ def test_a_careful_command_ends_well(command, folder, aws):
     scenario = next(text for text in PYTHON if "SageMaker(model=" in text)
     small = "invocations=4, include_concurrency=False, memory_sizes=[2048]"
     (folder / "ranker.py").write_text(scenario.replace("invocations=1000", small))
-    run([sys.executable, *shlex.split(command)[1:]], folder, aws | {"XDG_STATE_HOME": str(folder / "state")})
+    done = run([sys.executable, *shlex.split(command)[1:]], folder, aws | {"XDG_STATE_HOME": str(folder / "state")})
+    assert "error[" not in done.stderr
 
 
 @pytest.mark.parametrize("command", MEASURES)
