@@ -24,15 +24,15 @@ from bench.ours import REQUESTS, TRANSPORTS, Joining, on_uvloop, opened
 from bench.peers import PEERS
 from bench.scripts import Constant, FewSlow, Mixture, PeriodicPause, Saturated, Script, SlowStart
 from bench.tables import show
-from loadgen.arrivals import even
-from loadgen.engine import run
-from loadgen.histogram import Histogram
-from loadgen.load import ClosedLoop, OpenLoop
-from loadgen.outcome import Column
-from loadgen.rate import constant
-from loadgen.runs import Run
-from loadgen.step import Step
-from loadgen.verdict import judge
+from loadgen.analysis.verdict import judge
+from loadgen.engine.engine import run
+from loadgen.measurement.histogram import Histogram
+from loadgen.measurement.outcome import Column
+from loadgen.measurement.run import Run
+from loadgen.workload.arrivals import even
+from loadgen.workload.load import ClosedLoop, OpenLoop
+from loadgen.workload.rate import constant
+from loadgen.workload.step import Step
 
 CALLERS = (1, 8, 64, 200)
 LATENCY = 0.02

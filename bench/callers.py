@@ -20,15 +20,15 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.config import Config
 
-from loadgen.engine import run
-from loadgen.load import ClosedLoop
-from loadgen.outcome import Column
-from loadgen.recording import SampleFile
-from loadgen.request import Request
+from loadgen.engine.engine import run
+from loadgen.measurement.outcome import Column
+from loadgen.results.writer import SampleFile
 from loadgen.transport.botocore import BotocoreTransport, TracedSession
-from loadgen.transport.sigv4 import Credentials
-from loadgen.transport.tls import make_context
-from loadgen.transport.wire import WireSettings, open_wire
+from loadgen.transport.wire.sigv4 import Credentials
+from loadgen.transport.wire.tls import make_context
+from loadgen.transport.wire.transport import WireSettings, open_wire
+from loadgen.workload.load import ClosedLoop
+from loadgen.workload.request import Request
 
 REQUESTS = [Request(b"1,2,%d" % n, content_type="text/csv") for n in range(8)]
 _PLACE = {"region_name": "us-east-1", "aws_access_key_id": "bench", "aws_secret_access_key": "bench"}

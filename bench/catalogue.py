@@ -155,30 +155,33 @@ an emulated run taken for a real one
 
 # Tests that stand for a case without naming it.
 ALSO: Mapping[int, tuple[str, ...]] = {
-    13: ("test_dask.py::test_dask_is_an_extra",),
-    41: ("test_request.py::test_no_header_can_be_injected",),
-    99: ("test_engine_ends.py::test_a_sink_that_fails_ends_the_run_with_its_error",),
-    100: ("test_self_verdict.py::test_a_starved_run_is_invalid_and_says_why",),
+    13: ("system/test_dask.py::test_dask_is_an_extra",),
+    41: ("unit/workload/test_request.py::test_no_header_can_be_injected",),
+    99: ("unit/engine/test_engine_endings.py::test_a_sink_that_fails_ends_the_run_with_its_error",),
+    100: ("system/test_verdict_under_load.py::test_a_starved_run_is_invalid_and_says_why",),
     101: (
-        "test_self_verdict.py::test_a_starved_run_is_invalid_and_says_why",
-        "test_engine.py::test_a_freeze_shows_in_the_open_loop_and_not_in_the_closed",
+        "system/test_verdict_under_load.py::test_a_starved_run_is_invalid_and_says_why",
+        "unit/engine/test_engine.py::test_a_freeze_shows_in_the_open_loop_and_not_in_the_closed",
     ),
-    103: ("test_clock.py",),
-    122: ("test_emulator_server.py::test_only_loopback_addresses_are_bound",),
+    103: ("unit/engine/test_clock.py",),
+    122: ("unit/emulator/test_server.py::test_only_loopback_addresses_are_bound",),
     123: (
-        "test_emulator_server.py::test_a_foreign_name_is_refused_before_anything_happens",
-        "test_emulator_server.py::test_a_browsers_get_changes_nothing",
+        "unit/emulator/test_server.py::test_a_foreign_name_is_refused_before_anything_happens",
+        "unit/emulator/test_server.py::test_a_browsers_get_changes_nothing",
     ),
     124: (
-        "test_emulator_server.py::test_slow_and_garbled_connections_are_cut_and_others_served",
-        "test_emulator_server.py::test_one_connection_too_many_is_cut",
-        "test_emulator_server.py::test_a_gzip_bomb_is_not_unpacked",
+        "unit/emulator/test_server.py::test_slow_and_garbled_connections_are_cut_and_others_served",
+        "unit/emulator/test_server.py::test_one_connection_too_many_is_cut",
+        "unit/emulator/test_server.py::test_a_gzip_bomb_is_not_unpacked",
     ),
     125: (
-        "test_report_page.py::test_hostile_text_is_only_text",
-        "test_report_text.py::test_no_control_characters_from_servers",
+        "unit/report/formats/test_html_page.py::test_hostile_text_is_only_text",
+        "unit/report/formats/test_terminal.py::test_no_control_characters_from_servers",
     ),
-    126: ("test_report_page.py::test_nothing_at_all_renders", "test_report_page.py::test_a_single_odd_run_renders"),
+    126: (
+        "unit/report/formats/test_html_page.py::test_nothing_at_all_renders",
+        "unit/report/formats/test_html_page.py::test_a_single_odd_run_renders",
+    ),
 }
 
 # What this program cannot meet, and why.

@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.failpoints import FAULTS, SIGNALS, Case, Verdict, count_calls, try_case, workers
-from bench.zygote import zygote
+from tests.support.failpoints import FAULTS, SIGNALS, Case, Verdict, count_calls, try_case, workers
+from tests.support.fork_server import zygote
 
 VARIANTS = ("", "no journal", "no tags")
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from loadgen import cli, running
+from loadgen.cli import main as cli
+from loadgen.cli import run
 from loadgen.errors import ExitStatus
 
 _SLOWEST = 5.0
@@ -81,12 +82,12 @@ def attack(directory: Path, *, count: int, seed: int) -> Told:
     reached: list[object] = []
 
     def stop_here(loaded: object, options: argparse.Namespace, **_: object) -> ExitStatus:
-        running.precautions(options)
+        run.precautions(options)
         reached.append(loaded)
         return ExitStatus.OK
 
     (directory / "ok.py").write_text(_filled("'xgboost'", "[Request(b'1')]"))
-    with mock.patch("loadgen.running.execute", stop_here), mock.patch.dict(os.environ, {"HOME": str(directory)}):
+    with mock.patch("loadgen.cli.run.execute", stop_here), mock.patch.dict(os.environ, {"HOME": str(directory)}):
         for number in range(count):
             words = kinds[number % len(kinds)](draw, directory)
             reached.clear()

@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.failpoints import Stage, stage, workers
-from bench.zygote import Zygote, zygote
+from tests.support.failpoints import Stage, stage, workers
+from tests.support.fork_server import Zygote, zygote
 
 STATUS = {"SIGINT": 130, "SIGTERM": 143}
 _GRACE = 0.2

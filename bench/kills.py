@@ -15,10 +15,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.failpoints import stage, workers
-from bench.zygote import Zygote, zygote
-from loadgen.results import read_samples
-from loadgen.runs import NO_SAMPLES
+from loadgen.measurement.run import NO_SAMPLES
+from loadgen.results.reader import read_samples
+from tests.support.failpoints import stage, workers
+from tests.support.fork_server import Zygote, zygote
 
 BOUND = 0.25  # seconds: what is promised
 _LOOK = 0.005

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from loadgen.metric import Metrics
-from loadgen.target import Account, Endpoint, Identity, Leftover, Quotas, ServerlessConfig, Target, Transport
+from loadgen.interfaces import Account, Endpoint, Identity, Leftover, Quotas, Target, Transport
+from loadgen.measurement.cloudwatch_metrics import Metrics
 from loadgen.transport.null import NullTransport
+from loadgen.workload.serverless_config import ServerlessConfig
 
 
 @dataclass

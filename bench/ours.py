@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from bench.oracle import stamps
 from loadgen.aws.session import Access, open_clients
-from loadgen.request import Reply, Request
-from loadgen.runners.heap import set_aside
-from loadgen.target import Transport
+from loadgen.execution.gc_freeze import set_aside
+from loadgen.interfaces import Transport
 from loadgen.transport.botocore import BotocoreTransport, TracedSession
-from loadgen.transport.sigv4 import Credentials
-from loadgen.transport.wire import WireSettings, open_wire
+from loadgen.transport.wire.sigv4 import Credentials
+from loadgen.transport.wire.transport import WireSettings, open_wire
+from loadgen.workload.request import Reply, Request
 
 REQUESTS = [Request(b"{}", content_type="application/json")]
 TRANSPORTS = ("wire", "botocore")

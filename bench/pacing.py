@@ -21,15 +21,15 @@ from bench.oracle import Oracle, running
 from bench.ours import REQUESTS, TRANSPORTS, on_uvloop, opened
 from bench.scripts import Constant
 from bench.tables import ms, table
-from loadgen.arrivals import even
-from loadgen.engine import run
-from loadgen.load import OpenLoop
-from loadgen.rate import constant
-from loadgen.record import Code
-from loadgen.runs import Run
-from loadgen.target import Transport
+from loadgen.analysis.verdict import judge
+from loadgen.engine.engine import run
+from loadgen.interfaces import Transport
+from loadgen.measurement.run import Run
+from loadgen.measurement.sample import Code
 from loadgen.transport.null import NullTransport
-from loadgen.verdict import judge
+from loadgen.workload.arrivals import even
+from loadgen.workload.load import OpenLoop
+from loadgen.workload.rate import constant
 
 RATES = (100, 1_000, 10_000)
 LATENCY = 0.005

@@ -25,14 +25,14 @@ from pathlib import Path
 from bench.far_side import far_side
 from bench.ours import TRANSPORTS, on_uvloop, opened
 from bench.tables import table
-from loadgen.engine import run
-from loadgen.load import ClosedLoop
-from loadgen.outcome import Column
-from loadgen.record import SAMPLE
-from loadgen.recording import HEADER, SampleFile
-from loadgen.request import Request
-from loadgen.target import Transport
+from loadgen.engine.engine import run
+from loadgen.interfaces import Transport
+from loadgen.measurement.outcome import Column
+from loadgen.measurement.sample import SAMPLE
+from loadgen.results.writer import HEADER, SampleFile
 from loadgen.transport.null import NullTransport
+from loadgen.workload.load import ClosedLoop
+from loadgen.workload.request import Request
 
 CLIENTS = (1, 10, 100, 1000, 5000)
 COUNTS = (10_000, 100_000, 1_000_000)

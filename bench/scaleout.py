@@ -18,20 +18,21 @@ from pathlib import Path
 import numpy as np
 
 from bench.null_target import NullTarget
-from loadgen.load import ClosedLoop
-from loadgen.outcome import Outcome
-from loadgen.record import SAMPLE, checksum
-from loadgen.recording import HEADER
-from loadgen.request import Request
-from loadgen.results import Results
-from loadgen.runners.circumstances import Circumstances
-from loadgen.runners.crew import Alone, Assignment, Crew
-from loadgen.runners.dask import DaskCrew
-from loadgen.runners.processes import Processes
-from loadgen.runs import Run
-from loadgen.scenario import LoadedScenario, Scenario
-from loadgen.step import Step
-from loadgen.target import Identity
+from loadgen.distributed.dask import DaskCrew
+from loadgen.distributed.local_processes import Processes
+from loadgen.execution.executor import Alone, Assignment, Crew
+from loadgen.execution.run_identity import Circumstances
+from loadgen.interfaces import Identity
+from loadgen.measurement.outcome import Outcome
+from loadgen.measurement.run import Run
+from loadgen.measurement.sample import SAMPLE, checksum
+from loadgen.results.directory import Results
+from loadgen.results.writer import HEADER
+from loadgen.scenario.loader import LoadedScenario
+from loadgen.scenario.scenario import Scenario
+from loadgen.workload.load import ClosedLoop
+from loadgen.workload.request import Request
+from loadgen.workload.step import Step
 
 REQUESTS = [Request(b"{}" * 50)]
 SECONDS = 6.0

@@ -15,12 +15,14 @@ import threading
 import time
 from pathlib import Path
 
-from loadgen import ClosedLoop, Emulated, Request, Scenario, ServerlessConfig, Step, job
-from loadgen.outcome import Column
-from loadgen.record import Window
-from loadgen.runners.local import Finished
-from loadgen.runs import Run
-from loadgen.scenario import LoadedScenario
+from loadgen import ClosedLoop, Emulated, Request, Scenario, ServerlessConfig, Step
+from loadgen.execution.run_result import Finished
+from loadgen.execution.scenario_runner import run_scenario
+from loadgen.measurement.outcome import Column
+from loadgen.measurement.run import Run
+from loadgen.measurement.tally import Window
+from loadgen.report.build import build_report
+from loadgen.scenario.loader import LoadedScenario
 
 MOST_GROWTH_MB = 4.0  # the bound that botocore's own leak test uses
 
@@ -64,7 +66,7 @@ async def soak(requests: int, clients: int, transport: str, out: Path, watching:
         [Request(b"1,2,3", content_type="text/csv")],
         [Step(ServerlessConfig(6144, 200), ClosedLoop(clients, count=requests), name="soak")],
     )
-    finished = await job.carry_out(
+    finished = await run_scenario(
         LoadedScenario(scenario, "soak", "does it last?", "", Path("soak")),
         out,
         command="python -m bench.soak",
@@ -88,7 +90,7 @@ def main() -> int:
         finished = asyncio.run(soak(options.requests, options.clients, options.transport, out, watching))
         (run,) = finished.runs
         began = time.perf_counter()
-        job.report(finished.results, partial=finished.partial)
+        build_report(finished.results, partial=finished.partial)
         reported = time.perf_counter() - began
         settled = [mb for count, mb, _ in watching.seen if count >= options.requests / 10]
         growth = (max(settled[-10:]) - min(settled[:10])) if settled else 0.0

@@ -21,13 +21,13 @@ from pathlib import Path
 from bench.oracle import running
 from bench.ours import REQUESTS, on_uvloop, opened
 from bench.scripts import Constant
-from loadgen.arrivals import even, poisson
-from loadgen.engine import run
-from loadgen.load import ClosedLoop, OpenLoop
-from loadgen.rate import constant
-from loadgen.runs import Run
+from loadgen.analysis.verdict import judge
+from loadgen.engine.engine import run
+from loadgen.measurement.run import Run
 from loadgen.transport.null import NullTransport
-from loadgen.verdict import judge
+from loadgen.workload.arrivals import even, poisson
+from loadgen.workload.load import ClosedLoop, OpenLoop
+from loadgen.workload.rate import constant
 
 # What the kernel must have kept from a process before we believe that an INVALID clean run was right: half of the
 # largest lag of the event loop that a VALID run may have (100 ms), or one part in a hundred of the run.

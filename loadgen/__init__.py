@@ -8,69 +8,69 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loadgen.arrivals import even as even
-    from loadgen.arrivals import poisson as poisson
-    from loadgen.arrivals import trace as trace
-    from loadgen.benchmark import ServerlessBenchmark as ServerlessBenchmark
-    from loadgen.cloud_benchmark import run_as_sagemaker_job as run_as_sagemaker_job
-    from loadgen.engine import run as run
+    from loadgen.analysis.slo import Slo as Slo
+    from loadgen.analysis.summary import summarize as summarize
+    from loadgen.analysis.verdict import judge as judge
+    from loadgen.compat import run_as_sagemaker_job as run_as_sagemaker_job
+    from loadgen.compat import run_serverless_benchmarks as run_serverless_benchmarks
+    from loadgen.engine.engine import run as run
     from loadgen.errors import LoadgenError as LoadgenError
-    from loadgen.instants import read_instants as read_instants
-    from loadgen.load import ClosedLoop as ClosedLoop
-    from loadgen.load import OpenLoop as OpenLoop
-    from loadgen.load import Uniform as Uniform
-    from loadgen.outcome import Column as Column
-    from loadgen.outcome import Outcome as Outcome
-    from loadgen.outcome import TransportError as TransportError
-    from loadgen.payload import convert_invoke_args_to_jsonl as convert_invoke_args_to_jsonl
-    from loadgen.payload import convert_invoke_args_to_pkl as convert_invoke_args_to_pkl
-    from loadgen.payload import read_requests as read_requests
-    from loadgen.predecessor import run_serverless_benchmarks as run_serverless_benchmarks
-    from loadgen.rate import Rate as Rate
-    from loadgen.rate import constant as constant
-    from loadgen.rate import ramp as ramp
-    from loadgen.rate import stages as stages
-    from loadgen.record import Window as Window
-    from loadgen.request import Reply as Reply
-    from loadgen.request import Request as Request
-    from loadgen.runs import Run as Run
-    from loadgen.scenario import Scenario as Scenario
-    from loadgen.slo import Slo as Slo
-    from loadgen.step import ErrorLimit as ErrorLimit
-    from loadgen.step import Step as Step
-    from loadgen.summary import summarize as summarize
-    from loadgen.target import ServerlessConfig as ServerlessConfig
+    from loadgen.interfaces import TransportError as TransportError
+    from loadgen.measurement.outcome import Column as Column
+    from loadgen.measurement.outcome import Outcome as Outcome
+    from loadgen.measurement.run import Run as Run
+    from loadgen.measurement.tally import Window as Window
+    from loadgen.scenario.scenario import Scenario as Scenario
+    from loadgen.scenario.serverless_benchmark import ServerlessBenchmark as ServerlessBenchmark
     from loadgen.targets.emulated import Emulated as Emulated
     from loadgen.targets.existing import Existing as Existing
     from loadgen.targets.sagemaker import SageMaker as SageMaker
     from loadgen.transport.null import NullTransport as NullTransport
-    from loadgen.verdict import judge as judge
+    from loadgen.workload.arrivals import even as even
+    from loadgen.workload.arrivals import poisson as poisson
+    from loadgen.workload.arrivals import trace as trace
+    from loadgen.workload.load import ClosedLoop as ClosedLoop
+    from loadgen.workload.load import OpenLoop as OpenLoop
+    from loadgen.workload.load import Uniform as Uniform
+    from loadgen.workload.payload import convert_invoke_args_to_jsonl as convert_invoke_args_to_jsonl
+    from loadgen.workload.payload import convert_invoke_args_to_pkl as convert_invoke_args_to_pkl
+    from loadgen.workload.payload import read_requests as read_requests
+    from loadgen.workload.rate import Rate as Rate
+    from loadgen.workload.rate import constant as constant
+    from loadgen.workload.rate import ramp as ramp
+    from loadgen.workload.rate import stages as stages
+    from loadgen.workload.request import Reply as Reply
+    from loadgen.workload.request import Request as Request
+    from loadgen.workload.serverless_config import ServerlessConfig as ServerlessConfig
+    from loadgen.workload.step import ErrorLimit as ErrorLimit
+    from loadgen.workload.step import Step as Step
+    from loadgen.workload.timestamps import read_instants as read_instants
 
 _HOMES = {
-    "arrivals": ("even", "poisson", "trace"),
-    "benchmark": ("ServerlessBenchmark",),
-    "cloud_benchmark": ("run_as_sagemaker_job",),
-    "engine": ("run",),
+    "analysis.slo": ("Slo",),
+    "analysis.summary": ("summarize",),
+    "analysis.verdict": ("judge",),
+    "compat": ("run_as_sagemaker_job", "run_serverless_benchmarks"),
+    "engine.engine": ("run",),
     "errors": ("LoadgenError",),
-    "instants": ("read_instants",),
-    "load": ("ClosedLoop", "OpenLoop", "Uniform"),
-    "outcome": ("Column", "Outcome", "TransportError"),
-    "payload": ("convert_invoke_args_to_jsonl", "convert_invoke_args_to_pkl", "read_requests"),
-    "predecessor": ("run_serverless_benchmarks",),
-    "rate": ("Rate", "constant", "ramp", "stages"),
-    "record": ("Window",),
-    "request": ("Reply", "Request"),
-    "runs": ("Run",),
-    "scenario": ("Scenario",),
-    "slo": ("Slo",),
-    "step": ("ErrorLimit", "Step"),
-    "summary": ("summarize",),
-    "target": ("ServerlessConfig",),
+    "interfaces": ("TransportError",),
+    "measurement.outcome": ("Column", "Outcome"),
+    "measurement.run": ("Run",),
+    "measurement.tally": ("Window",),
+    "scenario.scenario": ("Scenario",),
+    "scenario.serverless_benchmark": ("ServerlessBenchmark",),
     "targets.emulated": ("Emulated",),
     "targets.existing": ("Existing",),
     "targets.sagemaker": ("SageMaker",),
     "transport.null": ("NullTransport",),
-    "verdict": ("judge",),
+    "workload.arrivals": ("even", "poisson", "trace"),
+    "workload.load": ("ClosedLoop", "OpenLoop", "Uniform"),
+    "workload.payload": ("convert_invoke_args_to_jsonl", "convert_invoke_args_to_pkl", "read_requests"),
+    "workload.rate": ("Rate", "constant", "ramp", "stages"),
+    "workload.request": ("Reply", "Request"),
+    "workload.serverless_config": ("ServerlessConfig",),
+    "workload.step": ("ErrorLimit", "Step"),
+    "workload.timestamps": ("read_instants",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605 - the table above is the list

@@ -1,7 +1,7 @@
 """The exception types, and the exit status of each.
 
 Every error a user can meet is one of these; what happens to a single *request* is not an error but an
-:class:`loadgen.outcome.Outcome`. Foreign exceptions are mapped to these at one edge per library.
+:class:`loadgen.measurement.outcome.Outcome`. Foreign exceptions are mapped to these at one edge per library.
 
 Exit bands: 0 clean; 2 usage; 64-78 the run could not start or be kept (sysexits.h); 97-110 the run took place and its
 outcome is not clean (k6's meanings); 128+n stopped by a signal. 1 is never chosen: seeing it means a bug escaped.
@@ -181,3 +181,12 @@ class ScriptStopError(LoadgenError):
     """The user's scenario file asked to stop."""
 
     status = ExitStatus.SCRIPT_STOP
+
+
+MEANINGS = {
+    ExitStatus.OK: "Everything was measured, the verdict is VALID, nothing is left behind.",
+    ExitStatus.THRESHOLD: "A promise (SLO) of the scenario was broken.",
+    ExitStatus.INVALID: "The run took place, but its numbers are not to be trusted; the report says why.",
+    ExitStatus.INTERRUPTED: "Stopped by Ctrl-C; what was measured is kept, endpoints are removed.",
+    ExitStatus.TERMINATED: "Stopped by SIGTERM; what was measured is kept, endpoints are removed.",
+}

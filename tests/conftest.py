@@ -26,7 +26,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def zygote() -> Iterator[tuple[asyncio.Runner, Any]]:
     """A process that forks runs of the command line, and the loop on which it is heard; one for each worker."""
-    from bench.zygote import zygote as started
+    from tests.support.fork_server import zygote as started
 
     with asyncio.Runner() as runner:
         context = started()
@@ -40,7 +40,7 @@ def zygote() -> Iterator[tuple[asyncio.Runner, Any]]:
 @pytest.fixture
 def play(zygote: tuple[asyncio.Runner, Any], tmp_path: Path) -> Play:
     """Give a coroutine function an emulated account, a directory and a way to start runs; return what it returns."""
-    from bench.failpoints import stage
+    from tests.support.failpoints import stage
 
     runner, mother = zygote
 

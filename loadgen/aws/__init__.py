@@ -1,1 +1,1 @@
-"""The AWS side: one shared session, and what is asked of it."""
+"""AWS: sessions, identity, quotas, CloudWatch, S3, and the deployment of endpoints."""

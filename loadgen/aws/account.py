@@ -13,22 +13,23 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from loadgen.aws.books import read_ledger
-from loadgen.aws.ending import to_the_end
-from loadgen.aws.endpoint import deployed
-from loadgen.aws.failure import SDK_ERRORS, Trouble, explain, judge
-from loadgen.aws.holdings import Existence, Holdings, Journal, Kind, NoJournal
-from loadgen.aws.journal import Place
-from loadgen.aws.metrics import Interval, Patience, Reader
-from loadgen.aws.naming import endpoint_name, tags
-from loadgen.aws.pace import Pace
+from loadgen.aws.cloudwatch import Interval, Patience, Reader
+from loadgen.aws.deployment.deletion import Removal
+from loadgen.aws.deployment.endpoint import deployed
+from loadgen.aws.deployment.journal import Place
+from loadgen.aws.deployment.naming import endpoint_name, tags
+from loadgen.aws.deployment.resources import Existence, Holdings, Journal, Kind, NoJournal
+from loadgen.aws.emulator_api import read_ledger
+from loadgen.aws.errors import SDK_ERRORS, Trouble, explain, judge
+from loadgen.aws.identity import Reached, reach
 from loadgen.aws.quotas import documented, read_quotas, refuse_impossible
-from loadgen.aws.reach import Reached, reach
-from loadgen.aws.removal import Removal
+from loadgen.aws.retry import Pace
 from loadgen.aws.session import Access, Clients
 from loadgen.errors import AuthError, ConfigError, UnavailableError, UsageError
-from loadgen.metric import Metrics
-from loadgen.target import Endpoint, Leftover, Quotas, ServerlessConfig, Transport
+from loadgen.event_loop import to_the_end
+from loadgen.interfaces import Endpoint, Leftover, Quotas, Transport
+from loadgen.measurement.cloudwatch_metrics import Metrics
+from loadgen.workload.serverless_config import ServerlessConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from loadgen.aws.failure import SDK_ERRORS, code_of
+from loadgen.aws.errors import SDK_ERRORS, code_of
 from loadgen.errors import QuotaError
-from loadgen.target import Quotas, ServerlessConfig
+from loadgen.interfaces import Quotas
+from loadgen.workload.serverless_config import ServerlessConfig
 
 # Source: SageMaker developer guide, "Serverless Inference", concurrency for each Region (2026-11). Others have 500.
 _THOUSAND = frozenset(

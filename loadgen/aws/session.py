@@ -20,7 +20,7 @@ from aiobotocore.session import AioSession
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.exceptions import NoCredentialsError
 
-from loadgen.aws.failure import SDK_ERRORS, explain
+from loadgen.aws.errors import SDK_ERRORS, explain
 
 # A request that waits for a cold start is silent for up to four minutes (developer guide, 2023).
 READ_TIMEOUT = 300.0

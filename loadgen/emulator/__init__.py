@@ -1,1 +1,1 @@
-"""The emulator: AWS's own APIs on one loopback port, with books of its own."""
+"""The emulator: AWS's APIs on one loopback port, for real clients."""

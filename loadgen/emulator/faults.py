@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from loadgen.emulator.answer import AwsError
+from loadgen.emulator.protocol.responses import AwsError
 
 
 class Kind(StrEnum):

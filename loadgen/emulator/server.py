@@ -16,8 +16,12 @@ from urllib.parse import unquote, urlsplit
 import orjson
 from aiohttp import web
 
-from loadgen.emulator.account import ServiceQuotas, caller_identity
-from loadgen.emulator.answer import (
+from loadgen.emulator.behaviour.ledger import Ledger
+from loadgen.emulator.clock import Clock
+from loadgen.emulator.faults import Faults, Kind
+from loadgen.emulator.protocol.http_server import Connection, Refused, Server, gunzip, read_body
+from loadgen.emulator.protocol.query import parse_query
+from loadgen.emulator.protocol.responses import (
     CLOUDWATCH_NAMESPACE,
     JSON_10,
     JSON_11,
@@ -32,22 +36,17 @@ from loadgen.emulator.answer import (
     xml_answer,
     xml_error,
 )
-from loadgen.emulator.cloudwatch import CloudWatch
-from loadgen.emulator.connection import Connection, Refused, Server, gunzip, read_body
-from loadgen.emulator.control import ControlPlane
-from loadgen.emulator.faults import Faults, Kind
-from loadgen.emulator.model import Ledger
-from loadgen.emulator.pace import Clock
-from loadgen.emulator.processing import ProcessingJobs
-from loadgen.emulator.query import parse_query
-from loadgen.emulator.runtime import Call, Runtime
-from loadgen.emulator.series import Metrics
+from loadgen.emulator.services.account import ServiceQuotas, caller_identity
+from loadgen.emulator.services.cloudwatch import CloudWatch
+from loadgen.emulator.services.control_plane import ControlPlane
+from loadgen.emulator.services.metric_store import Metrics
+from loadgen.emulator.services.processing_jobs import ProcessingJobs
+from loadgen.emulator.services.runtime import Call, Runtime
+from loadgen.emulator.services.s3 import MOST_BYTES, Storage, Wanted
 from loadgen.emulator.settings import Settings
-from loadgen.emulator.storage import MOST_BYTES, Storage, Wanted
 from loadgen.errors import InternalError, ResourceError, UsageError
 
 __all__ = ["Emulator", "Settings", "serve"]
-
 WATERMARK = "x-loadgen-emulator"
 VERSION = "1"
 _WATERMARK_LINE = f"{WATERMARK}: {VERSION}"
@@ -55,7 +54,6 @@ _INVOCATIONS = "/invocations"
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 _QUERY_NAMESPACES = {"monitoring": CLOUDWATCH_NAMESPACE, "sts": STS_NAMESPACE}
 _QUERY_VERSIONS = {"2010-08-01": "monitoring", "2011-06-15": "sts"}
-
 Operation = Callable[[Mapping[str, Any], float], dict[str, Any] | None]
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from loadgen.emulator.profile import PROFILES, Profile, profile_named
+from loadgen.emulator.behaviour.profile import PROFILES, Profile, profile_named
 from loadgen.errors import UsageError
-from loadgen.target import PAYLOAD_LIMIT_BYTES
+from loadgen.workload.serverless_config import PAYLOAD_LIMIT_BYTES
 
 CONCURRENCY_QUOTA = "Maximum total concurrency that can be allocated across all serverless endpoints"
 MEMORY_QUOTA = "Memory size in MB per serverless endpoint"

@@ -1,1 +1,1 @@
-"""Places to measure."""
+"""Targets: the places that can be measured."""

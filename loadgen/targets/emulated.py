@@ -12,14 +12,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO
 
-import loadgen
-from loadgen.aws.ending import to_the_end
 from loadgen.emulator.settings import Settings
 from loadgen.errors import UnavailableError, UsageError
-from loadgen.target import Account, ServerlessConfig, Target, Transport
-from loadgen.targets.opening import open_transport
-from loadgen.targets.sagemaker import checked_name
-from loadgen.targets.transports import transport_named
+from loadgen.event_loop import to_the_end
+from loadgen.interfaces import Account, Target, Transport
+from loadgen.targets.names import checked_name
+from loadgen.targets.standalone import open_transport
+from loadgen.targets.transport_selection import transport_named
+from loadgen.workload.serverless_config import ServerlessConfig
 
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 5.0
@@ -85,9 +85,9 @@ class Emulated:
     def _reached(self, url: str, run_id: str) -> AbstractAsyncContextManager[Account]:
         # Scenario files build targets as they load; AWS is imported when it is used.
         from loadgen.aws.account import open_account
-        from loadgen.aws.metrics import Patience
-        from loadgen.aws.model import register
-        from loadgen.aws.pace import Pace
+        from loadgen.aws.cloudwatch import Patience
+        from loadgen.aws.emulator_api import register
+        from loadgen.aws.retry import Pace
         from loadgen.aws.session import Access
 
         return open_account(
@@ -154,7 +154,7 @@ class Emulated:
         }
         words = [str(word) for pair in settings.items() for word in pair]
         # The same loadgen as ours, whatever lies in the working directory (-P).
-        places = [str(Path(loadgen.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "loadgen", "emulate", *words, "--with-parent"),
             stdin=asyncio.subprocess.PIPE,  # it ends when this closes: with us, whatever becomes of us

@@ -3,10 +3,10 @@
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from loadgen.target import Account, Target, Transport
-from loadgen.targets.opening import open_transport
-from loadgen.targets.sagemaker import checked_name
-from loadgen.targets.transports import transport_named
+from loadgen.interfaces import Account, Target, Transport
+from loadgen.targets.names import checked_name
+from loadgen.targets.standalone import open_transport
+from loadgen.targets.transport_selection import transport_named
 
 
 @dataclass(frozen=True, slots=True)

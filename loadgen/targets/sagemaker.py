@@ -1,27 +1,14 @@
 """SageMaker: a model in an AWS account. The only target that costs money."""
 
-import re
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from loadgen.errors import UsageError
-from loadgen.target import Account, ServerlessConfig, Target, Transport
-from loadgen.targets.opening import open_transport
-from loadgen.targets.transports import transport_named
-
-# Source: botocore service model sagemaker 2017-07-24, ModelName and EndpointName.
-_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
-
-
-def checked_name(what: str, name: str) -> str:
-    """Return a name that SageMaker could have given.
-
-    Raises:
-        UsageError: it could not.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise UsageError(f"{what} name {name!r}", hint="1 to 63 letters, digits and hyphens, no hyphen at either end")
-    return name
+from loadgen.interfaces import Account, Target, Transport
+from loadgen.targets.names import checked_name
+from loadgen.targets.standalone import open_transport
+from loadgen.targets.transport_selection import transport_named
+from loadgen.workload.serverless_config import ServerlessConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +48,8 @@ class SageMaker:
         """Reach the account. `run_id` names and tags what will be created."""
         # Scenario files build targets as they load; AWS is imported when it is used.
         from loadgen.aws.account import open_account
-        from loadgen.aws.metrics import Patience
-        from loadgen.aws.pace import Pace
+        from loadgen.aws.cloudwatch import Patience
+        from loadgen.aws.retry import Pace
         from loadgen.aws.session import Access
 
         return open_account(

@@ -1,1 +1,1 @@
-"""How one request travels to an opened endpoint."""
+"""Transports: how one request travels to an endpoint."""

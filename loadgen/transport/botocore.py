@@ -23,8 +23,9 @@ from aiobotocore.httpsession import AIOHTTPSession
 from botocore.parsers import ResponseParserError
 
 from loadgen.errors import InternalError
-from loadgen.outcome import Outcome, TransportError
-from loadgen.request import Reply, Request
+from loadgen.interfaces import TransportError
+from loadgen.measurement.outcome import Outcome
+from loadgen.workload.request import Reply, Request
 
 _MESSAGE_CHARACTERS = 1024  # of a server's error text; a page of HTML is no message
 

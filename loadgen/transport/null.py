@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from loadgen.request import Reply, Request
+from loadgen.workload.request import Reply, Request
 
 
 class NullTransport:

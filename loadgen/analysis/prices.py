@@ -1,0 +1,202 @@
+"""PriceBook: what AWS charges, by region, each price with its date and its source.
+
+A price that is not in the book is a `NoPrice` with the reason, never 0 and never taken from another region. What a
+call costs is cost.py's; asking AWS for its price list is aws/pricing.py's.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from loadgen.errors import DataError, InputError
+
+FORMAT = 1  # of a price file. 1 (2026-11): the first
+# Item -> what one unit of it is. `instance` is the only one whose rows have a name.
+UNITS: Mapping[str, str] = {
+    "serverless": "GB-second",
+    "provisioned_reservation": "GB-second",
+    "provisioned_execution": "GB-second",
+    "data": "GB",
+    "instance": "hour",
+}
+_DATE = re.compile(r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
+_FIELDS = frozenset({"region", "item", "name", "usd", "per", "as_of", "source"})
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One row of a price book.
+
+    Args:
+        region: such as `us-east-1`.
+        item: `serverless`, `data`, `provisioned_reservation`, `provisioned_execution` or `instance`.
+        usd: US dollars for one unit, above 0.
+        per: the unit, as UNITS has it.
+        as_of: the year, month or day of the price, such as `2026-02`.
+        source: where it was found, in words.
+        name: of an instance, such as `ml.c5.large`; empty for everything else.
+
+    Raises:
+        DataError: a value that no price can have.
+    """
+
+    region: str
+    item: str
+    usd: float
+    per: str
+    as_of: str
+    source: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        what = f"the price of {self.item!r} {self.name!r} in {self.region!r}"
+        if self.item not in UNITS:
+            raise DataError(what, hint=f"known items: {', '.join(UNITS)}")
+        if self.per != UNITS[self.item]:
+            raise DataError(f"{what} is per {self.per!r}", hint=f"it must be per {UNITS[self.item]!r}")
+        if isinstance(self.usd, bool) or not isinstance(self.usd, (int, float)) or not 0 < self.usd < math.inf:
+            raise DataError(f"{what} is {self.usd!r}", hint="a price is a number above 0")
+        if not self.region or not self.source or bool(self.name) != (self.item == "instance"):
+            raise DataError(f"{what} lacks a region or a source", hint="only an instance has a name, and it needs one")
+        if not _DATE.fullmatch(self.as_of):
+            raise DataError(f"{what} is as of {self.as_of!r}", hint="write 2026, 2026-02 or 2026-02-28")
+
+
+@dataclass(frozen=True, slots=True)
+class NoPrice:
+    """Why there is no price, in words."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class PriceBook:
+    """Prices by region, with their dates and sources.
+
+    Args:
+        name: of the book, for messages: "the built-in price book of 2026-11".
+        rows: every price; one for each region, item and name.
+
+    Raises:
+        DataError: two rows give the same price.
+
+    Example:
+        >>> book = PriceBook.builtin()
+        >>> print(book.serverless("us-east-1").usd)
+        2e-05
+        >>> print(book.serverless("eu-west-1"))
+        no serverless price for eu-west-1 in the built-in price book of 2026-11
+    """
+
+    name: str
+    rows: tuple[Price, ...]
+
+    def __post_init__(self) -> None:
+        seen: set[tuple[str, str, str]] = set()
+        for row in self.rows:
+            key = (row.region, row.item, row.name)
+            if key in seen:
+                raise DataError(f"{self.name} has two prices for {' '.join(filter(None, key))}")
+            seen.add(key)
+
+    @classmethod
+    def builtin(cls) -> "PriceBook":
+        """Read the book that comes with loadgen; a few kilobytes, from the installed package."""
+        file = resources.files("loadgen.analysis").joinpath("prices.json")
+        return cls.parse(file.read_text(encoding="utf-8"), where="prices.json")
+
+    @classmethod
+    def read(cls, path: str | Path) -> "PriceBook":
+        """Read a price file of your own, in the form of the built-in one.
+
+        Raises:
+            InputError: it cannot be read.
+            DataError: it is not a price file, or a row is wrong; the message says which.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"price file {path}: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"price file {path} is not UTF-8 text") from error
+        return cls.parse(text, where=str(path))
+
+    @classmethod
+    def parse(cls, text: str, *, where: str) -> "PriceBook":
+        """Build a book from JSON text; `where` is named in errors.
+
+        Raises:
+            DataError: it is not a price file, or a row is wrong.
+        """
+        try:
+            plain = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"price file {where} is not JSON: {error}") from error
+        if not isinstance(plain, dict) or plain.get("format") != FORMAT or plain.get("currency") != "USD":
+            raise DataError(f"{where} is not a price file", hint=f'it needs "format": {FORMAT} and "currency": "USD"')
+        rows = plain.get("rows")
+        if not isinstance(rows, list) or not rows:
+            raise DataError(f"price file {where} has no rows")
+        name = plain.get("name")
+        return cls(
+            name if isinstance(name, str) and name else f"the price file {Path(where).name}",
+            tuple(_row(row, f"price file {where}, row {number}") for number, row in enumerate(rows, start=1)),
+        )
+
+    def find(self, region: str, item: str, name: str = "") -> Price | NoPrice:
+        """Return the price, or why there is none."""
+        for row in self.rows:
+            if (row.region, row.item, row.name) == (region, item, name):
+                return row
+        place = region or "an unknown region"
+        return NoPrice(f"no {name or item.replace('_', ' ')} price for {place} in {self.name}")
+
+    def serverless(self, region: str) -> Price | NoPrice:
+        """Return USD for one GB-second of on-demand execution."""
+        return self.find(region, "serverless")
+
+    def data(self, region: str) -> Price | NoPrice:
+        """Return USD for one GB of payload, in or out."""
+        return self.find(region, "data")
+
+    def provisioned_reservation(self, region: str) -> Price | NoPrice:
+        """Return USD for keeping one GB of provisioned concurrency warm for a second."""
+        return self.find(region, "provisioned_reservation")
+
+    def provisioned_execution(self, region: str) -> Price | NoPrice:
+        """Return USD for one GB-second of execution on provisioned concurrency."""
+        return self.find(region, "provisioned_execution")
+
+    def instance(self, region: str, name: str) -> Price | NoPrice:
+        """Return USD for one hour of a real-time hosting instance, such as `ml.c5.large`."""
+        return self.find(region, "instance", name)
+
+    def describe(self, region: str) -> str:
+        """Say in words where this region's serverless price comes from and of when it is, or that there is none."""
+        price = self.serverless(region)
+        if isinstance(price, NoPrice):
+            return price.reason
+        return f"{self.name}: serverless price of {region} as of {price.as_of}, from {price.source}"
+
+
+def _row(row: Any, where: str) -> Price:
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is not an object")
+    if unknown := sorted(row.keys() - _FIELDS):
+        raise DataError(f"{where} has {', '.join(map(repr, unknown))}", hint=f"known: {', '.join(sorted(_FIELDS))}")
+    if missing := sorted(_FIELDS - {"name"} - row.keys()):
+        raise DataError(f"{where} lacks {', '.join(missing)}")
+    if wrong := [key for key, value in row.items() if key != "usd" and not isinstance(value, str)]:
+        raise DataError(f"{where}: {', '.join(wrong)} must be text")
+    try:
+        return Price(**row)
+    except DataError as error:
+        raise DataError(f"{where}: {error.message}", hint=error.hint) from error

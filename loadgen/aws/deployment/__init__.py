@@ -1,0 +1,1 @@
+"""Deployment: create endpoints, record them before they exist, and delete every one of them."""

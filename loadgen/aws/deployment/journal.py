@@ -1,0 +1,239 @@
+"""The journal: a file in the output directory that says what a run may have created, for whoever must remove it later.
+
+    {"event": "opened", "run": ..., "place": {...}, "process": {...}, "at": ...}     each process that works on the run
+    {"event": "intent", "kind": "endpoint", "name": ..., "at": ...}                  before its Create goes out, synced
+    {"event": "created" | "deleting" | "gone", "kind": ..., "name": ..., "at": ...}
+
+One JSON object on each line, only ever appended. Room is reserved when it is opened, so that removals can still be
+noted on a full disk; what is reserved and not used reads as zeros. It holds names and places, never credentials.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from loadgen.aws.deployment.resources import Event, Existence, Journal, Kind
+from loadgen.errors import DataError, InputError, WriteError
+from loadgen.interfaces import Leftover
+from loadgen.process_identity import Process, read_process
+
+NAME = "journal.jsonl"
+_ROOM = 1 << 16  # bytes reserved: some two hundred endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where what a run creates can be found again by another process; no credentials.
+
+    Args:
+        kind: `aws`, `emulator` or `stand-in`.
+        account_id: twelve digits, or empty.
+        region: such as `us-east-1`.
+        url: of the control plane; empty for AWS.
+        emulator_url: when the run was told to use an emulator, rather than sent there by the environment.
+        owner: the caller's ARN.
+    """
+
+    kind: str
+    account_id: str
+    region: str
+    url: str = ""
+    emulator_url: str = ""
+    owner: str = ""
+
+    def __str__(self) -> str:
+        parts = (self.url or self.kind.upper(), f"account {self.account_id}" if self.account_id else "", self.region)
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What a journal says.
+
+    Args:
+        run_id: whose it is.
+        place: where the run created things.
+        process: which worked on it last.
+        standing: what may still exist, and how much is known of it.
+        damaged: how many of its lines cannot be read.
+    """
+
+    run_id: str
+    place: Place
+    process: Process
+    standing: Mapping[tuple[Kind, str], Existence] = field(default_factory=dict)
+    damaged: int = 0
+
+
+@runtime_checkable
+class Journaled(Protocol):
+    """An account that creates things, and notes them."""
+
+    @property
+    def place(self) -> Place:
+        """Where what it creates can be found by another process."""
+        ...
+
+    def note_in(self, journal: Journal) -> None:
+        """Note what is created and removed from now on in this journal."""
+        ...
+
+    async def clear(self, standing: Mapping[tuple[Kind, str], Existence]) -> None:
+        """Remove what an earlier process of the same run left; what cannot be removed stays among the leftovers."""
+        ...
+
+    def leftovers(self) -> Sequence[Leftover]:
+        """Name everything it may still hold."""
+        ...
+
+
+class FileJournal:
+    """A journal that is being written. A `Journal`.
+
+    Args:
+        path: of the file; one that exists is continued.
+        run_id: the run's.
+        place: where it creates things.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, run_id: str, place: Place) -> None:
+        self.path = path
+        self.trouble = ""  # why a note after an intent could not be kept, in words
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._end = _used(path)
+            os.ftruncate(self._file, self._end)  # a torn last line
+            _reserve(self._file, self._end)
+            self._append(
+                {"event": "opened", "run": run_id, "place": asdict(place), "process": asdict(Process.this())}, sync=True
+            )
+            _sync_directory(path.parent)
+        except OSError as error:
+            raise _unkept(path, error) from error
+
+    def note(self, event: Event, kind: Kind, name: str) -> None:
+        """Append an event; an intent is on disk when this returns.
+
+        Raises:
+            WriteError: an intent cannot be kept.
+        """
+        try:
+            self._append({"event": event.value, "kind": kind.value, "name": name}, sync=event is Event.INTENT)
+        except OSError as error:
+            if event is Event.INTENT:
+                raise _unkept(self.path, error) from error
+            self.trouble = str(_unkept(self.path, error))
+
+    def _append(self, entry: Mapping[str, Any], *, sync: bool) -> None:
+        line = json.dumps({**entry, "at": round(time.time(), 3)}).encode() + b"\n"
+        view = memoryview(line)
+        while view:
+            written = os.pwrite(self._file, view, self._end)
+            self._end += written
+            view = view[written:]
+        if sync:
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        """Give back what was reserved and close; closing twice is harmless."""
+        if self._file >= 0:
+            file, self._file = self._file, -1
+            try:
+                os.ftruncate(file, self._end)
+            except OSError as error:
+                self.trouble = str(_unkept(self.path, error))
+            finally:
+                os.close(file)
+
+
+def _unkept(path: Path, error: OSError) -> WriteError:
+    return WriteError(f"cannot keep the journal {path}: {error.strerror}", hint="nothing is created without it")
+
+
+def _used(path: Path) -> int:
+    """Return where the last whole line ends."""
+    content = path.read_bytes().partition(b"\0")[0]
+    return content.rfind(b"\n") + 1
+
+
+def _reserve(file: int, end: int) -> None:
+    # Where the file system cannot, the journal grows as any file does.
+    with suppress(OSError, AttributeError):
+        os.posix_fallocate(file, end, _ROOM)
+
+
+def _sync_directory(directory: Path) -> None:
+    opened = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def read_journal(path: Path) -> Noted:
+    """Read what a run may have left behind; damaged lines are counted, and cost nothing but themselves.
+
+    Raises:
+        InputError: there is no journal.
+        DataError: it does not say whose it is.
+    """
+    try:
+        content = path.read_bytes().partition(b"\0")[0]
+    except OSError as error:
+        raise InputError(
+            f"cannot read the journal {path}: {error.strerror}", hint="give the run's id instead"
+        ) from error
+    opened: Mapping[str, Any] | None = None
+    standing: dict[tuple[Kind, str], Existence] = {}
+    damaged = 0
+    for entry in _entries(content):
+        if entry is None:
+            damaged += 1
+        elif entry.get("event") == "opened":
+            opened = entry
+        elif not _apply(entry, standing):
+            damaged += 1
+    process = read_process(opened.get("process")) if opened is not None else None
+    if opened is None or process is None:
+        raise DataError(f"{path} does not say which run it belongs to", hint="give the run's id instead")
+    return Noted(str(opened.get("run", "")), read_place(opened.get("place")), process, standing, damaged)
+
+
+def read_place(plain: object) -> Place:
+    """Return the place that was written down."""
+    named = plain if isinstance(plain, dict) else {}
+    return Place(**{f.name: str(named.get(f.name, "")) for f in fields(Place)})
+
+
+def _entries(content: bytes) -> Iterator[Mapping[str, Any] | None]:
+    # The last piece is empty, or a line that was torn before its Create could go out.
+    for line in content.split(b"\n")[:-1]:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            yield None
+        else:
+            yield entry if isinstance(entry, dict) else None
+
+
+def _apply(entry: Mapping[str, Any], standing: dict[tuple[Kind, str], Existence]) -> bool:
+    """Follow one event; False when it is none that is known."""
+    try:
+        event, kind, name = Event(entry["event"]), Kind(entry["kind"]), str(entry["name"])
+    except (KeyError, ValueError):
+        return False
+    if event is Event.GONE:
+        standing.pop((kind, name), None)
+    elif event is Event.INTENT:
+        standing[kind, name] = Existence.UNKNOWN
+    else:
+        standing[kind, name] = Existence.CREATED
+    return True

@@ -1,0 +1,71 @@
+"""Reading an emulator's own ledger: one GET over a plain socket, because no AWS client knows the path."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from loadgen.aws.errors import SDK_ERRORS, Trouble, explain, judge
+from loadgen.aws.session import Clients
+from loadgen.errors import UnavailableError
+
+_PATH = "/ledger"
+_PATIENCE = 10.0
+
+
+async def read_ledger(url: str, endpoint: str) -> Mapping[str, int]:
+    """Return the emulator's counts for one endpoint: those of its figures that are whole numbers.
+
+    Raises:
+        UnavailableError: the emulator does not answer, or not with a ledger.
+    """
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            head, body = await _get(url)
+        endpoints = json.loads(body)["endpoints"] if " 200 " in head else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnavailableError(f"the emulator at {url} gives no ledger ({type(error).__name__})") from error
+    if endpoints is None:
+        raise UnavailableError(f"the emulator at {url} gives no ledger ({head})")
+    figures = endpoints.get(endpoint, {})
+    return {name: count for name, count in figures.items() if isinstance(count, int) and not isinstance(count, bool)}
+
+
+async def _get(url: str) -> tuple[str, bytes]:
+    """Return status line and body. HTTP/1.0, so that the answer is neither chunked nor the connection kept."""
+    place = urlsplit(url)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port or 80)
+    try:
+        writer.write(f"GET {_PATH} HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode("ascii"))
+        await writer.drain()
+        answer = await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head.split(b"\r\n", 1)[0].decode("latin-1"), body
+
+
+# The variable by which the emulator knows how the model behaves.
+_PROFILE_VARIABLE = "LOADGEN_PROFILE"
+
+
+async def register(clients: Clients, model: str, *, profile: str) -> None:
+    """Create a model of this name that behaves like the profile; one that exists is left as it is.
+
+    Raises:
+        LoadgenError: the emulator refused it.
+    """
+    try:
+        await clients.sagemaker.create_model(
+            ModelName=model,
+            PrimaryContainer={
+                "Image": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{profile}:1",
+                "Environment": {_PROFILE_VARIABLE: profile},
+            },
+            ExecutionRoleArn="arn:aws:iam::123456789012:role/emulated-model",
+        )
+    except SDK_ERRORS as error:
+        if judge(error) is not Trouble.EXISTS:
+            raise explain(error, f"CreateModel {model}", now=time.time()) from error

@@ -1,0 +1,212 @@
+"""The calls of AWS's sm-serverless-benchmarking toolkit, under its names and with its defaults.
+
+Thin: each builds the scenario that a file would define, and runs it as the command line does.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from loadgen.aws.deployment.run_registry import state_directory
+from loadgen.aws.s3 import Shelf
+from loadgen.errors import LeftoversError
+from loadgen.event_loop import outside_any_loop
+from loadgen.execution.preflight import Precautions
+from loadgen.execution.run_identity import Circumstances
+from loadgen.execution.run_result import Finished, exit_causes, result_content
+from loadgen.execution.scenario_runner import run_scenario
+from loadgen.interfaces import Target
+from loadgen.processing_job import client
+from loadgen.processing_job.bundle import pack
+from loadgen.processing_job.client import Cargo
+from loadgen.processing_job.job_spec import INSTANCE_TYPE, MAX_RUNTIME, Hire
+from loadgen.report import console
+from loadgen.report.build import build_report
+from loadgen.scenario.loader import LoadedScenario
+from loadgen.scenario.serverless_benchmark import ServerlessBenchmark
+from loadgen.targets.sagemaker import SageMaker
+from loadgen.workload.payload import read_requests
+from loadgen.workload.serverless_config import MEMORY_SIZES_MB
+
+
+def run_as_sagemaker_job(
+    role: str,
+    model_name: str,
+    invoke_args_examples_file: str | Path,
+    s3_output_path: str | None = None,
+    wait: bool = False,  # noqa: FBT001, FBT002 - the predecessor's signature
+    cold_start_delay: float = 0,
+    memory_sizes: Sequence[int] = MEMORY_SIZES_MB,
+    stability_benchmark_invocations: int = 1000,
+    stability_benchmark_error_thresh: int = 3,
+    include_concurrency_benchmark: bool = True,  # noqa: FBT001, FBT002 - as above
+    concurrency_benchmark_max_conc: Sequence[int] = (2, 4, 8),
+    concurrency_benchmark_invocations: int = 1000,
+    concurrency_num_clients_multiplier: Sequence[float] = (1, 1.5, 1.75, 2),
+    result_save_path: str | Path = ".",
+    *,
+    instance_type: str = INSTANCE_TYPE,
+    instance_count: int = 1,
+    image: str = "",
+    max_runtime: int = MAX_RUNTIME,
+    region: str | None = None,
+) -> str:
+    """Run the whole benchmark in the cloud, and return the job's name: what `python -m loadgen fetch` takes.
+
+    The job removes its endpoints itself; `wait` and `fetch` remove what it left if it died.
+
+    Args:
+        role: ARN of the execution role that the job acts as.
+        model_name: of the SageMaker Model.
+        invoke_args_examples_file: JSON Lines or pickle of InvokeEndpoint arguments; it is uploaded.
+        s3_output_path: `s3://bucket/prefix`; None for the bucket that the SageMaker SDK uses too.
+        wait: True to wait for the job's end, and to bring its results to `result_save_path`.
+        cold_start_delay: seconds to wait before the first call, so that it is likely to be cold.
+        memory_sizes: in MB.
+        stability_benchmark_invocations: calls for each memory size.
+        stability_benchmark_error_thresh: errors that stop one memory size.
+        include_concurrency_benchmark: run the concurrency benchmark at the recommended size.
+        concurrency_benchmark_max_conc: MaxConcurrency settings.
+        concurrency_benchmark_invocations: calls for each MaxConcurrency and client count.
+        concurrency_num_clients_multiplier: clients for each MaxConcurrency.
+        result_save_path: where the results go when it waits.
+        instance_type: of the job's instances.
+        instance_count: how many; each sends a shard.
+        image: of a container with Python 3.11 or later; empty takes one of AWS's.
+        max_runtime: seconds after which SageMaker ends the job.
+        region: overrides the SDK's own chain.
+
+    Raises:
+        LoadgenError: the job could not be created; or, when it waits, it failed, or left something behind.
+    """
+    settings = {
+        "cold_start_delay": [cold_start_delay],
+        "memory_sizes": memory_sizes,
+        "stability_benchmark_invocations": [stability_benchmark_invocations],
+        "stability_benchmark_error_thresh": [stability_benchmark_error_thresh],
+        "concurrency_benchmark_max_conc": concurrency_benchmark_max_conc,
+        "concurrency_benchmark_invocations": [concurrency_benchmark_invocations],
+        "concurrency_num_clients_multiplier": concurrency_num_clients_multiplier,
+    }
+    cargo = _cargo(model_name, Path(invoke_args_examples_file), settings, is_whole=include_concurrency_benchmark)
+    hire = Hire(role, instance_type, instance_count, max_runtime, image)
+    shelf = Shelf.read(s3_output_path) if s3_output_path else None
+
+    return outside_any_loop(
+        lambda: asyncio.run(_carry_out(cargo, hire, shelf, region, Path(result_save_path) if wait else None))
+    )
+
+
+def _cargo(model_name: str, examples: Path, settings: Mapping[str, Sequence[float]], *, is_whole: bool) -> Cargo:
+    # Read here too, so that a mistake in it is found before anything is uploaded.
+    loaded = loaded_benchmark(model_name, examples)
+    parcel = pack([], scenario=examples, working=Path())
+    words = ["benchmark", model_name, parcel.name_of(examples)]
+    for name, values in settings.items():
+        words += [f"--{name}", *map(str, values)]
+    if not is_whole:
+        words.append("--no_include_concurrency_benchmark")
+    return Cargo(Circumstances.of(loaded, command="").run_id, words, parcel)
+
+
+async def _carry_out(cargo: Cargo, hire: Hire, shelf: Shelf | None, region: str | None, home: Path | None) -> str:
+    """Create the job; wait for it, and bring its results home, when there is a place for them."""
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+
+    state = await client.submit(cargo, hire, shelf=shelf, region=region, say=say)
+    if home is not None:
+        await client.follow(state.name, region=region, say=say, stop=asyncio.Event())
+        client.check(await client.fetch(state.name, home / state.name, region=region, say=say))
+    return state.name
+
+
+_CALL = "loadgen.run_serverless_benchmarks(...)"
+_QUESTION = "Which memory size and MaxConcurrency should this model have?"
+
+
+def run_serverless_benchmarks(
+    model_name: str,
+    invoke_args_examples_file: str | Path,
+    cold_start_delay: float = 0,
+    memory_sizes: Sequence[int] = MEMORY_SIZES_MB,
+    stability_benchmark_invocations: int = 1000,
+    stability_benchmark_error_thresh: int = 3,
+    include_concurrency_benchmark: bool = True,  # noqa: FBT001, FBT002 - the predecessor's signature
+    concurrency_benchmark_max_conc: Sequence[int] = (2, 4, 8),
+    concurrency_benchmark_invocations: int = 1000,
+    concurrency_num_clients_multiplier: Sequence[float] = (1, 1.5, 1.75, 2),
+    result_save_path: str | Path = ".",
+    *,
+    target: Target | None = None,
+) -> str:
+    """Deploy a model in each memory size, benchmark it, remove everything, and return the report's HTML.
+
+    Args:
+        model_name: of the SageMaker Model.
+        invoke_args_examples_file: JSON Lines or pickle of InvokeEndpoint arguments.
+        cold_start_delay: seconds to wait before the first call, so that it is likely to be cold.
+        memory_sizes: in MB.
+        stability_benchmark_invocations: calls for each memory size.
+        stability_benchmark_error_thresh: errors that stop one memory size.
+        include_concurrency_benchmark: run the concurrency benchmark at the recommended size.
+        concurrency_benchmark_max_conc: MaxConcurrency settings.
+        concurrency_benchmark_invocations: calls for each MaxConcurrency and client count.
+        concurrency_num_clients_multiplier: clients for each MaxConcurrency.
+        result_save_path: where the output directories go; must not hold a run.
+        target: another place than SageMaker, such as `Emulated(...)`.
+
+    Raises:
+        LoadgenError: it could not start or could not be kept; the message says what to do.
+    """
+    loaded = loaded_benchmark(
+        model_name,
+        Path(invoke_args_examples_file),
+        target=target,
+        cold_start_delay=cold_start_delay,
+        memory_sizes=tuple(memory_sizes),
+        invocations=stability_benchmark_invocations,
+        error_limit=stability_benchmark_error_thresh,
+        include_concurrency=include_concurrency_benchmark,
+        max_concurrency=tuple(concurrency_benchmark_max_conc),
+        concurrency_invocations=concurrency_benchmark_invocations,
+        multipliers=tuple(concurrency_num_clients_multiplier),
+    )
+    return outside_any_loop(lambda: _page(loaded, Path(result_save_path))).read_text("utf-8")
+
+
+def loaded_benchmark(
+    model_name: str, examples: Path, *, target: Target | None = None, **settings: Any
+) -> LoadedScenario:
+    """Return the scenario that a file with the same settings would define.
+
+    Raises:
+        LoadgenError: the examples cannot be read, or a setting cannot be meant.
+    """
+    scenario = ServerlessBenchmark(target or SageMaker(model_name), read_requests(examples), **settings)
+    return LoadedScenario(scenario, model_name, _QUESTION, "", Path(model_name))
+
+
+def _page(loaded: LoadedScenario, out: Path) -> Path:
+    allowed = Precautions(state=state_directory(os.environ))
+
+    async def carry_out() -> Finished | None:
+        with console.progress() as progress:
+            return await run_scenario(
+                loaded, out, command=_CALL, progress=progress, stop=asyncio.Event(), precautions=allowed
+            )
+
+    finished = asyncio.run(carry_out())
+    assert finished is not None  # noqa: S101 - it was no dry run
+    findings, page = build_report(finished.results, partial=finished.partial)
+    finished.results.conclude(result_content(finished, exit_causes(finished, findings), findings))
+    if finished.leftovers:
+        details = [str(leftover) for leftover in finished.leftovers]
+        raise LeftoversError("something may still exist", hint="remove it", details=details) from finished.failure
+    if finished.failure is not None:
+        raise finished.failure
+    return page

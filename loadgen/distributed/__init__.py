@@ -1,0 +1,1 @@
+"""Distributed execution: one step on several workers, and the protocol between them and the coordinator."""

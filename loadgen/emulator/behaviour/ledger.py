@@ -1,0 +1,71 @@
+"""The ledger: the emulator's own count of what happened to the requests of each endpoint."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+
+class Ending(IntEnum):
+    """How a request that was admitted ends."""
+
+    ANSWERED = 0
+    OUT_OF_MEMORY = 1
+    TIMED_OUT = 2
+
+
+@dataclass(slots=True)
+class Books:
+    """The books of one endpoint name. At any instant, arrivals = ok + throttled + failed + disconnected + in_flight.
+
+    `cold` counts the requests that were held for a new instance, whatever became of them; `hidden_retries` those
+    whose client says that they are not its first attempt; the bytes are those of bodies.
+    """
+
+    arrivals: int = 0
+    ok: int = 0
+    throttled: int = 0
+    disconnected: int = 0
+    cold: int = 0
+    hidden_retries: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have arrived and not ended."""
+        return self.arrivals - self.ok - self.throttled - self.disconnected - self.failed.total()
+
+    def figures(self) -> dict[str, Any]:
+        """Return all counts as plain values; `failed` is the sum over `failed_by_code`."""
+        return {
+            "arrivals": self.arrivals,
+            "ok": self.ok,
+            "throttled": self.throttled,
+            "failed": self.failed.total(),
+            "failed_by_code": dict(self.failed),
+            "disconnected": self.disconnected,
+            "in_flight": self.in_flight,
+            "cold": self.cold,
+            "hidden_retries": self.hidden_retries,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+        }
+
+
+class Ledger:
+    """The emulator's own books, by endpoint name. They outlive the endpoints."""
+
+    def __init__(self) -> None:
+        self.by_endpoint: dict[str, Books] = {}
+        self.strangers = 0  # requests for endpoints that never were
+
+    def books(self, endpoint: str) -> Books:
+        """Open the books of an endpoint, or go on in them when the name was used before."""
+        return self.by_endpoint.setdefault(endpoint, Books())
+
+    def figures(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        endpoints = {name: books.figures() for name, books in self.by_endpoint.items()}
+        return {"endpoints": endpoints, "unknown_endpoint": self.strangers}

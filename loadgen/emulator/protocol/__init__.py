@@ -1,0 +1,1 @@
+"""The protocols that the emulated services speak: HTTP, queries, input validation, responses."""

@@ -1,0 +1,119 @@
+"""Circumstances: everything about a scenario that its manifest must say before the first request."""
+
+import hashlib
+import platform
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from loadgen.errors import DataError
+from loadgen.interfaces import Identity
+from loadgen.results.manifest import Manifest
+from loadgen.results.serialization import to_plain
+from loadgen.scenario.loader import LoadedScenario
+from loadgen.workload.request import Request
+
+# Whoever reads a result needs to know what could have changed it.
+_PACKAGES = (
+    "loadgen",
+    "aioboto3",
+    "aiobotocore",
+    "aiohttp",
+    "botocore",
+    "hdrhistogram",
+    "httptools",
+    "numpy",
+    "uvloop",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """A scenario about to be run.
+
+    Args:
+        loaded: the scenario and its file.
+        command: what to type to run it again.
+        run_id: unique; starts with the time, so that names sort.
+        created: when.
+    """
+
+    loaded: LoadedScenario
+    command: str
+    run_id: str
+    created: datetime
+
+    @classmethod
+    def of(cls, loaded: LoadedScenario, *, command: str, run_id: str = "") -> "Circumstances":
+        """Give a scenario its run id, unless it has one already, and its time."""
+        now = datetime.now(UTC)
+        return cls(loaded, command, run_id or f"{now:%m%d%H%M%S}{secrets.token_hex(2)}", now)
+
+    def default_out(self, parent: Path) -> Path:
+        """Return a directory that no other run has."""
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", self.loaded.name).strip("-") or "scenario"
+        return parent / f"{self.created:%Y%m%d-%H%M%S}-{slug[:40]}-{self.run_id[-4:]}"
+
+    def manifest(self, identity: Identity) -> Manifest:
+        """Return the manifest, once it is known where the scenario runs."""
+        scenario = self.loaded.scenario
+        return Manifest(
+            run_id=self.run_id,
+            created=self.created.isoformat(timespec="seconds"),
+            scenario=self.loaded.path.name if self.loaded.sha256 else self.loaded.name,
+            question=self.loaded.question,
+            kind=type(scenario).__name__,
+            settings=_settings(scenario),
+            scenario_sha256=self.loaded.sha256,
+            payloads=describe_payloads(scenario.requests),
+            seed=scenario.seed,
+            identity=identity,
+            versions=_versions(),
+            command=self.command,
+        )
+
+
+def _settings(scenario: Any) -> dict[str, Any]:
+    """Return the scenario's fields as plain values, payloads left out; what cannot be saved is shown as its repr."""
+    named = {f.name: getattr(scenario, f.name) for f in fields(scenario)} if is_dataclass(scenario) else {}
+    settings: dict[str, Any] = {}
+    for name, value in named.items():
+        if name == "requests":
+            continue
+        try:
+            to_plain(value)
+            settings[name] = tuple(value) if isinstance(value, list) else value
+        except DataError:
+            settings[name] = repr(value)
+    return settings
+
+
+def describe_payloads(requests: Sequence[Request]) -> dict[str, Any]:
+    """Return count, sizes and a hash of requests: enough to tell whether two runs sent the same."""
+    digest = hashlib.sha256()
+    for request in requests:
+        for name, value in request.arguments().items():
+            content = value if isinstance(value, bytes) else str(value).encode()
+            digest.update(f"{name}:{len(content)}:".encode() + content)
+    sizes = [len(request.body) for request in requests]
+    return {
+        "count": len(sizes),
+        "bytes_mean": sum(sizes) / len(sizes),
+        "bytes_max": max(sizes),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Measurement: what is recorded of a workload. Outcomes, samples, histograms, windows, runs; values only."""

@@ -1,0 +1,136 @@
+"""Outcome: the closed list of what can happen to a request, and the two total functions that decide which it was.
+
+Every scheduled request has exactly one outcome. What is not known is OTHER, a failure: never OK.
+"""
+
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+
+from loadgen.workload.request import Reply
+
+
+class Column(StrEnum):
+    """Where an outcome is counted in tables; every outcome is in exactly one."""
+
+    OK = "ok"
+    THROTTLED = "throttled"
+    FAILED = "failed"
+    UNFINISHED = "unfinished"  # no answer, by our own doing: dropped, cut short by a stop, lost with its worker
+
+
+class Outcome(IntEnum):
+    """What happened to one request. The numbers are stored in samples: add at the end, never renumber."""
+
+    OK = 0
+    # the service answered
+    THROTTLED = 1
+    NOT_READY = 2
+    MODEL_OOM = 3
+    MODEL_ERROR = 4
+    REJECTED_REQUEST = 5
+    AUTH = 6
+    SERVER_5XX = 7
+    REDIRECT = 8
+    OTHER = 9
+    CHECK_FAILED = 10
+    SCRIPT_ERROR = 11
+    # the network
+    DNS = 20
+    CONNECT_REFUSED = 21
+    CONNECT_TIMEOUT = 22
+    TLS = 23
+    PROXY = 24
+    RESET = 25
+    STALE_KEEPALIVE = 26
+    TRUNCATED = 27
+    PROTOCOL = 28
+    OVERSIZE = 29
+    TIMEOUT_WRITE = 30
+    TIMEOUT_TTFB = 31
+    TIMEOUT_BODY = 32
+    TIMEOUT_TOTAL = 33
+    # this machine
+    LOCAL_FD = 40
+    LOCAL_PORT = 41
+    DROPPED = 42
+    CANCELLED_IN_FLIGHT = 43
+    LOST_WITH_WORKER = 44
+
+    @property
+    def column(self) -> Column:
+        """The table column that counts this outcome."""
+        return _COLUMNS.get(self, Column.FAILED)
+
+    @property
+    def label(self) -> str:
+        """The name in files and tables, such as `model_error`."""
+        return self.name.lower()
+
+
+_COLUMNS = MappingProxyType(
+    {
+        Outcome.OK: Column.OK,
+        Outcome.THROTTLED: Column.THROTTLED,
+        Outcome.DROPPED: Column.UNFINISHED,
+        Outcome.CANCELLED_IN_FLIGHT: Column.UNFINISHED,
+        Outcome.LOST_WITH_WORKER: Column.UNFINISHED,
+    }
+)
+# Source: botocore service model sagemaker-runtime 2017-05-13 and the errors every AWS service can answer.
+_CODES = MappingProxyType(
+    {
+        "ThrottlingException": Outcome.THROTTLED,
+        "Throttling": Outcome.THROTTLED,
+        "ThrottledException": Outcome.THROTTLED,
+        "TooManyRequestsException": Outcome.THROTTLED,
+        "RequestLimitExceeded": Outcome.THROTTLED,
+        "ModelNotReadyException": Outcome.NOT_READY,
+        "ModelError": Outcome.MODEL_ERROR,
+        "ValidationError": Outcome.REJECTED_REQUEST,
+        "ValidationException": Outcome.REJECTED_REQUEST,
+        "AccessDenied": Outcome.AUTH,
+        "AccessDeniedException": Outcome.AUTH,
+        "ExpiredToken": Outcome.AUTH,
+        "ExpiredTokenException": Outcome.AUTH,
+        "IncompleteSignature": Outcome.AUTH,
+        "InvalidClientTokenId": Outcome.AUTH,
+        "InvalidSignatureException": Outcome.AUTH,
+        "MissingAuthenticationToken": Outcome.AUTH,
+        "MissingAuthenticationTokenException": Outcome.AUTH,
+        "RequestExpired": Outcome.AUTH,
+        "SignatureDoesNotMatch": Outcome.AUTH,
+        "UnrecognizedClientException": Outcome.AUTH,
+        "InternalFailure": Outcome.SERVER_5XX,
+        "InternalServerError": Outcome.SERVER_5XX,
+        "InternalDependencyException": Outcome.SERVER_5XX,
+        "ServiceUnavailable": Outcome.SERVER_5XX,
+        "ServiceUnavailableException": Outcome.SERVER_5XX,
+    }
+)
+# A container that ran out of memory shows as a ModelError. The first is what AWS's own benchmarking toolkit looks for;
+# the second is seen in amazon-sagemaker-examples#2815.
+_OUT_OF_MEMORY = ("insufficient memory", "memory utilization is high", "out of memory")
+
+
+def classify(reply: Reply) -> Outcome:
+    """Decide the outcome of a reply: by its error code, then by its status. Total: knows an answer for every reply.
+
+    Example:
+        >>> classify(Reply(400, 0.0, 0.1, 0.1, code="ThrottlingException"))
+        <Outcome.THROTTLED: 1>
+        >>> classify(Reply(418, 0.0, 0.1, 0.1))
+        <Outcome.OTHER: 9>
+    """
+    if 200 <= reply.status < 300 and not reply.code:
+        return Outcome.OK
+    outcome = _CODES.get(reply.code)
+    if outcome is Outcome.MODEL_ERROR:
+        text = reply.message.lower()
+        return Outcome.MODEL_OOM if any(words in text for words in _OUT_OF_MEMORY) else outcome
+    if outcome is not None:
+        return outcome
+    if 500 <= reply.status < 600:
+        return Outcome.SERVER_5XX
+    if 300 <= reply.status < 400:
+        return Outcome.REDIRECT
+    return Outcome.OTHER

@@ -1,0 +1,1 @@
+"""Report charts: Vega-Lite specifications and their rendering."""

@@ -1,0 +1,1 @@
+"""Report content: tables and sentences, independent of the format they are shown in."""

@@ -1,0 +1,124 @@
+"""The tables of circumstances: CloudWatch's view, what the generator saw of itself, the configuration, the glossary."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from loadgen.analysis.findings import Row
+from loadgen.report.content.labels import STEP, label, place
+from loadgen.report.content.table import NOTHING, Cell, Column, Table, legible, number, words
+from loadgen.results.manifest import Manifest
+from loadgen.workload.arrivals import Arrivals
+from loadgen.workload.load import ClosedLoop, OpenLoop, Pause, Uniform
+
+
+def steps_asked_table(rows: Sequence[Row]) -> Table:
+    """Return what was asked of each step and how it ended."""
+    columns = (
+        STEP,
+        Column("Configuration", is_text=True),
+        Column("Load", is_text=True),
+        Column("Ended by", "", "Which rule ended the step.", is_text=True),
+        Column("Took", "s"),
+        Column("Deployed in", "s", "From Create to InService."),
+        Column("Endpoint", is_text=True),
+        Column("Transport", "", "How its requests travelled.", is_text=True),
+    )
+    cells = tuple(
+        (
+            words(row.run.step.name or label(row)),
+            Cell(place(row)),
+            words(load_in_words(row.run.step.load) + _before(row)),
+            words(row.run.ended_by),
+            number(row.run.duration) if row.run.duration else NOTHING,
+            number(row.run.deployed_in) if row.run.deployed_in else NOTHING,
+            words(row.run.endpoint),
+            Cell(legible(row.run.transport) or "–", legible(row.run.transport_note)),
+        )
+        for row in rows
+    )
+    return Table("Steps in the order they were run", columns, cells)
+
+
+def _before(row: Row) -> str:
+    step = row.run.step
+    said = [f"{step.delay:g} s idle first"] if step.delay else []
+    said += [f"warm-up {step.warmup:g} s"] if step.warmup else []
+    said += [f"warm-up {step.warmup_calls} calls"] if step.warmup_calls else []
+    return "".join(f"; {words}" for words in said)
+
+
+def load_in_words(load: ClosedLoop | OpenLoop) -> str:
+    """Describe a load in a few words."""
+    if isinstance(load, OpenLoop):
+        bounds = _bounds(load.duration, None)
+        return f"open loop, {_arrivals(load.arrivals)}, {bounds}at most {load.max_in_flight} in flight"
+    pauses = [f"{name} {_pause(p)}" for name, p in (("think", load.think), ("backoff", load.backoff)) if p != 0]
+    bounds = _bounds(load.duration, load.count)
+    clients = "1 client" if load.clients == 1 else f"{load.clients} clients"
+    return f"closed loop, {clients}, {bounds}{', '.join(pauses)}".rstrip(", ")
+
+
+def _bounds(duration: float | None, calls: int | None) -> str:
+    said = [f"{calls:,} calls"] if calls is not None else []
+    said += [f"{duration:g} s"] if duration is not None else []
+    return "".join(f"{words}, " for words in said)
+
+
+def _pause(pause: Pause) -> str:
+    return f"{pause.low:g} to {pause.high:g} s" if isinstance(pause, Uniform) else f"{pause:g} s"
+
+
+def _arrivals(arrivals: Arrivals) -> str:
+    if arrivals.rate is None:
+        return f"a trace of {len(arrivals.instants):,} arrivals"
+    kind = "evenly spaced" if arrivals.seed is None else f"Poisson (seed {arrivals.seed})"
+    rates = [rate for _, rate in arrivals.rate.knots]
+    low, high = min(rates), max(rates)
+    return f"{kind} at {low:g} requests/s" if low == high else f"{kind} at {low:g} to {high:g} requests/s"
+
+
+def configuration_table(manifest: Manifest) -> Table:
+    """Return every setting, seed, hash and version of the run."""
+    where = manifest.identity
+    pairs: list[tuple[str, Any]] = [
+        ("run", manifest.run_id),
+        ("started", manifest.created),
+        ("scenario", manifest.scenario),
+        ("scenario sha256", manifest.scenario_sha256),
+        ("measured on", where.kind),
+        ("account", where.account_id),
+        ("region", where.region),
+        ("detail", where.detail),
+        ("seed of the choice of payloads", manifest.seed),
+        *_flat("payloads", manifest.payloads),
+        *_flat("", manifest.settings),
+        *((f"version of {name}", version) for name, version in manifest.versions.items()),
+    ]
+    cells = tuple((words(name), words(_said(value))) for name, value in pairs if value not in ("", None))
+    return Table(
+        "Settings, seeds and versions", (Column("Setting", is_text=True), Column("Value", is_text=True)), cells
+    )
+
+
+def _flat(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+    """Yield (dotted name, value) of nested settings, lists of plain values in one piece."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _flat(f"{name}.{key}" if name else str(key), item)
+    else:
+        yield name, value
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def glossary(tables: Iterable[Table]) -> tuple[tuple[str, str, str], ...]:
+    """Return (heading, unit, meaning) of every column that needs one, in the order they first appear."""
+    seen: dict[tuple[str, str], str] = {}
+    for table in tables:
+        for column in table.columns:
+            if column.meaning:
+                seen.setdefault((column.name, column.unit), column.meaning)
+    return tuple((name, unit, meaning) for (name, unit), meaning in seen.items())

@@ -1,0 +1,1 @@
+"""Report formats: HTML page, terminal, CSV, JSON."""

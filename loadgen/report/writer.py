@@ -1,0 +1,97 @@
+"""The one place that writes reports: every table, picture and page of an output directory."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from loadgen.analysis.findings import Findings
+from loadgen.errors import WriteError
+from loadgen.report.charts.selection import Drawings, draw
+from loadgen.report.charts.vega import Chart
+from loadgen.report.content.labels import rows_of
+from loadgen.report.formats import csv_summary, html_page
+from loadgen.report.formats.csv_requests import write_requests
+from loadgen.report.formats.summary_json import summary_json
+from loadgen.results.manifest import Manifest
+
+PAGE = Path("benchmarking_report") / "benchmarking_report.html"
+
+
+def write_report(directory: Path, manifest: Manifest, findings: Findings) -> Path:
+    """Write all tables, pictures and the page; the same bytes for the same runs.
+
+    Args:
+        directory: the output directory; what an earlier report wrote there is replaced, nothing else is touched.
+        manifest: what was run.
+        findings: what its runs say.
+
+    Returns:
+        The path of the HTML page.
+
+    Raises:
+        WriteError: the disk refused.
+    """
+    drawn = draw(manifest, findings)
+    try:
+        for phase, (raw, summary) in _FOLDERS.items():
+            if rows_of(findings, phase):
+                _write_raw(directory / raw, manifest, findings, phase)
+                _write(directory / summary, _summaries(manifest, findings, phase), _pictures(drawn, phase))
+        if rows_of(findings, "stability"):
+            tables = {"metrics_with_cost.csv": csv_summary.cost(manifest, findings)}
+            tables["cost_savings_summary.csv"] = csv_summary.savings(findings)
+            _write(directory / "cost_analysis_summary_results", tables, {"cost_vs_performance.png": drawn.cost})
+        page = html_page.page(manifest, findings, drawn)
+        _write(directory / PAGE.parent, {PAGE.name: page, "summary.json": summary_json(manifest, findings)}, {})
+    except OSError as error:
+        raise WriteError(
+            f"cannot write the report to {error.filename or directory}: {error.strerror}",
+            hint="the runs are kept; make room and run `python -m loadgen report` on the directory",
+        ) from error
+    return directory / PAGE
+
+
+# Phase -> (raw results, summary results): the predecessor's names; the user's own steps follow their pattern.
+_FOLDERS: Mapping[str, tuple[str, str]] = {
+    "stability": ("stability_benchmark_raw_results", "stability_benchmark_summary_results"),
+    "concurrency": ("concurrency_benchmark_raw_results", "concurrency_benchmark_summary_results"),
+    "": ("steps_raw_results", "steps_summary_results"),
+}
+
+
+def _write_raw(folder: Path, manifest: Manifest, findings: Findings, phase: str) -> None:
+    rows, is_cell = rows_of(findings, phase), phase != "stability"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "invocation_benchmark_results.csv").open("wb") as out:
+        write_requests(out, rows, measured_on=manifest.identity.kind, is_cell=is_cell)
+    _write(folder, {"endpoint_metrics.csv": csv_summary.metrics(rows, is_cell=is_cell)}, {})
+
+
+def _summaries(manifest: Manifest, findings: Findings, phase: str) -> dict[str, str]:
+    summaries = {
+        "stability": ("invocation_benchmark_summary.csv", csv_summary.stability_summary),
+        "concurrency": ("concurrency_benchmark_summary.csv", csv_summary.concurrency_summary),
+        "": ("steps_summary.csv", csv_summary.steps_summary),
+    }
+    name, summary = summaries[phase]
+    metrics = partial(csv_summary.metrics_summary, rows_of(findings, phase), is_cell=phase != "stability")
+    return {name: summary(manifest, findings), "endpoint_metrics_summary.csv": metrics()}
+
+
+def _pictures(drawn: Drawings, phase: str) -> dict[str, Chart | None]:
+    if phase == "stability":
+        return {"stability_benchmark_distribution.png": drawn.stability}
+    if phase == "concurrency":
+        return {"concurrency_benchmark_distribution.png": drawn.concurrency}
+    lines = {f"steps_timeline_{i}.png": chart for i, chart in enumerate(drawn.timelines, 1)}
+    return {"steps_distribution.png": drawn.steps} | lines
+
+
+def _write(folder: Path, texts: Mapping[str, str], pictures: Mapping[str, Chart | None]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        # Bytes: the same line ends on every system.
+        (folder / name).write_bytes(text.encode())
+    for name, chart in pictures.items():
+        if chart is not None:
+            (folder / name).write_bytes(chart.png())

@@ -1,0 +1,1 @@
+"""The output directory: how runs are written to disk, locked, and read back."""

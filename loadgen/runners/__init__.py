@@ -1,1 +1,0 @@
-"""Who carries a scenario out: this process, or several."""

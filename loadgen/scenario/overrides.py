@@ -1,0 +1,43 @@
+"""Overrides of scenario fields from the command line (`--set name=value`)."""
+
+import ast
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from loadgen.errors import UsageError
+from loadgen.scenario.scenario import Runnable
+
+
+def change(scenario: Runnable, settings: Mapping[str, str]) -> Runnable:
+    """Return the scenario with fields set from text, as `--set name=value` does; values are Python literals or text.
+
+    Raises:
+        UsageError: there is no such field; the nearest is named.
+    """
+    if not settings:
+        return scenario
+    known = [f.name for f in fields(_as_dataclass(scenario))]
+    values: dict[str, Any] = {}
+    for name, text in settings.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+            raise UsageError(f"--set {name}: the scenario has no such field", hint=hint)
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: thousands of brackets
+            values[name] = text
+    try:
+        changed: Runnable = replace(_as_dataclass(scenario), **values)
+    except (TypeError, ValueError, AttributeError) as error:
+        given = ", ".join(f"{name}={value!r:.60}" for name, value in values.items())
+        raise UsageError(f"--set {given} is of the wrong type", hint=str(error)) from error
+    return changed
+
+
+def _as_dataclass(scenario: Any) -> Any:
+    if not is_dataclass(scenario):
+        raise UsageError("this scenario is no dataclass, so that its fields cannot be changed from outside")
+    return scenario

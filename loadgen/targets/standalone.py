@@ -1,0 +1,41 @@
+"""Opening a target without a run: for code that brings its own loop and wants a transport, nothing more."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from loadgen.errors import LeftoversError
+from loadgen.interfaces import Account, Target, Transport
+from loadgen.workload.serverless_config import ServerlessConfig
+
+
+@asynccontextmanager
+async def open_transport(
+    target: Target, config: ServerlessConfig | None, *, connections: int, timeout: float
+) -> AsyncIterator[Transport]:
+    """Reach a target, open it in this configuration, and yield its transport; undo it all on the way out.
+
+    Raises:
+        LeftoversError: something may still exist; the details name it and the command that removes it.
+        LoadgenError: whatever reaching and opening raise.
+    """
+    async with target.account(run_id=f"open-{secrets.token_hex(4)}") as account:
+        try:
+            await account.check([config])
+            async with account.open(config, connections=connections, timeout=timeout) as endpoint:
+                yield endpoint.transport
+        except asyncio.CancelledError as error:
+            for line in account.leftovers():
+                error.add_note(f"may still exist: {line}")
+            raise
+        except BaseException as error:
+            _report(account, error)
+            raise
+        _report(account, None)
+
+
+def _report(account: Account, cause: BaseException | None) -> None:
+    if lines := account.leftovers():
+        details = [str(line) for line in lines]
+        raise LeftoversError("something may still exist", hint="remove it by hand", details=details) from cause

@@ -1,0 +1,254 @@
+"""Reaching the far side: look the name up off the loop, try its addresses in turn, connect a socket.
+
+Rule: a failure is an Outcome with its cause in words, never a bare OSError; a socket that was opened is returned or
+closed. Names are looked up anew when the last answer is older than `_FRESH`, so that a changed address is picked up.
+"""
+
+import asyncio
+import errno
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
+from typing import Any
+
+from loadgen.measurement.outcome import Outcome
+from loadgen.transport.os_errors import _ERRNO, _LOCAL
+from loadgen.transport.wire.connection import BufferedConnection, Connection, Keeper
+from loadgen.transport.wire.prepared_request import Origin
+from loadgen.transport.wire.tls import Tls, TlsError
+
+_FRESH = 5.0  # seconds: many connections opened together share one look-up, a moved service is followed soon
+Address = tuple[int, Any]  # family, and what connect() takes
+# Host and port to what `socket.getaddrinfo` returns.
+Lookup = Callable[[str, int], Awaitable[Sequence[tuple[Any, ...]]]]
+
+
+class DialError(Exception):
+    """No connection came about.
+
+    Args:
+        outcome: which.
+        detail: the cause in a few words.
+    """
+
+    def __init__(self, outcome: Outcome, detail: str) -> None:
+        super().__init__(f"{outcome.label}: {detail}")
+        self.outcome = outcome
+        self.detail = detail
+
+
+class Dialer:
+    """Connect sockets to one host and port.
+
+    Args:
+        host: a name or an address.
+        port: of the far side.
+        lookup: asks for the name's addresses; the loop's own getaddrinfo, which does not hold the loop up.
+    """
+
+    def __init__(self, host: str, port: int, *, lookup: Lookup | None = None) -> None:
+        self._host = host
+        self._port = port
+        self._ask = lookup or _getaddrinfo
+        self._addresses: list[Address] = []
+        self._looked_up = 0.0
+
+    async def dial(self, timeout: float) -> socket.socket:
+        """Return a connected, non-blocking socket.
+
+        Args:
+            timeout: seconds for the look-up and all addresses together; each address gets an equal part of what is
+                left, so that a dead IPv6 does not use up what a living IPv4 needs.
+
+        Raises:
+            DialError: the name is unknown, or no address answered; it tells the last address's reason.
+        """
+        deadline = perf_counter() + timeout
+        addresses = await self._lookup(timeout)
+        failure = DialError(Outcome.DNS, "the name has no address")
+        for n, address in enumerate(addresses):
+            left = max(deadline - perf_counter(), 0.0) / (len(addresses) - n)
+            try:
+                sock = await _connect(address, left)
+            except DialError as error:
+                failure = error
+                if error.outcome in _LOCAL:
+                    break
+                continue
+            if n:  # the next one begins with what worked
+                self._addresses = [address, *(other for other in addresses if other != address)]
+            return sock
+        self._looked_up = 0.0
+        raise failure
+
+    async def _lookup(self, timeout: float) -> list[Address]:
+        if self._addresses and perf_counter() - self._looked_up < _FRESH:
+            return self._addresses
+        self._addresses = _literal(self._host, self._port) or await self._resolve(timeout)
+        self._looked_up = perf_counter()
+        return self._addresses
+
+    async def _resolve(self, timeout: float) -> list[Address]:
+        try:
+            async with asyncio.timeout(timeout):
+                found = await self._ask(self._host, self._port)
+        except TimeoutError as error:
+            raise DialError(Outcome.DNS, f"no answer within {timeout:g} s") from error
+        except socket.gaierror as error:
+            raise DialError(Outcome.DNS, error.strerror or "look-up failed") from error
+        except OSError as error:
+            raise _dial_error(error) from error
+        except UnicodeError as error:
+            raise DialError(Outcome.DNS, "not a host name") from error
+        return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
+
+
+async def _getaddrinfo(host: str, port: int) -> Sequence[tuple[Any, ...]]:
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+def _literal(host: str, port: int) -> list[Address]:
+    """Return the address that the host already is, if it is one."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return []
+    return [(socket.AF_INET, (host, port))] if version == 4 else [(socket.AF_INET6, (host, port, 0, 0))]
+
+
+async def _connect(address: Address, timeout: float) -> socket.socket:
+    """Connect to one address.
+
+    Done by hand: after a cancelled `loop.sock_connect`, asyncio takes its watch off the descriptor a turn later, when
+    another socket may already have the same number.
+    """
+    family, where = address
+    try:
+        sock = _new_socket(family)
+    except OSError as error:
+        raise _dial_error(error) from error
+    try:
+        sock.settimeout(0)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        status = sock.connect_ex(where)
+        if status == errno.EINPROGRESS:
+            status = await _connected(sock, timeout)
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError):
+            raise _dial_error(error) from error
+        raise
+    if status:
+        sock.close()
+        raise _dial_error(OSError(status, os.strerror(status)))
+    return sock
+
+
+def _new_socket(family: int) -> socket.socket:
+    return socket.socket(family, socket.SOCK_STREAM)
+
+
+async def _connected(sock: socket.socket, timeout: float) -> int:
+    """Wait until the kernel has decided; return its error number."""
+    loop = asyncio.get_running_loop()
+    decided: asyncio.Future[None] = loop.create_future()
+    fd = sock.fileno()
+    loop.add_writer(fd, _decide, decided)
+    try:
+        async with asyncio.timeout(timeout):
+            await decided
+    except TimeoutError:
+        return errno.ETIMEDOUT
+    finally:
+        loop.remove_writer(fd)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _decide(decided: "asyncio.Future[None]") -> None:
+    if not decided.done():
+        decided.set_result(None)
+
+
+def _dial_error(error: OSError) -> DialError:
+    return DialError(_ERRNO.get(error.errno or 0, Outcome.RESET), error.strerror or type(error).__name__)
+
+
+class Opener:
+    """Open connections to one origin.
+
+    Args:
+        origin: where.
+        context: for https, else None.
+        keeper: told what becomes of each connection.
+        body_limit: bytes an answer's body may have.
+
+    `session` is the TLS session the next connection resumes, once `learn` has been given one.
+    """
+
+    def __init__(self, origin: Origin, context: ssl.SSLContext | None, keeper: Keeper, *, body_limit: int) -> None:
+        self._host = origin.host
+        self._context = context
+        self._keeper = keeper
+        self._body_limit = body_limit
+        self._dialer = Dialer(origin.host, origin.port)
+        self.session: ssl.SSLSession | None = None
+
+    async def open(self, *, is_fresh: bool) -> Connection:
+        """Return an open connection, TLS and all.
+
+        Args:
+            is_fresh: True when a request waits for it.
+
+        Raises:
+            DialError: with the outcome and the cause.
+        """
+        timeout = self._keeper.timeouts.connect
+        deadline = perf_counter() + timeout
+        sock = await self._dialer.dial(timeout)
+        connection: Connection | None = None
+        try:
+            tls = None if self._context is None else Tls(self._context, self._host, self.session)
+            loop = asyncio.get_running_loop()
+            kind = BufferedConnection if isinstance(loop, asyncio.SelectorEventLoop) else Connection
+            connection = kind(self._keeper, sock, tls, body_limit=self._body_limit, is_fresh=is_fresh)
+            opened = connection
+            await loop.create_connection(lambda: opened, sock=sock)
+            if tls is not None:
+                await _shake_hands(connection, tls, deadline - perf_counter(), timeout)
+        except TlsError as error:
+            _undo(sock, connection)
+            raise DialError(Outcome.TLS, str(error)) from error
+        except OSError as error:
+            _undo(sock, connection)
+            raise DialError(Outcome.RESET, error.strerror or type(error).__name__) from error
+        except BaseException:
+            _undo(sock, connection)
+            raise
+        if not connection.is_open:
+            raise DialError(Outcome.RESET, "the peer closed the connection at once")
+        return connection
+
+    def learn(self, connection: Connection) -> None:
+        """Keep the TLS session of a connection that has been answered on, for later ones to resume."""
+        if self._context is not None and connection.used and connection.is_open:
+            self.session = connection.session
+
+
+async def _shake_hands(connection: Connection, tls: Tls, left: float, timeout: float) -> None:
+    try:
+        async with asyncio.timeout(max(left, 0.0)):
+            trouble = await connection.begin_handshake(tls)
+    except TimeoutError as error:
+        raise DialError(Outcome.TLS, f"no handshake within {timeout:g} s") from error
+    if trouble:
+        raise DialError(Outcome.TLS, trouble)
+
+
+def _undo(sock: socket.socket, connection: Connection | None) -> None:
+    if connection is not None and connection.transport is not None:
+        connection.close()
+    else:
+        sock.close()

@@ -1,0 +1,70 @@
+"""What an answer of InvokeEndpoint says: its error code, message, and the service's name for the call.
+
+Rule: pure, and never fails: an error page in HTML, an empty body or a JSON list is still an answer with a code.
+
+Source: botocore/parsers.py, RestJSONParser: the code is in the header x-amzn-errortype, else in the body; what stands
+before a colon and after a number sign counts. Without either it is the status, as in botocore.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+from loadgen.transport.wire.http1 import field
+
+_MESSAGE_CHARACTERS = 1024  # of a server's error text; a page of HTML is no message
+_BODY_BYTES = 64 * 1024  # an error body longer than this is not parsed, only cut
+
+
+class Refusal(NamedTuple):
+    """What an error answer says."""
+
+    code: str
+    message: str
+    original_status: int
+
+
+def request_id(head: bytes, lowered: bytes) -> str:
+    """Return the service's name for the call, or an empty string.
+
+    Args:
+        head: the answer's head.
+        lowered: the same in lower case.
+    """
+    value = field(head, lowered, b"x-amzn-requestid")
+    return "" if value is None else value.decode("latin-1")
+
+
+def read_refusal(status: int, head: bytes, body: bytes) -> Refusal:
+    r"""Read an error answer; total: knows a code for every one.
+
+    Example:
+        >>> read_refusal(400, b"HTTP/1.1 400 \r\nx-amzn-ErrorType: ThrottlingException\r\n\r\n", b'{"message":null}')
+        Refusal(code='ThrottlingException', message='', original_status=0)
+    """
+    members = _members(body)
+    header = field(head, head.lower(), b"x-amzn-errortype")
+    code: Any = header.decode("latin-1") if header is not None else _first(members, "code", "Code", "__type")
+    message = _first(members, "message", "Message")
+    original = members.get("OriginalStatusCode")
+    return Refusal(
+        _trim(code) or str(status) if isinstance(code, str) else str(code or status),
+        str(message or "")[:_MESSAGE_CHARACTERS],
+        original if isinstance(original, int) and not isinstance(original, bool) else 0,
+    )
+
+
+def _members(body: bytes) -> dict[str, Any]:
+    text = body[:_BODY_BYTES].decode("utf-8", "replace")
+    try:
+        members = json.loads(text) if len(body) <= _BODY_BYTES else None
+    except (ValueError, RecursionError):
+        members = None
+    return members if isinstance(members, dict) else {"message": text}
+
+
+def _first(members: dict[str, Any], *names: str) -> Any:
+    return next((members[name] for name in names if name in members), None)
+
+
+def _trim(code: str) -> str:
+    return code.split(":", 1)[0].rsplit("#", 1)[-1].strip()

@@ -1,0 +1,361 @@
+"""WireTransport: signed InvokeEndpoint calls over connections of our own, at tens of times an SDK's rate.
+
+Rule: `invoke` sends once and reads the whole answer; waiting for a connection and signing are over before `sent`. All
+deadlines are looked after by one sweep over the connections, so that a call arms no timer.
+
+The pieces: invocation.py makes the bytes, http1.py reads them, connection.py moves them, pool.py says who has which
+connection, opening.py (over dial.py and tls.py) opens one, answer.py says what an error means. What the SDK knows
+(credentials, region, URL, user agent) comes through wire_session.py.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import perf_counter, time
+
+from loadgen.errors import AuthError, ResourceError, UnavailableError, UsageError
+from loadgen.interfaces import TransportError
+from loadgen.measurement.outcome import Outcome
+from loadgen.transport.wire.connection import Connection, Exchange
+from loadgen.transport.wire.connector import DialError, Opener
+from loadgen.transport.wire.error_response import read_refusal, request_id
+from loadgen.transport.wire.http1 import BODY_LIMIT
+from loadgen.transport.wire.pool import Pool
+from loadgen.transport.wire.prepared_request import Envelope, Invocation, parse_url, uuid_prefix
+from loadgen.transport.wire.sigv4 import Credentials, Signer
+from loadgen.transport.wire.timeouts import Timeouts
+from loadgen.transport.wire.tls import make_context
+from loadgen.workload.request import Reply, Request
+
+# Prepared requests are kept while their Request lives, at most this many: about 2 KB each.
+_PREPARED_LIMIT = 16_384
+# How often the provider is asked for credentials, in seconds. It answers from memory until they are about to expire,
+# which botocore judges 15 minutes ahead (credentials.py, _advisory_refresh_timeout).
+_CREDENTIALS_EVERY = 1.0
+# Connections opened at the same time before the load: enough to hide a round trip, too few to flood a listen queue.
+_OPENING_AT_ONCE = 64
+
+
+class CredentialsError(Exception):
+    """The provider has no credentials to give; the text says why, and holds none."""
+
+
+CredentialsProvider = Callable[[], Awaitable[Credentials]]
+
+
+@dataclass(frozen=True, slots=True)
+class WireSettings:
+    """Everything about a call that is not its payload: what the SDK would have known.
+
+    Args:
+        url: of the runtime service, such as `https://runtime.sagemaker.us-east-1.amazonaws.com`.
+        region: in the signature's scope.
+        credentials: asked at the start and every second; answers from memory, and anew before they expire.
+            Raises CredentialsError when there are none.
+        user_agent: the value of the User-Agent header.
+        service: the signing name.
+        sdk_request: the value of the amz-sdk-request header.
+        ssl_context: for https; None takes the system's certificates.
+    """
+
+    url: str
+    region: str
+    credentials: CredentialsProvider = field(repr=False)
+    user_agent: str = "loadgen"
+    service: str = "sagemaker"
+    sdk_request: str = "attempt=1"
+    ssl_context: ssl.SSLContext | None = None
+
+
+class WireTransport:
+    """Send signed requests to one endpoint. Made by `open_wire`; implements `loadgen.interfaces.Transport`.
+
+    Safe for any number of concurrent calls in the loop that opened it; more calls than connections wait in line, and
+    their wait is recorded. `opened` counts connections, those from before the load included.
+    """
+
+    def __init__(
+        self,
+        settings: WireSettings,
+        endpoint_name: str,
+        *,
+        connections: int,
+        timeouts: Timeouts,
+        body_limit: int,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        if connections < 1:
+            raise UsageError(f"{connections} connections", hint="at least 1 is needed")
+        origin = parse_url(settings.url)
+        self._origin = origin
+        self._settings = settings
+        self._envelope = Envelope(
+            origin, endpoint_name, settings.region, settings.service, settings.user_agent, settings.sdk_request
+        )
+        context = (settings.ssl_context or make_context()) if origin.scheme == "https" else None
+        self._pool = Pool(connections, timeouts)
+        self._opener = Opener(origin, context, self._pool, body_limit=body_limit)
+        self._wall_clock = wall_clock
+        self._signer: Signer | None = None
+        self._refusal = "no credentials yet"
+        self._prepared: dict[int, Invocation] = {}
+        self._prefix = uuid_prefix()
+        self._calls = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self.opened = 0
+
+    def __repr__(self) -> str:
+        return f"<WireTransport {self._origin.header}, {self._calls} calls, {self.opened} opened, {self._pool!r}>"
+
+    @property
+    def desyncs(self) -> int:
+        """How many answers were followed by bytes that belong to nothing; each cost its connection."""
+        return self._pool.desyncs
+
+    # --- a call ----------------------------------------------------------------------------------------------------
+
+    async def invoke(self, request: Request) -> Reply:
+        """Send the request once, never again, and read the whole answer.
+
+        `sent` is the instant before its first byte is handed to the kernel: the upload of a large body counts as
+        service time. `done` is when the last byte of the answer had arrived.
+
+        Raises:
+            TransportError: no whole answer came; it says which Outcome that is.
+        """
+        connection = self._pool.take()
+        waited = 0.0
+        if connection is None:
+            asked = perf_counter()
+            connection = await self._connection(asked)
+            waited = perf_counter() - asked
+        prepared = self._prepared.get(id(request))
+        if prepared is None or prepared.of() is not request or prepared.signer is not self._signer:
+            prepared = self._prepare(request, connection, waited)
+        second = int(self._wall_clock())
+        if prepared.second != second:
+            prepared.sign(second)
+        self._calls = calls = self._calls + 1
+        waiter = connection.start(b"%b%012x%b" % (prepared.head, calls, prepared.tail), prepared.body, waited)
+        fresh = connection.is_fresh and connection.used == 1
+        try:
+            result = await waiter
+        except BaseException:
+            # Ours is still under way: its answer must never meet another request. If it is not, the connection may
+            # already be serving somebody else.
+            if connection.waiter is waiter:
+                connection.close()
+            raise
+        if not isinstance(result, Exchange):
+            raise result
+        return _reply(result, waited, fresh)
+
+    def _prepare(self, request: Request, connection: Connection, waited: float) -> Invocation:
+        signer = self._signer
+        if signer is None:
+            self._pool.released(connection)
+            now = perf_counter()
+            raise TransportError(Outcome.AUTH, self._refusal, sent=now, done=now, waited=waited)
+        if len(self._prepared) >= _PREPARED_LIMIT:
+            self._prepared.pop(next(iter(self._prepared)))
+        kept, key = self._prepared, id(request)
+
+        def forget(_: object) -> None:
+            kept.pop(key, None)
+
+        kept[key] = prepared = Invocation(request, self._envelope, signer, prefix=self._prefix, on_gone=forget)
+        return prepared
+
+    async def _connection(self, asked: float) -> Connection:
+        """Wait for a connection, or open one, whichever the pool has a place for."""
+        pool = self._pool
+        while True:
+            if not pool.has_place():
+                connection = await self._turn(asked)
+                if connection is not None:
+                    if connection.is_open and connection.is_quiet():
+                        return connection
+                    continue
+            try:
+                return await self._open(is_fresh=True)
+            except DialError as error:
+                raise _unsent(error.outcome, error.detail, asked) from error
+
+    async def _turn(self, asked: float) -> Connection | None:
+        """Wait in line: for a connection, or (None) for a place to open one in."""
+        total = self._pool.timeouts.total
+        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._pool.waiting.append(waiter)
+        try:
+            async with asyncio.timeout(max(total - (perf_counter() - asked), 0.0)):
+                return await waiter
+        except TimeoutError as error:
+            self._pool.give_back(waiter)
+            detail = f"total: {total:g} s, waiting for a free connection"
+            raise _unsent(Outcome.TIMEOUT_TOTAL, detail, asked) from error
+        except BaseException:
+            self._pool.give_back(waiter)
+            raise
+
+    async def _open(self, *, is_fresh: bool) -> Connection:
+        """Open a connection in a place already taken; if that fails, the place goes to the next."""
+        try:
+            self._pool.check()
+            connection = await self._opener.open(is_fresh=is_fresh)
+        except BaseException:
+            self._pool.not_opened()
+            raise
+        self._pool.opened(connection)
+        self.opened += 1
+        try:
+            self._pool.check()
+        except DialError:
+            connection.close()
+            raise
+        return connection
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Get credentials and open every connection, then watch over deadlines.
+
+        Raises:
+            AuthError: there are no credentials.
+            UnavailableError: the far side cannot be reached.
+            ResourceError: this machine has no descriptors or ports left.
+        """
+        await self.renew()
+        if self._signer is None:
+            raise AuthError(f"no credentials to sign with: {self._refusal}", hint="log in, or set AWS_PROFILE")
+        self._watch()
+        try:
+            await self._fill()
+        except DialError as error:
+            where = f"{self._origin.host} port {self._origin.port}"
+            if error.outcome in {Outcome.LOCAL_FD, Outcome.LOCAL_PORT}:
+                raise ResourceError(
+                    f"{len(self._pool.open)} of {self._pool.limit} connections to {where} opened: {error.detail}",
+                    hint="raise `ulimit -n`, or use fewer clients",
+                ) from error
+            raise UnavailableError(f"cannot reach {where}: {error}", hint="check the URL and the network") from error
+
+    async def _fill(self) -> None:
+        pool = self._pool
+        if pool.has_place():
+            pool.released(await self._open(is_fresh=False))  # the first alone: what fails here fails for all
+        failures: list[DialError] = []
+
+        async def fill() -> None:
+            while not failures and pool.has_place():
+                try:
+                    pool.released(await self._open(is_fresh=False))
+                except DialError as error:
+                    failures.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_OPENING_AT_ONCE, pool.limit - len(pool.open))):
+                group.create_task(fill())
+        if failures:
+            raise failures[0]
+
+    async def renew(self) -> None:
+        """Ask the provider for credentials; sign with them from now on if they are new."""
+        try:
+            credentials = await self._settings.credentials()
+        except CredentialsError as error:
+            self._signer = None
+            self._refusal = str(error)
+            return
+        if self._signer is None or credentials != self._signer.credentials:
+            self._signer = Signer(credentials, self._settings.region, self._settings.service)
+
+    async def keep_renewing(self) -> None:
+        """Renew every second until cancelled, so that no call ever waits for credentials."""
+        while True:
+            await asyncio.sleep(_CREDENTIALS_EVERY)
+            await self.renew()
+
+    def sweep(self, now: float) -> None:
+        """End what is past its deadline, close what is idle for too long, learn TLS sessions.
+
+        Args:
+            now: `time.perf_counter()` seconds.
+        """
+        self._pool.sweep(now)
+        if self._pool.free:
+            self._opener.learn(self._pool.free[-1])
+
+    def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._pool.timeouts.resolution, self._watch)
+        self.sweep(perf_counter())
+
+    async def aclose(self) -> None:
+        """Close every connection; calls still under way end as cancelled. Returns when nothing is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._pool.close()
+        self._prepared.clear()
+
+
+@asynccontextmanager
+async def open_wire(
+    settings: WireSettings,
+    endpoint_name: str,
+    *,
+    connections: int,
+    timeouts: Timeouts | None = None,
+    body_limit: int = BODY_LIMIT,
+    wall_clock: Callable[[], float] = time,
+) -> AsyncIterator[WireTransport]:
+    """Open a wire transport with all its connections, and leave nothing behind on the way out.
+
+    Args:
+        settings: the service, and as whom to call it.
+        endpoint_name: the endpoint to invoke.
+        connections: the most requests that will be in flight.
+        timeouts: None takes the defaults.
+        body_limit: bytes an answer may have; a longer one is OVERSIZE.
+        wall_clock: seconds since the epoch, for the signature's date.
+
+    Raises:
+        AuthError, UnavailableError, ResourceError: as `WireTransport.start`.
+        ConfigError: the URL cannot be used.
+    """
+    transport = WireTransport(
+        settings,
+        endpoint_name,
+        connections=connections,
+        timeouts=timeouts or Timeouts(),
+        body_limit=body_limit,
+        wall_clock=wall_clock,
+    )
+    try:
+        await transport.start()
+        renewing = asyncio.create_task(transport.keep_renewing())
+        try:
+            yield transport
+        finally:
+            renewing.cancel()
+            await asyncio.wait({renewing})
+            if not renewing.cancelled():
+                renewing.result()  # it ends by itself only on an error, which is then the caller's to see
+    finally:
+        await transport.aclose()
+
+
+def _reply(exchange: Exchange, waited: float, fresh: bool) -> Reply:  # noqa: FBT001 - fields of the reply
+    answer, sent, first_byte, done = exchange
+    status, head, lowered, body = answer[:4]
+    name, size = request_id(head, lowered), len(body)
+    if 200 <= status < 300:
+        return Reply(status, sent, first_byte, done, size, "", "", body, 0, waited, fresh, 1, name)
+    code, message, original = read_refusal(status, head, body)
+    return Reply(status, sent, first_byte, done, size, code, message, b"", original, waited, fresh, 1, name)
+
+
+def _unsent(outcome: Outcome, detail: str, asked: float) -> TransportError:
+    now = perf_counter()
+    return TransportError(outcome, detail, sent=now, done=now, waited=now - asked)

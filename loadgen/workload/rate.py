@@ -1,0 +1,135 @@
+"""Rate: requests per second as a function of time, its integral, and the inverse of that in closed form. Pure."""
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.errors import UsageError
+from loadgen.validation import check_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Requests per second as a function of time: straight lines between knots, jumps allowed.
+
+    Args:
+        knots: (seconds from start, requests per second), times ascending from 0. Two knots at one time are a jump.
+            The rate holds its last value for ever when `is_endless`, else it ends with the last knot.
+
+    Raises:
+        UsageError: a rate is negative or not finite, or the times do not ascend from 0.
+    """
+
+    knots: tuple[tuple[float, float], ...]
+    is_endless: bool = False
+
+    def __post_init__(self) -> None:
+        times = [t for t, _ in self.knots]
+        if not times or times[0] != 0 or any(b < a for a, b in pairwise(times)):
+            raise UsageError(f"rate with knots at {times}", hint="times must start at 0 and ascend")
+        if any(not (math.isfinite(t) and math.isfinite(r) and r >= 0) for t, r in self.knots):
+            raise UsageError(f"rate {self.knots}", hint="rates and times must be finite, rates not below 0")
+        if max(r for _, r in self.knots) == 0:
+            raise UsageError("a rate of 0 throughout sends nothing", hint="give a rate above 0")
+
+    @property
+    def duration(self) -> float:
+        """Seconds until the rate ends; infinite when it is endless."""
+        return math.inf if self.is_endless else self.knots[-1][0]
+
+    def at(self, t: float) -> float:
+        """Return the rate at t seconds, in requests per second; 0 outside the rate's duration."""
+        if t < 0 or t > self.duration:
+            return 0.0
+        after = bisect_right(self.knots, t, key=lambda knot: knot[0])
+        t0, r0 = self.knots[after - 1]
+        if after == len(self.knots):
+            return r0
+        t1, r1 = self.knots[after]
+        return r0 + (r1 - r0) * (t - t0) / (t1 - t0)
+
+    def hits(self, t: float) -> float:
+        """Return how many requests are due before t seconds: the integral of `at` from 0 to t."""
+        t = min(max(t, 0.0), self.duration)
+        total = 0.0
+        for (t0, r0), (t1, r1) in pairwise(self.knots):
+            if t <= t0:
+                return total
+            end = min(t, t1)
+            share = (end - t0) / (t1 - t0) if t1 > t0 else 0.0
+            total += (end - t0) * (r0 + (r0 + (r1 - r0) * share)) / 2
+        return total + max(0.0, t - self.knots[-1][0]) * self.knots[-1][1]
+
+    def when(self, hits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the seconds at which each of these many requests is due: the inverse of `hits`, in closed form.
+
+        Args:
+            hits: cumulative requests, ascending, shape (n,).
+
+        Returns:
+            Seconds, shape (n,); infinite beyond what the rate ever reaches.
+        """
+        due = np.full(hits.shape, math.inf)
+        begun = 0.0
+        for (t0, r0), (t1, r1) in pairwise(self.knots):
+            area = (t1 - t0) * (r0 + r1) / 2
+            # The last instant belongs to the next segment, so that an arrival at a knot is counted once.
+            inside = (hits >= begun) & (hits < begun + area)
+            due[inside] = t0 + _solve(hits[inside] - begun, r0, (r1 - r0) / (t1 - t0) if t1 > t0 else 0.0)
+            begun += area
+        if self.is_endless and self.knots[-1][1] > 0:
+            beyond = hits >= begun
+            due[beyond] = self.knots[-1][0] + (hits[beyond] - begun) / self.knots[-1][1]
+        return due
+
+
+def _solve(area: NDArray[np.float64], rate: float, slope: float) -> NDArray[np.float64]:
+    """Return x with rate * x + slope * x^2 / 2 = area; the form of the root that does not cancel for a small slope."""
+    if slope == 0:
+        return area / rate
+    root = np.sqrt(np.maximum(rate * rate + 2 * slope * area, 0.0))
+    divisor = rate + root
+    # area 0 at a rate that starts from 0 is due at once, not 0 / 0.
+    return np.divide(2 * area, divisor, out=np.zeros_like(area), where=divisor > 0)
+
+
+def constant(rate: float) -> Rate:
+    """Return a rate that never changes and never ends.
+
+    Example:
+        >>> constant(50).hits(10)
+        500.0
+    """
+    return Rate(((0.0, rate),), is_endless=True)
+
+
+def ramp(start: float, end: float, over: float) -> Rate:
+    """Return a rate that goes from `start` to `end` requests per second over these seconds, and ends there.
+
+    Example:
+        >>> ramp(0, 100, over=60).hits(60)
+        3000.0
+    """
+    return Rate(((0.0, start), (check_seconds(over), end)))
+
+
+def stages(*steps: tuple[float, float], start: float = 0.0) -> Rate:
+    """Return a rate that reaches each stage's requests per second in a straight line over its seconds.
+
+    Args:
+        steps: (seconds, requests per second); a stage at the rate of the one before it holds that rate, one of 0
+            seconds jumps.
+        start: the rate at the beginning.
+
+    Example:
+        >>> stages((10, 20), (60, 20), (0, 80), (5, 80)).duration
+        75.0
+    """
+    knots = [(0.0, start)]
+    for seconds, rate in steps:
+        knots.append((knots[-1][0] + check_seconds(seconds, zero=True), rate))
+    return Rate(tuple(knots))

@@ -1,0 +1,47 @@
+"""ServerlessConfig: the settings of a serverless endpoint, and AWS's limits on them."""
+
+from dataclasses import dataclass
+
+from loadgen.errors import UsageError
+
+# Source: botocore service model sagemaker 2017-07-24, ProductionVariantServerlessConfig.
+MEMORY_SIZES_MB = (1024, 2048, 3072, 4096, 5120, 6144)
+MAX_CONCURRENCY_LIMIT = 200
+# Source: SageMaker developer guide, "Serverless Inference": 4 MB each way; botocore's own bound is 6 MiB.
+PAYLOAD_LIMIT_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServerlessConfig:
+    """The two knobs of a serverless endpoint, and the third that costs by the hour.
+
+    Args:
+        memory_mb: one of 1024, 2048, 3072, 4096, 5120, 6144.
+        max_concurrency: requests served at once, 1 to 200; one more is refused.
+        provisioned_concurrency: instances kept warm, 1 to `max_concurrency`; 0 keeps none.
+
+    Raises:
+        UsageError: a value that AWS would refuse.
+    """
+
+    memory_mb: int
+    max_concurrency: int = 1
+    provisioned_concurrency: int = 0
+
+    def __post_init__(self) -> None:
+        if self.memory_mb not in MEMORY_SIZES_MB:
+            raise UsageError(f"memory size {self.memory_mb!r} MB", hint="allowed are 1024 to 6144 in steps of 1024")
+        if not _is_whole(self.max_concurrency, 1, MAX_CONCURRENCY_LIMIT):
+            raise UsageError(f"MaxConcurrency {self.max_concurrency!r}", hint="allowed are whole numbers from 1 to 200")
+        if not _is_whole(self.provisioned_concurrency, 0, self.max_concurrency):
+            raise UsageError(
+                f"provisioned concurrency {self.provisioned_concurrency!r}",
+                hint=f"allowed are 0 to MaxConcurrency, here {self.max_concurrency}",
+            )
+
+    def __str__(self) -> str:
+        return f"{self.memory_mb} MB, MaxConcurrency {self.max_concurrency}"
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

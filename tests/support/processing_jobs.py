@@ -1,0 +1,83 @@
+"""Processing jobs for tests: an emulated account that runs them, a scenario to submit, and a person's command line."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+from tests.support.emulator import client, emulated, eventually, slow
+
+ROLE = "arn:aws:iam::123456789012:role/runner"
+SHELF = "s3://jobs-of-mine/deep/er"
+RAN = (0, 110)  # on a busy machine the verdict of a run that took place is INVALID, and the job is none the less done
+
+
+def environment(emulator):
+    """What points the SDK's own chain to the emulator, and nothing else of this machine's."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "TMPDIR") if name in os.environ}
+    return kept | {
+        "AWS_ENDPOINT_URL": emulator.url,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
+@contextmanager
+def account(latency=0.004, **changes):
+    """An emulated account that runs jobs, with one model."""
+    models = {"model": slow(latency)}
+    with emulated(**({"models": models, "time_scale": 1e6, "runs_jobs": True} | changes)) as emulator:
+        yield emulator
+
+
+def scenario(directory, load, memory_sizes=(2048,)):
+    """A scenario file with a payload file beside it, and a module of its own."""
+    (directory / "examples.jsonl").write_text('{"Body": "1,2,3"}\n{"Body": "4,5"}\n')
+    (directory / "our_loads.py").write_text(f"from loadgen import *\nload = {load}\n")
+    (directory / "ask.py").write_text(
+        '"""Does it run over there?"""\n'
+        "from loadgen import SageMaker, Scenario, ServerlessConfig, Step, read_requests\n"
+        "from our_loads import load\n"
+        "scenario = Scenario(SageMaker('model', metrics_timeout=2.0), read_requests('examples.jsonl'),\n"
+        f"    [Step(ServerlessConfig(memory, 8), load) for memory in {memory_sizes!r}])\n"
+    )
+    return directory / "ask.py"
+
+
+def run(emulator, directory, *words, timeout=120):
+    """Run a command line as a person does."""
+    return subprocess.run(
+        [sys.executable, "-m", "loadgen", *map(str, words)],
+        check=False,
+        cwd=directory,
+        env=environment(emulator),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def submit(emulator, directory, *words):
+    """Submit a job without waiting for it; return its name."""
+    done = run(emulator, directory, "ask.py", "--processing-job", "--role", ROLE, "--s3", SHELF, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def described(emulator, name):
+    with client("sagemaker", emulator) as sagemaker:
+        return sagemaker.describe_processing_job(ProcessingJobName=name)
+
+
+def ended(emulator, name, within=90.0):
+    """The description of a job, once it is over."""
+    over = ("Completed", "Failed", "Stopped")
+    return eventually(lambda: (d := described(emulator, name))["ProcessingJobStatus"] in over and d, within=within)
+
+
+def keys(emulator, part):
+    return [key for key in emulator.storage.keys("jobs-of-mine", "deep/er/") if part in key]

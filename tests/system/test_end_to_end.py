@@ -1,0 +1,215 @@
+"""The whole path, from a scenario to saved runs, against the emulator's own books."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from loadgen import ClosedLoop, Emulated, Request, Scenario, ServerlessBenchmark, ServerlessConfig, Step
+from loadgen.analysis.findings import find
+from loadgen.analysis.prices import PriceBook
+from loadgen.errors import ExitStatus, QuotaError
+from loadgen.execution.run_identity import Circumstances
+from loadgen.execution.scenario_runner import execute_scenario
+from loadgen.measurement.outcome import Column, Outcome
+from loadgen.scenario.loader import LoadedScenario
+from tests.support.emulator import QUICK, client, emulated, fetch, ledger, slow
+
+REQUESTS = [Request(b"x" * size, content_type="application/octet-stream") for size in (10, 200, 3000)]
+
+
+class Silent:
+    """Keeps what progress says."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+    def begin(self, step):
+        pass
+
+    def window(self, step, window):
+        pass
+
+    def end(self, step, run):
+        pass
+
+
+def execute(scenario, out, *, stop_after=None):
+    """Carry a scenario out as the command line does, without its report."""
+    about = Circumstances.of(LoadedScenario(scenario, "test", "does it work?", "", Path("test.py")), command="test")
+
+    async def carry_out():
+        stop = asyncio.Event()
+        progress = Silent()
+        if stop_after is not None:
+            progress.window = lambda step, window: stop.set() if window.index >= stop_after else None
+        return await execute_scenario(
+            scenario, out, run_id=about.run_id, describe=about.manifest, progress=progress, stop=stop
+        )
+
+    return asyncio.run(carry_out())
+
+
+def list_all(emulator):
+    """Name what exists in the emulated account that a benchmark could have made."""
+    with client("sagemaker", emulator) as sagemaker:
+        endpoints = [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]]
+        configs = [c["EndpointConfigName"] for c in sagemaker.list_endpoint_configs()["EndpointConfigs"]]
+    return endpoints + configs
+
+
+def agrees(run, emulator):
+    """Both sets of books: ours by column, the emulator's own, over the life of the endpoint."""
+    books = ledger(emulator, run.endpoint)
+    ours = (run.scheduled, run.count(Column.OK), run.count(Column.THROTTLED), run.count(Column.FAILED))
+    failed = books["failed"] if isinstance(books["failed"], int) else sum(books["failed"].values())
+    return ours == (books["arrivals"], books["ok"], books["throttled"], failed)
+
+
+def test_a_sweep_counts_what_the_emulator_counted(tmp_path):
+    """For several memory sizes and client counts, ok and throttled equal the ledger's exactly, step by step."""
+    with emulated(models={"quick": slow(0.004)}) as emulator:
+        scenario = Scenario(
+            Emulated(model="quick", url=emulator.url),
+            REQUESTS,
+            [
+                Step(ServerlessConfig(memory, slots), ClosedLoop(clients, count=60, backoff=0.001))
+                for memory, slots, clients in ((1024, 1, 1), (2048, 1, 3), (2048, 4, 4), (3072, 4, 9), (6144, 20, 32))
+            ],
+        )
+        finished = execute(scenario, tmp_path / "out")
+
+        assert [run.ended_by for run in finished.runs] == ["count"] * 5
+        assert all(agrees(run, emulator) for run in finished.runs)
+        assert any(run.count(Column.THROTTLED) for run in finished.runs)
+        assert list_all(emulator) == []
+    assert finished.statuses == ()
+    for run in finished.runs:
+        assert run.ledger["arrivals"] == run.scheduled == len(run.samples) == 60
+        assert run.ledger["hidden_retries"] == 0
+        sizes = [len(REQUESTS[index].body) for index in run.samples["payload"]]
+        assert run.samples["request_bytes"].tolist() == sizes
+        assert sum(sizes) == run.ledger["bytes_in"]
+
+
+def test_every_size_is_sent_the_same_payloads(tmp_path):
+    """Which request is n-th depends on the seed alone, so that sizes are compared on the same work."""
+    with emulated() as emulator:
+        scenario = Scenario(
+            Emulated(model="quick", url=emulator.url),
+            REQUESTS,
+            [Step(ServerlessConfig(m), ClosedLoop(1, count=30)) for m in (1024, 2048)],
+            seed=11,
+        )
+        first, second = execute(scenario, tmp_path / "out").runs
+    assert first.samples["payload"].tolist() == second.samples["payload"].tolist()
+    assert len(set(first.samples["payload"].tolist())) == 3
+
+
+def test_cold_calls_are_the_ledgers_and_cloudwatchs(tmp_path):
+    """As many calls were held for a cold start as the ledger says, and as ModelSetupTime counts."""
+    cold = replace(slow(0.02), cold_start=0.3)
+    with emulated(models={"cold": cold}, time_scale=1.0, delete_time=0.0) as emulator:
+        scenario = Scenario(
+            Emulated(model="cold", url=emulator.url),
+            REQUESTS,
+            [Step(ServerlessConfig(2048, 4), ClosedLoop(4, count=40))],
+        )
+        (run,) = execute(scenario, tmp_path / "out").runs
+    held = int(((run.samples["done"] - run.samples["sent"]) > 0.2).sum())
+    assert held == run.ledger["cold"] == run.metrics.values["ModelSetupTime"].samples
+    assert held == 3  # one instance is warm when the endpoint is in service; MaxConcurrency 4 needs three more
+
+
+def test_a_model_that_needs_more_memory_is_given_up_at_that_size_only(tmp_path):
+    """Out of memory stops the size after three errors; the sweep goes on, and the size is not recommended."""
+    hungry = replace(QUICK, name="hungry", memory_used_mb=1500)
+    with emulated(models={"hungry": hungry}) as emulator:
+        scenario = ServerlessBenchmark(
+            Emulated(model="hungry", url=emulator.url),
+            REQUESTS,
+            memory_sizes=[1024, 2048, 3072],
+            invocations=30,
+            max_concurrency=[2],
+            multipliers=[1],
+            concurrency_invocations=20,
+            backoff=0.001,
+        )
+        finished = execute(scenario, tmp_path / "out")
+        assert all(agrees(run, emulator) for run in finished.runs)
+    small, *rest = finished.runs
+    assert (small.ended_by, dict(small.tally.counts)) == ("errors", {Outcome.MODEL_OOM: 3})
+    assert [run.count(Column.OK) for run in rest] == [30, 30, 20]
+    findings = find(finished.runs, region="us-east-1", prices=PriceBook.builtin())
+    assert findings.recommendation.memory_mb != 1024
+    assert 1024 in findings.recommendation.unstable
+
+
+def test_an_endpoint_that_fails_to_deploy_is_told_and_the_rest_goes_on(tmp_path):
+    """The FailureReason reaches the run verbatim, the exit status is 69, nothing is left behind."""
+    with emulated() as emulator:
+        fault = {
+            "operation": "CreateEndpoint",
+            "kind": "fail_deploy",
+            "times": 1,
+            "message": "Image size 13127985835 is greater than supported size 10737418240",
+            "endpoint_contains": "-2048-",
+        }
+        assert fetch(f"{emulator.url}/faults", json.dumps(fault).encode(), method="POST")[0] < 300
+        scenario = Scenario(
+            Emulated(model="quick", url=emulator.url),
+            REQUESTS,
+            [Step(ServerlessConfig(m), ClosedLoop(1, count=5)) for m in (1024, 2048, 3072)],
+        )
+        finished = execute(scenario, tmp_path / "out")
+        assert list_all(emulator) == []
+    assert [run.ended_by for run in finished.runs] == ["count", "not deployed", "count"]
+    assert "Image size 13127985835 is greater than supported size 10737418240" in finished.runs[1].failure
+    assert finished.statuses == (ExitStatus.UNAVAILABLE,)
+
+
+def test_a_quota_that_is_too_small_is_told_before_anything_is_created(tmp_path):
+    """Six sizes on an ordinary new account are refused with status 75, and no Create call was made."""
+    with emulated(quotas="ordinary") as emulator:
+        scenario = ServerlessBenchmark(Emulated(model="quick", url=emulator.url), REQUESTS)
+        with pytest.raises(QuotaError, match="3072"):
+            execute(scenario, tmp_path / "out")
+        assert list_all(emulator) == []
+
+
+def test_a_sweep_larger_than_the_quota_deploys_in_waves(tmp_path):
+    """Eight endpoints of MaxConcurrency 4 on an account that allows five endpoints and ten in all: each is measured."""
+    with emulated(quotas="ordinary") as emulator:
+        scenario = Scenario(
+            Emulated(model="quick", url=emulator.url),
+            REQUESTS,
+            [
+                Step(ServerlessConfig(m, c), ClosedLoop(2, count=6))
+                for m in (1024, 2048, 3072)
+                for c in (2, 4, 6)
+                if (m, c) != (3072, 6)
+            ],
+        )
+        finished = execute(scenario, tmp_path / "out")
+    assert [run.count(Column.OK) for run in finished.runs] == [6] * 8
+
+
+def test_a_stopped_sweep_keeps_what_it_measured_and_leaves_nothing(tmp_path):
+    """After a stop no further step is sent, the one in progress ends as `stop`, its books balance, all is removed."""
+    with emulated(models={"quick": slow(0.01)}) as emulator:
+        scenario = Scenario(
+            Emulated(model="quick", url=emulator.url),
+            REQUESTS,
+            [Step(ServerlessConfig(m), ClosedLoop(1, duration=60)) for m in (1024, 2048)],
+        )
+        finished = execute(scenario, tmp_path / "out", stop_after=0)
+        assert list_all(emulator) == []
+    assert finished.is_partial
+    assert [run.ended_by for run in finished.runs] == ["stop"]
+    (run,) = finished.runs
+    assert run.scheduled == run.tally.total == len(run.samples) > 0

@@ -1,0 +1,51 @@
+"""The page in a real browser: nothing fetched, nothing complained of, readable on a desk and on a phone."""
+
+import asyncio
+
+import pytest
+
+from loadgen.analysis.slo import Slo
+from loadgen.report.formats.html_page import page
+from tests.support import example_runs
+from tests.support.browser import CHROMIUM, chromium
+from tests.support.report_examples import findings_of, manifest, small_benchmark
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+MARK = "document.querySelector(\"[aria-roledescription='rect mark'][aria-label*='of calls']\")"
+PLACE = f"(() => {{const r = {MARK}.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]}})()"
+
+
+@pytest.fixture
+def report(tmp_path):
+    """A page with every section."""
+    runs = (*small_benchmark(), example_runs.open_loop(20, 5), example_runs.all_failed())
+    path = tmp_path / "report.html"
+    path.write_text(page(manifest(), findings_of(*runs, slos=[Slo("service_p50", at_most=1)])), encoding="utf-8")
+    return path
+
+
+def test_page_in_a_browser(report):
+    """Promise: at 1280 and at 400 pixels nothing is fetched, no console message, no sideways scrolling, charts answer."""
+
+    async def look():
+        async with chromium() as tab:
+            for width in (1280, 400):
+                await tab.open(report, width=width)
+                assert await tab.ask("document.documentElement.scrollWidth") == width
+                assert await tab.ask("[...document.querySelectorAll('.chart svg')].every(c => c.getBBox().width > 300)")
+                await tab.ask(f"{MARK}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+                async with asyncio.timeout(30):
+                    while await tab.ask("document.getElementById('reading').hidden"):
+                        x, y = await tab.ask(PLACE)
+                        await tab.point_at(x - 3, y)  # until the scrolling, which hides the reading, is over
+                        await tab.point_at(x, y)
+                assert await tab.ask("document.getElementById('reading').textContent") == await tab.ask(
+                    f"{MARK}.getAttribute('aria-label')"
+                )
+                picture = await tab.picture()
+                assert len(picture) > 50_000
+            assert tab.messages == []
+            assert {address for address in tab.fetched if address != report.as_uri()} == set()
+
+    asyncio.run(look())

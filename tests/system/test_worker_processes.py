@@ -1,0 +1,372 @@
+"""Several processes carry out what one would: exactly shared, exactly joined, and honest about a loss."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadgen import (
+    ClosedLoop,
+    Emulated,
+    OpenLoop,
+    Scenario,
+    ServerlessConfig,
+    Step,
+    constant,
+    even,
+    judge,
+    poisson,
+)
+from loadgen.distributed import coordinator, protocol
+from loadgen.distributed.local_processes import Processes
+from loadgen.emulator.settings import Settings
+from loadgen.errors import ConfigError, ExitStatus, UsageError
+from loadgen.execution.run_identity import Circumstances
+from loadgen.execution.scenario_runner import execute_scenario
+from loadgen.measurement.outcome import Column, Outcome
+from loadgen.measurement.sample import ANSWERED, WARMUP, checksum
+from loadgen.report.build import build_report
+from loadgen.results.directory import Results
+from loadgen.scenario.loader import LoadedScenario
+from loadgen.workload.step import ErrorLimit
+from tests.support.emulator import QUICK, emulated, eventually, ledger, slow
+from tests.system.test_end_to_end import REQUESTS, Silent, list_all
+
+CONFIG = ServerlessConfig(2048, 50)
+
+
+class Watching(Silent):
+    """Keeps every window and every run as it was before it was read back; does something at a window."""
+
+    def __init__(self, then=lambda *_: None):
+        super().__init__()
+        self.windows = []
+        self.ended = []
+        self.then = then
+
+    def window(self, step, window):
+        self.windows.append(window)
+        self.then(self, window)
+
+    def end(self, step, run):
+        self.ended.append(run)
+
+    @property
+    def pids(self):
+        """The workers' process ids, as whoever watches is told them."""
+        return [int(pid) for pid in re.findall(r"pid (\d+)", next(line for line in self.said if "workers:" in line))]
+
+
+def execute(scenario, out, crew, progress=None, stop=None):
+    """Carry a scenario out as the command line does, without its report."""
+    about = Circumstances.of(LoadedScenario(scenario, "test", "does it work?", "", Path("test.py")), command="test")
+
+    async def carry_out():
+        return await execute_scenario(
+            scenario,
+            out,
+            run_id=about.run_id,
+            describe=about.manifest,
+            progress=progress or Silent(),
+            stop=stop or asyncio.Event(),
+            crew=crew,
+        )
+
+    return asyncio.run(carry_out())
+
+
+def same_histograms(one, other):
+    assert one.tally.counts == other.tally.counts
+    for column in ANSWERED:
+        for a, b in ((one.tally.service, other.tally.service), (one.tally.response, other.tally.response)):
+            assert a[column] == b[column]
+            assert a[column].encode() == b[column].encode()
+
+
+def balances(run):
+    """The law of conservation, over files and counts."""
+    assert run.scheduled == len(run.samples) == run.tally.total == sum(worker.scheduled for worker in run.workers)
+    assert len(set(run.samples["seq"].tolist())) == len(run.samples)
+    assert np.array_equal(checksum(np.asarray(run.samples)), run.samples["check"])
+
+
+def test_two_processes_send_what_one_would(tmp_path):
+    """The same scenario on one process and on two: the same requests at the same instants, counted by the emulator."""
+    steps = [
+        Step(CONFIG, OpenLoop(poisson(constant(80), seed=3), duration=1.5), name="open", warmup=0.5),
+        Step(CONFIG, ClosedLoop(5, count=83), name="closed", warmup_calls=10),
+        Step(CONFIG, ClosedLoop(1, count=7), name="a single client"),
+    ]
+    with emulated() as emulator:
+        scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps, seed=5)
+        alone = execute(scenario, tmp_path / "one", None)
+        watching = Watching()
+        both = execute(scenario, tmp_path / "two", Processes(2), watching)
+        assert list_all(emulator) == []
+        books = ledger(emulator, both.runs[0].endpoint)
+
+    assert both.statuses == ()
+    assert books["arrivals"] == books["ok"] == sum(run.scheduled for run in both.runs)
+    for one, two in zip(alone.runs, both.runs, strict=True):
+        balances(two)
+        assert (one.scheduled, one.ended_by) == (two.scheduled, two.ended_by)
+        assert two.ledger["arrivals"] == two.scheduled
+        first, second = (np.sort(np.asarray(run.samples), order="seq") for run in (one, two))
+        for name in ("seq", "payload", "request_bytes"):
+            assert np.array_equal(first[name], second[name])
+        assert np.array_equal(first["flags"] & WARMUP, second["flags"] & WARMUP)
+    first, second = (np.sort(np.asarray(run.samples), order="seq") for run in (alone.runs[0], both.runs[0]))
+    assert second["scheduled"] == pytest.approx(first["scheduled"], abs=1e-9)
+
+    # What was joined from the workers' own histograms is what the pooled samples make, bit for bit.
+    for joined, read in zip(watching.ended, both.runs, strict=True):
+        same_histograms(joined, read)
+        assert joined.measured_from == pytest.approx(read.measured_from)
+    assert sum(sum(window.counts.values()) + window.warmup for window in watching.windows) == books["ok"]
+    assert [len(run.workers) for run in both.runs] == [2, 2, 1]
+    assert [worker.scheduled for worker in both.runs[1].workers] == [42, 41]
+    assert all(worker.watch.cpu_share > 0 for run in both.runs for worker in run.workers)
+    _, page = build_report(both.results)
+    shown = page.read_text("utf-8")
+    assert all(f"{run.step.name}, {worker.name}" in shown for run in both.runs for worker in run.workers)
+    assert all(worker.late < 1.0 and worker.clock_bound == 0 for run in both.runs for worker in run.workers)
+
+
+def kill(number):
+    def then(progress, window):
+        if window.index == 1 and window.start == 1.0 and len(progress.windows) == 2:
+            os.kill(progress.pids[number], signal.SIGKILL)
+
+    return then
+
+
+@pytest.mark.parametrize(
+    "load", [OpenLoop(even(constant(40)), duration=4.0), ClosedLoop(8, duration=4.0), ClosedLoop(8, count=160)]
+)
+def test_a_killed_worker_is_told_and_its_share_is_nobodys(tmp_path, load):
+    """After kill -9: what it had begun is lost_with_worker, the other's data is whole, the verdict is INVALID (C105)."""
+    with emulated(models={"quick": slow(0.15)}, payload_limit=1 << 22) as emulator:
+        scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, load)])
+        finished = execute(scenario, tmp_path / "out", Processes(2), Watching(kill(0)))
+        (run,) = finished.runs
+        # What had just gone out is still being served when the worker is gone.
+        eventually(lambda: ledger(emulator, run.endpoint)["arrivals"] >= run.scheduled - 4)
+        arrivals = ledger(emulator, run.endpoint)["arrivals"]
+        assert list_all(emulator) == []
+
+    balances(run)
+    dead, living = run.workers
+    assert "SIGKILL" in dead.lost
+    assert living.lost == ""
+    lost = np.asarray(run.samples)[run.samples["outcome"] == Outcome.LOST_WITH_WORKER]
+    # In flight, or answered in the last moment before the samples were written.
+    assert 1 <= len(lost) <= 20
+    assert set((lost["seq"] % 2).tolist()) == {0}
+    # Each request that the emulator saw has an outcome here; one may have been counted and not have left.
+    assert run.scheduled - 4 <= arrivals <= run.scheduled
+    # The odd numbers are the other's: all of them, and not one more.
+    mine = run.samples["seq"][run.samples["seq"] % 2 == 1]
+    assert len(mine) == living.scheduled
+    if not isinstance(load, ClosedLoop) or load.count:
+        assert len(mine) == 80
+        assert dead.scheduled + dead.unsent == 80
+    verdict = judge(run)
+    assert not verdict.is_valid
+    assert "a worker was lost" in [reason.what for reason in verdict.reasons]
+    assert finished.statuses == ()
+    same_histograms(run, Results.open(tmp_path / "out").runs()[0])
+
+
+def test_a_worker_that_dies_before_the_start_has_sent_nothing(tmp_path):
+    """Killed while it gets ready: its whole share is counted as never sent, and nothing as lost in flight."""
+
+    class Killing(Watching):
+        def say(self, text):
+            super().say(text)
+            if text.startswith("2 workers:"):
+                os.kill(self.pids[1], signal.SIGKILL)
+
+    with emulated() as emulator:
+        load = OpenLoop(even(constant(50)), duration=1.0)
+        scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, load)])
+        (run,) = execute(scenario, tmp_path / "out", Processes(2), Killing()).runs
+        assert ledger(emulator, run.endpoint)["arrivals"] == run.scheduled
+    balances(run)
+    # Lost before the step it has no share of it; lost while it opens the endpoint, all of its share is unsent.
+    assert run.scheduled + sum(worker.unsent for worker in run.workers) == 50
+    assert not (run.samples["outcome"] == Outcome.LOST_WITH_WORKER).any()
+    is_told = "a worker was lost" in [reason.what for reason in judge(run).reasons]
+    assert is_told == (len(run.workers) == 2)
+
+
+def test_a_worker_that_stands_still_is_given_up(tmp_path, monkeypatch):
+    """No sign of life for long: it is killed and told as lost, rather than waited for without end."""
+    monkeypatch.setattr(coordinator, "_SILENCE", 2.0)
+    stood = []
+
+    def then(progress, window):
+        if not stood:
+            stood.append(progress.pids[1])
+            os.kill(stood[0], signal.SIGSTOP)
+
+    with emulated(models={"quick": slow(0.02)}) as emulator:
+        scenario = Scenario(
+            Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(4, duration=3.0))]
+        )
+        (run,) = execute(scenario, tmp_path / "out", Processes(2), Watching(then)).runs
+    balances(run)
+    assert [worker.lost for worker in run.workers] == ["", "gave no sign of life for 2 s"]
+    assert not judge(run).is_valid
+
+
+def test_when_all_workers_are_lost_the_run_ends_with_71(tmp_path):
+    """With nobody left to send the plan ends, what was recorded is kept, endpoints go, the status is 71 (C105)."""
+
+    def then(progress, window):
+        if window.index == 0 and len(progress.windows) == 1:
+            for pid in progress.pids:
+                os.kill(pid, signal.SIGKILL)
+
+    with emulated(models={"quick": slow(0.02)}) as emulator:
+        steps = [Step(ServerlessConfig(memory, 4), ClosedLoop(4, count=10_000)) for memory in (1024, 2048)]
+        scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps)
+        finished = execute(scenario, tmp_path / "out", Processes(2), Watching(then))
+        assert list_all(emulator) == []
+    assert finished.statuses == (ExitStatus.OS_RESOURCE,)
+    (run,) = finished.runs
+    assert run.ended_by == "lost"
+    balances(run)
+    assert run.count(Column.OK) > 10
+
+
+def test_a_stop_reaches_every_worker(tmp_path):
+    """The director alone decides: after its stop all workers end, their books balance, nothing is left behind."""
+    stop = asyncio.Event()
+    with emulated(models={"quick": slow(0.01)}) as emulator:
+        scenario = Scenario(
+            Emulated(model="quick", url=emulator.url),
+            REQUESTS,
+            [Step(CONFIG, ClosedLoop(4, duration=60)), Step(CONFIG, ClosedLoop(4, duration=60))],
+        )
+        finished = execute(scenario, tmp_path / "out", Processes(2), Watching(lambda *_: stop.set()), stop)
+        assert list_all(emulator) == []
+    assert finished.is_partial
+    (run,) = finished.runs
+    assert [worker.ended_by for worker in run.workers] == ["stop", "stop"]
+    assert run.ended_by == "stop"
+    balances(run)
+
+
+def test_signals_of_the_terminal_do_not_reach_workers(tmp_path):
+    """Ctrl-C goes to the director: a worker that is interrupted by itself works on."""
+
+    def then(progress, window):
+        for pid in progress.pids:
+            os.kill(pid, signal.SIGINT)
+
+    with emulated(models={"quick": slow(0.01)}) as emulator:
+        scenario = Scenario(
+            Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(2, duration=1.5))]
+        )
+        (run,) = execute(scenario, tmp_path / "out", Processes(2), Watching(then)).runs
+    assert [worker.lost for worker in run.workers] == ["", ""]
+    assert run.ended_by == "duration"
+
+
+def test_an_error_limit_counts_the_errors_of_all_workers(tmp_path):
+    """Eight errors over both workers end the step, though neither has met its own limit of errors a share."""
+    hungry = replace(QUICK, name="hungry", memory_used_mb=1500)
+    with emulated(models={"hungry": hungry}) as emulator:
+        step = Step(
+            ServerlessConfig(1024, 8),
+            ClosedLoop(2, count=100_000, backoff=0.02),
+            error_limit=ErrorLimit(share=0.5, at_least=8),
+        )
+        scenario = Scenario(Emulated(model="hungry", url=emulator.url), REQUESTS, [step])
+        (run,) = execute(scenario, tmp_path / "out", Processes(2)).runs
+    assert run.ended_by == "errors"
+    assert 8 <= run.count(Column.FAILED) == run.scheduled < 2000
+    assert [(code.code, code.number) for code in run.codes] == [("ModelError", 1)]
+
+
+@dataclass(frozen=True)
+class Lonely:
+    """A target that only this process can call."""
+
+    inner: Emulated
+
+    def account(self, *, run_id):
+        return self.inner.account(run_id=run_id)
+
+
+def test_a_target_that_cannot_be_shared_is_refused(tmp_path):
+    """What only this process can call is refused before anything is deployed, with what to do (78)."""
+    with emulated() as emulator:
+        target = Lonely(Emulated(model="quick", url=emulator.url))
+        scenario = Scenario(target, REQUESTS, [Step(CONFIG, ClosedLoop(2, count=2))])
+        with pytest.raises(ConfigError, match="one process only"):
+            execute(scenario, tmp_path / "out", Processes(2))
+        assert list_all(emulator) == []
+
+
+def test_workers_of_another_version_are_refused(tmp_path, monkeypatch):
+    """What two versions record cannot be joined: they refuse to work together before anything is sent (C107, 78)."""
+    with emulated() as emulator:
+        scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(2, count=2))])
+        monkeypatch.setattr(protocol.Badge, "own", lambda: protocol.Badge("9.9.9", "3.11"))
+        with pytest.raises(ConfigError, match=r"9\.9\.9"):
+            execute(scenario, tmp_path / "out", Processes(2))
+        assert list_all(emulator) == []
+
+
+@pytest.mark.parametrize("workers", [0, -1, 100_000])
+def test_a_number_of_workers_that_cannot_be_meant_is_refused(workers):
+    """No process at all, or more than any machine can hold, is a usage error."""
+    with pytest.raises(UsageError):
+        Processes(workers)
+
+
+def running(pid):
+    """Whether a process is there, and not merely waiting to be collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_end_with_the_process_that_directs_them(tmp_path):
+    """After kill -9 of the director no worker is left sending, and what they recorded can be read."""
+    with emulated(Settings(models={"quick": slow(0.01)}, time_scale=1e6)) as emulator:
+        file = tmp_path / "scenario.py"
+        file.write_text(
+            '"""For how long?"""\n'
+            "from loadgen import ClosedLoop, Emulated, Request, Scenario, ServerlessConfig, Step\n"
+            f"scenario = Scenario(Emulated(model='quick', url={emulator.url!r}), [Request(b'1')],\n"
+            "    [Step(ServerlessConfig(2048, 4), ClosedLoop(4, duration=600))])\n"
+        )
+        out = tmp_path / "out"
+        words = [sys.executable, "-m", "loadgen", str(file), "--out", str(out), "--workers", "2", "--quiet"]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as director:
+            pids = []
+            for line in director.stderr:
+                pids = [int(pid) for pid in re.findall(r"pid (\d+)", line)]
+                if pids:
+                    break
+            assert len(pids) == 2
+            eventually(lambda: sum(p.stat().st_size for p in out.glob("runs/*/samples-0*.bin")) > 64 * 50, within=60)
+            assert all(running(pid) for pid in pids)
+            director.kill()
+        eventually(lambda: not any(running(pid) for pid in pids), within=30)
+        arrivals = ledger(emulator, json.loads(next(out.glob("runs/*/step.json")).read_text())["endpoint"])["arrivals"]
+    (run,) = Results.open(out).runs()
+    assert run.ended_by == "killed"
+    assert len(run.samples) == arrivals

@@ -1,0 +1,336 @@
+"""Telling cold calls from warm ones, against simulations that know which were cold."""
+
+import heapq
+import itertools
+import math
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadgen.analysis.cold_start import Start, Starts, tell_cold
+from loadgen.measurement.cloudwatch_metrics import Metrics
+from loadgen.measurement.outcome import Outcome
+from loadgen.measurement.sample import SAMPLE
+from loadgen.workload.arrivals import trace
+from loadgen.workload.load import ClosedLoop, OpenLoop
+from loadgen.workload.serverless_config import ServerlessConfig
+from loadgen.workload.step import Step
+from tests.support import example_runs as made
+from tests.support.fleet_samples import sample
+
+
+def fleet(
+    sends,
+    *,
+    slots,
+    warm=1,
+    service=0.1,
+    spread=0.15,
+    separation=5.0,
+    idle=300.0,
+    network=0.004,
+    clients=None,
+    calls=0,
+    backoff=0.1,
+    seed=0,
+):
+    """Simulate instances one event at a time: arrivals travel, may overtake, take the instance used last, or start one.
+
+    `sends` are instants of an open loop, or empty for `clients` that call `calls` times in all.
+    Returns (samples, was_cold) in the order of the samples' completion.
+    """
+    rng = random.Random(seed)
+    events, ticket = [], itertools.count()
+    for at in sends if clients is None else [0.0005 * i for i in range(clients)]:
+        heapq.heappush(events, (at + rng.uniform(0.2, 1) * network / 2, next(ticket), "arrive", at, None))
+    asked = len(events)
+    parked = [0.0] * min(warm, slots)  # when each idle instance became idle; the last used is at the end
+    busy, rows = 0, []
+    while events:
+        now, _, kind, sent, row = heapq.heappop(events)
+        if kind == "leave":
+            busy -= 1
+            parked.append(now)
+            continue
+        if kind == "done":
+            rows.append(row)
+            if clients is not None and asked < calls:
+                asked += 1
+                again = now + (backoff if row[0] == Outcome.THROTTLED else 0.0002)
+                heapq.heappush(events, (again + rng.uniform(0.2, 1) * network / 2, next(ticket), "arrive", again, None))
+            continue
+        parked = [since for since in parked if now - since < idle]
+        is_cold, outcome, left = False, Outcome.OK, now
+        if parked:
+            parked.pop()
+        elif busy < slots:
+            is_cold = True
+        else:
+            outcome = Outcome.THROTTLED
+        if outcome is Outcome.OK:
+            busy += 1
+            typical = service * separation if is_cold else service
+            left = now + typical * math.exp(spread * rng.gauss(0, 1))
+            heapq.heappush(events, (left, next(ticket), "leave", 0.0, None))
+        back = left + rng.uniform(0.2, 1) * network / 2
+        heapq.heappush(events, (back, next(ticket), "done", sent, (outcome, sent, back, is_cold)))
+    samples = np.zeros(len(rows), SAMPLE)
+    for i, (outcome, sent, done, _) in enumerate(rows):
+        samples[i] = sample(i, sent, sent, done, outcome)
+    return samples, np.array([row[3] for row in rows], bool)
+
+
+def run_of(samples, *, slots, clients=None, metrics=None):
+    """Return the run of a simulation; nothing in it knows which calls were cold."""
+    load = ClosedLoop(clients, count=max(1, len(samples))) if clients else OpenLoop(trace(samples["sent"].tolist()))
+    return made.recorded(Step(ServerlessConfig(2048, slots), load), samples, metrics=metrics or Metrics())
+
+
+def score(labels, truth):
+    """Return (precision, recall) of the label COLD."""
+    said = labels == Start.COLD
+    hit = np.count_nonzero(said & truth)
+    return hit / max(1, np.count_nonzero(said)), hit / max(1, np.count_nonzero(truth))
+
+
+def closed(clients, slots, seed, **options):
+    samples, truth = fleet((), slots=slots, clients=clients, calls=60 * clients, seed=seed, **options)
+    return run_of(samples, slots=slots, clients=clients), truth
+
+
+def poisson(rate, seconds, seed):
+    rng = random.Random(seed)
+    at, sends = 0.0, []
+    while (at := at + rng.expovariate(rate)) < seconds:
+        sends.append(at)
+    return sends
+
+
+def pooled(runs):
+    """Return precision and recall over several runs together: a single one has few cold calls."""
+    labels = np.concatenate([tell_cold(run).labels for run, _ in runs])
+    return score(labels, np.concatenate([truth for _, truth in runs]))
+
+
+@pytest.mark.parametrize("clients", [1, 2, 6, 16])
+def test_cold_calls_of_a_closed_loop_are_told(clients):
+    """At five times the warm latency, 95 % of the cold calls are found and 95 % of those named are cold."""
+    runs = [closed(clients, max(1, clients - clients // 3), seed, warm=seed % 2) for seed in range(12)]
+
+    precision, recall = pooled(runs)
+
+    assert sum(truth.sum() for _, truth in runs) >= 6
+    assert precision >= 0.95
+    assert recall >= 0.95
+
+
+@pytest.mark.parametrize(("rate", "slots"), [(2, 4), (20, 8), (60, 20), (200, 60)])
+def test_cold_calls_of_an_open_loop_are_told(rate, slots):
+    """The same holds on a schedule, from two calls a second to two hundred, where calls overtake each other."""
+    runs = []
+    for seed in range(8):
+        samples, truth = fleet(poisson(rate, 40, seed), slots=slots, seed=seed)
+        runs.append((run_of(samples, slots=slots), truth))
+
+    precision, recall = pooled(runs)
+
+    assert sum(truth.sum() for _, truth in runs) >= 8
+    assert precision >= 0.95
+    assert recall >= 0.95
+
+
+def test_instances_that_went_idle_start_cold_again():
+    """A burst, ten minutes of silence and the same burst: the second one's cold calls are found as well."""
+    burst = [0.01 * i for i in range(200)]
+    runs = []
+    for seed in range(6):
+        samples, truth = fleet([*burst, *(600 + at for at in burst)], slots=30, seed=seed)
+        runs.append((run_of(samples, slots=30), truth))
+
+    precision, recall = pooled(runs)
+
+    assert all(truth[run.samples["sent"] > 599].sum() >= 5 for run, truth in runs)
+    assert precision >= 0.95
+    assert recall >= 0.95
+
+
+def test_slow_calls_that_needed_no_instance_are_warm():
+    """A single client's calls after its first cannot be cold, however slow some are: the gap alone proves nothing."""
+    samples, _ = fleet((), slots=1, clients=1, calls=300, separation=1.0)
+    slow = samples["seq"] % 50 == 20
+    samples["done"][slow] += 3.0
+    order = np.argsort(samples["done"])
+    shift = np.cumsum(slow) * 3.0 - slow * 3.0
+    samples["sent"] += shift
+    samples["done"] += shift
+
+    labels = tell_cold(run_of(samples[order], slots=1, clients=1)).labels
+
+    assert np.count_nonzero(slow) == 6
+    assert (labels == Start.WARM).sum() >= 299
+    assert not (labels == Start.COLD).any()
+
+
+def test_a_warm_first_call_is_not_called_cold():
+    """First calls of an endpoint that was warm are warm: being able to be cold alone proves nothing."""
+    runs = [closed(8, 8, seed, warm=8) for seed in range(5)]
+
+    labels = np.concatenate([tell_cold(run).labels for run, _ in runs])
+
+    assert not any(truth.any() for _, truth in runs)
+    assert np.count_nonzero(labels == Start.COLD) == 0
+    assert np.count_nonzero(labels == Start.UNKNOWN) <= 0.01 * labels.size
+
+
+def calls_of(*spans):
+    """Return the samples of calls that were sent and done at these instants."""
+    rows = [sample(i, sent, sent, done) for i, (sent, done) in enumerate(sorted(spans))]
+    samples = np.array(rows, dtype=SAMPLE)
+    return samples[np.argsort(samples["done"], kind="stable")]
+
+
+def test_calls_that_only_seem_to_overlap_make_no_instance():
+    """An answer still on its way while the next call leaves is no second instance: the first true pair starts one."""
+    chain = [(0.0995 * i, 0.0995 * i + 0.1) for i in range(40)]  # each is sent half a millisecond before the last is in
+    pair = [(5.0, 5.1), (5.02, 7.0)]
+
+    run = run_of(calls_of(*chain, *pair), slots=2, clients=2)
+
+    cold = run.samples["sent"][tell_cold(run).labels == Start.COLD]
+    assert cold.tolist() == [5.02]
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.3])
+def test_a_dense_stream_of_warm_calls_is_warm(spread):
+    """At a thousand calls a second any call might have needed an instance; that alone makes one in a thousand cold."""
+    sends = [i / 1000 for i in range(6000)]
+    samples, truth = fleet(sends, slots=200, warm=200, spread=spread)
+
+    starts = tell_cold(run_of(samples, slots=200))
+
+    assert not truth.any()
+    assert starts.count(Start.COLD) <= 0.001 * len(samples)
+    assert starts.count(Start.WARM) >= 0.99 * len(samples)
+
+
+def test_instances_are_remembered_while_they_may_be_idle():
+    """Ten seconds after two calls at once, two more find both instances: the slow one was not cold. After a minute it can be."""
+    singles = [(0.2 * i + 1, 0.2 * i + 1.1) for i in range(40)]
+    pair = [(0.0, 0.1), (0.03, 0.13)]
+
+    soon = run_of(calls_of(*pair, *singles, (10.0, 10.1), (10.03, 12.0)), slots=2, clients=2)
+    late = run_of(calls_of(*pair, *singles, (70.0, 70.1), (70.03, 72.0)), slots=2, clients=2)
+
+    assert tell_cold(soon).count(Start.COLD) == 0
+    assert tell_cold(late).count(Start.COLD) == 1
+
+
+def test_what_stands_half_apart_is_unknown():
+    """Less than twice the warm latency on a call that can be cold is neither: it stays unknown."""
+    samples, _ = fleet((), slots=1, clients=1, calls=100, spread=0.05, separation=1.0)
+    samples["sent"][0] -= 0.07  # the first call took 1.7 times as long
+
+    starts = tell_cold(run_of(samples, slots=1, clients=1))
+
+    assert starts.labels[0] == Start.UNKNOWN
+    assert starts.count(Start.WARM) == 99
+
+
+def test_a_gap_can_be_small_where_warm_calls_lie_close():
+    """At two and a half times the warm latency, and a spread of a twentieth, cold calls are told as well."""
+    runs = [closed(6, 6, seed, spread=0.05, separation=2.5) for seed in range(6)]
+
+    precision, recall = pooled(runs)
+
+    assert precision >= 0.95
+    assert recall >= 0.95
+
+
+@pytest.mark.parametrize("cold", [0, 1])
+def test_a_single_call_cannot_be_told(cold):
+    """One call has nothing to stand apart from: it is unknown, until CloudWatch's count settles it."""
+    run = made.stable(count=1, cold=cold)
+
+    assert tell_cold(replace(run, metrics=made.NO_METRICS)).labels.tolist() == [Start.UNKNOWN]
+    assert tell_cold(run).labels.tolist() == [[Start.WARM, Start.COLD][cold]]
+
+
+def test_few_calls_are_told_by_their_gap():
+    """Eight clients that call once each, seven of them cold: with no other call to compare, the gap decides."""
+    run = made.cell(8, 8, count=8)
+
+    assert run.ledger["cold"] == 7
+    assert tell_cold(replace(run, metrics=made.NO_METRICS)).count(Start.COLD) == 7
+
+
+def test_refused_and_unanswered_calls_are_neither():
+    """Throttles, drops and network failures met no instance that is known of: they are not counted as warm."""
+    run = made.cell(2, 4)
+    samples = run.samples.copy()
+    samples["outcome"][-3:] = [Outcome.RESET, Outcome.TIMEOUT_TTFB, Outcome.DROPPED]
+    samples["sent"][-1] = np.nan
+
+    labels = tell_cold(replace(run, samples=samples)).labels
+
+    served = samples["outcome"] == Outcome.OK
+    assert (labels[~served] == Start.REFUSED).all()
+    assert (labels[served] != Start.REFUSED).all()
+
+
+def test_cloudwatch_is_the_cross_check():
+    """The labels are made without CloudWatch's count; that it fits or not is said, and nothing where there is none."""
+    run = made.cell(4, 4)
+    setup = run.metrics.values["ModelSetupTime"]
+    wrong = replace(run.metrics, values={**run.metrics.values, "ModelSetupTime": replace(setup, samples=90.0)})
+
+    assert tell_cold(run).agrees is True
+    assert tell_cold(replace(run, metrics=wrong)).agrees is False
+    assert tell_cold(replace(run, metrics=wrong)).count(Start.COLD) == 3
+    assert tell_cold(replace(run, metrics=made.NO_METRICS)).agrees is None
+
+
+def test_a_minute_that_two_runs_share_is_no_cross_check():
+    """CloudWatch counts by the minute: where it counted more calls than were sent, its cold starts may be another run's."""
+    run = made.cell(4, 4)
+    more = replace(run.metrics.values["Invocations"], total=320.0)
+
+    shared = replace(run, metrics=replace(run.metrics, values={**run.metrics.values, "Invocations": more}))
+
+    assert tell_cold(run).setups == 3
+    assert tell_cold(shared).setups is None
+    assert tell_cold(shared).agrees is None
+
+
+def test_a_run_without_samples_has_no_labels():
+    """Nothing is told where nothing was kept."""
+    starts = tell_cold(made.zero_samples())
+
+    assert isinstance(starts, Starts)
+    assert starts.labels.size == 0
+    assert starts.agrees is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    gaps=st.lists(st.floats(0, 5, allow_nan=False), min_size=1, max_size=60),
+    latencies=st.lists(st.floats(1e-6, 60, allow_nan=False), min_size=60, max_size=60),
+    outcomes=st.lists(st.sampled_from([Outcome.OK, Outcome.THROTTLED, Outcome.MODEL_ERROR]), min_size=60, max_size=60),
+    slots=st.integers(1, 5),
+)
+def test_any_samples_are_labelled(gaps, latencies, outcomes, slots):
+    """Whatever the instants, every sample gets one label, and only those that an instance served get one of the three."""
+    sent = np.cumsum(gaps)
+    samples = np.array(
+        [sample(i, s, s, s + latencies[i], outcomes[i]) for i, s in enumerate(sent.tolist())], dtype=SAMPLE
+    )
+    samples = samples[np.argsort(samples["done"], kind="stable")]
+
+    labels = tell_cold(run_of(samples, slots=slots)).labels
+
+    refused = samples["outcome"] == Outcome.THROTTLED
+    assert labels.shape == samples.shape
+    assert ((labels == Start.REFUSED) == refused).all()

@@ -1,0 +1,299 @@
+"""The choice of a memory size and of MaxConcurrency, against scores by hand and a brute-force search."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadgen.analysis.cost import Cost
+from loadgen.analysis.recommendation import OBJECTIVES, advise_concurrency, recommend_memory
+from loadgen.analysis.summary import Latency, Percentile, Summary
+from loadgen.analysis.verdict import Reason, Verdict
+from loadgen.errors import UsageError
+from loadgen.measurement.outcome import Outcome
+from loadgen.measurement.run import Run
+from loadgen.workload.load import ClosedLoop
+from loadgen.workload.serverless_config import ServerlessConfig
+from loadgen.workload.step import Step
+from tests.support import example_runs as made
+
+INVALID = Verdict((Reason("the generator stood still", "1 s", "0.1 s", "give it a core"),))
+
+
+@dataclass(frozen=True)
+class Measured:
+    run: Run
+    summary: Summary
+    verdict: Verdict
+    cost: Cost | None
+
+
+def measured(
+    memory_mb,
+    seconds=0.1,
+    usd=5.0,
+    *,
+    ok=200,
+    throttled=0,
+    failed=0,
+    spread=0.0,
+    verdict=Verdict(),
+    ended_by="count",
+    failure="",
+    max_concurrency=1,
+    clients=1,
+):
+    """Return a measured size with these figures and nothing else."""
+    step = Step(ServerlessConfig(memory_mb, max_concurrency), ClosedLoop(clients, count=200), phase="stability")
+    service = None
+    if ok:
+        middle = Percentile(seconds, seconds * (1 - spread), seconds * (1 + spread)) if ok >= 6 else None
+        service = Latency(ok, seconds, seconds, seconds, seconds, 0.0, {50.0: middle})
+    summary = Summary(
+        *(ok + throttled + failed, ok, throttled, failed, 0, {Outcome.OK: ok}, 0),
+        *(service, service, None, None, None, 0.0, 100.0, 100.0, 1.0),
+    )
+    cost = Cost(memory_mb, seconds, None, "here", 100, 100, usd and usd / 1e6, usd, None, "" if usd else "no price")
+    run = Run(step, 0.0, 1.0, ended_by, ok + throttled + failed, failure=failure)
+    return Measured(run, summary, verdict, cost if ok else None)
+
+
+def test_the_published_example_is_balanced_at_2048():
+    """198, 102 and 92 ms for 4.40, 4.52 and 5.96 USD: 2048 MB, with (4.52 / 5.96 + 102 / 198) / 2 = 0.637."""
+    rows = [measured(1024, 0.198, 4.40), measured(2048, 0.102, 4.52), measured(3072, 0.092, 5.96)]
+
+    found = recommend_memory(rows)
+
+    assert (found.memory_mb, found.runner_up, found.objective) == (2048, 3072, "balanced")
+    assert found.scores[2048] == pytest.approx((4.52 / 5.96 + 102 / 198) / 2)
+    assert found.scores[3072] == pytest.approx((1 + 92 / 198) / 2)
+    assert "102 ms median service time, 4.52 USD per million invocations" in found.reason
+    assert "3072 MB, is 10 ms faster and costs 32 % more" in found.reason
+    assert found.is_trustworthy
+
+
+@pytest.mark.parametrize(("objective", "chosen"), [("cost", 1024), ("speed", 3072), ("balanced", 2048)])
+def test_each_objective_has_its_winner(objective, chosen):
+    """The cheapest, the fastest, and what lies between."""
+    rows = [measured(1024, 0.198, 4.40), measured(2048, 0.102, 4.52), measured(3072, 0.092, 5.96)]
+
+    assert recommend_memory(rows, objective).memory_mb == chosen
+
+
+@settings(max_examples=200)
+@given(
+    figures=st.dictionaries(
+        st.sampled_from([1024, 2048, 3072, 4096, 5120, 6144]),
+        st.tuples(st.integers(1, 50), st.integers(1, 50)),
+        min_size=1,
+    ),
+    objective=st.sampled_from(OBJECTIVES),
+)
+def test_no_stable_size_is_better_than_the_choice(figures, objective):
+    """Searching all sizes for one that scores less, or as much at less memory, finds none."""
+    found = recommend_memory([measured(mb, ms / 1e3, usd) for mb, (ms, usd) in figures.items()], objective)
+    dearest, slowest = max(usd for _, usd in figures.values()), max(ms for ms, _ in figures.values())
+
+    def score(mb):
+        ms, usd = figures[mb]
+        return {"cost": usd, "speed": ms, "balanced": ms * dearest + usd * slowest}[objective]  # whole numbers
+
+    best = min(score(mb) for mb in figures)
+    assert found.memory_mb == min(mb for mb in figures if score(mb) == best) or (
+        # Two sums of quotients can differ in the last digit where the whole numbers are equal.
+        objective == "balanced" and score(found.memory_mb) == best
+    )
+    assert set(found.scores) == set(figures)
+    assert (found.runner_up is None) == (len(figures) == 1)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_ties_go_to_the_smaller_size(objective):
+    """Two sizes with the same figures: less memory is enough."""
+    rows = [measured(4096, 0.1, 5.0), measured(2048, 0.1, 5.0)]
+
+    assert recommend_memory(rows, objective).memory_mb == 2048
+
+
+def test_sizes_that_are_as_fast_within_their_intervals_tie():
+    """92 ms and 91 ms, each known to a few per cent, are one speed: the smaller size is chosen; 102 ms is not."""
+    rows = [measured(2048, 0.102, spread=0.03), measured(3072, 0.092, spread=0.03), measured(6144, 0.091, spread=0.03)]
+
+    found = recommend_memory(rows, "speed")
+
+    assert (found.memory_mb, found.runner_up) == (3072, 6144)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            measured(1024, ok=0, ended_by="not deployed", failure="CannotStartContainerError"),
+            "not deployed: CannotStart",
+        ),
+        (measured(1024, ok=40, failed=3, ended_by="errors"), "given up at its error limit: 3 errors in 43 answers"),
+        (measured(1024, ok=0, failed=20), "no call was answered well"),
+        (measured(1024, ok=0), "no call was answered well"),
+        (measured(1024, ok=197, failed=3), "3 of 200 calls failed; 1% is accepted"),
+    ],
+)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_size_that_failed_never_wins(row, words, objective):
+    """However cheap and fast its figures, a size that was not stable is left out, with the reason."""
+    cheap = replace(row, cost=replace(measured(1024).cost, per_million=0.01))
+
+    found = recommend_memory([cheap, measured(6144, 0.5, 20.0)], objective)
+
+    assert found.memory_mb == 6144
+    assert words in found.unstable[1024]
+    assert 1024 not in found.scores
+    assert "6144 MB is the only stable size" in found.reason
+
+
+def test_two_failures_in_two_hundred_are_accepted():
+    """One call in a hundred may fail; a size at exactly that share is stable."""
+    assert recommend_memory([measured(1024, ok=198, failed=2)]).memory_mb == 1024
+
+
+def test_no_stable_size_is_said():
+    """Nothing is recommended when every size failed, or when there was none."""
+    none = recommend_memory([measured(1024, ok=0), measured(2048, ok=0)])
+
+    assert (none.memory_mb, none.runner_up, dict(none.scores)) == (None, None, {})
+    assert none.reason == "no memory size was stable"
+    assert set(none.unstable) == {1024, 2048}
+    assert recommend_memory([]).reason == "no memory size was measured"
+
+
+@pytest.mark.parametrize("objective", ["cost", "balanced"])
+def test_without_prices_gigabyte_seconds_count(objective):
+    """One size without a price is enough to compare all in GB-seconds: 1 GB for 0.4 s is dearer than 2 GB for 0.1 s."""
+    rows = [measured(1024, 0.4, None), measured(2048, 0.1, 99.0)]
+
+    found = recommend_memory(rows, objective)
+
+    assert found.memory_mb == 2048
+    assert "0.2000 GB-seconds per invocation" in found.reason
+    assert "since a price is not known" in found.reason
+
+
+def test_an_invalid_run_makes_a_choice_untrustworthy():
+    """The figures still choose, and both the flag and the words say not to rely on it."""
+    rows = [measured(1024, 0.2), measured(2048, 0.1, verdict=INVALID)]
+
+    found = recommend_memory(rows)
+
+    assert not found.is_trustworthy
+    assert "INVALID" in found.reason
+
+
+def test_an_invalid_run_of_a_failed_size_does_not_matter():
+    """A size that is left out anyway cannot spoil the choice among the others."""
+    rows = [measured(1024, ok=0, verdict=INVALID), measured(2048)]
+
+    assert recommend_memory(rows).is_trustworthy
+
+
+def test_the_last_run_of_a_size_counts():
+    """A size that was measured again is judged by its second run."""
+    rows = [measured(1024, ok=0), measured(2048, 0.1), measured(1024, 0.1)]
+
+    assert recommend_memory(rows).memory_mb == 1024
+
+
+def test_a_size_that_breaks_a_promise_is_left_out():
+    """A size that keeps its promises goes before one that does not; when none does, the best is named and that said."""
+    rows = [measured(1024, ok=0), measured(2048), measured(3072)]
+
+    one = recommend_memory(rows, broken={2048: "too slow", 6144: "not there"})
+    none = recommend_memory(rows, broken={2048: "too slow", 3072: "too slow"})
+
+    assert one.memory_mb == 3072
+    assert one.unstable == {1024: "no call was answered well", 2048: "too slow"}
+    assert none.memory_mb == 2048
+    assert set(none.unstable) == {1024}
+    assert none.reason.endswith("No stable size keeps every promise.")
+
+
+def test_an_unknown_objective_is_refused():
+    """A misspelt objective fails with the known ones."""
+    with pytest.raises(UsageError, match="balanced, cost, speed"):
+        recommend_memory([measured(1024)], "cheap")
+
+
+@pytest.mark.parametrize("run", [made.failed_deploy(), made.zero_samples()])
+def test_a_run_of_nothing_is_left_out(run):
+    """Runs without a single sample go through the same door."""
+    empty = measured(1024, ok=0)
+
+    assert recommend_memory([replace(empty, run=run)]).memory_mb is None
+
+
+# --- concurrency -----------------------------------------------------------------------------------------------------
+
+
+def cell(max_concurrency, clients, throttled=0, **fields):
+    return measured(2048, max_concurrency=max_concurrency, clients=clients, throttled=throttled, **fields)
+
+
+def advised(*cells):
+    return {advice.clients: advice.max_concurrency for advice in advise_concurrency(cells)}
+
+
+def test_the_smallest_clean_max_concurrency_is_advised():
+    """4 clients were throttled at 2, served at 4 and at 8: 4 is enough."""
+    assert advised(cell(8, 4), cell(4, 4), cell(2, 4, throttled=90)) == {4: 4}
+
+
+def test_what_served_more_clients_serves_fewer():
+    """3 clients were only tried at 2, but 4 served 4: the advice is 4, and says where that is from."""
+    cells = [cell(2, 2), cell(2, 3, throttled=50), cell(4, 4)]
+
+    two, three, four = advise_concurrency(cells)
+
+    assert (two.max_concurrency, three.max_concurrency, four.max_concurrency) == (2, 4, 4)
+    assert three.reason == "MaxConcurrency 4 served 4 clients without throttles, so it serves 3"
+    assert "so it serves" not in four.reason
+
+
+def test_no_advice_without_a_clean_cell():
+    """Every cell of 16 clients was throttled: none is advised, and the counts are told."""
+    (found,) = advise_concurrency([cell(8, 16, throttled=2), cell(4, 16, throttled=300)])
+
+    assert found.max_concurrency is None
+    assert "4: 300 of 500 calls throttled, 8: 2 of 202 calls throttled" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"verdict": INVALID}, "INVALID"),
+        ({"ok": 0, "failed": 9}, "no call was answered well"),
+        ({"ok": 0, "ended_by": "not deployed", "failure": "quota"}, "not deployed: quota"),
+        ({"failed": 50}, "50 of 250 calls failed"),
+    ],
+)
+def test_a_cell_that_proves_nothing_is_passed_over(fields, words):
+    """No throttles in a run that is INVALID or failed are no proof of capacity."""
+    (found,) = advise_concurrency([cell(2, 2, **fields)])
+
+    assert found.max_concurrency is None
+    assert words in found.reason
+
+
+@settings(max_examples=100)
+@given(
+    st.dictionaries(st.tuples(st.sampled_from([1, 2, 4, 8, 16]), st.integers(1, 20)), st.integers(0, 2), max_size=12)
+)
+def test_advice_never_falls_as_clients_rise(throttles):
+    """More clients never need less, every client count has its line, and what is advised was clean."""
+    found = advise_concurrency([cell(size, clients, throttled=n) for (size, clients), n in throttles.items()])
+
+    assert [advice.clients for advice in found] == sorted({clients for _, clients in throttles})
+    sizes = [advice.max_concurrency or 1000 for advice in found]
+    assert sizes == sorted(sizes)
+    for advice in found:
+        if advice.max_concurrency is not None:
+            clean = [c for (size, c), n in throttles.items() if size == advice.max_concurrency and n == 0]
+            assert max(clean) >= advice.clients

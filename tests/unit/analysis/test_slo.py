@@ -1,0 +1,122 @@
+"""Promises: what they can be about, and when they are kept, broken, or cannot be told."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.analysis.cost import cost_of
+from loadgen.analysis.prices import PriceBook
+from loadgen.analysis.slo import METRICS, Slo, check_slos
+from loadgen.analysis.summary import summarize
+from loadgen.errors import UsageError
+from tests.support import example_runs as made
+
+
+def check(slo, run, region="us-east-1"):
+    summary = summarize(run)
+    cost = cost_of(run, summary, PriceBook.builtin(), region)
+    (found,) = check_slos([slo], step=run.step.name, summary=summary, cost=cost)
+    return found
+
+
+def figure(metric, run):
+    return check(Slo(metric, at_least=0), run).value
+
+
+def test_every_metric_can_be_read_from_a_long_run():
+    """On a run of ten thousand calls no metric is without a figure, and each is finite."""
+    run = made.open_loop(rate=200, duration=50, max_concurrency=60)
+
+    assert all(math.isfinite(figure(metric, run)) for metric in METRICS)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    "run", [made.all_failed(), made.zero_samples(), made.one_sample(), made.failed_deploy()], ids=lambda r: r.ended_by
+)
+def test_a_promise_that_cannot_be_told_is_not_kept(metric, run):
+    """A figure that is not there keeps no promise, and the reason says why; nothing is NaN."""
+    found = check(Slo(metric, at_most=1e9), run)
+
+    assert found.is_kept == (found.value is not None)
+    assert ("cannot be told" in found.reason) == (found.value is None)
+    assert found.value is None or math.isfinite(found.value)
+
+
+def test_shares_are_of_the_answers():
+    """A run of 200 with its throttles counted by the simulation: their share is of the answers."""
+    run = made.cell(2, 4)
+    books = run.ledger
+
+    assert figure("throttle_share", run) == books["throttled"] / (books["ok"] + books["throttled"])
+    assert figure("failure_share", run) == 0
+    assert figure("failure_share", made.all_failed()) == 1
+    assert figure("dropped_share", made.open_loop(max_in_flight=2)) == pytest.approx(189 / 600)
+
+
+def test_latencies_are_those_of_the_summary():
+    """Service and response differ in an open loop, by what requests left late."""
+    run = made.open_loop(rate=50, duration=20)
+    samples = run.samples.copy()
+    samples["scheduled"] -= 0.5
+    late = replace(run, samples=samples)
+
+    assert figure("response_mean", late) == pytest.approx(figure("service_mean", late) + 0.5, abs=0.001)
+    assert figure("service_p99", run) == summarize(run).service.percentiles[99.0].value
+    assert figure("service_max", run) == summarize(run).service.maximum
+
+
+def test_a_percentile_needs_its_calls():
+    """Two hundred calls cannot carry a 99th percentile, so nothing is promised by them."""
+    found = check(Slo("service_p99", at_most=10), made.stable(count=200))
+
+    assert not found.is_kept
+    assert "200 calls cannot carry p99" in found.reason
+    assert check(Slo("service_p99", at_most=10), made.stable(count=400)).is_kept
+
+
+@given(value=st.floats(0, 10), low=st.floats(0, 10), high=st.floats(0, 10))
+def test_bounds_are_inclusive(value, low, high):
+    """A value is within when it is neither below the one bound nor above the other."""
+    low, high = sorted((low, high))
+
+    assert Slo("tps_average", at_least=low, at_most=high).is_within(value) == (not value < low and not value > high)
+
+
+def test_costs_can_be_promised_where_they_are_known():
+    """4.51 USD keep a promise of 5; without a price nobody can tell."""
+    assert check(Slo("cost_per_million", at_most=5), made.stable()).is_kept
+    assert not check(Slo("cost_per_million", at_most=4), made.stable()).is_kept
+    assert "no serverless price" in check(Slo("cost_per_million", at_most=5), made.stable(), "eu-north-1").reason
+    assert "no call has a cost" in check(Slo("cost_per_million", at_most=5), made.all_failed()).reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("latency",), "known metrics"),
+        (("service_p99",), "without a bound"),
+        (("service_p99", math.nan), "without a bound"),
+        (("service_p99", None, math.inf), "without a bound"),
+        (("service_p99", 1, 2), "at least 2 and at most 1"),
+    ],
+)
+def test_a_promise_that_cannot_be_meant_is_refused(arguments, words):
+    """An unknown metric or a missing bound fails where it is written."""
+    with pytest.raises(UsageError) as caught:
+        Slo(*arguments)
+
+    assert words in str(caught.value)
+
+
+def test_a_promise_reads_as_a_sentence():
+    """Its text names metric, bounds and unit; the check's reason adds what was seen."""
+    assert str(Slo("response_p99", at_most=0.8)) == "response_p99 at most 0.8 s"
+    assert str(Slo("cost_per_million", at_most=5)) == "cost_per_million at most 5 USD"
+    assert str(Slo("tps_average", at_least=3, at_most=9)) == "tps_average at least 3/s and at most 9/s"
+    assert check(Slo("tps_average", at_least=99), made.stable()).reason.startswith(
+        "tps_average at least 99/s: broken, 9."
+    )

@@ -1,0 +1,330 @@
+"""Every number of a run, against numpy's order statistics and counts made by hand."""
+
+import dataclasses
+import math
+import tracemalloc
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadgen.analysis import summary
+from loadgen.analysis.summary import PERCENTILES, summarize
+from loadgen.measurement.outcome import Column, Outcome
+from loadgen.measurement.sample import SAMPLE, WARMUP
+from loadgen.workload.arrivals import even
+from loadgen.workload.load import ClosedLoop, OpenLoop
+from loadgen.workload.rate import constant
+from loadgen.workload.serverless_config import ServerlessConfig
+from loadgen.workload.step import Step
+from tests.support import example_runs as made
+from tests.support.fleet_samples import sample
+
+CLOSED = Step(ServerlessConfig(2048), ClosedLoop(1, count=1000))
+
+
+def run_of(calls, step=CLOSED, **fields):
+    """Return a run of (scheduled, sent, done, outcome) calls."""
+    samples = np.array([sample(i, *call) for i, call in enumerate(calls)], dtype=SAMPLE)
+    return made.recorded(step, samples, **fields)
+
+
+def one_after_another(latencies):
+    """Return calls that begin when the one before is done."""
+    ends = np.cumsum(latencies)
+    return [(end - length, end - length, end, Outcome.OK) for end, length in zip(ends, latencies, strict=True)]
+
+
+def floats_in(value):
+    """Yield every float in a nested value."""
+    if isinstance(value, float):
+        yield value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from floats_in(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from floats_in(key)
+            yield from floats_in(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from floats_in(item)
+
+
+EVERY_RUN = {
+    "stable": made.stable,
+    "cold": lambda: made.stable(cold=1),
+    "cell": lambda: made.cell(4, 6),
+    "failed_deploy": made.failed_deploy,
+    "all_failed": made.all_failed,
+    "out_of_memory": made.out_of_memory,
+    "zero_samples": made.zero_samples,
+    "one_sample": made.one_sample,
+    "open_loop": made.open_loop,
+    "dropping": lambda: made.open_loop(max_in_flight=2),
+    "throttled open loop": lambda: made.open_loop(max_concurrency=1),
+    "warmed_up": made.warmed_up,
+    "starved": made.starved,
+}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("name", EVERY_RUN)
+def test_every_figure_is_a_number_and_the_counts_add_up(name, kept):
+    """No run yields a NaN or an infinity, and scheduled = ok + throttled + failed + unfinished = run minus warm-up."""
+    run = EVERY_RUN[name]()
+    summary = summarize(run if kept else made.without_samples(run))
+
+    assert all(math.isfinite(value) for value in floats_in(summary))
+    assert summary.scheduled == summary.ok + summary.throttled + summary.failed + summary.unfinished
+    assert summary.scheduled + summary.warmup == run.scheduled
+    assert sum(summary.outcomes.values()) == summary.scheduled
+    assert 0 not in summary.outcomes.values()
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.floats(1e-6, 100, allow_nan=False), min_size=1, max_size=500))
+def test_figures_are_numpys_order_statistics(latencies):
+    """Minimum, mean, median, quartiles, maximum and every percentile are those numpy finds in the same samples."""
+    run = run_of(one_after_another(latencies))
+    values = run.samples["done"] - run.samples["sent"]
+
+    found = summarize(run).service
+
+    assert found.count == len(latencies)
+    assert found.minimum == values.min()
+    assert found.maximum == values.max()
+    assert found.mean == pytest.approx(values.mean())
+    assert found.median == pytest.approx(np.median(values))
+    assert found.iqr == pytest.approx(np.subtract(*np.percentile(values, [75, 25])), abs=1e-12)
+    for percent, percentile in found.percentiles.items():
+        if percentile is not None:
+            expected = {np.quantile(values, percent / 100 + wiggle, method="inverted_cdf") for wiggle in (-1e-12, 0)}
+            assert percentile.value in expected
+            assert percentile.low <= percentile.value <= percentile.high
+
+
+def test_percentiles_that_the_count_cannot_carry_are_none():
+    """With 71 calls there is no 95th percentile, with 72 there is; with 367 no 99th, with 368 there is."""
+
+    def carried(count):
+        found = summarize(run_of(one_after_another(np.linspace(0.1, 0.2, count)))).service
+        return [percent for percent in PERCENTILES if found.percentiles[percent] is not None]
+
+    assert carried(1) == []
+    assert carried(5) == []
+    assert carried(6) == [50.0]
+    assert carried(71) == [50.0, 75.0, 90.0]
+    assert carried(72) == [50.0, 75.0, 90.0, 95.0]
+    assert carried(367) == [50.0, 75.0, 90.0, 95.0]
+    assert carried(368) == [50.0, 75.0, 90.0, 95.0, 99.0]
+
+
+@pytest.mark.parametrize("name", ["stable", "cold", "cell", "open_loop", "all_failed", "throttled open loop"])
+def test_histograms_say_the_same_within_a_thousandth(name):
+    """Without samples every latency figure comes from the histograms and differs by at most 0.1 % and a microsecond."""
+    run = EVERY_RUN[name]()
+    exact, coarse = summarize(run), summarize(made.without_samples(run))
+
+    for column in ("service", "response", "refused", "failures"):
+        one, other = getattr(exact, column), getattr(coarse, column)
+        if one is None:
+            assert other is None
+            continue
+        assert other.count == one.count
+        for figure in ("minimum", "mean", "maximum"):
+            assert getattr(other, figure) == pytest.approx(getattr(one, figure), rel=1.1e-3, abs=2e-6)
+        for percent in PERCENTILES:
+            a, b = one.percentiles[percent], other.percentiles[percent]
+            assert (a is None) == (b is None)
+            if a is not None:
+                assert (b.value, b.low, b.high) == pytest.approx((a.value, a.low, a.high), rel=1.1e-3, abs=2e-6)
+
+
+def test_nothing_is_trimmed():
+    """One call of a minute among two hundred of a tenth of a second is the maximum, and is in the mean."""
+    run = run_of(one_after_another([60.0] + [0.1] * 199))
+
+    found = summarize(run).service
+
+    assert found.maximum == 60.0
+    assert found.mean == pytest.approx((60 + 19.9) / 200)
+    assert found.median == pytest.approx(0.1)
+
+
+def test_each_column_has_latencies_of_its_own():
+    """Ok, refused and failed calls are never mixed; a drop has no latency."""
+    calls = [
+        (0.0, 0.0, 1.0, Outcome.OK),
+        (1.0, 1.0, 1.02, Outcome.THROTTLED),
+        (1.1, 1.1, 3.1, Outcome.MODEL_ERROR),
+        (3.1, 3.1, 7.1, Outcome.RESET),
+        (7.2, math.nan, 7.2, Outcome.DROPPED),
+    ]
+
+    found = summarize(run_of(calls))
+
+    assert (found.ok, found.throttled, found.failed, found.unfinished) == (1, 1, 2, 1)
+    assert found.service.maximum == pytest.approx(1.0)
+    assert found.refused.maximum == pytest.approx(0.02)
+    assert (found.failures.count, found.failures.mean) == (2, pytest.approx(3.0))
+    assert found.outcomes[Outcome.RESET] == 1
+
+
+def test_response_time_counts_from_the_schedule_in_an_open_loop_only():
+    """A call due at 0, sent at 2 and done at 3 took the target 1 s and its user 3 s; a closed loop has no such user."""
+    calls = [(0.0, 2.0, 3.0, Outcome.OK)]
+    open_step = Step(ServerlessConfig(2048), OpenLoop(even(constant(1)), duration=1))
+
+    scheduled, waiting = summarize(run_of(calls, open_step)), summarize(run_of(calls))
+
+    assert (scheduled.service.mean, scheduled.response.mean) == (1.0, 3.0)
+    assert waiting.response is waiting.service
+
+
+def test_tps_counts_whole_seconds_with_their_empty_ones():
+    """Answers at 0.2, 0.4, 0.6, 3.5 and 4.1 of a run that ends at 4.5: seconds of 3, 0, 0 and 1; the last half is out."""
+    calls = [(at - 0.1, at - 0.1, at, Outcome.OK) for at in (0.2, 0.4, 0.6, 3.5, 4.1)]
+
+    tps = summarize(run_of(calls, duration=4.5)).tps
+
+    assert (tps.seconds, tps.average, tps.p50, tps.maximum) == (4, 1.0, 0.5, 3.0)
+    assert (tps.p25, tps.p75) == (0.0, 1.5)
+
+
+def test_tps_leaves_the_warm_up_out():
+    """Seconds are counted from the end of the warm-up, and its answers are in none of them."""
+    calls = [(at - 0.1, at - 0.1, at, Outcome.OK) for at in (0.5, 1.2, 2.0, 2.4, 3.0, 3.6)]
+    samples = np.array([sample(i, *call) for i, call in enumerate(calls)], dtype=SAMPLE)
+    samples["flags"][:2] = WARMUP
+
+    found = summarize(made.recorded(CLOSED, samples, duration=3.9, measured_from=1.5))
+
+    assert found.warmup == 2
+    assert (found.tps.seconds, found.tps.average) == (2, 1.5)  # 2.0 and 2.4, then 3.0
+    assert found.measured == pytest.approx(2.4)
+
+
+def test_tps_of_an_open_loop_ends_with_its_schedule():
+    """Waiting nine seconds for one last answer does not dilute the rate of the three seconds of load."""
+    step = Step(ServerlessConfig(2048), OpenLoop(even(constant(2)), duration=3))
+    calls = [(at, at, at + 0.1, Outcome.OK) for at in (0.0, 0.5, 1.0, 1.5, 2.0)] + [(2.5, 2.5, 12.0, Outcome.OK)]
+
+    tps = summarize(run_of(calls, step)).tps
+
+    assert (tps.seconds, tps.average) == (3, pytest.approx(5 / 3))
+
+
+def test_a_run_of_less_than_a_second_has_no_tps():
+    """No whole second, no rate: a dash, not a figure."""
+    assert summarize(run_of(one_after_another([0.3, 0.3]))).tps is None
+
+
+@pytest.mark.parametrize(("window", "counts"), [(1.0, [2, 4, 1]), (0.5, [1, 1, 0, 4, 1, 0, 7]), (2.0, [6, 2])])
+def test_tps_from_windows_of_any_length(window, counts):
+    """Without samples, windows make up seconds; longer windows are taken by their own rate."""
+    per_window = np.array([[count, 0, 0] for count in counts])
+    run = replace(
+        made.without_samples(run_of(one_after_another([0.1]))),
+        per_window=per_window,
+        window=window,
+        duration=len(counts) * window,
+    )
+
+    tps = summarize(run).tps
+
+    expected = {1.0: [2, 4, 1], 0.5: [2, 4, 1], 2.0: [3, 1]}[window]
+    assert (tps.seconds, tps.average, tps.maximum) == (len(expected), np.mean(expected), max(expected))
+
+
+def test_sizes_are_means_of_what_was_sent_and_of_ok_answers():
+    """A drop was never sent, a failure is no answer: neither is in the sizes."""
+    samples = np.array(
+        [
+            sample(0, 0, 0, 1, request_bytes=100, response_bytes=10),
+            sample(1, 1, 1, 2, request_bytes=300, response_bytes=30),
+            sample(2, 2, 2, 3, Outcome.MODEL_ERROR, request_bytes=500),
+            sample(3, 3, math.nan, 3, Outcome.DROPPED, request_bytes=90_000),
+        ],
+        dtype=SAMPLE,
+    )
+
+    found = summarize(made.recorded(CLOSED, samples))
+
+    assert (found.request_bytes, found.response_bytes) == (300.0, 20.0)
+
+
+def test_throttles_are_told_per_second():
+    """The share depends on the backoff, so the rate stands beside it: throttled calls over the measured seconds."""
+    run = made.cell(2, 4)
+
+    found = summarize(run)
+
+    assert found.throttled == run.ledger["throttled"] > 50
+    assert found.throttled_per_second == pytest.approx(run.ledger["throttled"] / run.duration)
+
+
+def test_cold_calls_stand_apart():
+    """The first call of a cold endpoint is the only cold one, and the warm ones' mean knows nothing of it."""
+    run = made.stable(cold=1)
+
+    cold = summarize(run).cold
+
+    assert (cold.cold, cold.warm, cold.unknown) == (1, 199, 0)
+    assert cold.cold_service.minimum > 5
+    assert cold.warm_service.maximum < 0.2
+    assert (cold.setups, cold.agrees) == (1, True)
+
+
+def test_cold_calls_of_the_warm_up_are_left_out():
+    """A cold call within the warm-up is no longer among the counted ones."""
+    cold = summarize(made.warmed_up()).cold
+
+    assert (cold.cold, cold.warm) == (0, 190)
+
+
+def test_chunks_do_not_show(monkeypatch):
+    """Looked at seven samples at a time, a run yields the same figures."""
+    runs = [made.cell(4, 6), made.open_loop(max_in_flight=3), made.warmed_up()]
+    whole = [summarize(run) for run in runs]
+
+    monkeypatch.setattr(summary, "_CHUNK", 7)
+    monkeypatch.setattr("loadgen.analysis.cold_start._CHUNK", 11)
+
+    assert [summarize(run) for run in runs] == whole
+
+
+def test_memory_stays_below_a_copy_of_the_samples(monkeypatch, tmp_path):
+    """Samples on disk are never held as a whole: at the peak less than two thirds of their 64 bytes each."""
+    count = 200_000
+    monkeypatch.setattr(summary, "_CHUNK", 4096)
+    monkeypatch.setattr("loadgen.analysis.cold_start._CHUNK", 4096)
+    samples = np.zeros(count, SAMPLE)
+    samples["seq"] = np.arange(count)
+    samples["scheduled"] = samples["sent"] = np.arange(count) / 1000
+    samples["done"] = samples["sent"] + np.random.default_rng(3).lognormal(-2.3, 0.2, count)
+    run = made.recorded(Step(None, OpenLoop(even(constant(1000)), duration=200)), samples[:10])
+    run.tally.fold(samples[10:], response=True)
+    samples.tofile(tmp_path / "samples")
+    del samples
+    run = replace(run, samples=np.memmap(tmp_path / "samples", dtype=SAMPLE, mode="r"), duration=200.0)
+
+    tracemalloc.start()
+    found = summarize(run)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert found.service.count == count
+    assert peak < 40 * count
+
+
+def test_counts_of_a_column_are_its_latencies():
+    """The count beside a percentile is the number of calls of its column."""
+    found = summarize(made.cell(8, 12))
+
+    assert found.service.count == found.ok == found.outcomes[Outcome.OK]
+    assert found.refused.count == found.throttled
+    assert sum(n for outcome, n in found.outcomes.items() if outcome.column is Column.FAILED) == found.failed == 0

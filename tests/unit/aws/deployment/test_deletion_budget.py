@@ -1,0 +1,75 @@
+"""Removal against a control plane that says what AWS may say: whatever it takes, within the budget, and no call more."""
+
+import asyncio
+import random
+
+from botocore.exceptions import ClientError
+
+from loadgen.aws.deployment.deletion import Removal
+from loadgen.aws.deployment.resources import Existence, Holdings, Kind, NoJournal
+from loadgen.aws.retry import Pace
+
+PACE = Pace(poll=0.001, settle=0.05, removal=0.3, outage=0.05)
+
+
+def refusal(text, code="ValidationException"):
+    return ClientError({"Error": {"Code": code, "Message": text}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "Op")
+
+
+class Plane:
+    """Answers deletions and looks from scripts; the last line of each is repeated."""
+
+    def __init__(self, deletions, looks):
+        self.scripts = {"delete": list(deletions), "look": list(looks)}
+        self.calls = []
+
+    def _answer(self, name):
+        script = self.scripts[name]
+        said = script.pop(0) if len(script) > 1 else script[0]
+        self.calls.append(name)
+        if isinstance(said, Exception):
+            raise said
+        return {"EndpointStatus": said}
+
+    async def delete_endpoint(self, **_):
+        return self._answer("delete")
+
+    async def describe_endpoint(self, **_):
+        return self._answer("look")
+
+
+BUSY = refusal('Cannot update in-progress endpoint "arn:aws:sagemaker:us-east-1:1:endpoint/x".')
+GONE = refusal('Could not find endpoint "arn:aws:sagemaker:us-east-1:1:endpoint/x".')
+
+
+def remove(deletions, looks):
+    async def main():
+        plane, holdings = Plane(deletions, looks), Holdings(NoJournal(), region="us-east-1")
+        held = holdings.admit(Kind.ENDPOINT, "loadgen-x", Existence.SEEN)
+        left = await Removal(plane, holdings, PACE, random.Random(1)).remove([held])
+        return plane.calls, [holding.trouble for holding in left], holdings.lines()
+
+    return asyncio.run(main())
+
+
+def test_an_endpoint_that_the_system_updates_is_waited_for():
+    """C58: a deletion that is refused while it is SystemUpdating is repeated until it is accepted."""
+    calls, left, lines = remove([BUSY, BUSY, "ok"], ["SystemUpdating", "SystemUpdating", "Deleting", GONE])
+    assert (left, lines) == ([], [])
+    assert calls.count("delete") == 3
+
+
+def test_one_that_is_updated_for_ever_is_left_and_named():
+    """C58: when the budget ends it is left, with the refusal and the command."""
+    _, left, lines = remove([BUSY], ["SystemUpdating"])
+    assert "in-progress" in left[0]
+    assert "given up after" in left[0]
+    assert "aws sagemaker delete-endpoint --endpoint-name loadgen-x" in lines[0]
+
+
+def test_a_refusal_that_will_not_change_is_not_repeated():
+    """C46: not allowed is said once, and no second deletion is tried."""
+    denied = refusal("User is not authorized to perform: sagemaker:DeleteEndpoint", "AccessDeniedException")
+    calls, left, _ = remove([denied], ["InService"])
+    assert calls.count("delete") == 1
+    assert "not authorized" in left[0]

@@ -1,0 +1,104 @@
+"""What AWS errors mean: a sentence with a hint for the user, a decision for whoever might try again."""
+
+from email.utils import formatdate
+
+import botocore.exceptions as sdk
+import pytest
+
+from loadgen.aws.errors import Trouble, explain, judge
+from loadgen.errors import AuthError, ConfigError, InternalError, QuotaError, UnavailableError
+
+NOW = 1_800_000_000.0
+
+
+def answer(code: str, message: str = "", status: int = 400, date: float = NOW) -> sdk.ClientError:
+    meta = {"HTTPStatusCode": status, "HTTPHeaders": {"date": formatdate(date, usegmt=True)}}
+    return sdk.ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": meta}, "Anything")
+
+
+EXPLAINED = [
+    (sdk.NoRegionError(), ConfigError, "no AWS region", "AWS_REGION"),
+    (sdk.NoCredentialsError(), AuthError, "no usable AWS credentials", "AWS_PROFILE"),
+    (sdk.PartialCredentialsError(provider="env", cred_var="x"), AuthError, "no usable", "AWS_PROFILE"),
+    (sdk.TokenRetrievalError(provider="sso", error_msg="old"), AuthError, "no usable", "sso login"),
+    (sdk.ProfileNotFound(profile="nope"), ConfigError, "nope", "AWS_PROFILE"),
+    (sdk.EndpointConnectionError(endpoint_url="http://x"), UnavailableError, "http://x", "region"),
+    (sdk.SSLError(endpoint_url="http://x", error="e"), UnavailableError, "SSL", "network"),
+    (sdk.ReadTimeoutError(endpoint_url="http://x"), UnavailableError, "timeout", "network"),
+    (sdk.ParamValidationError(report="r"), InternalError, "r", ""),
+    (answer("ExpiredTokenException", "old"), AuthError, "have expired", "log in again"),
+    (answer("UnrecognizedClientException", "who"), AuthError, "does not know", "log in again"),
+    (answer("ResourceLimitExceeded", "The account-level service limit"), QuotaError, "service limit", "Service Quotas"),
+    (answer("ThrottlingException", "Rate exceeded"), QuotaError, "again and again", "later"),
+    (answer("InternalFailure", "", 500), UnavailableError, "the service failed", "later"),
+    (answer("ValidationException", "1 validation error"), ConfigError, "1 validation error", ""),
+    (answer("AccessDenied", "Not today"), AuthError, "not allowed (AccessDenied: Not today)", "permission"),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "says", "hint"), EXPLAINED, ids=lambda value: type(value).__name__)
+def test_each_error_says_what_and_what_to_do(error, kind, says, hint):
+    """Every error of the SDK becomes one of ours, beginning with what was being done (C42, C43, C44, C46, C54)."""
+    explained = explain(error, "CreateEndpoint x", now=NOW)
+    assert type(explained) is kind
+    assert explained.message.startswith("CreateEndpoint x: ")
+    assert says in explained.message
+    assert hint in explained.hint
+
+
+def test_a_refusal_names_action_and_resource():
+    """IAM's sentence is cut to who, what and on what (C46)."""
+    text = "User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: sagemaker:CreateEndpoint on resource: arn:aws:sagemaker:us-east-1:1:endpoint/e because no policy allows it"
+    explained = explain(answer("AccessDeniedException", text), "CreateEndpoint e", now=NOW)
+    assert explained.message == (
+        "CreateEndpoint e: arn:aws:sts::1:assumed-role/r/s is not allowed sagemaker:CreateEndpoint"
+        " on arn:aws:sagemaker:us-east-1:1:endpoint/e"
+    )
+
+
+@pytest.mark.parametrize(("ahead", "words"), [(601, "601 s ahead of"), (-601, "601 s behind")])
+@pytest.mark.parametrize("code", ["InvalidSignatureException", "RequestExpired", "SignatureDoesNotMatch"])
+def test_a_wrong_clock_is_told_by_the_servers_date(code, ahead, words):
+    """Ten minutes off, the refusal of a signature names the difference and the direction (C60)."""
+    explained = explain(answer(code, "Signature expired", date=NOW - ahead), "DescribeModel m", now=NOW)
+    assert type(explained) is AuthError
+    assert words in explained.message
+    assert "set the clock" in explained.hint
+
+
+def test_a_bad_signature_with_a_right_clock_is_about_keys():
+    """With the clocks in step the same refusal is about the credentials."""
+    explained = explain(answer("SignatureDoesNotMatch", "no match"), "DescribeModel m", now=NOW)
+    assert "the signature was refused" in explained.message
+
+
+def test_errors_of_ours_pass_through():
+    """What is explained already stays as it is."""
+    error = QuotaError("q")
+    assert explain(error, "x", now=NOW) is error
+
+
+JUDGED = [
+    (answer("ThrottlingException"), Trouble.THROTTLED),
+    (answer("ValidationException", "Rate exceeded"), Trouble.THROTTLED),
+    (answer("InternalFailure", "", 500), Trouble.LOST),
+    (answer("ServiceUnavailable", "", 503), Trouble.LOST),
+    (sdk.ReadTimeoutError(endpoint_url="u"), Trouble.LOST),
+    (sdk.ConnectionClosedError(endpoint_url="u"), Trouble.LOST),
+    (sdk.EndpointConnectionError(endpoint_url="u", error=ConnectionResetError()), Trouble.LOST),
+    (sdk.ConnectTimeoutError(endpoint_url="u"), Trouble.UNREACHED),
+    (sdk.SSLError(endpoint_url="u", error="e"), Trouble.UNREACHED),
+    (answer("ValidationException", 'Could not find endpoint "arn:x".'), Trouble.MISSING),
+    (answer("ValidationException", "Could not find model 'arn:x'"), Trouble.MISSING),
+    (answer("ValidationException", 'Cannot create already existing endpoint "arn:x".'), Trouble.EXISTS),
+    (answer("ValidationException", 'Cannot update in-progress endpoint "arn:x".'), Trouble.BUSY),
+    (answer("ValidationException", "1 validation error detected"), Trouble.REFUSED),
+    (answer("AccessDeniedException", "no", 403), Trouble.REFUSED),
+    (sdk.NoCredentialsError(), Trouble.REFUSED),
+]
+
+
+@pytest.mark.parametrize(("error", "trouble"), JUDGED)
+def test_each_error_is_judged(error, trouble):
+    """Only what may have had its effect is LOST, only what cannot have had one is UNREACHED (C54, C55, C56)."""
+    assert judge(error) is trouble

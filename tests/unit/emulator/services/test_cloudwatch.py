@@ -1,0 +1,297 @@
+"""CloudWatch, STS and Service Quotas through real clients, over both of CloudWatch's protocols."""
+
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+from xml.etree import ElementTree as ET
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.support.emulator import client, deploy, emulated, eventually, fetch, holding, invoke, ledger, slow
+
+DIMENSIONS = [{"Name": "EndpointName", "Value": "endpoint"}, {"Name": "VariantName", "Value": "AllTraffic"}]
+
+
+def around(emulator, minutes=10):
+    now = datetime.fromtimestamp(emulator.clock(), UTC)
+    return {"StartTime": now - timedelta(minutes=minutes), "EndTime": now + timedelta(minutes=minutes)}
+
+
+def statistics(emulator, cloudwatch, name, **asked):
+    """Ask for one metric of the endpoint over a day's period, so that a minute's edge cannot split it."""
+    asked = {"Namespace": "AWS/SageMaker", "Dimensions": DIMENSIONS, "Period": 86400 * 365, **asked}
+    if "ExtendedStatistics" not in asked:
+        asked.setdefault("Statistics", ["Average", "Sum", "Minimum", "Maximum", "SampleCount"])
+    return cloudwatch.get_metric_statistics(MetricName=name, **around(emulator), **asked)["Datapoints"]
+
+
+def test_a_runs_metrics_are_what_happened_in_the_units_of_the_guide():
+    """Ten warm requests of exactly 20 ms: ten Invocations, no errors, ModelLatency 20,000 microseconds, overhead on top."""
+    with emulated(models={"slow": slow(0.02)}) as emulator, client("cloudwatch", emulator) as cloudwatch:
+        deploy(emulator, model="slow", memory_mb=1024)
+        for _ in range(10):
+            assert invoke(emulator)[0] == 200
+        (count,) = statistics(emulator, cloudwatch, "Invocations")
+        assert (count["Sum"], count["SampleCount"], count["Unit"]) == (10, 10, "None")
+        for name in ("Invocation4XXErrors", "Invocation5XXErrors"):
+            (errors,) = statistics(emulator, cloudwatch, name)
+            assert (errors["Sum"], errors["SampleCount"], errors["Unit"]) == (0, 10, "None")
+        (latency,) = statistics(emulator, cloudwatch, "ModelLatency")
+        assert (latency["Minimum"], latency["Average"], latency["Maximum"]) == (20_000, 20_000, 20_000)
+        assert latency["Unit"] == "Microseconds"
+        (overhead,) = statistics(emulator, cloudwatch, "OverheadLatency")
+        assert 0 <= overhead["Minimum"] <= overhead["Average"] <= overhead["Maximum"]
+        (memory,) = statistics(emulator, cloudwatch, "MemoryUtilization", Namespace="/aws/sagemaker/Endpoints")
+        assert (memory["Average"], memory["Unit"]) == (pytest.approx(100 * 100 / 1024), "Percent")
+        (used,) = statistics(emulator, cloudwatch, "ServerlessConcurrentExecutionsUtilization")
+        assert (used["Maximum"], used["Unit"]) == (1.0, "None")
+        assert statistics(emulator, cloudwatch, "ModelSetupTime") == []
+
+
+def test_dimensions_must_be_the_pair():
+    """Asking with EndpointName alone, or for an endpoint without traffic, returns no datapoint."""
+    with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
+        deploy(emulator)
+        invoke(emulator)
+        assert statistics(emulator, cloudwatch, "Invocations", Dimensions=DIMENSIONS[:1]) == []
+        assert statistics(emulator, cloudwatch, "Invocations", Dimensions=DIMENSIONS[::-1])[0]["Sum"] == 1
+        assert statistics(emulator, cloudwatch, "Invocations", Unit="Count") == []
+
+
+def test_percentiles_come_with_simple_statistics_or_alone():
+    """Extended statistics over 0..100 are the numbers themselves, whichever way they are asked for."""
+    with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
+        data = [
+            {"MetricName": "Own", "Dimensions": DIMENSIONS, "Value": float(n), "Unit": "Seconds"} for n in range(101)
+        ]
+        cloudwatch.put_metric_data(Namespace="Mine", MetricData=data)
+        extended = {"Namespace": "Mine", "ExtendedStatistics": ["p0", "p50", "p99", "p99.5", "p100"]}
+        expected = {"p0": 0.0, "p50": 50.0, "p99": 99.0, "p99.5": 99.5, "p100": 100.0}
+        (alone,) = statistics(emulator, cloudwatch, "Own", **extended)
+        (both,) = statistics(emulator, cloudwatch, "Own", **extended, Statistics=["Maximum"])
+        assert alone["ExtendedStatistics"] == both["ExtendedStatistics"] == pytest.approx(expected)
+        assert (both["Maximum"], both["Unit"]) == (100.0, "Seconds")
+
+
+def test_metric_data_answers_every_query_by_its_id():
+    """GetMetricData gives values and times in the order asked for, and an empty result for what has no data."""
+    with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
+        now = datetime.fromtimestamp(emulator.clock(), UTC)
+        moments = [now - timedelta(minutes=minutes) for minutes in (3, 5)]
+        data = [{"MetricName": "Own", "Value": float(n), "Timestamp": at} for n, at in enumerate(moments)]
+        cloudwatch.put_metric_data(Namespace="Mine", MetricData=data)
+
+        def query(name, metric, stat):
+            metric = {"Namespace": "Mine", "MetricName": metric}
+            return {"Id": name, "MetricStat": {"Metric": metric, "Period": 60, "Stat": stat}}
+
+        queries = [query("a", "Own", "Sum"), query("b", "Own", "p90"), query("c", "Nothing", "Sum")]
+        answer = cloudwatch.get_metric_data(MetricDataQueries=queries, **around(emulator), ScanBy="TimestampAscending")
+        by_id = {result["Id"]: result for result in answer["MetricDataResults"]}
+        assert by_id["a"]["Values"] == by_id["b"]["Values"] == [1.0, 0.0]
+        minutes = [at.replace(second=0, microsecond=0) for at in sorted(moments)]
+        assert [at.astimezone(UTC) for at in by_id["a"]["Timestamps"]] == minutes
+        assert by_id["c"]["Values"] == []
+        assert {result["StatusCode"] for result in by_id.values()} == {"Complete"}
+        newest_first = cloudwatch.get_metric_data(MetricDataQueries=queries[:1], **around(emulator))
+        assert newest_first["MetricDataResults"][0]["Values"] == [0.0, 1.0]
+
+
+def test_metric_data_comes_in_pages_that_join_to_the_whole():
+    """With two datapoints a page, five minutes of two metrics come in five pages, each query's points in order."""
+    with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
+        now = datetime.fromtimestamp(emulator.clock(), UTC)
+        for name in ("A", "B"):
+            data = [{"MetricName": name, "Value": float(n), "Timestamp": now - timedelta(minutes=n)} for n in range(5)]
+            cloudwatch.put_metric_data(Namespace="Mine", MetricData=data)
+        queries = [
+            {
+                "Id": name.lower(),
+                "MetricStat": {"Metric": {"Namespace": "Mine", "MetricName": name}, "Period": 60, "Stat": "Sum"},
+            }
+            for name in ("A", "B")
+        ]
+        asked = {"MetricDataQueries": queries, **around(emulator), "MaxDatapoints": 2}
+        joined, pages, token = {"a": [], "b": []}, 0, {}
+        while pages == 0 or token:
+            answer = cloudwatch.get_metric_data(**asked, **token)
+            for result in answer["MetricDataResults"]:
+                joined[result["Id"]] += result["Values"]
+            token = {"NextToken": answer["NextToken"]} if "NextToken" in answer else {}
+            pages += 1
+        assert pages == 5
+        assert joined == {"a": [0.0, 1.0, 2.0, 3.0, 4.0], "b": [0.0, 1.0, 2.0, 3.0, 4.0]}
+
+
+def test_errors_are_metered_by_what_the_container_answered():
+    """A ModelError over a 400 counts in Invocation4XXErrors, one over a 500 in Invocation5XXErrors."""
+    with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
+        deploy(emulator)
+        for original in (400, 400, 500):
+            fault = {"operation": "InvokeEndpoint", "kind": "error_after", "code": "ModelError", "status": 424}
+            fetch(f"{emulator.url}/faults", json.dumps({**fault, "original_status": original}).encode())
+            assert invoke(emulator)[0] == 424
+        sums = [
+            statistics(emulator, cloudwatch, name)[0]["Sum"]
+            for name in ("Invocation4XXErrors", "Invocation5XXErrors", "Invocations")
+        ]
+        assert sums == [2, 1, 3]
+
+
+def test_list_metrics_shows_what_has_data():
+    """Only metrics that have happened are listed, with both dimensions, and filters narrow them."""
+    with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
+        deploy(emulator)
+        assert cloudwatch.list_metrics()["Metrics"] == []
+        invoke(emulator)
+        listed = cloudwatch.list_metrics(Namespace="AWS/SageMaker")["Metrics"]
+        names = {metric["MetricName"] for metric in listed}
+        assert {"Invocations", "ModelLatency", "OverheadLatency"} <= names
+        assert "ModelSetupTime" not in names
+        assert listed[0]["Dimensions"] == DIMENSIONS
+        assert cloudwatch.list_metrics(Dimensions=[{"Name": "EndpointName", "Value": "other"}])["Metrics"] == []
+
+
+def test_summaries_and_counted_values_add_up():
+    """StatisticValues and Values with Counts give back the sums that were put."""
+    with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
+        summary = {"SampleCount": 10.0, "Sum": 55.0, "Minimum": 1.0, "Maximum": 10.0}
+        data = [
+            {"MetricName": "Own", "StatisticValues": summary},
+            {"MetricName": "Own", "Values": [20.0, 30.0], "Counts": [2.0, 1.0]},
+        ]
+        cloudwatch.put_metric_data(Namespace="Mine", MetricData=data)
+        (point,) = statistics(emulator, cloudwatch, "Own", Namespace="Mine", Dimensions=[])
+        assert (point["SampleCount"], point["Sum"], point["Minimum"], point["Maximum"]) == (13, 125, 1, 30)
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"Period": 90}, "InvalidParameterValue"),
+        ({"Statistics": []}, "InvalidParameterCombination"),
+        ({"ExtendedStatistics": ["p101"]}, "InvalidParameterValue"),
+        ({"Period": 60, "StartTime": datetime(2020, 1, 1, tzinfo=UTC)}, "InvalidParameterCombination"),
+        ({"EndTime": datetime(2020, 1, 1, tzinfo=UTC)}, "InvalidParameterValue"),
+    ],
+)
+def test_wrong_questions_are_refused_by_code(asked, code):
+    """Each wrong parameter of GetMetricStatistics gets the code that the service uses."""
+    with emulated() as emulator, client("cloudwatch", emulator, parameter_validation=False) as cloudwatch:
+        right = {"Namespace": "AWS/SageMaker", "MetricName": "Invocations", "Period": 60, **around(emulator)}
+        if "ExtendedStatistics" not in asked:
+            right["Statistics"] = ["Sum"]
+        with pytest.raises(ClientError) as caught:
+            cloudwatch.get_metric_statistics(**{**right, **asked})
+        assert caught.value.response["Error"]["Code"] == code
+
+
+def json_call(emulator, operation, body, **headers):
+    target = f"GraniteServiceVersion20100801.{operation}"
+    return fetch(emulator.url, body, X_Amz_Target=target, Content_Type="application/x-amz-json-1.0", **headers)
+
+
+def test_the_json_protocol_answers_the_same_figures():
+    """What GetMetricStatistics says in XML it says in JSON 1.0 too, with epoch seconds and gzip taken."""
+    with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
+        deploy(emulator)
+        invoke(emulator)
+        (old,) = statistics(emulator, cloudwatch, "Invocations", ExtendedStatistics=["p50"], Statistics=["Sum"])
+        asked = {
+            "Namespace": "AWS/SageMaker",
+            "MetricName": "Invocations",
+            "Dimensions": DIMENSIONS,
+            "Period": 86400 * 365,
+            "StartTime": 0,
+            "EndTime": emulator.clock() + 60,
+            "Statistics": ["Sum"],
+            "ExtendedStatistics": ["p50"],
+        }
+        status, headers, body = json_call(
+            emulator, "GetMetricStatistics", gzip.compress(json.dumps(asked).encode()), Content_Encoding="gzip"
+        )
+        assert (status, headers["Content-Type"]) == (200, "application/x-amz-json-1.0")
+        (new,) = json.loads(body)["Datapoints"]
+        assert new == {**old, "Timestamp": old["Timestamp"].timestamp()}
+
+
+def test_json_errors_carry_the_old_code_in_query_mode():
+    """With x-amzn-query-mode an error has the header that query clients are used to; without it, not."""
+    with emulated() as emulator:
+        status, headers, body = json_call(emulator, "GetMetricStatistics", b"{}", X_Amzn_Query_Mode="true")
+        code = json.loads(body)["__type"]
+        assert (status, headers["x-amzn-query-error"]) == (400, f"{code};Sender")
+        assert "x-amzn-query-error" not in json_call(emulator, "GetMetricStatistics", b"{}")[1]
+
+
+def test_the_identity_is_the_emulated_account():
+    """STS answers the account and an ARN in it, and knows nothing else."""
+    with emulated() as emulator, client("sts", emulator) as sts:
+        identity = sts.get_caller_identity()
+        assert identity["Account"] == "123456789012"
+        assert identity["Arn"].startswith("arn:aws:iam::123456789012:")
+        with pytest.raises(ClientError) as caught:
+            sts.get_session_token()
+        assert caught.value.response["Error"]["Code"] == "InvalidAction"
+
+
+def test_the_quotas_are_those_in_force_and_the_documented_defaults():
+    """An ordinary account shows 10, 5 and 3072 as applied and 1000, 50 and 6144 as AWS's defaults."""
+    with emulated(quotas="ordinary") as emulator, client("service-quotas", emulator) as quotas:
+        applied = quotas.list_service_quotas(ServiceCode="sagemaker")["Quotas"]
+        assert sorted(quota["Value"] for quota in applied) == [5.0, 10.0, 3072.0]
+        values = []
+        for quota in applied:
+            code = {"ServiceCode": "sagemaker", "QuotaCode": quota["QuotaCode"]}
+            assert quotas.get_service_quota(**code)["Quota"] == quota
+            values.append(quotas.get_aws_default_service_quota(**code)["Quota"]["Value"])
+        assert sorted(values) == [50.0, 1000.0, 6144.0]
+        first = quotas.list_service_quotas(ServiceCode="sagemaker", MaxResults=2)
+        rest = quotas.list_service_quotas(ServiceCode="sagemaker", MaxResults=2, NextToken=first["NextToken"])
+        assert first["Quotas"] + rest["Quotas"] == applied
+        with pytest.raises(ClientError) as caught:
+            quotas.get_service_quota(ServiceCode="sagemaker", QuotaCode="L-00000000")
+        assert caught.value.response["Error"]["Code"] == "NoSuchResourceException"
+
+
+def test_metrics_wait_for_their_lag():
+    """With a lag of an hour nothing can be read; the same traffic without a lag can."""
+    with emulated(metric_lag=3600.0) as emulator, client("cloudwatch", emulator) as cloudwatch:
+        deploy(emulator)
+        invoke(emulator)
+        assert statistics(emulator, cloudwatch, "Invocations") == []
+
+
+def test_cold_starts_have_a_setup_time_and_provisioned_endpoints_their_own_metrics():
+    """Two requests at once on one provisioned instance: one spills over and has the only ModelSetupTime."""
+    profile = slow(0.5, cold_start=0.05)
+    with emulated(models={"slow": profile}, time_scale=1.0) as emulator, client("cloudwatch", emulator) as cloudwatch:
+        deploy(emulator, model="slow", max_concurrency=2, ProvisionedConcurrency=1)
+        with holding(emulator, 2):
+            eventually(lambda: ledger(emulator)["ok"] == 2)
+        (setup,) = statistics(emulator, cloudwatch, "ModelSetupTime")
+        assert (setup["SampleCount"], setup["Unit"]) == (1, "Microseconds")
+        prefix = "ServerlessProvisionedConcurrency"
+        (own,) = statistics(emulator, cloudwatch, f"{prefix}Invocations")
+        (spilled,) = statistics(emulator, cloudwatch, f"{prefix}SpilloverInvocations")
+        assert (own["Sum"], spilled["Sum"], own["Unit"]) == (1, 1, "Count")
+
+
+def test_xml_answers_survive_hostile_names():
+    """A metric whose name is markup and a control character leaves the XML well-formed, and is text in it."""
+    with emulated() as emulator:
+        name = "</MetricName><script>&\x01"
+        form = {
+            "Action": "PutMetricData",
+            "Version": "2010-08-01",
+            "Namespace": "Mine",
+            "MetricData.member.1.MetricName": name,
+            "MetricData.member.1.Value": "1",
+        }
+        assert fetch(emulator.url, urlencode(form).encode())[0] == 200
+        document = ET.fromstring(fetch(emulator.url, b"Action=ListMetrics&Version=2010-08-01")[2])
+        (shown,) = document.iter("{http://monitoring.amazonaws.com/doc/2010-08-01/}MetricName")
+        assert shown.text == name.replace("\x01", "\N{REPLACEMENT CHARACTER}")
+        assert len(shown) == 0

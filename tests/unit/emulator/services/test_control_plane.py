@@ -1,0 +1,375 @@
+"""The control plane: life cycle in given time, texts, input checks, quotas, lists, tags. No server, no clock."""
+
+import pytest
+
+from loadgen.emulator.behaviour.ledger import Ledger
+from loadgen.emulator.faults import Faults
+from loadgen.emulator.protocol.responses import AwsError
+from loadgen.emulator.services.control_plane import ControlPlane
+from loadgen.emulator.settings import Limits, Settings
+from loadgen.errors import UsageError
+from tests.support.emulator import QUICK, config_of
+
+ARN = "arn:aws:sagemaker:us-east-1:123456789012"
+
+
+def plane(**changes):
+    settings = Settings(**{"models": {"quick": QUICK}, **changes})
+    return ControlPlane(settings, Faults(), Ledger(), 0.0)
+
+
+def faulty_plane(*faults):
+    switched = Faults()
+    for fault in faults:
+        switched.add(fault)
+    return ControlPlane(Settings(), switched, Ledger(), 0.0)
+
+
+def begin(control, name="e", now=0.0, **config):
+    """Create a configuration and an endpoint of one name."""
+    control.create_endpoint_config({**config_of(**config), "EndpointConfigName": name}, now)
+    return control.create_endpoint({"EndpointName": name, "EndpointConfigName": name}, now)
+
+
+def status(control, now, name="e"):
+    return control.describe_endpoint({"EndpointName": name}, now)["EndpointStatus"]
+
+
+def refusal(call, payload, now=0.0):
+    """Return code and message of what must be refused."""
+    with pytest.raises(AwsError) as caught:
+        call(payload, now)
+    assert caught.value.status == 400
+    return caught.value.code, caught.value.message
+
+
+def test_a_deployment_takes_its_time():
+    """mobilenet-v2 takes 150 s at scale 1: Creating until then, InService from then on, and only then serving."""
+    control = plane()
+    begin(control, model="mobilenet-v2", now=1000.0)
+    assert status(control, 1149.9) == "Creating"
+    assert control.serving("e", 1149.9) is None
+    assert status(control, 1150.0) == "InService"
+    assert control.serving("e", 1150.0) is not None
+
+
+def test_time_scale_divides_deploys_and_deletes():
+    """At a scale of 10 the 150 s become 15 and the 20 s of a delete 2."""
+    control = plane(time_scale=10.0)
+    begin(control, model="mobilenet-v2")
+    assert (status(control, 14.9), status(control, 15.0)) == ("Creating", "InService")
+    control.delete_endpoint({"EndpointName": "e"}, 100.0)
+    assert status(control, 101.9) == "Deleting"
+    text = f'Could not find endpoint "{ARN}:endpoint/e".'
+    assert refusal(control.describe_endpoint, {"EndpointName": "e"}, 102.0) == ("ValidationException", text)
+
+
+def test_describe_tells_what_is_deployed():
+    """Creating shows what is pending; InService shows the variant with both serverless configurations."""
+    control = plane()
+    begin(control, model="mobilenet-v2", max_concurrency=4, memory_mb=3072)
+    creating = control.describe_endpoint({"EndpointName": "e"}, 1.0)
+    assert "ProductionVariants" not in creating
+    assert creating["PendingDeploymentSummary"]["EndpointConfigName"] == "e"
+    ready = control.describe_endpoint({"EndpointName": "e"}, 150.0)
+    serverless = {"MemorySizeInMB": 3072, "MaxConcurrency": 4}
+    (variant,) = ready["ProductionVariants"]
+    assert variant["CurrentServerlessConfig"] == variant["DesiredServerlessConfig"] == serverless
+    assert (ready["CreationTime"], ready["LastModifiedTime"]) == (0.0, 150.0)
+
+
+def test_a_model_that_cannot_start_ends_failed_with_the_reason():
+    """The registered model fails-to-deploy is Creating for 24 minutes and then Failed; it can be deleted."""
+    control = plane()
+    begin(control, model="fails-to-deploy")
+    assert status(control, 1439.0) == "Creating"
+    shown = control.describe_endpoint({"EndpointName": "e"}, 1440.0)
+    assert shown["EndpointStatus"] == "Failed"
+    assert shown["FailureReason"].startswith(
+        "The primary container for production variant AllTraffic did not pass the ping health check."
+    )
+    assert control.serving("e", 1440.0) is None
+    control.delete_endpoint({"EndpointName": "e"}, 1441.0)
+
+
+def test_an_endpoint_in_progress_cannot_be_deleted_or_updated():
+    """While Creating, Updating or Deleting, both are refused with the text users saw."""
+    control = plane()
+    begin(control, model="mobilenet-v2")
+    expected = ("ValidationException", f'Cannot update in-progress endpoint "{ARN}:endpoint/e".')
+    update = {"EndpointName": "e", "EndpointConfigName": "e"}
+    assert refusal(control.delete_endpoint, {"EndpointName": "e"}, 1.0) == expected
+    assert refusal(control.update_endpoint, update, 1.0) == expected
+    control.update_endpoint(update, 200.0)
+    assert refusal(control.delete_endpoint, {"EndpointName": "e"}, 201.0) == expected
+    control.delete_endpoint({"EndpointName": "e"}, 400.0)
+    assert refusal(control.delete_endpoint, {"EndpointName": "e"}, 401.0) == expected
+
+
+def test_an_update_serves_the_old_configuration_until_the_new_one_is_ready():
+    """The fleet is the same while Updating, then another with the new figures."""
+    control = plane()
+    begin(control, model="mobilenet-v2", max_concurrency=2)
+    old = control.serving("e", 150.0).fleet
+    control.create_endpoint_config({**config_of("mobilenet-v2", 4096, 8), "EndpointConfigName": "new"}, 150.0)
+    control.update_endpoint({"EndpointName": "e", "EndpointConfigName": "new"}, 200.0)
+    assert status(control, 300.0) == "Updating"
+    assert control.serving("e", 300.0).fleet is old
+    new = control.serving("e", 350.0).fleet
+    assert (new.memory_mb, new.max_concurrency) == (4096, 8)
+    assert control.describe_endpoint({"EndpointName": "e"}, 351.0)["EndpointConfigName"] == "new"
+
+
+def test_capacities_change_in_place():
+    """UpdateEndpointWeightsAndCapacities changes the running fleet's slots and keeps its instances and memory."""
+    control = plane()
+    begin(control, model="mobilenet-v2", max_concurrency=2)
+    fleet = control.serving("e", 150.0).fleet
+    desired = {
+        "VariantName": "AllTraffic",
+        "ServerlessUpdateConfig": {"MaxConcurrency": 9, "ProvisionedConcurrency": 3},
+    }
+    control.update_capacities({"EndpointName": "e", "DesiredWeightsAndCapacities": [desired]}, 150.0)
+    (variant,) = control.describe_endpoint({"EndpointName": "e"}, 151.0)["ProductionVariants"]
+    assert variant["CurrentServerlessConfig"]["MaxConcurrency"] == 2
+    assert variant["DesiredServerlessConfig"]["MaxConcurrency"] == 9
+    assert control.serving("e", 400.0).fleet is fleet
+    assert (fleet.max_concurrency, fleet.provisioned) == (9, 3)
+
+
+def test_a_name_in_use_is_refused_whatever_its_case():
+    """Endpoint names are compared without regard to case, until the old endpoint is gone."""
+    control = plane()
+    begin(control, "Name")
+    again = {"EndpointName": "nAME", "EndpointConfigName": "Name"}
+    expected = ("ValidationException", f'Cannot create already existing endpoint "{ARN}:endpoint/name".')
+    assert refusal(control.create_endpoint, again, 1.0) == expected
+    control.delete_endpoint({"EndpointName": "Name"}, 10.0)
+    assert refusal(control.create_endpoint, again, 29.0) == expected
+    control.create_endpoint(again, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("operation", "payload", "text"),
+    [
+        ("CreateModel", {"ModelName": "quick", "PrimaryContainer": {}}, "Cannot create already existing model"),
+        ("DescribeModel", {"ModelName": "none"}, f'Could not find model "{ARN}:model/none".'),
+        ("DeleteModel", {"ModelName": "none"}, f'Could not find model "{ARN}:model/none".'),
+        (
+            "CreateEndpointConfig",
+            {**config_of("none"), "EndpointConfigName": "c"},
+            f'Could not find model "{ARN}:model/none".',
+        ),
+        ("CreateEndpointConfig", config_of(), "Cannot create already existing endpoint configuration"),
+        (
+            "DescribeEndpointConfig",
+            {"EndpointConfigName": "none"},
+            f'Could not find endpoint configuration "{ARN}:endpoint-config/none".',
+        ),
+        (
+            "CreateEndpoint",
+            {"EndpointName": "e", "EndpointConfigName": "none"},
+            "Could not find endpoint configuration",
+        ),
+        ("UpdateEndpoint", {"EndpointName": "none", "EndpointConfigName": "config"}, "Could not find endpoint "),
+        ("DeleteEndpoint", {"EndpointName": "none"}, f'Could not find endpoint "{ARN}:endpoint/none".'),
+        ("CreateModel", {"ModelName": "m"}, "You must specify either PrimaryContainer or Containers."),
+        ("CreateModel", {"ModelName": "a_b", "PrimaryContainer": {}}, "satisfy regular expression pattern"),
+        ("CreateModel", {"ModelName": "-a", "PrimaryContainer": {}}, "satisfy regular expression pattern"),
+        ("CreateModel", {"ModelName": "a" * 64, "PrimaryContainer": {}}, "have length less than or equal to 63"),
+        ("CreateModel", {"PrimaryContainer": {}}, "Value null at 'modelName' failed to satisfy constraint"),
+        ("DescribeEndpoint", {}, "Value null at 'endpointName' failed to satisfy constraint: Member must not be null"),
+        ("CreateEndpointConfig", {"EndpointConfigName": "c"}, "'productionVariants'"),
+        ("CreateEndpointConfig", {"EndpointConfigName": "c", "ProductionVariants": []}, "greater than or equal to 1"),
+        ("CreateEndpointConfig", config_of(memory_mb=512), "greater than or equal to 1024"),
+        ("CreateEndpointConfig", config_of(memory_mb=7168), "less than or equal to 6144"),
+        ("CreateEndpointConfig", config_of(memory_mb=1500), "1024, 2048, 3072, 4096, 5120, 6144"),
+        ("CreateEndpointConfig", config_of(max_concurrency=0), "greater than or equal to 1"),
+        ("CreateEndpointConfig", config_of(max_concurrency=201), "less than or equal to 200"),
+        ("CreateEndpointConfig", config_of(max_concurrency=2, ProvisionedConcurrency=3), "less than or equal to MaxC"),
+        ("CreateEndpointConfig", {**config_of(), "DataCaptureConfig": {"EnableCapture": True}}, "not supported"),
+        ("ListEndpoints", {"MaxResults": 101}, "less than or equal to 100"),
+        ("ListEndpoints", {"SortBy": "Colour"}, "enum value set"),
+        ("ListEndpoints", {"NextToken": "made up"}, "Invalid NextToken"),
+        ("AddTags", {"ResourceArn": f"{ARN}:endpoint/none", "Tags": []}, "Could not find resource"),
+    ],
+)
+def test_what_aws_refuses_is_refused_in_its_words(operation, payload, text):
+    """Each wrong input gets ValidationException 400 with a text that names what is wrong, and leaves nothing behind."""
+    control = plane()
+    control.create_endpoint_config(config_of(), 0.0)
+    code, message = refusal(control.operations[operation], payload)
+    assert code == "ValidationException"
+    assert text in message
+    assert control.list_endpoints({}, 0.0)["Endpoints"] == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "payload"),
+    [
+        ("DescribeEndpoint", {"EndpointName": 7}),
+        ("CreateEndpointConfig", {"EndpointConfigName": "c", "ProductionVariants": "one"}),
+        ("CreateEndpointConfig", config_of(memory_mb="2048")),
+        ("CreateModel", {"ModelName": "m", "PrimaryContainer": []}),
+        ("ListEndpoints", {"CreationTimeAfter": "yesterday"}),
+    ],
+)
+def test_a_member_of_the_wrong_type_cannot_be_read(operation, payload):
+    """What the protocol could not decode gets SerializationException, as in the service."""
+    assert refusal(plane().operations[operation], payload)[0] == "SerializationException"
+
+
+def test_a_hostile_name_is_refused_in_time():
+    """A name built to make the service model's own pattern backtrack is refused by a linear check."""
+    assert refusal(plane().describe_endpoint, {"EndpointName": "a-" * 31})[0] == "ValidationException"
+
+
+def test_memory_above_the_quota_is_refused_at_create_endpoint_in_the_text_users_saw():
+    """With ordinary quotas the configuration of 4096 MB is taken and its endpoint is not."""
+    control = plane(quotas="ordinary")
+    control.create_endpoint_config(config_of(memory_mb=4096), 0.0)
+    code, message = refusal(control.create_endpoint, {"EndpointName": "e", "EndpointConfigName": "config"})
+    assert code == "ResourceLimitExceeded"
+    assert message == (
+        "The account-level service limit 'Memory size in MB per serverless endpoint' is 3072 MBs, with current "
+        "utilization of 0 MBs and a request delta of 4096 MBs. Please use AWS Service Quotas to request an increase for "
+        "this quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota."
+    )
+
+
+def test_concurrency_adds_up_over_endpoints_until_they_are_gone():
+    """Of 10 in all, 6 and 4 fit, one more does not, and fits once 4 have been deleted."""
+    control = plane(quotas="ordinary")
+    begin(control, "a", max_concurrency=6)
+    begin(control, "b", max_concurrency=4)
+    control.create_endpoint_config({**config_of(), "EndpointConfigName": "c"}, 0.0)
+    wanted = {"EndpointName": "c", "EndpointConfigName": "c"}
+    code, message = refusal(control.create_endpoint, wanted, 1.0)
+    assert code == "ResourceLimitExceeded"
+    assert (
+        "across all serverless endpoints' is 10 Units, with current utilization of 10 Units and a request delta of 1 "
+        in message
+    )
+    control.delete_endpoint({"EndpointName": "b"}, 10.0)
+    refusal(control.create_endpoint, wanted, 29.0)
+    control.create_endpoint(wanted, 30.0)
+
+
+def test_the_number_of_endpoints_is_limited():
+    """A sixth endpoint of an ordinary account is refused."""
+    control = plane(quotas="ordinary")
+    for name in "abcde":
+        begin(control, name)
+    control.create_endpoint_config({**config_of(), "EndpointConfigName": "f"}, 0.0)
+    code, message = refusal(control.create_endpoint, {"EndpointName": "f", "EndpointConfigName": "f"})
+    assert code == "ResourceLimitExceeded"
+    assert "'Number of serverless endpoints' is 5 Units" in message
+
+
+def test_an_update_is_held_to_the_quota_by_what_it_adds():
+    """From 6 to 8 of 10 is allowed, from 8 to 11 is not, and the refusal counts only the difference."""
+    control = plane(quotas=Limits(total_concurrency=10, endpoints=5, memory_mb=6144))
+    begin(control, max_concurrency=6)
+
+    def ask(most, now):
+        row = {"VariantName": "AllTraffic", "ServerlessUpdateConfig": {"MaxConcurrency": most}}
+        return {"EndpointName": "e", "DesiredWeightsAndCapacities": [row]}, now
+
+    control.update_capacities(*ask(8, 10.0))
+    assert status(control, 10.0) == "InService"
+    message = refusal(control.update_capacities, *ask(11, 20.0))[1]
+    assert "current utilization of 8 Units and a request delta of 3 Units" in message
+
+
+def test_lists_filter_sort_and_page():
+    """Over 12 endpoints the filters pick what they say, pages join to the whole, and newest comes first."""
+    control = plane()
+    for number in range(12):
+        begin(control, f"run-{number:02}", now=float(number))
+    control.delete_endpoint({"EndpointName": "run-03"}, 100.0)
+
+    def names(**payload):
+        return [row["EndpointName"] for row in control.list_endpoints(payload, 101.0)["Endpoints"]]
+
+    everything = [f"run-{number:02}" for number in range(12)]
+    assert names() == everything[:1:-1]
+    assert names(SortOrder="Ascending", MaxResults=100) == everything
+    assert names(NameContains="RUN-1", SortBy="Name", SortOrder="Ascending") == ["run-10", "run-11"]
+    assert names(StatusEquals="Deleting") == ["run-03"]
+    assert names(CreationTimeAfter=9.5) == ["run-11", "run-10"]
+    assert names(CreationTimeBefore=1.5) == ["run-01", "run-00"]
+    assert names(LastModifiedTimeAfter=50.0) == ["run-03"]
+    first = control.list_endpoints({"SortOrder": "Ascending", "MaxResults": 7}, 101.0)
+    second = control.list_endpoints({"SortOrder": "Ascending", "MaxResults": 7, "NextToken": first["NextToken"]}, 101.0)
+    assert [row["EndpointName"] for row in first["Endpoints"] + second["Endpoints"]] == everything
+    assert "NextToken" not in second
+    assert len(control.list_endpoint_configs({"MaxResults": 100}, 101.0)["EndpointConfigs"]) == 12
+    assert "quick" in [row["ModelName"] for row in control.list_models({"NameContains": "qui"}, 101.0)["Models"]]
+
+
+def test_tags_are_kept_changed_and_removed():
+    """Tags given at creation are there; AddTags changes and adds, DeleteTags removes, deletion forgets."""
+    control = plane()
+    control.create_endpoint_config(config_of(), 0.0)
+    tags = [{"Key": "run", "Value": "1"}, {"Key": "owner", "Value": "me"}]
+    arn = control.create_endpoint({"EndpointName": "e", "EndpointConfigName": "config", "Tags": tags}, 0.0)[
+        "EndpointArn"
+    ]
+    control.add_tags({"ResourceArn": arn, "Tags": [{"Key": "run", "Value": "2"}]}, 1.0)
+    control.delete_tags({"ResourceArn": arn, "TagKeys": ["owner", "nothing"]}, 1.0)
+    assert control.list_tags({"ResourceArn": arn}, 1.0) == {"Tags": [{"Key": "run", "Value": "2"}]}
+    control.delete_endpoint({"EndpointName": "e"}, 2.0)
+    assert refusal(control.list_tags, {"ResourceArn": arn}, 100.0)[0] == "ValidationException"
+
+
+def test_a_models_environment_names_its_profile():
+    """LOADGEN_PROFILE chooses how a created model behaves; without it the account's default does; a wrong one is told."""
+    control = plane(profile="xgboost")
+    control.create_model({"ModelName": "plain", "PrimaryContainer": {"Image": "i"}}, 0.0)
+    container = {"Image": "i", "Environment": {"LOADGEN_PROFILE": "huggingface"}}
+    control.create_model({"ModelName": "chosen", "PrimaryContainer": container}, 0.0)
+    for name, profile in (("plain", "xgboost"), ("chosen", "huggingface"), ("mobilenet-v2", "mobilenet-v2")):
+        begin(control, f"of-{name}", model=name)
+        assert control.serving(f"of-{name}", 10_000.0).fleet.profile.name == profile
+    wrong = {"ModelName": "wrong", "PrimaryContainer": {"Environment": {"LOADGEN_PROFILE": "resnet"}}}
+    assert "mobilenet-v2" in refusal(control.create_model, wrong)[1]
+
+
+def test_a_deployment_can_be_made_to_fail_or_to_hang():
+    """fail_deploy ends the matching endpoint Failed with the given reason; status_stuck leaves one Creating for ever."""
+    control = faulty_plane(
+        {
+            "operation": "CreateEndpoint",
+            "kind": "fail_deploy",
+            "message": "Image size 13 is greater",
+            "endpoint_contains": "bad",
+        },
+        {"operation": "CreateEndpoint", "kind": "status_stuck", "endpoint_contains": "hung"},
+        {"operation": "DeleteEndpoint", "kind": "status_stuck"},
+    )
+    for name in ("good", "bad", "hung"):
+        begin(control, name, model="xgboost")
+    later = 1e6
+    assert [status(control, later, name) for name in ("good", "bad", "hung")] == ["InService", "Failed", "Creating"]
+    assert control.describe_endpoint({"EndpointName": "bad"}, later)["FailureReason"] == "Image size 13 is greater"
+    control.delete_endpoint({"EndpointName": "good"}, later)
+    assert status(control, 2 * later, "good") == "Deleting"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"profile": "resnet"},
+        {"quotas": "generous"},
+        {"time_scale": 0.0},
+        {"time_scale": float("nan")},
+        {"metric_lag": -1.0},
+        {"idle": (600.0, 300.0)},
+        {"account_id": "12"},
+        {"models": {"mine": "resnet"}},
+    ],
+)
+def test_settings_check_themselves(changes):
+    """A setting that cannot be meant is refused when it is made."""
+    with pytest.raises(UsageError):
+        Settings(**changes)

@@ -1,0 +1,130 @@
+"""CloudWatch's buckets: sums, percentiles and periods against numpy and by hand; and the query protocol's parameters."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.emulator.protocol.query import parse_query
+from loadgen.emulator.protocol.responses import AwsError
+from loadgen.emulator.services.cloudwatch import CloudWatch, reading
+from loadgen.emulator.services.metric_store import Bucket, Meter, Metrics, Series
+
+PERCENTS = [0, 1, 25, 50, 75, 90, 99, 99.9, 100]
+
+
+def bucket_of(values):
+    bucket = Bucket()
+    for value in values:
+        bucket.add(value, 0.0)
+    return bucket
+
+
+@given(st.lists(st.floats(0, 1e9), min_size=1, max_size=300))
+def test_percentiles_of_a_small_minute_are_exact(values):
+    """Up to 2000 distinct values, every percentile is numpy's with linear interpolation."""
+    bucket = bucket_of(values)
+    for percent in PERCENTS:
+        assert bucket.percentile(percent) == pytest.approx(np.percentile(values, percent), rel=1e-9, abs=1e-6)
+
+
+def test_a_busy_minute_takes_bounded_memory_and_stays_within_a_thousandth():
+    """A million distinct latencies leave a few thousand numbers; sums stay exact and percentiles within 0.1 %."""
+    values = np.random.default_rng(3).lognormal(11.5, 0.4, 200_000)
+    bucket = bucket_of(values.tolist())
+    assert len(bucket.occurrences) < 5000
+    assert bucket.samples == len(values)
+    assert bucket.total == pytest.approx(values.sum())
+    assert (bucket.least, bucket.greatest) == (values.min(), values.max())
+    for percent in PERCENTS:
+        assert bucket.percentile(percent) == pytest.approx(np.percentile(values, percent), rel=1e-3)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=40), st.lists(st.floats(0, 1e6), min_size=1, max_size=40))
+def test_buckets_add(left, right):
+    """Merging two minutes gives what one minute with all values would have given."""
+    merged = bucket_of(left)
+    merged.merge(bucket_of(right))
+    whole = bucket_of(left + right)
+    assert merged.occurrences == whole.occurrences
+    assert (merged.samples, merged.least, merged.greatest) == (whole.samples, whole.least, whole.greatest)
+    assert merged.total == pytest.approx(whole.total)
+
+
+def test_trimmed_means_leave_out_the_ends():
+    """Of 1..10, tm90 is the mean of 1..9, TM(20%:80%) that of 3..8, and IQM keeps half of the quartiles' members."""
+    bucket = bucket_of(range(1, 11))
+    assert reading("tm90")(bucket) == pytest.approx(5.0)
+    assert reading("TM(20%:80%)")(bucket) == pytest.approx(5.5)
+    assert reading("IQM")(bucket) == pytest.approx((0.5 * 3 + 4 + 5 + 6 + 7 + 0.5 * 8) / 5)
+
+
+@pytest.mark.parametrize("statistic", ["p101", "p-1", "median", "", "TM(80%:20%)", "p", "Average "])
+def test_an_unknown_statistic_is_refused(statistic):
+    """What is no statistic gets InvalidParameterValue."""
+    with pytest.raises(AwsError, match="InvalidParameterValue"):
+        reading(statistic)
+
+
+def test_periods_lie_on_the_clock_and_the_end_is_excluded():
+    """Minutes 4 to 11 asked for in periods of five: 0:00 holds minute 4, 0:05 holds 5 to 9, 0:10 holds 10."""
+    series = Series("None")
+    for minute in range(12):
+        series.bucket(minute * 60.0 + 30).add(float(minute), minute * 60.0 + 30)
+    periods = [(at, b.total) for at, b in series.periods(4 * 60, 11 * 60, 300, visible=1e9)]
+    assert periods == [(0, 4.0), (300, 5.0 + 6 + 7 + 8 + 9), (600, 10.0)]
+
+
+def test_a_start_within_a_minute_counts_the_whole_minute():
+    """StartTime is rounded down to its minute, so what happened earlier in that minute is there."""
+    series = Series("None")
+    series.bucket(61.0).add(1.0, 61.0)
+    assert [b.total for _, b in series.periods(100.0, 160.0, 60, visible=1e9)] == [1.0]
+
+
+def test_a_minute_is_published_when_the_lag_has_passed_since_its_last_event():
+    """With a lag of 45 s an event at 100 s is not there at 144 s and is there at 145 s; a silent minute never is."""
+    metrics = Metrics()
+    Meter(metrics, "e", "v").observe(100.0, [("Invocations", 1.0)])
+    cloudwatch = CloudWatch(metrics, lag=45.0)
+    names = [{"Name": "EndpointName", "Value": "e"}, {"Name": "VariantName", "Value": "v"}]
+    asked = {
+        "Namespace": "AWS/SageMaker",
+        "MetricName": "Invocations",
+        "Dimensions": names,
+        "StartTime": 0,
+        "EndTime": 600,
+        "Period": 60,
+        "Statistics": ["Sum"],
+    }
+    assert cloudwatch.get_metric_statistics(asked, 144.0)["Datapoints"] == []
+    points = cloudwatch.get_metric_statistics(asked, 145.0)["Datapoints"]
+    assert [(point["Timestamp"].timestamp(), point["Sum"]) for point in points] == [(60.0, 1.0)]
+
+
+def test_old_minutes_make_room():
+    """However long it runs, a series keeps a day of minutes."""
+    series = Series("None")
+    for minute in range(3000):
+        series.bucket(minute * 60.0).add(1.0, minute * 60.0)
+    assert len(series.minutes) == 1440
+    assert min(series.minutes) == 3000 - 1440
+
+
+def test_query_parameters_nest_like_the_protocol_says():
+    """Numbered members become lists in the order of their numbers, and dots become structures."""
+    body = b"Action=GetMetricData&Q.member.2.Id=b&Q.member.10.Id=c&Q.member.1.Stat.Unit=Percent&Note=a%26b"
+    assert parse_query(body) == {
+        "Action": "GetMetricData",
+        "Q": [{"Stat": {"Unit": "Percent"}}, {"Id": "b"}, {"Id": "c"}],
+        "Note": "a&b",
+    }
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff=1", b"a=1&a.b=2", b"X.member.one=1&X.member.2=2", b"&".join([b"a=1"] * 20_001)]
+)
+def test_malformed_query_parameters_are_refused(body):
+    """Bytes that are no text, parameters that contradict, unnumbered lists and floods get MalformedQueryString."""
+    with pytest.raises(AwsError, match="MalformedQueryString"):
+        parse_query(body)

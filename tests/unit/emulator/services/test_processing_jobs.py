@@ -1,0 +1,113 @@
+"""The emulator's Processing jobs: inputs, outputs, messages, statuses, and who may run them."""
+
+import pytest
+
+from loadgen.aws.s3 import Shelf
+from loadgen.processing_job.job_spec import Hire, job_request
+from tests.support.emulator import client, emulated
+from tests.support.processing_jobs import ROLE, account, described, ended
+
+
+def test_an_emulator_runs_no_jobs_unless_it_was_told_to():
+    """Whoever reaches the port could run anything: by default a job fails at once, and says how to allow it."""
+    with emulated() as emulator, client("sagemaker", emulator) as sagemaker:
+        request = job_request(Hire(ROLE), run_id="r1", region="us-east-1", shelf=Shelf("bucket"))
+        sagemaker.create_processing_job(**request)
+        described = sagemaker.describe_processing_job(ProcessingJobName="loadgen-r1")
+        assert described["ProcessingJobStatus"] == "Failed"
+        assert "--run-jobs" in described["FailureReason"]
+        assert described["AppSpecification"] == request["AppSpecification"]
+        with pytest.raises(sagemaker.exceptions.ResourceInUse):
+            sagemaker.create_processing_job(**request)
+        with pytest.raises(sagemaker.exceptions.ResourceNotFound):
+            sagemaker.describe_processing_job(ProcessingJobName="nothing")
+        assert [row["ProcessingJobName"] for row in sagemaker.list_processing_jobs()["ProcessingJobSummaries"]] == [
+            "loadgen-r1"
+        ]
+
+
+def command(words, **more):
+    """A job that runs some words of Python, with an output."""
+    return {
+        "ProcessingJobName": "job",
+        "RoleArn": ROLE,
+        "AppSpecification": {"ImageUri": "any", "ContainerEntrypoint": ["python3", "-c", words]},
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1} | more
+        },
+        "ProcessingInputs": [
+            {
+                "InputName": "in",
+                "S3Input": {
+                    "S3Uri": "s3://bucket-of-jobs/in",
+                    "LocalPath": "/opt/ml/processing/in",
+                    "S3DataType": "S3Prefix",
+                    "S3DataDistributionType": "ShardedByS3Key",
+                },
+            }
+        ],
+        "ProcessingOutputConfig": {
+            "Outputs": [
+                {
+                    "OutputName": "out",
+                    "S3Output": {
+                        "S3Uri": "s3://bucket-of-jobs/out",
+                        "LocalPath": "/opt/ml/processing/out",
+                        "S3UploadMode": "Continuous",
+                    },
+                }
+            ]
+        },
+    }
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, "Completed"), (3, "Failed")])
+def test_an_emulated_job_has_inputs_outputs_a_message_and_a_status(status, expected):
+    """Inputs are dealt out by key, outputs go up, the message and the exit status are in Describe."""
+    words = (
+        "import json, pathlib, sys\n"
+        "ml = '/opt/ml/'\n"
+        "host = json.loads(pathlib.Path(ml + 'config/resourceconfig.json').read_text())['current_host']\n"
+        "names = sorted(p.name for p in pathlib.Path(ml + 'processing/in').iterdir())\n"
+        "pathlib.Path(ml + f'processing/out/{host}.txt').write_text(' '.join(names))\n"
+        "pathlib.Path(ml + 'output/message').write_text(host + ';')\n"
+        f"sys.exit({status})\n"
+    )
+    with account() as emulator, client("sagemaker", emulator) as sagemaker:
+        emulator.storage.make("bucket-of-jobs")
+        for name in "abc":
+            emulator.storage.put("bucket-of-jobs", f"in/{name}", name.encode(), 0.0)
+        sagemaker.create_processing_job(**command(words, InstanceCount=2 - status % 2))
+        described = ended(emulator, "job")
+        outputs = {
+            key: emulator.storage.get("bucket-of-jobs", key).body.decode()
+            for key in emulator.storage.keys("bucket-of-jobs", "out/")
+        }
+    assert described["ProcessingJobStatus"] == expected
+    if expected == "Completed":
+        assert described["ExitMessage"] == "algo-1;algo-2;"
+        assert outputs == {"out/algo-1.txt": "a c", "out/algo-2.txt": "b"}
+        assert "FailureReason" not in described
+    else:
+        assert "exit code: 3" in described["FailureReason"]
+        assert outputs == {"out/algo-1.txt": "a b c"}
+    assert described["ProcessingStartTime"] <= described["ProcessingEndTime"]
+
+
+def test_a_job_without_its_inputs_fails():
+    """No object under the prefix: the job fails with the place in its reason, and no command ran."""
+    with account() as emulator, client("sagemaker", emulator) as sagemaker:
+        emulator.storage.make("bucket-of-jobs")
+        sagemaker.create_processing_job(**command("raise SystemExit(9)"))
+        described = ended(emulator, "job")
+    assert described["ProcessingJobStatus"] == "Failed"
+    assert "s3://bucket-of-jobs/in" in described["FailureReason"]
+
+
+def test_a_job_is_stopped_before_it_starts():
+    """StopProcessingJob while the instances are still on their way ends it as Stopped."""
+    with account(time_scale=1.0) as emulator, client("sagemaker", emulator) as sagemaker:
+        sagemaker.create_processing_job(**command("raise SystemExit(9)"))
+        assert described(emulator, "job")["ProcessingJobStatus"] == "InProgress"
+        sagemaker.stop_processing_job(ProcessingJobName="job")
+        assert ended(emulator, "job")["ProcessingJobStatus"] == "Stopped"

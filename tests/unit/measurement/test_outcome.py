@@ -1,0 +1,118 @@
+"""Outcomes: the list is closed, the decision total, and nothing unknown is ever a success."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.interfaces import TransportError
+from loadgen.measurement.outcome import Column, Outcome, classify
+from loadgen.workload.request import Reply
+
+# (status, code, message) -> outcome: from the service's documentation and recorded answers.
+ANSWERS = [
+    ((200, "", ""), Outcome.OK),
+    ((201, "", ""), Outcome.OK),
+    ((400, "ThrottlingException", ""), Outcome.THROTTLED),
+    ((429, "ThrottlingException", ""), Outcome.THROTTLED),
+    ((429, "ModelNotReadyException", "still starting"), Outcome.NOT_READY),
+    ((424, "ModelError", 'Received server error (500) from model with message "x"'), Outcome.MODEL_ERROR),
+    ((424, "ModelError", "Please increase: insufficient memory"), Outcome.MODEL_OOM),
+    ((424, "ModelError", "container memory utilization is HIGH"), Outcome.MODEL_OOM),
+    ((400, "ValidationError", "oversize body"), Outcome.REJECTED_REQUEST),
+    ((403, "AccessDeniedException", ""), Outcome.AUTH),
+    ((403, "ExpiredTokenException", ""), Outcome.AUTH),
+    ((403, "InvalidSignatureException", ""), Outcome.AUTH),
+    ((500, "InternalFailure", ""), Outcome.SERVER_5XX),
+    ((503, "ServiceUnavailable", ""), Outcome.SERVER_5XX),
+    ((502, "", "<html>bad gateway</html>"), Outcome.SERVER_5XX),
+    ((530, "InternalDependencyException", ""), Outcome.SERVER_5XX),
+    ((530, "", ""), Outcome.SERVER_5XX),
+    ((301, "", ""), Outcome.REDIRECT),
+    ((307, "", ""), Outcome.REDIRECT),
+    ((403, "", ""), Outcome.OTHER),
+    ((418, "", ""), Outcome.OTHER),
+    ((400, "NeverHeardOf", ""), Outcome.OTHER),
+    ((200, "NeverHeardOf", ""), Outcome.OTHER),
+    ((0, "", ""), Outcome.OTHER),
+    ((999, "", ""), Outcome.OTHER),
+    ((101, "", ""), Outcome.OTHER),
+]
+
+
+@pytest.mark.parametrize(("answer", "outcome"), ANSWERS)
+def test_an_answer_has_the_outcome_that_the_service_means(answer, outcome):
+    """The code decides, then the status; what is not known is OTHER."""
+    status, code, message = answer
+    assert classify(Reply(status, 0, 0, 0, code=code, message=message)) is outcome
+
+
+@given(st.integers(-1000, 2000), st.text(), st.text())
+def test_every_answer_has_exactly_one_outcome_and_only_2xx_without_a_code_is_ok(status, code, message):
+    """Whatever comes back, there is an outcome; a success is 2xx and has no error code."""
+    outcome = classify(Reply(status, 0, 0, 0, code=code, message=message))
+    assert isinstance(outcome, Outcome)
+    assert (outcome is Outcome.OK) == (200 <= status < 300 and not code)
+
+
+def test_the_numbers_on_disk_never_change():
+    """A sample of years ago must mean the same: the numbers are written out here."""
+    assert {o.name: int(o) for o in Outcome} == {
+        "OK": 0,
+        "THROTTLED": 1,
+        "NOT_READY": 2,
+        "MODEL_OOM": 3,
+        "MODEL_ERROR": 4,
+        "REJECTED_REQUEST": 5,
+        "AUTH": 6,
+        "SERVER_5XX": 7,
+        "REDIRECT": 8,
+        "OTHER": 9,
+        "CHECK_FAILED": 10,
+        "SCRIPT_ERROR": 11,
+        "DNS": 20,
+        "CONNECT_REFUSED": 21,
+        "CONNECT_TIMEOUT": 22,
+        "TLS": 23,
+        "PROXY": 24,
+        "RESET": 25,
+        "STALE_KEEPALIVE": 26,
+        "TRUNCATED": 27,
+        "PROTOCOL": 28,
+        "OVERSIZE": 29,
+        "TIMEOUT_WRITE": 30,
+        "TIMEOUT_TTFB": 31,
+        "TIMEOUT_BODY": 32,
+        "TIMEOUT_TOTAL": 33,
+        "LOCAL_FD": 40,
+        "LOCAL_PORT": 41,
+        "DROPPED": 42,
+        "CANCELLED_IN_FLIGHT": 43,
+        "LOST_WITH_WORKER": 44,
+    }
+
+
+def test_columns():
+    """One outcome is ok, one is throttled, three have no answer by our own doing; all others failed."""
+    by_column = {column: {o for o in Outcome if o.column is column} for column in Column}
+    assert by_column[Column.OK] == {Outcome.OK}
+    assert by_column[Column.THROTTLED] == {Outcome.THROTTLED}
+    assert by_column[Column.UNFINISHED] == {Outcome.DROPPED, Outcome.CANCELLED_IN_FLIGHT, Outcome.LOST_WITH_WORKER}
+    assert sum(map(len, by_column.values())) == len(Outcome)
+
+
+def test_labels_lead_back():
+    """The label in files names one outcome."""
+    assert all(Outcome[o.label.upper()] is o for o in Outcome)
+
+
+def test_a_transport_error_says_what_it_was():
+    """It carries outcome, cause and instants, and its text names both."""
+    error = TransportError(Outcome.RESET, "peer closed", sent=1.0, done=2.5, waited=0.5)
+    assert (error.outcome, error.detail, error.sent, error.done, error.waited) == (
+        Outcome.RESET,
+        "peer closed",
+        1,
+        2.5,
+        0.5,
+    )
+    assert str(error) == "reset: peer closed"

@@ -1,0 +1,125 @@
+"""The charts: pictures of the figures in the tables, valid for two judges, the same each time."""
+
+import struct
+import zlib
+
+import altair as alt
+import numpy as np
+import pytest
+
+import loadgen.report.charts
+from loadgen.measurement.histogram import Histogram
+from loadgen.measurement.outcome import Column
+from loadgen.report.charts.distribution import Scale
+from loadgen.report.charts.selection import draw
+from loadgen.report.charts.trends import timeline
+from loadgen.report.writer import write_report
+from tests.support import example_runs
+from tests.support.report_examples import edge_runs, findings_of, manifest, small_benchmark
+
+
+def png_of(data):
+    """Return (width, height, rows of bytes) of a PNG, every checksum and the length of its pixels checked."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at, pixels, size = 8, b"", None
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        body = data[at + 8 : at + 8 + length]
+        assert struct.unpack(">I", data[at + 8 + length : at + 12 + length])[0] == zlib.crc32(kind + body)
+        if kind == b"IHDR":
+            size = struct.unpack(">II", body[:8])
+            assert body[8:10] == b"\x08\x06"  # 8 bits, RGBA
+        pixels += body if kind == b"IDAT" else b""
+        at += 12 + length
+    raw = zlib.decompress(pixels)
+    assert len(raw) == size[1] * (size[0] * 4 + 1)
+    return *size, raw
+
+
+def test_pictures_are_pictures(tmp_path):
+    """Promise: each PNG is whole, of a size that fits a slide, and not blank."""
+    write_report(tmp_path, manifest(), findings_of(*small_benchmark(), example_runs.open_loop(20, 5)))
+    pictures = list(tmp_path.rglob("*.png"))
+    assert len(pictures) == 5
+    for picture in pictures:
+        width, height, raw = png_of(picture.read_bytes())
+        assert 1000 <= width <= 2400
+        assert 200 <= height <= 4000
+        assert len(set(raw[::97])) > 10, picture
+
+
+def test_same_runs_same_pictures():
+    """Promise: drawing the same findings again gives the same bytes, as SVG and as PNG."""
+    first, second = (draw(manifest(), findings_of(*small_benchmark(30))) for _ in range(2))
+    assert first == second
+    assert first.cost.png() == second.cost.png()
+
+
+def test_descriptions_follow_the_grammar(monkeypatch):
+    """Promise: every chart is valid Vega-Lite by its own schema, not merely tolerated by the renderer."""
+    specs = []
+    real = loadgen.report.charts.vl_convert.vegalite_to_svg
+
+    class Watched:
+        """Keeps what is drawn."""
+
+        vegalite_to_svg = staticmethod(lambda spec: specs.append(spec) or real(spec))
+
+    monkeypatch.setattr(loadgen.report.charts, "vl_convert", Watched)
+    draw(manifest(), findings_of(*small_benchmark(10), *edge_runs()))
+    assert len(specs) == 5
+    for spec in specs:
+        alt.VConcatChart.from_dict(spec, validate=True)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "calls"), [(0.08, 0.13, 200), (0.08, 7.0, 10), (0.1, 0.1, 1), (1e-6, 300.0, 10**6)]
+)
+def test_every_call_is_in_a_bin(low, high, calls):
+    """Promise: however wide or narrow the range, the shares of a row add up to one and its ticks lie on the axis."""
+    rng = np.random.default_rng(calls)
+    latencies = np.concatenate(([low, high], rng.uniform(low, high, min(calls, 10_000))))
+    histogram = Histogram()
+    histogram.fold(latencies)
+    scale = Scale.covering(low, high, calls)
+    assert scale.shares(histogram).sum() == pytest.approx(1)
+    ticks = scale.ticks()
+    assert ticks == sorted(set(ticks))
+    assert 2 <= len(ticks) <= 40
+    assert scale.edges[0] <= ticks[0]
+    assert ticks[-1] <= scale.edges[-1]
+
+
+def test_bins_say_what_was_measured():
+    """Promise: the share that a bin tells is that of the samples within its edges, counted one by one."""
+    run = example_runs.stable(2048, 500)
+    latencies = (run.samples["done"] - run.samples["sent"]) * 1000
+    scale = Scale.covering(latencies.min() / 1000, latencies.max() / 1000, 500)
+    shares = scale.shares(run.tally.service[Column.OK])
+    for share, low, high in zip(shares, scale.edges, scale.edges[1:], strict=False):
+        slack = 0.002 * high  # a histogram's bucket may lie across an edge
+        least = np.count_nonzero((latencies >= low + slack) & (latencies < high - slack)) / 500
+        most = np.count_nonzero((latencies >= low - slack) & (latencies < high + slack)) / 500
+        assert least <= share <= most
+
+
+@pytest.mark.parametrize("duration", [5, 400])
+def test_time_is_drawn_whole(duration):
+    """Promise: a short and a long run are drawn from the first to the last second, in a number of bars that can be seen."""
+    chart = timeline(example_runs.open_loop(5, duration), "time", "")
+    strips = [part for part in chart.svg.split("aria-label=") if "ok: " in part.split(">")[0]]
+    assert duration / 3 <= len(strips) <= 160
+    last = strips[-1].split(" s")[0].split(" to ")[1]
+    assert float(last) >= duration
+
+
+def test_nothing_to_draw_is_no_chart():
+    """Promise: runs without an answer leave their charts out instead of drawing an empty one."""
+    drawn = draw(manifest(), findings_of(example_runs.failed_deploy(), example_runs.zero_samples()))
+    assert (drawn.stability, drawn.concurrency, drawn.cost, drawn.steps, drawn.timelines) == (
+        None,
+        None,
+        None,
+        None,
+        (),
+    )

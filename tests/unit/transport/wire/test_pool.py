@@ -1,0 +1,332 @@
+"""The pool under the wire transport: who gets which connection, cancellation at every await, and how it ends."""
+
+import asyncio
+import random
+import termios
+import threading
+
+import pytest
+
+from loadgen.errors import UsageError
+from loadgen.interfaces import TransportError
+from loadgen.measurement.outcome import Outcome
+from loadgen.transport.wire import connection
+from loadgen.transport.wire.timeouts import Timeouts
+from loadgen.transport.wire.tls import make_context
+from loadgen.workload.request import Request
+from tests.support.certificates import root_file, server_context
+from tests.support.faulty_server import OK, FaultyServer, answering, good
+from tests.support.wire import LATER, REQUEST, assert_usable, keys, opened, run, until  # noqa: F401 - run is a fixture
+
+
+def test_connections_are_open_before_the_first_call(run):  # noqa: F811
+    """All of them are opened on entering; calls then neither wait nor open any."""
+
+    async def main():
+        async with opened(server, 100) as transport:
+            assert transport.opened == 100
+            replies = await asyncio.gather(*[transport.invoke(REQUEST) for _ in range(100)])
+            assert {(reply.waited, reply.fresh) for reply in replies} == {(0.0, False)}
+            assert transport.opened == server.connections == 100
+            assert repr(transport).endswith("<Pool 100 open, 100 idle, 0 opening, 0 waiting, limit 100>>")
+
+    with FaultyServer(good) as server:
+        run(main)
+
+
+def test_more_calls_than_connections_wait_in_line(run):  # noqa: F811
+    """With two connections ten calls are answered in their order, and the wait is not service time."""
+    may_answer = threading.Event()
+
+    def script(peer):
+        peer.read_request()
+        peer.wait(may_answer)
+        peer.send(OK)
+        peer.serve()
+
+    async def main():
+        async with opened(server, 2) as transport:
+            tasks = [asyncio.create_task(transport.invoke(Request(b"%d" % n))) for n in range(10)]
+            await until(lambda: len(transport._pool.waiting) == 8)
+            may_answer.set()
+            replies = await asyncio.gather(*tasks)
+            assert [reply.waited > 0 for reply in replies] == [False] * 2 + [True] * 8
+            order = [int(body) for _, _, body in server.seen]
+            assert sorted(order) == list(range(10))
+            assert transport.opened == 2
+
+    with FaultyServer(script) as server:
+        run(main)
+
+
+def test_waiting_too_long_for_a_connection_is_a_timeout(run):  # noqa: F811
+    """A call that never gets a connection ends as timeout_total, never sent, all its time spent waiting."""
+
+    async def main():
+        limits = Timeouts(first_byte=LATER, body=LATER, total=0.05)
+        async with opened(server, 1, timeouts=limits) as transport:
+            transport._timer.cancel()  # so that the first call keeps its connection
+            first = asyncio.create_task(transport.invoke(REQUEST))
+            await until(lambda: server.seen)
+            with pytest.raises(TransportError) as caught:
+                await transport.invoke(REQUEST)
+            error = caught.value
+            assert (error.outcome, error.sent) == (Outcome.TIMEOUT_TOTAL, error.done)
+            assert error.waited >= 0.05
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+
+    with FaultyServer(answering(b"")) as server:
+        run(main)
+
+
+def test_one_waits_while_another_connection_dies(run):  # noqa: F811
+    """When the only connection dies, the next in line opens another and is answered."""
+    may_die = threading.Event()
+
+    def script(peer):
+        peer.read_request()
+        peer.wait(may_die)
+        peer.reset()
+
+    async def main():
+        async with opened(server, 1) as transport:
+            first = asyncio.create_task(transport.invoke(REQUEST))
+            await until(lambda: server.seen)
+            others = [asyncio.create_task(transport.invoke(REQUEST)) for _ in range(3)]
+            await until(lambda: len(transport._pool.waiting) == 3)
+            may_die.set()
+            results = await asyncio.gather(first, *others, return_exceptions=True)
+            assert results[0].outcome is Outcome.RESET
+            assert [(reply.status, reply.fresh) for reply in results[1:]] == [(200, True), (200, False), (200, False)]
+
+    with FaultyServer(script, good) as server:
+        run(main)
+
+
+SITUATIONS = ("free", "opening", "in line")
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_call_can_be_cancelled_at_every_await(run, tmp_path, situation, scheme):  # noqa: F811
+    """G20: cancelled after every number of turns a call takes, it leaves a usable pool and nothing else.
+
+    The number of turns grows until a call ends by itself; a cancelled call's connection is never used again.
+    """
+    context = server_context(tmp_path) if scheme == "https" else None
+    trust = make_context(root_file(tmp_path)) if scheme == "https" else None
+
+    async def cancelled(transport, turns):
+        """Cancel a call after so many turns of the loop; tell whether it had ended by itself."""
+        if situation == "opening":
+            transport.sweep(float("inf"))
+        held = asyncio.create_task(transport.invoke(REQUEST)) if situation == "in line" else None
+        if held is not None:
+            await asyncio.sleep(0)
+        task = asyncio.create_task(transport.invoke(Request(b"to be cancelled %d" % turns)))
+        for _ in range(turns):
+            if task.done():
+                break
+            await asyncio.sleep(0)
+        is_over = task.done()
+        task.cancel()
+        outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+        assert isinstance(outcome, asyncio.CancelledError) != is_over
+        if held is not None:
+            assert (await held).status == 200
+        return is_over
+
+    async def main():
+        async with opened(server, 1, context=trust) as transport:
+            turns = 0
+            while not await cancelled(transport, turns):
+                await assert_usable(transport, server)
+                assert (transport._pool.opening, len(transport._pool.waiting)) == (0, 0)
+                turns += 1 + turns // 8
+            assert turns > 0
+            assert len(transport._pool.open) == 1
+
+    with FaultyServer(good, context=context) as server:
+        run(main)
+
+
+def test_a_cancelled_calls_answer_is_given_to_nobody(run):  # noqa: F811
+    """The connection of a cancelled call is closed, though its answer was on the way."""
+    may_answer = threading.Event()
+
+    def script(peer):
+        peer.read_request()
+        peer.wait(may_answer)
+        peer.send(OK.replace(b"hello", b"WRONG"))
+        peer.wait_gone()
+
+    async def main():
+        async with opened(server, 1) as transport:
+            task = asyncio.create_task(transport.invoke(REQUEST))
+            await until(lambda: server.seen)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            may_answer.set()
+            await assert_usable(transport, server)
+            assert server.connections == 2
+
+    with FaultyServer(script, good) as server:
+        run(main)
+
+
+def test_closing_ends_what_is_under_way(run):  # noqa: F811
+    """Leaving the transport ends calls in flight, in line and connecting as cancelled_in_flight; none hangs."""
+
+    async def main():
+        async with opened(server, 2) as transport:
+            tasks = [asyncio.create_task(transport.invoke(REQUEST)) for _ in range(5)]
+            await until(lambda: len(server.seen) == 2)
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [error.outcome for error in errors] == [Outcome.CANCELLED_IN_FLIGHT] * 5
+        with pytest.raises(TransportError):
+            await transport.invoke(REQUEST)
+
+    with FaultyServer(answering(b"")) as server:
+        run(main)
+
+
+def test_an_error_inside_leaves_nothing_open(run):  # noqa: F811
+    """An exception in the caller's block comes out as it is, and everything is closed."""
+
+    async def main():
+        with pytest.raises(ZeroDivisionError):
+            async with opened(server, 3):
+                raise ZeroDivisionError
+
+    with FaultyServer(good) as server:
+        run(main)
+
+
+def test_opening_can_be_cancelled(run):  # noqa: F811
+    """Cancelled while it opens its connections, the transport leaves no socket and no task."""
+
+    async def main():
+        async def use():
+            async with opened(server, 50):
+                raise AssertionError("never reached")
+
+        for turns in range(8):
+            task = asyncio.create_task(use())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with FaultyServer(good) as server:
+        run(main)
+
+
+def test_no_answer_is_given_to_another_request(run):  # noqa: F811
+    """C90, G19: of 5,000 calls through a peer that breaks one in twenty-five, each answered one has its own number back."""
+    dice = random.Random(5)
+
+    def script(peer):
+        while True:
+            _, body = peer.read_request()
+            answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            fate = dice.random()
+            if fate < 0.01:
+                peer.reset()
+            if fate < 0.02:
+                peer.send(answer[:-1])
+                peer.finish()
+            if fate < 0.03:
+                peer.send(answer + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nWRONG")
+                peer.wait_gone()
+            if fate < 0.04:
+                peer.send(b"\0" + answer)
+                peer.wait_gone()
+            peer.send(answer)
+
+    async def main():
+        outcomes = {}
+        numbers = iter(range(5000))
+
+        async def client(transport):
+            for number in numbers:
+                request = Request(b"request %d" % number)
+                try:
+                    reply = await transport.invoke(request)
+                except TransportError as error:
+                    outcomes[number] = error.outcome
+                else:
+                    assert reply.body == request.body
+                    outcomes[number] = Outcome.OK
+
+        async with opened(server, 20) as transport:
+            await asyncio.gather(*[client(transport) for _ in range(20)])
+            assert len(transport._pool.open) <= 20
+        counts = {outcome: list(outcomes.values()).count(outcome) for outcome in set(outcomes.values())}
+        assert sum(counts.values()) == 5000
+        assert counts[Outcome.OK] > 4700
+        assert set(counts) <= {Outcome.OK, Outcome.RESET, Outcome.STALE_KEEPALIVE, Outcome.TRUNCATED, Outcome.PROTOCOL}
+        assert transport.desyncs > 25
+
+    with FaultyServer(script) as server:
+        run(main)
+
+
+def test_a_transport_without_connections_is_refused(run):  # noqa: F811
+    """Zero connections are a UsageError."""
+
+    async def main():
+        with pytest.raises(UsageError, match="0 connections"):
+            async with opened(server, 0):
+                pass
+
+    with FaultyServer(good) as server:
+        run(main)
+
+
+def unacknowledged(size):
+    """A kernel that says so many bytes have not been acknowledged; on loopback there never are any."""
+    real = connection.ioctl
+
+    def ioctl(fd, request, count, mutate):
+        real(fd, request, count, mutate)
+        if request == termios.TIOCOUTQ:
+            count[0] = size
+
+    return ioctl
+
+
+def test_the_connection_of_an_early_answer_is_not_used_again(run, monkeypatch):  # noqa: F811
+    """C86: when the peer answered before it had the whole request, the answer stands and the connection is closed."""
+
+    async def main():
+        async with opened(server, 1) as transport:
+            monkeypatch.setattr(connection, "ioctl", unacknowledged(1))
+            await assert_usable(transport, server)
+            monkeypatch.undo()
+            await assert_usable(transport, server)
+            assert (server.connections, transport.desyncs) == (2, 0)
+
+    with FaultyServer(good) as server:
+        run(main)
+
+
+def test_an_answer_to_a_request_that_has_not_arrived_is_refused(run, monkeypatch):  # noqa: F811
+    """C80: what comes before the peer's kernel has acknowledged one byte of the request is nobody's answer."""
+
+    async def main():
+        async with opened(server, 1) as transport:
+            await assert_usable(transport, server)
+            monkeypatch.setattr(connection, "ioctl", unacknowledged(1_000_000))
+            with pytest.raises(TransportError) as stale:
+                await transport.invoke(REQUEST)
+            with pytest.raises(TransportError) as fresh:
+                await transport.invoke(REQUEST)
+            monkeypatch.undo()
+            assert (stale.value.outcome, fresh.value.outcome) == (Outcome.STALE_KEEPALIVE, Outcome.PROTOCOL)
+            assert transport.desyncs == 2
+            await assert_usable(transport, server)
+
+    with FaultyServer(good) as server:
+        run(main)
