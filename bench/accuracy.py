@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.oracle import Books, Oracle, running
-from bench.ours import REQUESTS, TRANSPORTS, Joining, on_uvloop, opened
+from bench.oracle import Oracle, OracleTimings, running_oracle
+from bench.ours import REQUESTS, TRANSPORTS, OverheadTransport, open_loadgen_transport, run_on_uvloop
 from bench.peers import PEERS
 from bench.scripts import Constant, FewSlow, Mixture, PeriodicPause, Saturated, Script, SlowStart
-from bench.tables import show
+from bench.tables import print_tables
 from loadgen.analysis.verdict import judge
 from loadgen.engine.engine import run
 from loadgen.measurement.histogram import Histogram
-from loadgen.measurement.outcome import Column
+from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.measurement.run import Run
 from loadgen.workload.arrivals import even
 from loadgen.workload.load import ClosedLoop, OpenLoop
@@ -37,15 +37,15 @@ from loadgen.workload.step import Step
 CALLERS = (1, 8, 64, 200)
 LATENCY = 0.02
 PERCENTS = (50.0, 90.0, 99.0)
-_NEEDED = {50.0: 6, 90.0: 36, 99.0: 368, 99.9: 3688}  # calls before a percentile has a 95 % interval at all
-_FROZEN = 0.1  # share of the run for which the oracle is stopped
+_MIN_CALLS = {50.0: 6, 90.0: 36, 99.0: 368, 99.9: 3688}  # calls before a percentile has a 95 % interval at all
+_FREEZE_SHARE = 0.1  # share of the run for which the oracle is stopped
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
+class PercentileComparison:
     """Percentiles as reported beside those that were true; seconds. What the count cannot carry is None.
 
-    `oracle_late` is by how much the oracle itself missed its script at the 99th percentile: the machine's doing, and in
+    `oracle_lateness` is by how much the oracle itself missed its script at the 99th percentile: the machine's doing, and in
     what is true as well.
     """
 
@@ -56,7 +56,7 @@ class Reported:
     reported: Mapping[float, float | None]
     cpu: float
     verdict: str
-    oracle_late: float | None
+    oracle_lateness: float | None
 
     def error(self, percent: float) -> float | None:
         """Return by how many seconds the report is off."""
@@ -69,17 +69,17 @@ def percentiles(values: NDArray[np.float64], percents: Sequence[float] = PERCENT
     ordered = np.sort(values)
     count = len(ordered)
     return {
-        p: float(ordered[max(0, int(np.ceil(round(p * count / 100, 9))) - 1)]) if count >= _NEEDED[p] else None
+        p: float(ordered[max(0, int(np.ceil(round(p * count / 100, 9))) - 1)]) if count >= _MIN_CALLS[p] else None
         for p in percents
     }
 
 
-def _in(histogram: Histogram, percents: Sequence[float] = PERCENTS) -> dict[float, float | None]:
-    return {p: histogram.percentile(p) if histogram.total >= _NEEDED[p] else None for p in percents}
+def _histogram_percentiles(histogram: Histogram, percents: Sequence[float] = PERCENTS) -> dict[float, float | None]:
+    return {p: histogram.percentile(p) if histogram.total >= _MIN_CALLS[p] else None for p in percents}
 
 
-def _late(books: Books) -> float | None:
-    return percentiles(books.sent - books.due)[99.0]
+def _oracle_lateness(timings: OracleTimings) -> float | None:
+    return percentiles(timings.sent - timings.due)[99.0]
 
 
 def _verdict(done: Run) -> str:
@@ -89,73 +89,80 @@ def _verdict(done: Run) -> str:
 # --- a closed loop, four clients -------------------------------------------------------------------------------------
 
 
-async def _ours(name: str, url: str, callers: int, seconds: float) -> tuple[Run, float]:
+async def _run_loadgen(name: str, url: str, callers: int, seconds: float) -> tuple[Run, float]:
     load = ClosedLoop(callers, duration=seconds)
-    async with opened(name, url, connections=callers) as transport:
+    async with open_loadgen_transport(name, url, connections=callers) as transport:
         cpu = time.process_time()
         done = await run(Step(None, load, warmup_calls=callers), transport, REQUESTS)
         return done, (time.process_time() - cpu) / done.scheduled
 
 
-def closed(oracle: Oracle, client: str, callers: int, seconds: float) -> Reported:
+def measure_closed_loop(oracle: Oracle, client: str, callers: int, seconds: float) -> PercentileComparison:
     """Let one client's callers call for some seconds, as fast as answers come."""
-    oracle.play(Constant(LATENCY))
+    oracle.start_script(Constant(LATENCY))
     if client in PEERS:
         timed = PEERS[client](oracle.url, callers, seconds)
         reported, cpu, calls = percentiles(np.array(timed.latencies)), timed.cpu / timed.calls, len(timed.latencies)
         verdict = "-"
     else:
-        done, cpu = on_uvloop(_ours(client.removeprefix("loadgen "), oracle.url, callers, seconds))
-        calls, verdict = done.count(Column.OK), _verdict(done)
-        reported = _in(done.tally.service[Column.OK])
-    books = oracle.books()
-    return Reported(client, callers, calls, percentiles(books.residence), reported, cpu, verdict, _late(books))
+        done, cpu = run_on_uvloop(_run_loadgen(client.removeprefix("loadgen "), oracle.url, callers, seconds))
+        calls, verdict = done.count(OutcomeCategory.OK), _verdict(done)
+        reported = _histogram_percentiles(done.tally.service[OutcomeCategory.OK])
+    books = oracle.timings()
+    return PercentileComparison(
+        client, callers, calls, percentiles(books.residence), reported, cpu, verdict, _oracle_lateness(books)
+    )
 
 
 # --- an open loop: a mixture of latencies, and what the client adds --------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Mixed:
+class MixtureResult:
     """An open loop over the mixture."""
 
-    cell: Reported
+    comparison: PercentileComparison
     overhead: Mapping[float, float | None]
     lag: Mapping[str, float]
 
 
-async def _open(transport: Any, rate: float, seconds: float, in_flight: int) -> tuple[Run, float]:
+async def _run_open_loop(transport: Any, rate: float, seconds: float, in_flight: int) -> tuple[Run, float]:
     cpu = time.process_time()
     done = await run(OpenLoop(even(constant(rate)), seconds, in_flight), transport, REQUESTS)
     return done, (time.process_time() - cpu) / done.scheduled
 
 
-def mixture(oracle: Oracle, name: str, seconds: float, rate: float = 200.0) -> Mixed:
+def measure_mixture(oracle: Oracle, name: str, seconds: float, rate: float = 200.0) -> MixtureResult:
     """Offer 200 requests a second to 5, 20, 80 and 300 ms in fixed shares."""
     every = (*PERCENTS, 99.9)
-    oracle.play(Mixture())
+    oracle.start_script(Mixture())
 
     async def work() -> tuple[Run, float, NDArray[np.float64]]:
-        async with opened(name, oracle.url, connections=100) as transport:
-            joining = Joining(transport)
-            done, cpu = await _open(joining, rate, seconds, 100)
+        async with open_loadgen_transport(name, oracle.url, connections=100) as transport:
+            joining = OverheadTransport(transport)
+            done, cpu = await _run_open_loop(joining, rate, seconds, 100)
             return done, cpu, joining.overhead()
 
-    done, cpu, overhead = on_uvloop(work())
-    calls, reported = done.count(Column.OK), _in(done.tally.service[Column.OK], every)
-    books = oracle.books()
+    done, cpu, overhead = run_on_uvloop(work())
+    calls, reported = (
+        done.count(OutcomeCategory.OK),
+        _histogram_percentiles(done.tally.service[OutcomeCategory.OK], every),
+    )
+    books = oracle.timings()
     true = percentiles(books.residence, every)
-    cell = Reported(f"loadgen {name}", 0, calls, true, reported, cpu, _verdict(done), _late(books))
-    watch = done.watch
+    cell = PercentileComparison(
+        f"loadgen {name}", 0, calls, true, reported, cpu, _verdict(done), _oracle_lateness(books)
+    )
+    watch = done.generator_stats
     lag = {"p50": watch.send_lag_p50, "p99": watch.send_lag_p99, "max": watch.send_lag_max}
-    return Mixed(cell, percentiles(overhead, every), lag)
+    return MixtureResult(cell, percentiles(overhead, every), lag)
 
 
 # --- five illnesses of a server --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Illness:
+class DegradedServerResult:
     """What an open loop reported of a sick server, beside what it must report; seconds.
 
     Args:
@@ -163,83 +170,87 @@ class Illness:
         calls: ok answers.
         expected: response percentiles worked out on paper.
         reported: response percentiles of the open loop.
-        closed: what one client of a closed loop reported of the same server at the same time; empty if there was none.
+        closed_loop: what one client of a closed loop reported of the same server at the same time; empty if there was none.
         verdict: of the open loop.
-        oracle_late: by how much the oracle missed its script at the 99th percentile; the machine's doing.
+        oracle_lateness: by how much the oracle missed its script at the 99th percentile; the machine's doing.
     """
 
     name: str
     calls: int
     expected: Mapping[float, float]
     reported: Mapping[float, float | None]
-    closed: Mapping[float, float | None]
+    closed_loop: Mapping[float, float | None]
     verdict: str
-    oracle_late: float | None
+    oracle_lateness: float | None
 
 
-_ILLNESSES: tuple[tuple[str, Script, float, tuple[float, ...]], ...] = (
+_DEGRADATIONS: tuple[tuple[str, Script, float, tuple[float, ...]], ...] = (
     # name, script, rate, percents that lie away from the script's edges
     ("periodic pause of 100 ms", PeriodicPause(), 100.0, (50.0, 95.0, 99.0)),
-    ("slow start from 400 ms", SlowStart(over=1.5), 100.0, (50.0, 90.0, 95.0, 99.0)),
+    ("slow start from 400 ms", SlowStart(ramp_duration=1.5), 100.0, (50.0, 90.0, 95.0, 99.0)),
     ("1 % slow (500 ms)", FewSlow(), 100.0, (50.0, 95.0, 99.9)),
     ("saturated: 125/s at 100/s", Saturated(), 125.0, (50.0, 90.0, 95.0, 99.0)),
 )
 
 
-def illness(oracle: Oracle, which: tuple[str, Script, float, tuple[float, ...]], name: str, seconds: float) -> Illness:
+def measure_degradation(
+    oracle: Oracle, degradation: tuple[str, Script, float, tuple[float, ...]], name: str, seconds: float
+) -> DegradedServerResult:
     """Offer an open loop to a server that follows a script."""
-    title, script, rate, percents = which
-    oracle.play(script)
+    title, script, rate, percents = degradation
+    oracle.start_script(script)
 
     async def work() -> Run:
-        async with opened(name, oracle.url, connections=400) as transport:
-            return (await _open(transport, rate, seconds, 400))[0]
+        async with open_loadgen_transport(name, oracle.url, connections=400) as transport:
+            return (await _run_open_loop(transport, rate, seconds, 400))[0]
 
-    done = on_uvloop(work())
-    histogram = done.tally.response[Column.OK]
+    done = run_on_uvloop(work())
+    histogram = done.tally.response[OutcomeCategory.OK]
     expected = {p: script.quantile(p / 100, rate=rate, duration=seconds) for p in percents}
     reported: dict[float, float | None] = {p: histogram.percentile(p) for p in percents}
-    return Illness(title, histogram.total, expected, reported, {}, _verdict(done), _late(oracle.books()))
+    return DegradedServerResult(
+        title, histogram.total, expected, reported, {}, _verdict(done), _oracle_lateness(oracle.timings())
+    )
 
 
-def stall(oracle: Oracle, name: str, seconds: float, rate: float = 100.0) -> Illness:
+def measure_stall(oracle: Oracle, name: str, seconds: float, rate: float = 100.0) -> DegradedServerResult:
     """Stop the oracle's process for a tenth of the run; a closed loop of one client runs beside the open one."""
     latency, percents = 0.005, (50.0, 95.0, 99.0, 99.9)
-    oracle.play(Constant(latency))
+    oracle.start_script(Constant(latency))
 
     async def freeze() -> float:
         await asyncio.sleep(seconds * 0.3)
         begun = time.perf_counter()
         os.kill(oracle.pid, signal.SIGSTOP)
         try:
-            await asyncio.sleep(seconds * _FROZEN)
+            await asyncio.sleep(seconds * _FREEZE_SHARE)
         finally:
             os.kill(oracle.pid, signal.SIGCONT)
         return time.perf_counter() - begun
 
     async def work() -> tuple[Run, Run, float]:
-        async with opened(name, oracle.url, connections=501) as transport, asyncio.TaskGroup() as group:
+        async with open_loadgen_transport(name, oracle.url, connections=501) as transport, asyncio.TaskGroup() as group:
             frozen = group.create_task(freeze())
             beside = group.create_task(
                 run(ClosedLoop(1, duration=seconds, think=1 / rate - latency), transport, REQUESTS)
             )
-            done, _ = await _open(transport, rate, seconds, 500)
+            done, _ = await _run_open_loop(transport, rate, seconds, 500)
             return done, await beside, await frozen
 
-    done, beside, frozen = on_uvloop(work())
-    response, closed_loop = done.tally.response[Column.OK], beside.tally.response[Column.OK]
+    done, beside, frozen = run_on_uvloop(work())
+    response, closed_loop = done.tally.response[OutcomeCategory.OK], beside.tally.response[OutcomeCategory.OK]
     if not closed_loop.total:
-        closed_loop = beside.tally.service[Column.OK]
+        closed_loop = beside.tally.service[OutcomeCategory.OK]
     share = frozen / seconds
     expected = {p: latency + max(0.0, (p / 100 - 1 + share) / share) * frozen for p in percents}
-    return Illness(
+    return DegradedServerResult(
         f"stall: SIGSTOP for {frozen:.2f} s",
         response.total,
         expected,
         {p: response.percentile(p) for p in percents},
         {p: closed_loop.percentile(p) for p in percents},
         _verdict(done),
-        _late(oracle.books()),
+        _oracle_lateness(oracle.timings()),
     )
 
 
@@ -249,14 +260,14 @@ def stall(oracle: Oracle, name: str, seconds: float, rate: float = 100.0) -> Ill
 def measure(oracle: Oracle, *, is_quick: bool) -> dict[str, Any]:
     """Measure everything; 40 seconds at most when quick, else 3 minutes."""
     cells = [
-        closed(oracle, client, callers, 0.8 if is_quick else 8.0 if callers == 1 else 2.5)
+        measure_closed_loop(oracle, client, callers, 0.8 if is_quick else 8.0 if callers == 1 else 2.5)
         for callers in CALLERS
         for client in (*(f"loadgen {name}" for name in TRANSPORTS), *PEERS)
     ]
-    mixed = [mixture(oracle, name, 2.0 if is_quick else 19.0) for name in TRANSPORTS]
+    mixed = [measure_mixture(oracle, name, 2.0 if is_quick else 19.0) for name in TRANSPORTS]
     quickest = TRANSPORTS[0]
-    ill = [stall(oracle, quickest, 4.0 if is_quick else 30.0)]
-    ill += [illness(oracle, which, quickest, 2.0 if is_quick else 6.0) for which in _ILLNESSES]
+    ill = [measure_stall(oracle, quickest, 4.0 if is_quick else 30.0)]
+    ill += [measure_degradation(oracle, which, quickest, 2.0 if is_quick else 6.0) for which in _DEGRADATIONS]
     return {"closed": cells, "mixture": mixed, "illnesses": ill}
 
 
@@ -281,9 +292,9 @@ def main() -> None:
     begun = time.perf_counter()
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[:1])
-    with running(cores[-1]) as oracle:
+    with running_oracle(cores[-1]) as oracle:
         found = measure(oracle, is_quick=arguments.quick)
-    show(found, seconds=time.perf_counter() - begun)
+    print_tables(found, seconds=time.perf_counter() - begun)
     if arguments.json:
         arguments.json.write_text(_json(found, time.perf_counter() - begun))
 

@@ -21,8 +21,8 @@ from aiobotocore.session import get_session
 from botocore.config import Config
 
 from loadgen.engine.engine import run
-from loadgen.measurement.outcome import Column
-from loadgen.results.writer import SampleFile
+from loadgen.measurement.outcome import OutcomeCategory
+from loadgen.results.writer import SampleWriter
 from loadgen.transport.botocore import BotocoreTransport, TracedSession
 from loadgen.transport.wire.sigv4 import Credentials
 from loadgen.transport.wire.tls import make_context
@@ -31,8 +31,8 @@ from loadgen.workload.load import ClosedLoop
 from loadgen.workload.request import Request
 
 REQUESTS = [Request(b"1,2,%d" % n, content_type="text/csv") for n in range(8)]
-_PLACE = {"region_name": "us-east-1", "aws_access_key_id": "bench", "aws_secret_access_key": "bench"}
-Calling = Callable[[int], Awaitable[object]]
+_CLIENT_OPTIONS = {"region_name": "us-east-1", "aws_access_key_id": "bench", "aws_secret_access_key": "bench"}
+CallFunction = Callable[[int], Awaitable[object]]
 
 
 @asynccontextmanager
@@ -50,7 +50,9 @@ async def _wire(url: str, clients: int, ca: str | None) -> AsyncIterator[Any]:
 async def _client(url: str, clients: int, ca: str | None, **options: Any) -> AsyncIterator[Any]:
 
     config = AioConfig(max_pool_connections=clients, retries={"total_max_attempts": 1}, proxies={}, **options)
-    making = get_session().create_client("sagemaker-runtime", endpoint_url=url, verify=ca, config=config, **_PLACE)
+    making = get_session().create_client(
+        "sagemaker-runtime", endpoint_url=url, verify=ca, config=config, **_CLIENT_OPTIONS
+    )
     async with making as client:
         yield client
 
@@ -62,7 +64,7 @@ async def _botocore(url: str, clients: int, ca: str | None) -> AsyncIterator[Any
         yield BotocoreTransport(client, "bench")
 
 
-async def _timed(call: Calling, clients: int, seconds: float) -> tuple[int, float, float]:
+async def _measure_calls(call: CallFunction, clients: int, seconds: float) -> tuple[int, float, float]:
     """Let clients call until the time is over, after one call each."""
     await asyncio.gather(*[call(n) for n in range(clients)])
     calls = 0
@@ -84,13 +86,13 @@ async def _timed(call: Calling, clients: int, seconds: float) -> tuple[int, floa
 async def wire(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, float, float]:
     """The wire transport by itself."""
     async with _wire(url, clients, ca) as transport:
-        return await _timed(lambda n: transport.invoke(REQUESTS[n & 7]), clients, seconds)
+        return await _measure_calls(lambda n: transport.invoke(REQUESTS[n & 7]), clients, seconds)
 
 
 async def traced(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, float, float]:
     """Loadgen's aiobotocore transport by itself."""
     async with _botocore(url, clients, ca) as transport:
-        return await _timed(lambda n: transport.invoke(REQUESTS[n & 7]), clients, seconds)
+        return await _measure_calls(lambda n: transport.invoke(REQUESTS[n & 7]), clients, seconds)
 
 
 async def aiobotocore(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, float, float]:
@@ -101,18 +103,18 @@ async def aiobotocore(url: str, clients: int, seconds: float, ca: str | None) ->
             answer = await client.invoke_endpoint(EndpointName="bench", **REQUESTS[n & 7].arguments())
             await answer["Body"].read()
 
-        return await _timed(call, clients, seconds)
+        return await _measure_calls(call, clients, seconds)
 
 
 async def _engine(transport: Any, clients: int, seconds: float, folder: Path | None) -> tuple[int, float, float]:
 
     await run(ClosedLoop(clients, count=clients), transport, REQUESTS)
-    sink = None if folder is None else SampleFile(folder)
+    sink = None if folder is None else SampleWriter(folder)
     cpu, begun = time.process_time(), time.perf_counter()
     done = await run(ClosedLoop(clients, duration=seconds), transport, REQUESTS, sink=sink)
     if sink is not None:
         sink.close()
-    return done.count(Column.OK), time.perf_counter() - begun, time.process_time() - cpu
+    return done.count(OutcomeCategory.OK), time.perf_counter() - begun, time.process_time() - cpu
 
 
 async def engine(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, float, float]:
@@ -131,7 +133,7 @@ async def unsampled(url: str, clients: int, seconds: float, ca: str | None) -> t
 def boto3(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, float, float]:
     """boto3 with a thread for each client."""
     config = Config(max_pool_connections=clients, retries={"total_max_attempts": 1}, proxies={})
-    client = sdk.client("sagemaker-runtime", endpoint_url=url, verify=ca, config=config, **_PLACE)
+    client = sdk.client("sagemaker-runtime", endpoint_url=url, verify=ca, config=config, **_CLIENT_OPTIONS)
     counts = [0] * clients
     moment: list[tuple[float, float]] = []
 
@@ -160,7 +162,7 @@ def boto3(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, 
     return sum(counts), time.perf_counter() - begun, time.process_time() - cpu
 
 
-OURS = {"engine": engine, "unsampled": unsampled, "wire": wire, "traced": traced, "aiobotocore": aiobotocore}
+ASYNC_CALLERS = {"engine": engine, "unsampled": unsampled, "wire": wire, "traced": traced, "aiobotocore": aiobotocore}
 
 
 def main() -> None:
@@ -171,7 +173,7 @@ def main() -> None:
         found = boto3(*arguments)
     else:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            found = runner.run(OURS[name](*arguments))
+            found = runner.run(ASYNC_CALLERS[name](*arguments))
     print(*found)
 
 

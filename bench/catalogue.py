@@ -154,7 +154,7 @@ an emulated run taken for a real one
 )
 
 # Tests that stand for a case without naming it.
-ALSO: Mapping[int, tuple[str, ...]] = {
+EXTRA_TESTS: Mapping[int, tuple[str, ...]] = {
     13: ("system/test_dask.py::test_dask_is_an_extra",),
     41: ("unit/workload/test_request.py::test_no_header_can_be_injected",),
     99: ("unit/engine/test_engine_endings.py::test_a_sink_that_fails_ends_the_run_with_its_error",),
@@ -185,7 +185,7 @@ ALSO: Mapping[int, tuple[str, ...]] = {
 }
 
 # What this program cannot meet, and why.
-REASONS: Mapping[int, str] = {
+NOT_APPLICABLE: Mapping[int, str] = {
     18: "there are no hooks that run for each request: a scenario is plain values",
     19: "no code of a scenario runs while requests are sent; a loop that is blocked by its host is C101",
     21: "there are no hooks that run for each request",
@@ -200,9 +200,9 @@ REASONS: Mapping[int, str] = {
 }
 
 
-def find() -> dict[int, list[str]]:
+def find_tests() -> dict[int, list[str]]:
     """Return the tests of each case, as FILE::FUNCTION."""
-    found = {number: list(ALSO.get(number, ())) for number in CASES}
+    found = {number: list(EXTRA_TESTS.get(number, ())) for number in CASES}
     for path in sorted(TESTS.glob("*.py")):
         for name, number in _named(path):
             if number in found and name not in found[number]:
@@ -229,18 +229,18 @@ def _named(path: Path) -> Iterator[tuple[str, int]]:
 
 def missing(found: Mapping[int, list[str]]) -> list[int]:
     """Return the cases with neither a test nor a reason."""
-    return [number for number in CASES if not found[number] and number not in REASONS]
+    return [number for number in CASES if not found[number] and number not in NOT_APPLICABLE]
 
 
 def main() -> int:
     """Print the table."""
-    found = find()
+    found = find_tests()
     for number, what in CASES.items():
         print(f"C{number:02d}  {what}")
         if found[number]:
             print(f"       {', '.join(found[number])}")
         else:
-            print(f"       does not apply: {REASONS[number]}" if number in REASONS else "       NO TEST")
+            print(f"       does not apply: {NOT_APPLICABLE[number]}" if number in NOT_APPLICABLE else "       NO TEST")
     lacking = missing(found)
     tested = sum(bool(places) for places in found.values())
     out = len(CASES) - tested - len(lacking)

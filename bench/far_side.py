@@ -61,7 +61,7 @@ def certificate(folder: Path) -> Path:
 
 
 @contextmanager
-def far_side(folder: Path, *, tls: Path | None, cpu: int) -> Iterator[tuple[str, str]]:
+def target_server(folder: Path, *, tls: Path | None, cpu: int) -> Iterator[tuple[str, str]]:
     """Run a server on its core; yield its name and URL.
 
     Args:

@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.failpoints import FAULTS, SIGNALS, Case, Verdict, count_calls, try_case, workers
-from tests.support.fork_server import zygote
+from tests.support.failpoints import FAULTS, SIGNALS, Case, CaseResult, list_calls, parallel_cases, run_case
+from tests.support.fork_server import fork_server
 
 VARIANTS = ("", "no journal", "no tags")
 
@@ -33,15 +33,15 @@ def matrix(calls: int) -> list[Case]:
     return cases
 
 
-async def try_all(cases: Sequence[Case], directory: Path) -> list[Verdict]:
+async def run_cases(cases: Sequence[Case], directory: Path) -> list[CaseResult]:
     """Try cases, several at a time, and return what they came to, in their order."""
-    turn = asyncio.Semaphore(workers())
+    turn = asyncio.Semaphore(parallel_cases())
 
-    async with zygote() as mother:
+    async with fork_server() as mother:
 
-        async def one(number: int, case: Case) -> Verdict:
+        async def one(number: int, case: Case) -> CaseResult:
             async with turn:
-                return await try_case(case, directory / str(number), mother)
+                return await run_case(case, directory / str(number), mother)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(number, case)) for number, case in enumerate(cases)]
@@ -50,8 +50,8 @@ async def try_all(cases: Sequence[Case], directory: Path) -> list[Verdict]:
 
 async def calls_of_a_run(directory: Path) -> list[str]:
     """Return the AWS calls of a run in which nothing goes wrong."""
-    async with zygote() as mother:
-        return await count_calls(directory, mother)
+    async with fork_server() as mother:
+        return await list_calls(directory, mother)
 
 
 def main() -> int:
@@ -67,10 +67,10 @@ def main() -> int:
         cases = matrix(len(calls))
         if options.sample is not None:
             cases = random.Random(options.seed).sample(cases, min(options.sample, len(cases)))
-        verdicts = asyncio.run(try_all(cases, Path(scratch)))
-    broken = [verdict for verdict in verdicts if verdict.wrong]
+        verdicts = asyncio.run(run_cases(cases, Path(scratch)))
+    broken = [verdict for verdict in verdicts if verdict.violations]
     for verdict in broken:
-        print(f"BROKEN {verdict.case}: status {verdict.status}: {'; '.join(verdict.wrong)}")
+        print(f"BROKEN {verdict.case}: status {verdict.status}: {'; '.join(verdict.violations)}")
     seconds = time.perf_counter() - began
     print(f"{len(verdicts)} cases in {seconds:.0f} s: {len(broken)} broken, {len(verdicts) - len(broken)} left nothing")
     return 1 if broken else 0

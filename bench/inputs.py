@@ -26,8 +26,8 @@ from loadgen.cli import main as cli
 from loadgen.cli import run
 from loadgen.errors import ExitStatus
 
-_SLOWEST = 5.0
-_ODD = [
+_MAX_DURATION = 5.0
+_ODD_VALUES = [
     "", " ", "-", "--", "-1", "0", "1e309", "nan", "inf", "NaN", "٣", "１２", "0x10", "1_000", "True", "None", "[]",
     "{}", "[1024, 'x']", "(1,)", "1024.5", "10**100", "'", '"', "\\", "../../etc/passwd", "/dev/null", "/dev/zero",
     ".", "/", "a\x1b[2Jb", "line\nbreak", "tab\tbed", "\u202eevil", "😀" * 40, "\ud800", "x" * 5000, "%s%n", "$(id)",
@@ -67,44 +67,44 @@ _VALUES = [
 
 
 @dataclass(slots=True)
-class Told:
+class FuzzResult:
     """What came of it: how many were tried and accepted, and what was wrong, in words."""
 
     tried: int = 0
     accepted: int = 0
-    wrong: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
 
 
-def attack(directory: Path, *, count: int, seed: int) -> Told:
+def fuzz(directory: Path, *, count: int, seed: int) -> FuzzResult:
     """Try so many inputs, in turn of each kind, in a directory."""
-    draw, told = random.Random(seed), Told()
+    draw, result = random.Random(seed), FuzzResult()
     kinds: list[Callable[[random.Random, Path], list[str]]] = [_command_line, _values, _mutated, _payload]
     reached: list[object] = []
 
     def stop_here(loaded: object, options: argparse.Namespace, **_: object) -> ExitStatus:
-        run.precautions(options)
+        run.run_policy(options)
         reached.append(loaded)
         return ExitStatus.OK
 
-    (directory / "ok.py").write_text(_filled("'xgboost'", "[Request(b'1')]"))
-    with mock.patch("loadgen.cli.run.execute", stop_here), mock.patch.dict(os.environ, {"HOME": str(directory)}):
+    (directory / "ok.py").write_text(_scenario_text("'xgboost'", "[Request(b'1')]"))
+    with mock.patch("loadgen.cli.run.run_and_report", stop_here), mock.patch.dict(os.environ, {"HOME": str(directory)}):
         for number in range(count):
             words = kinds[number % len(kinds)](draw, directory)
             reached.clear()
-            told.tried += 1
-            if wrong := _try(words):
-                told.wrong.append(f"{words!r:.300}: {wrong}")
-            told.accepted += bool(reached)
-    return told
+            result.tried += 1
+            if wrong := _run_input(words):
+                result.violations.append(f"{words!r:.300}: {wrong}")
+            result.accepted += bool(reached)
+    return result
 
 
-def _try(words: list[str]) -> str:
+def _run_input(argv: list[str]) -> str:
     """Run a command line here; say what was wrong, or nothing."""
     out, err = io.StringIO(), io.StringIO()
     began = time.perf_counter()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = cli.main(words)
+            status = cli.main(argv)
     except SystemExit as stopped:  # argparse's --help and --version
         status = int(stopped.code or 0)
     except BaseException as error:  # noqa: BLE001 - that is what must not happen
@@ -116,75 +116,81 @@ def _try(words: list[str]) -> str:
         return f"status {status} with {said[-300:]!r}"
     if status and status != ExitStatus.USAGE and said.count("loadgen: error[") != 1:  # after Python's own warnings
         return f"status {status} without one line that says why: {said[:200]!r}"
-    if time.perf_counter() - began > _SLOWEST:
+    if time.perf_counter() - began > _MAX_DURATION:
         return f"took {time.perf_counter() - began:.1f} s"
     return ""
 
 
-def _command_line(draw: random.Random, directory: Path) -> list[str]:
+def _command_line(rng: random.Random, directory: Path) -> list[str]:
     """Return flags and odd values in any order; nothing that would serve or wait for ever."""
-    head = draw.choice([["ok.py"], ["report"], ["explain"], ["benchmark", "m", "ok.py"], [draw.choice(_ODD)], []])
+    head = rng.choice([["ok.py"], ["report"], ["explain"], ["benchmark", "m", "ok.py"], [rng.choice(_ODD_VALUES)], []])
     words = list(head)
-    for _ in range(draw.randrange(1, 5)):
-        flag = draw.choice(_FLAGS)
+    for _ in range(rng.randrange(1, 5)):
+        flag = rng.choice(_FLAGS)
         words.append(flag)
         if flag == "--set":
-            words.append(f"{draw.choice([*_FIELDS, draw.choice(_ODD)])}={draw.choice(_ODD)}")
-        elif draw.random() < 0.8:
-            words.append(draw.choice(_ODD))
-    for word in ("emulate", "work", "instance", "fetch", "cleanup", "--processing-job", "--wait"):
+            words.append(f"{rng.choice([*_FIELDS, rng.choice(_ODD_VALUES)])}={rng.choice(_ODD_VALUES)}")
+        elif rng.random() < 0.8:
+            words.append(rng.choice(_ODD_VALUES))
+    for word in ("emulate", "_worker", "_processing-instance", "fetch", "cleanup", "--processing-job", "--wait"):
         if word in words:
             words.remove(word)
     del directory
     return words
 
 
-def _filled(profile: str, requests: str, **values: str) -> str:
+def _scenario_text(profile: str, requests: str, **values: str) -> str:
     plain = {"sizes": "[1024]", "invocations": "10", "multipliers": "[1]", "timeout": "10"}
     return _SCENARIO.format(profile=profile, requests=requests, **(plain | values))
 
 
-def _values(draw: random.Random, directory: Path) -> list[str]:
+def _values(rng: random.Random, directory: Path) -> list[str]:
     """Return a scenario file with values that cannot be meant."""
-    names = draw.sample(["sizes", "invocations", "multipliers", "timeout"], draw.randrange(1, 4))
-    profile = draw.choice(["'xgboost'", *_VALUES])
-    requests = draw.choice(["[Request(b'1')]", "[Request(b'1')]", *_VALUES])
-    text = _filled(profile, requests, **{name: draw.choice(_VALUES) for name in names})
+    names = rng.sample(["sizes", "invocations", "multipliers", "timeout"], rng.randrange(1, 4))
+    profile = rng.choice(["'xgboost'", *_VALUES])
+    requests = rng.choice(["[Request(b'1')]", "[Request(b'1')]", *_VALUES])
+    text = _scenario_text(profile, requests, **{name: rng.choice(_VALUES) for name in names})
     (directory / "values.py").write_text(text, "utf-8")
     return ["values.py", "--quiet"]
 
 
-def _mutated(draw: random.Random, directory: Path) -> list[str]:
+def _mutated(rng: random.Random, directory: Path) -> list[str]:
     """Return a scenario file with bytes changed, left out or put in, or of bytes alone."""
-    content = bytearray(_filled("'xgboost'", "[Request(b'1')]").encode())
-    if draw.random() < 0.2:
-        content = bytearray(draw.randbytes(draw.randrange(0, 200)))
-    for _ in range(draw.randrange(1, 6)):
-        at = draw.randrange(len(content) + 1)
-        change = draw.random()
+    content = bytearray(_scenario_text("'xgboost'", "[Request(b'1')]").encode())
+    if rng.random() < 0.2:
+        content = bytearray(rng.randbytes(rng.randrange(0, 200)))
+    for _ in range(rng.randrange(1, 6)):
+        at = rng.randrange(len(content) + 1)
+        change = rng.random()
         if change < 0.4:
-            content[at : at + 1] = bytes([draw.randrange(256)])
+            content[at : at + 1] = bytes([rng.randrange(256)])
         elif change < 0.7:
-            del content[at : at + draw.randrange(1, 20)]
+            del content[at : at + rng.randrange(1, 20)]
         else:
-            content[at:at] = draw.choice(_ODD).encode("utf-8", "surrogatepass")
+            content[at:at] = rng.choice(_ODD_VALUES).encode("utf-8", "surrogatepass")
     (directory / "mutated.py").write_bytes(content)
     return ["mutated.py", "--quiet"]
 
 
-def _payload(draw: random.Random, directory: Path) -> list[str]:
+def _payload(rng: random.Random, directory: Path) -> list[str]:
     """Return a scenario that reads a file of requests which is broken."""
-    name = draw.choice(["p.jsonl", "p.pkl", "p.json"])
-    rows: list[dict[str, Any]] = [{"Body": "1,2", "ContentType": "text/csv"}] * draw.randrange(1, 4)
-    if draw.random() < 0.5:
-        rows.append({draw.choice(["Body", "ContentType", "Bod", draw.choice(_ODD)]): draw.choice([1, None, [], *_ODD])})
+    name = rng.choice(["p.jsonl", "p.pkl", "p.json"])
+    rows: list[dict[str, Any]] = [{"Body": "1,2", "ContentType": "text/csv"}] * rng.randrange(1, 4)
+    if rng.random() < 0.5:
+        rows.append(
+            {
+                rng.choice(["Body", "ContentType", "Bod", rng.choice(_ODD_VALUES)]): rng.choice(
+                    [1, None, [], *_ODD_VALUES]
+                )
+            }
+        )
     text = "\n".join(json.dumps(row) for row in rows)
-    content = bytearray(pickle.dumps(rows, draw.randrange(6)) if name.endswith("pkl") else text.encode())
-    for _ in range(draw.randrange(0, 4)):
-        at = draw.randrange(len(content) + 1)
-        content[at : at + draw.randrange(3)] = draw.randbytes(draw.randrange(4))
+    content = bytearray(pickle.dumps(rows, rng.randrange(6)) if name.endswith("pkl") else text.encode())
+    for _ in range(rng.randrange(0, 4)):
+        at = rng.randrange(len(content) + 1)
+        content[at : at + rng.randrange(3)] = rng.randbytes(rng.randrange(4))
     (directory / name).write_bytes(content)
-    (directory / "payload.py").write_text(_filled("'xgboost'", f"read_requests({name!r})"))
+    (directory / "payload.py").write_text(_scenario_text("'xgboost'", f"read_requests({name!r})"))
     return ["payload.py", "--quiet"]
 
 
@@ -195,11 +201,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
-        told = attack(Path(scratch), count=options.count, seed=options.seed)
-    for line in told.wrong:
+        told = fuzz(Path(scratch), count=options.count, seed=options.seed)
+    for line in told.violations:
         print(f"BROKEN {line}")
-    print(f"{told.tried} inputs: {told.accepted} accepted, {len(told.wrong)} broken")
-    return 1 if told.wrong else 0
+    print(f"{told.tried} inputs: {told.accepted} accepted, {len(told.violations)} broken")
+    return 1 if told.violations else 0
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from loadgen.measurement.run import NO_SAMPLES
 from loadgen.results.reader import read_samples
-from tests.support.failpoints import stage, workers
-from tests.support.fork_server import Zygote, zygote
+from tests.support.failpoints import open_sandbox, parallel_cases
+from tests.support.fork_server import ForkServer, fork_server
 
 BOUND = 0.25  # seconds: what is promised
-_LOOK = 0.005
+_POLL_INTERVAL = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +30,27 @@ class Loss:
 
     Args:
         answered: by the emulator's books, so long before the kill as the bound.
-        kept: samples on disk.
-        wrong: promises that were broken.
+        samples_on_disk: samples on disk.
+        violations: promises that were broken.
     """
 
     answered: int
-    kept: int
-    wrong: tuple[str, ...]
+    samples_on_disk: int
+    violations: tuple[str, ...]
 
 
-async def kill_once(directory: Path, mother: Zygote, *, seed: int, bound: float) -> Loss:
+async def kill_once(directory: Path, fork_server: ForkServer, *, seed: int, bound: float) -> Loss:
     """Kill a run under load at an instant drawn by the seed, and compare what is on disk with the emulator's books."""
     draw, wrong = random.Random(seed), list[str]()
-    async with stage(directory, mother, service=0.002) as on:
-        path = on.write(load="duration=60", sizes=[1024])
+    async with open_sandbox(directory, fork_server, service=0.002) as on:
+        path = on.write_scenario(load="duration=60", sizes=[1024])
         child = on.start(str(path), "--out", "out", "--quiet")
-        await on.until(lambda: on.arrivals() > 0)
+        await on.wait_until(lambda: on.arrivals() > 0)
         seen = [(time.perf_counter(), 0)]
         end = time.perf_counter() + draw.uniform(0.0, 1.0)
         while time.perf_counter() < end:
             seen.append((time.perf_counter(), on.arrivals() - 2))  # two clients: what is not answered yet
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL_INTERVAL)
         child.signal(signal.SIGKILL)
         killed = time.perf_counter()
         await on.finish(child)
@@ -67,26 +67,26 @@ async def kill_once(directory: Path, mother: Zygote, *, seed: int, bound: float)
         if status != 0 or "Traceback" in said:
             wrong.append(f"report: {status}: {said[-200:]}")
         status, _, said = await on.run("cleanup", on.run_id(), "--yes")
-        if status != 0 or on.standing():
+        if status != 0 or on.existing_resources():
             wrong.append(f"cleanup: {status}: {said[-200:]}")
     return Loss(answered, len(samples), tuple(wrong))
 
 
-async def kill_all(directory: Path, mother: Zygote, *, count: int, bound: float, seed: int) -> list[Loss]:
+async def kill_all(directory: Path, fork_server: ForkServer, *, count: int, bound: float, seed: int) -> list[Loss]:
     """Kill so many runs, a few at a time."""
-    turn = asyncio.Semaphore(max(1, workers() // 2))
+    turn = asyncio.Semaphore(max(1, parallel_cases() // 2))
 
     async def one(number: int) -> Loss:
         async with turn:
-            return await kill_once(directory / str(number), mother, seed=seed + number, bound=bound)
+            return await kill_once(directory / str(number), fork_server, seed=seed + number, bound=bound)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(number)) for number in range(count)]
     return [task.result() for task in tasks]
 
 
-async def _with_a_zygote(directory: Path, count: int, bound: float, seed: int) -> list[Loss]:
-    async with zygote() as mother:
+async def _with_fork_server(directory: Path, count: int, bound: float, seed: int) -> list[Loss]:
+    async with fork_server() as mother:
         return await kill_all(directory, mother, count=count, bound=bound, seed=seed)
 
 
@@ -98,11 +98,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        losses = asyncio.run(_with_a_zygote(Path(scratch), options.count, options.bound, options.seed))
-    broken = [loss for loss in losses if loss.wrong]
+        losses = asyncio.run(_with_fork_server(Path(scratch), options.count, options.bound, options.seed))
+    broken = [loss for loss in losses if loss.violations]
     for loss in broken:
-        print(f"BROKEN {'; '.join(loss.wrong)}")
-    kept = sum(loss.kept for loss in losses)
+        print(f"BROKEN {'; '.join(loss.violations)}")
+    kept = sum(loss.samples_on_disk for loss in losses)
     print(f"{len(losses)} kills, {kept:,} samples kept, bound {options.bound:g} s: {len(broken)} broken")
     return 1 if broken else 0
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from loadgen.interfaces import Account, Endpoint, Identity, Leftover, Quotas, Target, Transport
-from loadgen.measurement.cloudwatch_metrics import Metrics
+from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.transport.null import NullTransport
 from loadgen.workload.serverless_config import ServerlessConfig
 
@@ -16,7 +16,7 @@ class NullEndpoint:
 
     latency: float
     name: str = "null"
-    deployed_in: float = 0.0
+    deploy_duration: float = 0.0
     transport_name: str = "null"
     transport_note: str = ""
     transport: Transport = field(init=False)
@@ -47,11 +47,11 @@ class NullAccount:
         """Open nothing."""
         yield NullEndpoint(self.latency)
 
-    async def metrics(self, endpoint: str, *, start: float, end: float, invocations: int) -> Metrics:  # noqa: ARG002
+    async def metrics(self, endpoint: str, *, start: float, end: float, invocations: int) -> CloudWatchMetrics:  # noqa: ARG002
         """Return none."""
-        return Metrics()
+        return CloudWatchMetrics()
 
-    async def ledger(self, endpoint: str) -> Mapping[str, int] | None:  # noqa: ARG002
+    async def server_counts(self, endpoint: str) -> Mapping[str, int] | None:  # noqa: ARG002
         """Keep no books."""
         return None
 
@@ -71,6 +71,6 @@ class NullTarget:
         """Reach it."""
         yield NullAccount(self.latency)
 
-    def elsewhere(self, account: Account, endpoint: str) -> Target:  # noqa: ARG002
+    def for_workers(self, account: Account, endpoint: str) -> Target:  # noqa: ARG002
         """Describe it for another process: it is the same everywhere."""
         return self

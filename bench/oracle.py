@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scripts import Constant, Script, read, written
+from bench.scripts import Constant, Script, from_json, to_json
 
 _ROOT = Path(__file__).parents[1]  # where `python -m bench.oracle` works
 _SPIN_NS = 120_000  # before an answer is due; a timer's wake-up takes 50 to 100 us on a virtual machine
@@ -63,7 +63,7 @@ class _Timer:
         spec = (ctypes.c_long * 4)(0, 0, *divmod(instant, 1_000_000_000))
         self._libc.timerfd_settime(self.fd, _TFD_TIMER_ABSTIME, spec, None)
 
-    def rang(self) -> None:
+    def on_expired(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self.fd, 8)
 
@@ -77,40 +77,40 @@ class _Server:
         self.timer = _Timer()
         self.connections: dict[int, tuple[socket.socket, bytearray]] = {}
         self.due: list[tuple[int, int, int, int]] = []  # (due, order, received, descriptor)
-        self.armed = 0
+        self.timer_instant = 0
         self.order = 0
-        self.play(Constant())
+        self.start_script(Constant())
         for fd in (listening.fileno(), self.timer.fd, sys.stdin.fileno()):
             self.epoll.register(fd, select.EPOLLIN)
 
-    def play(self, script: Script) -> None:
+    def start_script(self, script: Script) -> None:
         """Begin a script with empty books."""
         self.script = script
         self.first = 0
-        self.books = array("q")  # received, due, sent; nanoseconds
+        self.timings = array("q")  # received, due, sent; nanoseconds
 
     def serve(self) -> None:
         """Serve until standard input is closed."""
-        special = {self.listening.fileno(): self._accept, self.timer.fd: self.timer.rang}
+        special = {self.listening.fileno(): self._accept, self.timer.fd: self.timer.on_expired}
         while True:
-            for fd, _ in self.epoll.poll(self._patience()):
+            for fd, _ in self.epoll.poll(self._poll_timeout()):
                 if fd in self.connections:
-                    self._hear(fd)
+                    self._read_from(fd)
                 elif fd in special:
                     special[fd]()
                 else:
                     return
-            self._answer()
+            self._send_due()
 
-    def _patience(self) -> float | None:
+    def _poll_timeout(self) -> float | None:
         """Return 0 while the next answer is close enough to spin for; else set the timer to that and return None."""
         if not self.due:
             return None
         wake = self.due[0][0] - _SPIN_NS
         if wake <= time.monotonic_ns():
             return 0
-        if wake != self.armed:
-            self.armed = wake
+        if wake != self.timer_instant:
+            self.timer_instant = wake
             self.timer.set(wake)
         return None
 
@@ -123,7 +123,7 @@ class _Server:
                 self.connections[connection.fileno()] = connection, bytearray()
                 self.epoll.register(connection.fileno(), select.EPOLLIN)
 
-    def _hear(self, fd: int) -> None:
+    def _read_from(self, fd: int) -> None:
         connection, heard = self.connections[fd]
         try:
             part = connection.recv(1 << 20)
@@ -146,17 +146,17 @@ class _Server:
         path, body = bytes(heard[:head]).split(b" ", 2)[1], bytes(heard[head + 4 : end])
         del heard[:end]
         if path.startswith(b"/endpoints/"):
-            self._take(fd, now)
+            self._schedule_answer(fd, now)
         else:
             self._control(connection, path, body)
 
-    def _take(self, fd: int, now: int) -> None:
+    def _schedule_answer(self, fd: int, now: int) -> None:
         self.first = self.first or now
         due = self.first + round(self.script.due((now - self.first) / 1e9) * 1e9)
         self.order += 1
         heapq.heappush(self.due, (due, self.order, now, fd))
 
-    def _answer(self) -> None:
+    def _send_due(self) -> None:
         """Send what is due, each with the instant of its own."""
         while self.due and self.due[0][0] <= time.monotonic_ns():
             due, order, received, fd = heapq.heappop(self.due)
@@ -165,21 +165,21 @@ class _Server:
             sent = time.monotonic_ns()
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self.connections[fd][0].send(_ANSWER % (order, received, sent, received, sent))
-            self.books.extend((received, due, sent))
+            self.timings.extend((received, due, sent))
 
     def _control(self, connection: socket.socket, path: bytes, body: bytes) -> None:
         answer = b""
         if path == b"/play":
-            self.play(read(body))
+            self.start_script(from_json(body))
         elif path == b"/books":
-            answer = self.books.tobytes()
+            answer = self.timings.tobytes()
         connection.settimeout(30)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
         connection.settimeout(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class OracleTimings:
     """The oracle's own account of what it did since the script began; seconds, shape (n,), in order of answering."""
 
     received: NDArray[np.float64]
@@ -204,16 +204,16 @@ class Oracle:
         """Where its API is."""
         return f"http://127.0.0.1:{self.port}"
 
-    def play(self, script: Script) -> None:
+    def start_script(self, script: Script) -> None:
         """Begin a script; its clock starts with the first request."""
-        self._ask("POST", "/play", written(script))
+        self._request("POST", "/play", to_json(script))
 
-    def books(self) -> Books:
+    def timings(self) -> OracleTimings:
         """Return what it did since then."""
-        columns = np.frombuffer(self._ask("GET", "/books", ""), dtype=np.int64).reshape(-1, 3) / 1e9
-        return Books(columns[:, 0], columns[:, 1], columns[:, 2])
+        columns = np.frombuffer(self._request("GET", "/books", ""), dtype=np.int64).reshape(-1, 3) / 1e9
+        return OracleTimings(columns[:, 0], columns[:, 1], columns[:, 2])
 
-    def _ask(self, method: str, path: str, body: str) -> bytes:
+    def _request(self, method: str, path: str, body: str) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path, body)
@@ -223,7 +223,7 @@ class Oracle:
 
 
 @contextmanager
-def running(core: int | None = None) -> Iterator[Oracle]:
+def running_oracle(core: int | None = None) -> Iterator[Oracle]:
     """Run an oracle until the block ends, on this core if one is named."""
     command = [sys.executable, "-m", "bench.oracle", *(["--core", str(core)] if core is not None else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT) as process:

@@ -10,8 +10,8 @@ import uvloop
 from numpy.typing import NDArray
 
 from bench.oracle import stamps
-from loadgen.aws.session import Access, open_clients
-from loadgen.execution.gc_freeze import set_aside
+from loadgen.aws.session import AwsConnectionConfig, open_clients
+from loadgen.execution.gc_freeze import gc_frozen
 from loadgen.interfaces import Transport
 from loadgen.transport.botocore import BotocoreTransport, TracedSession
 from loadgen.transport.wire.sigv4 import Credentials
@@ -23,7 +23,7 @@ TRANSPORTS = ("wire", "botocore")
 _T = TypeVar("_T")
 
 
-def on_uvloop(work: Coroutine[Any, Any, _T]) -> _T:
+def run_on_uvloop(work: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine to its end as the command line does."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
@@ -34,40 +34,40 @@ async def _credentials() -> Credentials:
 
 
 @asynccontextmanager
-async def opened(name: str, url: str, *, connections: int) -> AsyncIterator[Transport]:
+async def open_loadgen_transport(name: str, url: str, *, connections: int) -> AsyncIterator[Transport]:
     """Open a transport of TRANSPORTS."""
     if name == "wire":
         settings = WireSettings(url, "us-east-1", _credentials)
         async with open_wire(settings, "oracle", connections=connections) as wire:
-            with set_aside():  # as the runners do
+            with gc_frozen():  # as the runners do
                 yield wire
         return
     async with (
-        open_clients(Access(emulator_url=url)) as clients,
+        open_clients(AwsConnectionConfig(emulator_url=url)) as clients,
         clients.runtime(connections=connections, timeout=60.0, http_session=TracedSession) as client,
     ):
-        with set_aside():
+        with gc_frozen():
             yield BotocoreTransport(client, "oracle")
 
 
-class Joining:
+class OverheadTransport:
     """A transport that keeps, for each reply of another, what was added to the oracle's own residence time."""
 
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
-        self._noted: list[tuple[float, float, bytes]] = []
+        self._replies: list[tuple[float, float, bytes]] = []
 
     async def invoke(self, request: Request) -> Reply:
         """Send through the other."""
         reply = await self._inner.invoke(request)
-        self._noted.append((reply.sent, reply.done, reply.body))
+        self._replies.append((reply.sent, reply.done, reply.body))
         return reply
 
     def overhead(self) -> NDArray[np.float64]:
         """Return client latency minus residence for each reply, seconds, shape (n,)."""
-        return np.array([done - sent - _residence(body) for sent, done, body in self._noted])
+        return np.array([done - sent - _residence_time(body) for sent, done, body in self._replies])
 
 
-def _residence(body: bytes) -> float:
+def _residence_time(body: bytes) -> float:
     received, sent = stamps(body)
     return sent - received

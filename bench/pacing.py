@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.oracle import Oracle, running
-from bench.ours import REQUESTS, TRANSPORTS, on_uvloop, opened
+from bench.oracle import Oracle, running_oracle
+from bench.ours import REQUESTS, TRANSPORTS, open_loadgen_transport, run_on_uvloop
 from bench.scripts import Constant
 from bench.tables import ms, table
 from loadgen.analysis.verdict import judge
 from loadgen.engine.engine import run
 from loadgen.interfaces import Transport
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import Code
+from loadgen.measurement.sample import ErrorCode
 from loadgen.transport.null import NullTransport
 from loadgen.workload.arrivals import even
 from loadgen.workload.load import OpenLoop
@@ -34,36 +34,36 @@ from loadgen.workload.rate import constant
 RATES = (100, 1_000, 10_000)
 LATENCY = 0.005
 _IN_FLIGHT = 400
-_BOTOCORE_MOST = 2000  # requests a second of one core, rounded up: `python -m bench.accuracy` measures it
+_BOTOCORE_MAX_RATE = 2000  # requests a second of one core, rounded up: `python -m bench.accuracy` measures it
 
 
-class Sent:
+class SendTimes:
     """A sink that keeps two instants of each sample."""
 
     def __init__(self) -> None:
         self._batches: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
 
-    def samples(self, batch: NDArray[np.void]) -> None:
+    def write_samples(self, batch: NDArray[np.void]) -> None:
         """Keep when each request was due and when it left."""
         self._batches.append((batch["scheduled"].copy(), batch["sent"].copy()))
 
-    def code(self, code: Code) -> None:
+    def write_error_code(self, error_code: ErrorCode) -> None:
         """Take no notice: outcomes are not what is measured here."""
 
-    def columns(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def scheduled_and_sent(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return (scheduled, sent) of all requests, sent NaN where one was dropped."""
         scheduled, sent = zip(*self._batches, strict=True)
         return np.concatenate(scheduled), np.concatenate(sent)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PacingResult:
     """How well one rate was kept; seconds, except where a name says otherwise.
 
     Args:
         transport: which.
-        asked: requests a second.
-        achieved: requests that left, over the seconds they were planned for or took, whichever is longer.
+        target_rate: requests a second.
+        achieved_rate: requests that left, over the seconds they were planned for or took, whichever is longer.
         dropped: requests that found too many in flight.
         lag: percentile -> sent minus scheduled.
         drift: requests by which the count of sent ones was off rate * t, worst of all whole seconds.
@@ -73,8 +73,8 @@ class Pace:
     """
 
     transport: str
-    asked: int
-    achieved: float
+    target_rate: int
+    achieved_rate: float
     dropped: int
     lag: dict[str, float]
     drift: float
@@ -90,15 +90,15 @@ def drift(sent: NDArray[np.float64], rate: float, seconds: float) -> float:
     return float(np.max(np.abs(count - rate * ticks)))
 
 
-async def _pace(transport: Transport, name: str, rate: int, seconds: float) -> Pace:
-    sink = Sent()
+async def _measure_rate(transport: Transport, name: str, rate: int, seconds: float) -> PacingResult:
+    sink = SendTimes()
     cpu, begun = time.process_time(), time.perf_counter()
     done: Run = await run(OpenLoop(even(constant(rate)), seconds, _IN_FLIGHT), transport, REQUESTS, sink=sink)
     cpu, lasted = time.process_time() - cpu, time.perf_counter() - begun
-    scheduled, sent = sink.columns()
+    scheduled, sent = sink.scheduled_and_sent()
     left = ~np.isnan(sent)
     lag = np.percentile(sent[left] - scheduled[left], [50, 99, 99.9, 100], method="higher")
-    return Pace(
+    return PacingResult(
         name,
         rate,
         float(left.sum() / max(seconds, sent[left].max())),
@@ -112,28 +112,28 @@ async def _pace(transport: Transport, name: str, rate: int, seconds: float) -> P
 
 
 @asynccontextmanager
-async def _place(name: str, oracle: Oracle) -> AsyncIterator[Transport]:
+async def _open_transport(name: str, oracle: Oracle) -> AsyncIterator[Transport]:
     if name == "null":
         yield NullTransport(LATENCY)
         return
-    async with opened(name, oracle.url, connections=_IN_FLIGHT) as transport:
+    async with open_loadgen_transport(name, oracle.url, connections=_IN_FLIGHT) as transport:
         yield transport
 
 
-def measure(oracle: Oracle, seconds: float) -> list[Pace]:
+def measure(oracle: Oracle, seconds: float) -> list[PacingResult]:
     """Measure each transport at each rate."""
 
-    async def one(name: str, rate: int) -> Pace:
+    async def one(name: str, rate: int) -> PacingResult:
         # A transport that cannot keep up sends all the same, late: one second of that tells enough.
-        is_hopeless = name == "botocore" and rate > _BOTOCORE_MOST
-        async with _place(name, oracle) as transport:
-            return await _pace(transport, name, rate, 1.0 if is_hopeless else seconds)
+        is_hopeless = name == "botocore" and rate > _BOTOCORE_MAX_RATE
+        async with _open_transport(name, oracle) as transport:
+            return await _measure_rate(transport, name, rate, 1.0 if is_hopeless else seconds)
 
     found = []
     for name in ("null", *TRANSPORTS):
         for rate in RATES:
-            oracle.play(Constant(LATENCY))
-            found.append(on_uvloop(one(name, rate)))
+            oracle.start_script(Constant(LATENCY))
+            found.append(run_on_uvloop(one(name, rate)))
     return found
 
 
@@ -145,7 +145,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[:1])
-    with running(cores[-1]) as oracle:
+    with running_oracle(cores[-1]) as oracle:
         paces = measure(oracle, 2.0 if arguments.quick else 10.0)
     print(f"Open loop, answers after {LATENCY * 1e3:g} ms; lag in milliseconds.\n")
     print(
@@ -167,8 +167,8 @@ def main() -> None:
             [
                 [
                     pace.transport,
-                    f"{pace.asked}",
-                    f"{pace.achieved:.1f}",
+                    f"{pace.target_rate}",
+                    f"{pace.achieved_rate:.1f}",
                     f"{pace.dropped}",
                     *(ms(lag) for lag in pace.lag.values()),
                     f"{pace.drift:.0f}",

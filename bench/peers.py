@@ -16,12 +16,12 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.config import Config
 
-_CALL = {"EndpointName": "oracle", "Body": b"{}", "ContentType": "application/json"}
-_PLACE = {"region_name": "us-east-1", "aws_access_key_id": "bench", "aws_secret_access_key": "bench"}
+_INVOKE_ARGUMENTS = {"EndpointName": "oracle", "Body": b"{}", "ContentType": "application/json"}
+_CLIENT_OPTIONS = {"region_name": "us-east-1", "aws_access_key_id": "bench", "aws_secret_access_key": "bench"}
 
 
 @dataclass(slots=True)
-class Timed:
+class PeerTimings:
     """What a peer timed.
 
     Args:
@@ -39,21 +39,23 @@ def _settings(callers: int) -> dict[str, Any]:
     return {"max_pool_connections": callers, "retries": {"total_max_attempts": 1}, "proxies": {}}
 
 
-def aiobotocore(url: str, callers: int, seconds: float) -> Timed:
+def aiobotocore(url: str, callers: int, seconds: float) -> PeerTimings:
     """Let tasks call through one shared aiobotocore client for some seconds."""
 
-    async def all_of_it() -> Timed:
-        timed = Timed([], 0, 0.0)
+    async def all_of_it() -> PeerTimings:
+        timed = PeerTimings([], 0, 0.0)
         session = get_session()
         config = AioConfig(**_settings(callers))
-        async with session.create_client("sagemaker-runtime", endpoint_url=url, config=config, **_PLACE) as client:
+        async with session.create_client(
+            "sagemaker-runtime", endpoint_url=url, config=config, **_CLIENT_OPTIONS
+        ) as client:
             end = time.perf_counter() + seconds
 
             async def call() -> None:
                 found: list[float] = []
                 while not found or time.perf_counter() < end:
                     begun = time.perf_counter()
-                    answer = await client.invoke_endpoint(**_CALL)
+                    answer = await client.invoke_endpoint(**_INVOKE_ARGUMENTS)
                     await answer["Body"].read()
                     found.append(time.perf_counter() - begun)
                 timed.calls += len(found)
@@ -68,11 +70,11 @@ def aiobotocore(url: str, callers: int, seconds: float) -> Timed:
         return runner.run(all_of_it())
 
 
-def boto3_threads(url: str, callers: int, seconds: float) -> Timed:
+def boto3_threads(url: str, callers: int, seconds: float) -> PeerTimings:
     """Let threads call through one shared boto3 client for some seconds."""
-    timed = Timed([], 0, 0.0)
+    timed = PeerTimings([], 0, 0.0)
     client = boto3.Session().client(
-        "sagemaker-runtime", endpoint_url=url, config=Config(**_settings(callers)), **_PLACE
+        "sagemaker-runtime", endpoint_url=url, config=Config(**_settings(callers)), **_CLIENT_OPTIONS
     )
     lock = threading.Lock()
     end = time.perf_counter() + seconds
@@ -81,7 +83,7 @@ def boto3_threads(url: str, callers: int, seconds: float) -> Timed:
         found: list[float] = []
         while not found or time.perf_counter() < end:
             begun = time.perf_counter()
-            client.invoke_endpoint(**_CALL)["Body"].read()
+            client.invoke_endpoint(**_INVOKE_ARGUMENTS)["Body"].read()
             found.append(time.perf_counter() - begun)
         with lock:
             timed.calls += len(found)

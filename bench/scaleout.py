@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from bench.null_target import NullTarget
-from loadgen.distributed.dask import DaskCrew
-from loadgen.distributed.local_processes import Processes
-from loadgen.execution.executor import Alone, Assignment, Crew
-from loadgen.execution.run_identity import Circumstances
+from loadgen.distributed.dask import DaskExecutor
+from loadgen.distributed.local_processes import ProcessExecutor
+from loadgen.execution.executor import Executor, LocalExecutor, StepTask
+from loadgen.execution.run_identity import RunContext
 from loadgen.interfaces import Identity
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.run import Run
 from loadgen.measurement.sample import SAMPLE, checksum
-from loadgen.results.directory import Results
-from loadgen.results.writer import HEADER
+from loadgen.results.directory import ResultsDirectory
+from loadgen.results.writer import SAMPLE_FILE_HEADER
 from loadgen.scenario.loader import LoadedScenario
 from loadgen.scenario.scenario import Scenario
 from loadgen.workload.load import ClosedLoop
@@ -39,21 +39,21 @@ SECONDS = 6.0
 SAMPLES = 10_000_000
 
 
-async def measure(crew: Crew, out: Path, clients: int) -> tuple[Run, float]:
+async def measure(executor: Executor, out: Path, clients: int) -> tuple[Run, float]:
     """Run a closed loop against the null target; return the run, and the seconds that assembling took."""
     target = NullTarget()
     step = Step(None, ClosedLoop(clients, duration=SECONDS))
     loaded = LoadedScenario(Scenario(target, REQUESTS, [step]), "scaleout", "", "", Path("scaleout"))
-    results = Results.create(out, Circumstances.of(loaded, command="bench").manifest(Identity("null")))
-    recording = results.begin(1, step, {"started": time.time()})
+    results = ResultsDirectory.create(out, RunContext.create(loaded, command="bench").make_manifest(Identity("null")))
+    recording = results.create_run(1, step, {"started": time.time()})
     began = time.perf_counter()
     async with (
         target.account(run_id="bench") as account,
         account.open(None, connections=clients, timeout=60) as endpoint,
-        crew.assembled(target, REQUESTS, lambda _: None) as team,
+        executor.start(target, REQUESTS, lambda _: None) as team,
     ):
         assembled = time.perf_counter() - began
-        assignment = Assignment(
+        assignment = StepTask(
             step,
             endpoint,
             lambda: target,
@@ -66,11 +66,11 @@ async def measure(crew: Crew, out: Path, clients: int) -> tuple[Run, float]:
             on_window=lambda _: None,
             stop=asyncio.Event(),
         )
-        return await team.execute(assignment), assembled
+        return await team.run_step(assignment), assembled
 
 
 @contextmanager
-def two_dask_workers() -> Iterator[Callable[[], Crew]]:
+def two_dask_workers() -> Iterator[Callable[[], Executor]]:
     """Run a cluster of two workers on this machine, and yield what makes its crew."""
     dask = import_module("distributed")  # an extra
     with (
@@ -79,19 +79,19 @@ def two_dask_workers() -> Iterator[Callable[[], Crew]]:
         ) as cluster,
         dask.Client(cluster) as client,
     ):
-        yield lambda: DaskCrew(client)
+        yield lambda: DaskExecutor(client)
 
 
-def throughput() -> None:
+def print_throughput() -> None:
     """Print requests per second by crew."""
     print(
         f"null target, closed loop of 64 clients, {SECONDS:g} s, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
     print(f"{'crew':<16} {'requests/s':>11} {'ratio':>6} {'CPU of each':>14} {'assembled in':>13}")
-    crews: list[tuple[str, AbstractContextManager[Callable[[], Crew]]]] = [
-        ("this process", nullcontext(Alone)),
-        ("1 process", nullcontext(lambda: Processes(1))),
-        ("2 processes", nullcontext(lambda: Processes(2))),
+    crews: list[tuple[str, AbstractContextManager[Callable[[], Executor]]]] = [
+        ("this process", nullcontext(LocalExecutor)),
+        ("1 process", nullcontext(lambda: ProcessExecutor(1))),
+        ("2 processes", nullcontext(lambda: ProcessExecutor(2))),
         ("2 Dask workers", two_dask_workers()),
     ]
     first = 0.0
@@ -100,20 +100,22 @@ def throughput() -> None:
             run, assembled = asyncio.run(measure(make(), Path(scratch) / "out", 64))
         rate = run.scheduled / run.duration
         first = first or rate
-        shares = [worker.watch.cpu_share for worker in run.workers] or [run.watch.cpu_share]
+        shares = [worker.generator_stats.cpu_share for worker in run.workers] or [run.generator_stats.cpu_share]
         cpu = " ".join(f"{share:.0%}" for share in shares)
         print(f"{name:<16} {rate:>11,.0f} {rate / first:>6.2f} {cpu:>14} {assembled:>11.2f} s", flush=True)
 
 
-def merging() -> None:
+def print_merge_time() -> None:
     """Print how long it takes to read and join the samples of two workers."""
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"
         step = Step(None, ClosedLoop(64, duration=3600.0))
         loaded = LoadedScenario(Scenario(NullTarget(), REQUESTS, [step]), "scaleout", "", "", Path("scaleout"))
-        results = Results.create(out, Circumstances.of(loaded, command="bench").manifest(Identity("null")))
-        directory = results.begin(1, step, {"started": 0.0, "duration": 3600.0}).directory
+        results = ResultsDirectory.create(
+            out, RunContext.create(loaded, command="bench").make_manifest(Identity("null"))
+        )
+        directory = results.create_run(1, step, {"started": 0.0, "duration": 3600.0}).directory
         for worker in range(2):
             samples = np.zeros(SAMPLES // 2, SAMPLE)
             samples["seq"] = np.arange(SAMPLES // 2) * 2 + worker
@@ -121,10 +123,10 @@ def merging() -> None:
             samples["done"] = samples["sent"] + rng.lognormal(-4, 0.5, SAMPLES // 2)
             samples["outcome"] = Outcome.OK
             samples["check"] = checksum(samples)
-            (directory / f"samples-{worker + 1:02d}.bin").write_bytes(HEADER + samples.tobytes())
+            (directory / f"samples-{worker + 1:02d}.bin").write_bytes(SAMPLE_FILE_HEADER + samples.tobytes())
         del samples
         began = time.perf_counter()
-        (run,) = results.runs()
+        (run,) = results.read_runs()
         took = time.perf_counter() - began
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
     print(f"joined {run.scheduled:,} samples of 2 workers in {took:.1f} s ({run.scheduled / took / 1e6:.1f} million/s)")
@@ -132,5 +134,5 @@ def merging() -> None:
 
 
 if __name__ == "__main__":
-    throughput()
-    merging()
+    print_throughput()
+    print_merge_time()

@@ -68,16 +68,16 @@ class Stall:
 
     latency: float = 0.005
     at: float = 10.0
-    lasting: float = 3.0
+    stall_duration: float = 3.0
 
     def due(self, arrived: float) -> float:
         """Return arrival, or the end of the stall, plus latency."""
-        is_held = self.at <= arrived < self.at + self.lasting
-        return (self.at + self.lasting if is_held else arrived) + self.latency
+        is_held = self.at <= arrived < self.at + self.stall_duration
+        return (self.at + self.stall_duration if is_held else arrived) + self.latency
 
     def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
         """Return the latency of a share whose tail is spread evenly over the stall."""
-        return self.latency + _tail(share, self.lasting / duration) * self.lasting
+        return self.latency + _tail_position(share, self.stall_duration / duration) * self.stall_duration
 
 
 @dataclass(slots=True)
@@ -85,17 +85,17 @@ class PeriodicPause:
     """Stand still for a moment again and again, as a garbage collector does."""
 
     latency: float = 0.005
-    every: float = 1.0
-    lasting: float = 0.1
+    period: float = 1.0
+    pause_duration: float = 0.1
 
     def due(self, arrived: float) -> float:
         """Return arrival, or the end of the pause, plus latency."""
-        into = arrived % self.every
-        return arrived + max(0.0, self.lasting - into) + self.latency
+        into = arrived % self.period
+        return arrived + max(0.0, self.pause_duration - into) + self.latency
 
     def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
         """Return the latency of a share whose tail is spread evenly over the pause."""
-        return self.latency + _tail(share, self.lasting / self.every) * self.lasting
+        return self.latency + _tail_position(share, self.pause_duration / self.period) * self.pause_duration
 
 
 @dataclass(slots=True)
@@ -103,16 +103,20 @@ class SlowStart:
     """Begin slow and become quick in a straight line."""
 
     latency: float = 0.005
-    first: float = 0.4
-    over: float = 3.0
+    initial_latency: float = 0.4
+    ramp_duration: float = 3.0
 
     def due(self, arrived: float) -> float:
         """Return arrival plus a latency that falls with time."""
-        return arrived + self.latency + (self.first - self.latency) * max(0.0, 1 - arrived / self.over)
+        return (
+            arrived + self.latency + (self.initial_latency - self.latency) * max(0.0, 1 - arrived / self.ramp_duration)
+        )
 
     def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
         """Return the latency of a share whose tail is spread evenly over the fall."""
-        return self.latency + _tail(share, self.over / duration) * (self.first - self.latency)
+        return self.latency + _tail_position(share, self.ramp_duration / duration) * (
+            self.initial_latency - self.latency
+        )
 
 
 @dataclass(slots=True)
@@ -120,18 +124,18 @@ class FewSlow:
     """One request in every hundred is slow."""
 
     latency: float = 0.01
-    slow: float = 0.5
-    every: int = 100
+    slow_latency: float = 0.5
+    period: int = 100
     count: int = field(default=0, repr=False)
 
     def due(self, arrived: float) -> float:
         """Return arrival plus one of two latencies."""
         self.count += 1
-        return arrived + (self.slow if self.count % self.every == 0 else self.latency)
+        return arrived + (self.slow_latency if self.count % self.period == 0 else self.latency)
 
     def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
         """Return the slow latency for the last hundredth."""
-        return self.slow if share > 1 - 1 / self.every else self.latency
+        return self.slow_latency if share > 1 - 1 / self.period else self.latency
 
 
 @dataclass(slots=True)
@@ -153,24 +157,26 @@ class Saturated:
         return self.latency + share * duration * max(0.0, rate * self.latency / self.slots - 1)
 
 
-def _tail(share: float, width: float) -> float:
+def _tail_position(share: float, width: float) -> float:
     """Return how far into the last `width` of all requests a share lies: 0 before it, 1 at its end."""
     return max(0.0, (share - (1 - width)) / width)
 
 
-KINDS = {kind.__name__: kind for kind in (Constant, Mixture, Stall, PeriodicPause, SlowStart, FewSlow, Saturated)}
-_STATE = ("count", "free")
+SCRIPT_TYPES = {
+    kind.__name__: kind for kind in (Constant, Mixture, Stall, PeriodicPause, SlowStart, FewSlow, Saturated)
+}
+_STATE_FIELDS = ("count", "free")
 
 
-def written(script: Script) -> str:
+def to_json(script: Script) -> str:
     """Return a script as JSON, at its beginning whatever it has served."""
     values: Mapping[str, Any] = asdict(script)  # type: ignore[call-overload]
-    return json.dumps({"kind": type(script).__name__} | {k: v for k, v in values.items() if k not in _STATE})
+    return json.dumps({"kind": type(script).__name__} | {k: v for k, v in values.items() if k not in _STATE_FIELDS})
 
 
-def read(text: str | bytes) -> Script:
-    """Return the script that `written` wrote."""
+def from_json(text: str | bytes) -> Script:
+    """Return the script that `to_json` wrote."""
     values = json.loads(text)
-    kind: Any = KINDS[values.pop("kind")]
+    kind: Any = SCRIPT_TYPES[values.pop("kind")]
     script: Script = kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
     return script

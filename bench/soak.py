@@ -16,37 +16,37 @@ import time
 from pathlib import Path
 
 from loadgen import ClosedLoop, Emulated, Request, Scenario, ServerlessConfig, Step
-from loadgen.execution.run_result import Finished
+from loadgen.execution.scenario_result import ScenarioResult
 from loadgen.execution.scenario_runner import run_scenario
-from loadgen.measurement.outcome import Column
+from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.measurement.run import Run
 from loadgen.measurement.tally import Window
 from loadgen.report.build import build_report
 from loadgen.scenario.loader import LoadedScenario
 
-MOST_GROWTH_MB = 4.0  # the bound that botocore's own leak test uses
+MAX_GROWTH_MB = 4.0  # the bound that botocore's own leak test uses
 
 
-class Watching:
+class MemoryProgress:
     """Looks at memory each window."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[int, float, float]] = []  # requests so far, MB, median service time of the window
+        self.observations: list[tuple[int, float, float]] = []  # requests so far, MB, median service time of the window
         self.count = 0
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Pass it on."""
         print(text, flush=True)
 
-    def begin(self, step: Step) -> None:
+    def step_started(self, step: Step) -> None:
         """Begin."""
 
-    def window(self, step: Step, window: Window) -> None:  # noqa: ARG002 - there is one
+    def window_closed(self, step: Step, window: Window) -> None:  # noqa: ARG002 - there is one
         """Look."""
         self.count += sum(window.counts.values())
-        self.seen.append((self.count, resident_mb(), window.length))
+        self.observations.append((self.count, resident_mb(), window.length))
 
-    def end(self, step: Step, run: Run) -> None:
+    def step_finished(self, step: Step, run: Run) -> None:
         """End."""
 
 
@@ -59,7 +59,7 @@ def resident_mb() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-async def soak(requests: int, clients: int, transport: str, out: Path, watching: Watching) -> Finished:
+async def soak(requests: int, clients: int, transport: str, out: Path, progress: MemoryProgress) -> ScenarioResult:
     """Send so many requests to a model that answers at once."""
     scenario = Scenario(
         Emulated("instant", time_scale=10_000.0, transport=transport),
@@ -70,7 +70,7 @@ async def soak(requests: int, clients: int, transport: str, out: Path, watching:
         LoadedScenario(scenario, "soak", "does it last?", "", Path("soak")),
         out,
         command="python -m bench.soak",
-        progress=watching,
+        progress=progress,
         stop=asyncio.Event(),
     )
     assert finished is not None
@@ -84,31 +84,31 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=32, metavar="N")
     parser.add_argument("--transport", default="auto", metavar="NAME")
     options = parser.parse_args()
-    watching, threads = Watching(), threading.active_count()
+    watching, threads = MemoryProgress(), threading.active_count()
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"
         finished = asyncio.run(soak(options.requests, options.clients, options.transport, out, watching))
         (run,) = finished.runs
         began = time.perf_counter()
-        build_report(finished.results, partial=finished.partial)
+        build_report(finished.results, incomplete_reason=finished.incomplete_reason)
         reported = time.perf_counter() - began
-        settled = [mb for count, mb, _ in watching.seen if count >= options.requests / 10]
+        settled = [mb for count, mb, _ in watching.observations if count >= options.requests / 10]
         growth = (max(settled[-10:]) - min(settled[:10])) if settled else 0.0
-        ledger = run.ledger["arrivals"] if run.ledger is not None else -1
+        ledger = run.server_counts["arrivals"] if run.server_counts is not None else -1
         books = {run.scheduled, ledger, len(run.samples)}
-        drift = _drift(run)
-        is_sound = books == {options.requests} and growth < MOST_GROWTH_MB and not finished.statuses
+        drift = _median_drift(run)
+        is_sound = books == {options.requests} and growth < MAX_GROWTH_MB and not finished.statuses
         print(
             f"{run.scheduled:,} requests in {run.duration:.0f} s ({run.scheduled / run.duration:,.0f}/s): "
             f"client {run.scheduled:,}, ledger {ledger:,}, records {len(run.samples):,}, "
-            f"ok {run.count(Column.OK):,}; memory grew {growth:.1f} MB after the first tenth; "
+            f"ok {run.count(OutcomeCategory.OK):,}; memory grew {growth:.1f} MB after the first tenth; "
             f"median moved {drift:+.1%} from first to last tenth; threads {threads} to {threading.active_count()}; "
             f"report in {reported:.1f} s: {'sound' if is_sound else 'BROKEN'}"
         )
     return 0 if is_sound else 1
 
 
-def _drift(run: Run) -> float:
+def _median_drift(run: Run) -> float:
     """Return how far the median service time moved from the first tenth to the last."""
     import numpy as np  # noqa: PLC0415 - read once, at the end
 

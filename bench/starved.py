@@ -18,8 +18,8 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.oracle import running
-from bench.ours import REQUESTS, on_uvloop, opened
+from bench.oracle import running_oracle
+from bench.ours import REQUESTS, open_loadgen_transport, run_on_uvloop
 from bench.scripts import Constant
 from loadgen.analysis.verdict import judge
 from loadgen.engine.engine import run
@@ -31,26 +31,26 @@ from loadgen.workload.rate import constant
 
 # What the kernel must have kept from a process before we believe that an INVALID clean run was right: half of the
 # largest lag of the event loop that a VALID run may have (100 ms), or one part in a hundred of the run.
-EXCUSE = 0.05
-EXCUSE_SHARE = 0.01
+EXCUSED_WAIT = 0.05
+EXCUSED_WAIT_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class RunVerdict:
     """What one run said of itself.
 
     Args:
         kind: which run.
         verdict: VALID or INVALID.
         reasons: each with its figure.
-        kept_waiting: seconds for which the process could have run and the kernel ran something else.
+        runqueue_wait: seconds for which the process could have run and the kernel ran something else.
         duration: seconds of the run.
     """
 
     kind: str
     verdict: str
     reasons: tuple[str, ...]
-    kept_waiting: float
+    runqueue_wait: float
     duration: float
 
     @property
@@ -61,25 +61,25 @@ class Judged:
     @property
     def is_excused(self) -> bool:
         """True when the machine did starve the process, whoever wanted it clean."""
-        return self.kept_waiting > min(EXCUSE, EXCUSE_SHARE * self.duration)
+        return self.runqueue_wait > min(EXCUSED_WAIT, EXCUSED_WAIT_SHARE * self.duration)
 
 
-def _kept_waiting() -> float:
+def _runqueue_wait() -> float:
     """Return the seconds this process has waited for a core. Source: Linux, Documentation/scheduler/sched-stats.rst."""
     return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
 
 
 # --- starved ---------------------------------------------------------------------------------------------------------
 
-_HOG = "import os, sys, time\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: pass"
+_CPU_HOG = "import os, sys, time\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: pass"
 
 
 @asynccontextmanager
-async def _hogs(count: int, seconds: float) -> AsyncIterator[None]:
+async def _cpu_hogs(count: int, seconds: float) -> AsyncIterator[None]:
     """Let other processes want the core that this one must stay on; they end by themselves if we do not end them."""
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})  # inherited
-    hogs = [subprocess.Popen([sys.executable, "-S", "-c", _HOG, str(seconds + 10)]) for _ in range(count)]  # noqa: ASYNC220 - before the run
+    hogs = [subprocess.Popen([sys.executable, "-S", "-c", _CPU_HOG, str(seconds + 10)]) for _ in range(count)]  # noqa: ASYNC220 - before the run
     try:
         yield
     finally:
@@ -88,13 +88,13 @@ async def _hogs(count: int, seconds: float) -> AsyncIterator[None]:
             hog.wait()
 
 
-async def hog(seconds: float) -> Run:
+async def cpu_hog(seconds: float) -> Run:
     """Share the core with four processes that never rest."""
-    async with _hogs(4, seconds):
+    async with _cpu_hogs(4, seconds):
         return await run(OpenLoop(even(constant(2000)), seconds), NullTransport(0.01), REQUESTS)
 
 
-async def cap(seconds: float) -> Run:
+async def in_flight_cap(seconds: float) -> Run:
     """Ask twice the rate that 50 requests in flight can carry."""
     latency, in_flight = 0.1, 50
     rate = 2 * in_flight / latency
@@ -116,21 +116,21 @@ def _leave_descriptors(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + count, hard))
 
 
-async def fds(seconds: float) -> Run:
+async def fd_limit(seconds: float) -> Run:
     """Give 100 clients half of the descriptors that they need."""
-    with running() as oracle:
-        oracle.play(Constant(0.05))
-        async with opened("botocore", oracle.url, connections=100) as transport:
+    with running_oracle() as oracle:
+        oracle.start_script(Constant(0.05))
+        async with open_loadgen_transport("botocore", oracle.url, connections=100) as transport:
             _leave_descriptors(50)
             return await run(ClosedLoop(100, duration=seconds), transport, REQUESTS)
 
 
 async def saturated(seconds: float) -> Run:
     """Let 64 clients call a 20 ms target through aiobotocore on one core, which can serve a third of them."""
-    with running() as oracle:
-        oracle.play(Constant(0.02))
+    with running_oracle() as oracle:
+        oracle.start_script(Constant(0.02))
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        async with opened("botocore", oracle.url, connections=64) as transport:
+        async with open_loadgen_transport("botocore", oracle.url, connections=64) as transport:
             return await run(ClosedLoop(64, duration=seconds), transport, REQUESTS)
 
 
@@ -149,24 +149,30 @@ async def clean_closed(seconds: float) -> Run:
 
 async def clean_http(seconds: float) -> Run:
     """Send 25 requests a second at random over real HTTP to a server that takes 200 ms."""
-    with running() as oracle:
-        oracle.play(Constant(0.2))
-        async with opened("wire", oracle.url, connections=50) as transport:
+    with running_oracle() as oracle:
+        oracle.start_script(Constant(0.2))
+        async with open_loadgen_transport("wire", oracle.url, connections=50) as transport:
             return await run(OpenLoop(poisson(constant(25), seed=1), seconds, 50), transport, REQUESTS)
 
 
-Kind = Callable[[float], Awaitable[Run]]
-STARVED: dict[str, Kind] = {"hog": hog, "cap": cap, "stalls": stalls, "fds": fds, "saturated": saturated}
-CLEAN: dict[str, Kind] = {"clean_open": clean_open, "clean_closed": clean_closed, "clean_http": clean_http}
+RunFactory = Callable[[float], Awaitable[Run]]
+STARVED: dict[str, RunFactory] = {
+    "hog": cpu_hog,
+    "cap": in_flight_cap,
+    "stalls": stalls,
+    "fds": fd_limit,
+    "saturated": saturated,
+}
+CLEAN: dict[str, RunFactory] = {"clean_open": clean_open, "clean_closed": clean_closed, "clean_http": clean_http}
 
 
-def in_a_process(kind: str, seconds: float) -> Judged:
+def run_in_subprocess(kind: str, seconds: float) -> RunVerdict:
     """Make one run in a process of its own, and return what it said."""
     command = [sys.executable, "-m", "bench.starved", kind, "--seconds", str(seconds)]
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, timeout=seconds + 60, cwd=Path(__file__).parents[1]
     )
-    return Judged(**json.loads(done.stdout))
+    return RunVerdict(**json.loads(done.stdout))
 
 
 def main() -> None:
@@ -178,14 +184,14 @@ def main() -> None:
 
     async def work() -> tuple[Run, float]:
         kind = (STARVED | CLEAN)[arguments.kind]
-        before = _kept_waiting()
+        before = _runqueue_wait()
         done = await kind(arguments.seconds)
-        return done, _kept_waiting() - before
+        return done, _runqueue_wait() - before
 
-    done, waited = on_uvloop(work())
+    done, waited = run_on_uvloop(work())
     verdict = judge(done)
-    reasons = tuple(f"{reason.what}: {reason.figure}" for reason in verdict.reasons)
-    print(json.dumps(asdict(Judged(arguments.kind, str(verdict), reasons, waited, done.duration))))
+    reasons = tuple(f"{reason.problem}: {reason.observed}" for reason in verdict.reasons)
+    print(json.dumps(asdict(RunVerdict(arguments.kind, str(verdict), reasons, waited, done.duration))))
 
 
 if __name__ == "__main__":

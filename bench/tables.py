@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_THREE = ("true ", "", "error ")
-_LAST = ["CPU us/call", "oracle late", "verdict"]
+_COMPARISON_COLUMNS = ("true ", "", "error ")
+_TRAILING_COLUMNS = ["CPU us/call", "oracle late", "verdict"]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -35,14 +35,14 @@ def _signed(seconds: float | None) -> str:
 
 def _closed(found: Mapping[str, Any]) -> str:
     percents = (50.0, 90.0, 99.0)
-    head = ["client", "callers", "calls", *(f"{w}p{p:g}" for p in percents for w in _THREE)]
+    head = ["client", "callers", "calls", *(f"{w}p{p:g}" for p in percents for w in _COMPARISON_COLUMNS)]
     rows = [
         [c.client, str(c.callers), str(c.calls)]
         + [text for p in percents for text in (ms(c.true[p]), ms(c.reported[p]), _signed(c.error(p)))]
-        + [f"{c.cpu * 1e6:.0f}", ms(c.oracle_late), c.verdict]
+        + [f"{c.cpu * 1e6:.0f}", ms(c.oracle_lateness), c.verdict]
         for c in found["closed"]
     ]
-    return table([*head, *_LAST], rows)
+    return table([*head, *_TRAILING_COLUMNS], rows)
 
 
 def _mixture(found: Mapping[str, Any]) -> str:
@@ -51,13 +51,13 @@ def _mixture(found: Mapping[str, Any]) -> str:
     rows = [
         [m.cell.client, str(m.cell.calls)]
         + [text for p in percents for text in (ms(m.cell.true[p]), ms(m.cell.reported[p]))]
-        + [f"{m.cell.cpu * 1e6:.0f}", ms(m.cell.oracle_late), m.cell.verdict]
+        + [f"{m.cell.cpu * 1e6:.0f}", ms(m.cell.oracle_lateness), m.cell.verdict]
         for m in found["mixture"]
     ]
-    return table([*head, *_LAST], rows)
+    return table([*head, *_TRAILING_COLUMNS], rows)
 
 
-def _added(found: Mapping[str, Any]) -> str:
+def _overhead(found: Mapping[str, Any]) -> str:
     head = ["client", "added p50", "added p99", "added p99.9", "lag p50", "lag p99", "lag max"]
     rows = [
         [m.cell.client, *(ms(m.overhead[p]) for p in (50.0, 99.0, 99.9)), *(ms(v) for v in m.lag.values())]
@@ -66,12 +66,12 @@ def _added(found: Mapping[str, Any]) -> str:
     return table(head, rows)
 
 
-def _illnesses(found: Mapping[str, Any]) -> str:
-    head = ["illness", "calls", "percentile", "expected", "reported", "off", "closed loop said", *_LAST[1:]]
+def _degradations(found: Mapping[str, Any]) -> str:
+    head = ["illness", "calls", "percentile", "expected", "reported", "off", "closed loop said", *_TRAILING_COLUMNS[1:]]
     rows = [
         [
             *(sick.name, str(sick.calls), f"p{p:g}", ms(expected, 0), ms(sick.reported[p], 0)),
-            *(f"{(sick.reported[p] / expected - 1):+.1%}", ms(sick.closed.get(p), 0), ms(sick.oracle_late)),
+            *(f"{(sick.reported[p] / expected - 1):+.1%}", ms(sick.closed.get(p), 0), ms(sick.oracle_lateness)),
             sick.verdict,
         ]
         for sick in found["illnesses"]
@@ -80,13 +80,13 @@ def _illnesses(found: Mapping[str, Any]) -> str:
     return table(head, rows)
 
 
-def show(found: Mapping[str, Any], *, seconds: float) -> None:
+def print_tables(found: Mapping[str, Any], *, seconds: float) -> None:
     """Print everything the accuracy bench found. `oracle late` is the machine's doing: the 99th percentile of it."""
     for title, rows in (
         ("Closed loop, a target of 20 ms: true and reported, milliseconds. A dash: too few calls", _closed(found)),
         ("Open loop at 200/s, a mixture of 5, 20, 80 and 300 ms: milliseconds", _mixture(found)),
-        ("In those runs, what the client adds to the server's own time, and how late requests leave", _added(found)),
-        ("Five illnesses, open loop: response time expected on paper and reported, milliseconds", _illnesses(found)),
+        ("In those runs, what the client adds to the server's own time, and how late requests leave", _overhead(found)),
+        ("Five illnesses, open loop: response time expected on paper and reported, milliseconds", _degradations(found)),
     ):
         print(f"{title}.\n\n{rows}\n")
     print(f"{seconds:.0f} s in all.")

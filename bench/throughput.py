@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.far_side import certificate, far_side
+from bench.far_side import certificate, target_server
 from bench.tables import table
 
 CLIENTS = (1, 16, 64, 200, 1000)
@@ -42,7 +42,7 @@ class Caller(FastHttpUser):
         self.client.post("%(path)s", data="1,2,3", headers={"Content-Type": "text/csv"})
 """
 _PATH = "/endpoints/bench/invocations"
-_HAD_CORE = 0.9  # share of the time from which on a caller is said to have had its core for itself
+_FULL_CORE_SHARE = 0.9  # share of the time from which on a caller is said to have had its core for itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _run(command: list[str], seconds: float) -> tuple[str, float]:
     return text, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measured(caller: str, job: _Job, ca: Path | None) -> Cell:
+def measure(caller: str, job: _Job, ca: Path | None) -> Cell:
     """Run one caller with so many clients."""
     scheme = job.url.partition(":")[0]
     if caller in _TOOLS:
@@ -177,12 +177,12 @@ def medians(cells: list[Cell]) -> list[Cell]:
 
 def _median(caller: str, scheme: str, clients: int, rounds: list[Cell]) -> Cell:
     worked = [cell for cell in rounds if cell.rate] or rounds
-    chosen = [cell for cell in worked if cell.busy >= _HAD_CORE] or worked
+    chosen = [cell for cell in worked if cell.busy >= _FULL_CORE_SHARE] or worked
     rate, cpu_us, busy = (median(getattr(cell, name) for cell in chosen) for name in ("rate", "cpu_us", "busy"))
     return Cell(caller, scheme, clients, rate, cpu_us, busy)
 
 
-def show(cells: list[Cell], scheme: str, clients: list[int]) -> str:
+def format_table(cells: list[Cell], scheme: str, clients: list[int]) -> str:
     """Return the table of a scheme: rate, CPU, and both as ratios to aiobotocore's, for each number of clients."""
     by_place = {(cell.caller, cell.clients): cell for cell in medians(cells) if cell.scheme == scheme}
     head = [scheme]
@@ -196,7 +196,7 @@ def show(cells: list[Cell], scheme: str, clients: list[int]) -> str:
             if cell is None or not cell.rate:
                 row += ["-"] * 4
                 continue
-            shared = "~" if n >= 16 and cell.busy < _HAD_CORE else ""
+            shared = "~" if n >= 16 and cell.busy < _FULL_CORE_SHARE else ""
             row += [f"{shared}{cell.rate:,.0f}", "-", f"{cell.cpu_us:.1f}", "-"]
             if peer and peer.rate:
                 row[-3], row[-1] = f"{cell.rate / peer.rate:.1f}", f"{peer.cpu_us / cell.cpu_us:.1f}"
@@ -228,16 +228,16 @@ def main() -> None:
         pem = certificate(folder)
         for scheme in given.scheme.split(","):
             tls = pem if scheme == "https" else None
-            with far_side(folder, tls=tls, cpu=0) as (target, url):
+            with target_server(folder, tls=tls, cpu=0) as (target, url):
                 for _, caller, n in itertools.product(range(given.rounds), callers, clients):
-                    cells.append(measured(caller, _Job(url, n, given.seconds, folder), tls))
+                    cells.append(measure(caller, _Job(url, n, given.seconds, folder), tls))
                     print(cells[-1], file=sys.stderr)
     times = f"{given.rounds} times {given.seconds} s, medians" if given.rounds > 1 else f"{given.seconds} s"
     print(f"Target: {target} on core 0; callers on core 1; each {times}. x: against aiobotocore.")
     print("~: the caller did not have its core for itself, or the target was the slower: trust the CPU, not the rate.")
     print("CPU: ours without start and handshakes, the general tools' with them.")
     for scheme in given.scheme.split(","):
-        print(f"\n{show(cells, scheme, clients)}")
+        print(f"\n{format_table(cells, scheme, clients)}")
     if given.json:
         given.json.write_text(json.dumps({"target": target, "cells": [asdict(cell) for cell in cells]}, indent=1))
 

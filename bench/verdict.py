@@ -8,16 +8,16 @@ import argparse
 import itertools
 import sys
 
-from bench.starved import CLEAN, STARVED, Judged, in_a_process
+from bench.starved import CLEAN, STARVED, RunVerdict, run_in_subprocess
 
 
-def _judge(kinds: list[str], runs: int, seconds: float) -> list[Judged]:
+def _run_all(kinds: list[str], runs: int, seconds: float) -> list[RunVerdict]:
     found = []
     for kind in itertools.islice(itertools.cycle(kinds), runs):
-        judged = in_a_process(kind, seconds)
+        judged = run_in_subprocess(kind, seconds)
         why = "; ".join(judged.reasons) or "-"
         print(
-            f"{judged.kind:<13} {judged.verdict:<8} kept waiting {judged.kept_waiting * 1e3:7.1f} ms   {why}",
+            f"{judged.kind:<13} {judged.verdict:<8} kept waiting {judged.runqueue_wait * 1e3:7.1f} ms   {why}",
             flush=True,
         )
         found.append(judged)
@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20, help="of each sort")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each run")
     arguments = parser.parse_args()
-    starved = _judge(list(STARVED), arguments.runs, arguments.seconds)
-    clean = _judge(list(CLEAN), arguments.runs, arguments.seconds)
+    starved = _run_all(list(STARVED), arguments.runs, arguments.seconds)
+    clean = _run_all(list(CLEAN), arguments.runs, arguments.seconds)
     caught = sum(judged.is_invalid for judged in starved)
     accused = [judged for judged in clean if judged.is_invalid]
     excused = sum(judged.is_excused for judged in accused)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from loadgen.engine.engine import run as run
     from loadgen.errors import LoadgenError as LoadgenError
     from loadgen.interfaces import TransportError as TransportError
-    from loadgen.measurement.outcome import Column as Column
     from loadgen.measurement.outcome import Outcome as Outcome
+    from loadgen.measurement.outcome import OutcomeCategory as Column
+    from loadgen.measurement.outcome import OutcomeCategory as OutcomeCategory
     from loadgen.measurement.run import Run as Run
     from loadgen.measurement.tally import Window as Window
     from loadgen.scenario.scenario import Scenario as Scenario
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from loadgen.workload.serverless_config import ServerlessConfig as ServerlessConfig
     from loadgen.workload.step import ErrorLimit as ErrorLimit
     from loadgen.workload.step import Step as Step
-    from loadgen.workload.timestamps import read_instants as read_instants
+    from loadgen.workload.timestamps import read_timestamps as read_instants
+    from loadgen.workload.timestamps import read_timestamps as read_timestamps
 
 _HOMES = {
     "analysis.slo": ("Slo",),
@@ -54,7 +56,7 @@ _HOMES = {
     "engine.engine": ("run",),
     "errors": ("LoadgenError",),
     "interfaces": ("TransportError",),
-    "measurement.outcome": ("Column", "Outcome"),
+    "measurement.outcome": ("Outcome", "OutcomeCategory"),
     "measurement.run": ("Run",),
     "measurement.tally": ("Window",),
     "scenario.scenario": ("Scenario",),
@@ -70,18 +72,21 @@ _HOMES = {
     "workload.request": ("Reply", "Request"),
     "workload.serverless_config": ("ServerlessConfig",),
     "workload.step": ("ErrorLimit", "Step"),
-    "workload.timestamps": ("read_instants",),
+    "workload.timestamps": ("read_timestamps",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME)  # noqa: PLE0605 - the table above is the list
+# Second public names of the same objects.
+_ALIASES = {"Column": "OutcomeCategory", "read_instants": "read_timestamps"}
+__all__ = sorted([*_HOME, *_ALIASES])  # noqa: PLE0605 - the table above is the list
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    defined = _ALIASES.get(name, name)
+    if defined not in _HOME:
         raise AttributeError(f"module 'loadgen' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"loadgen.{_HOME[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"loadgen.{_HOME[defined]}"), defined)
     return value
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOME]
+    return [*globals(), *__all__]

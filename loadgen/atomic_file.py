@@ -9,9 +9,9 @@ import orjson
 from loadgen.errors import WriteError
 
 
-def write_whole(path: Path, plain: object) -> None:
+def atomic_write_json(path: Path, value: object) -> None:
     """Write a JSON file so that it is there whole or not at all."""
-    content = orjson.dumps(plain, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    content = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     partial = path.with_name(path.name + ".part")
     with partial.open("wb") as file:
         file.write(content)
@@ -21,9 +21,9 @@ def write_whole(path: Path, plain: object) -> None:
 
 
 # What a disk says when it is the disk: no space, a quota, a file too large, a fault.
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
-def write_error(path: Path, error: OSError) -> WriteError:
+def disk_write_error(path: Path, error: OSError) -> WriteError:
     """Explain what the disk refused."""
     return WriteError(f"cannot write {path}: {error.strerror}", hint="what is on disk stays valid: loadgen report DIR")

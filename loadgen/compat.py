@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.aws.deployment.run_registry import state_directory
-from loadgen.aws.s3 import Shelf
-from loadgen.errors import LeftoversError
-from loadgen.event_loop import outside_any_loop
-from loadgen.execution.preflight import Precautions
-from loadgen.execution.run_identity import Circumstances
-from loadgen.execution.run_result import Finished, exit_causes, result_content
+from loadgen.aws.s3 import S3Location
+from loadgen.errors import ResourceLeakError
+from loadgen.event_loop import run_outside_loop
+from loadgen.execution.preflight import RunPolicy
+from loadgen.execution.run_identity import RunContext
+from loadgen.execution.scenario_result import ScenarioResult, exit_causes, result_json
 from loadgen.execution.scenario_runner import run_scenario
 from loadgen.interfaces import Target
 from loadgen.processing_job import client
-from loadgen.processing_job.bundle import pack
-from loadgen.processing_job.client import Cargo
-from loadgen.processing_job.job_spec import INSTANCE_TYPE, MAX_RUNTIME, Hire
+from loadgen.processing_job.bundle import build_bundle
+from loadgen.processing_job.client import JobSubmission
+from loadgen.processing_job.job_spec import INSTANCE_TYPE, MAX_RUNTIME, ProcessingJobSpec
 from loadgen.report import console
 from loadgen.report.build import build_report
 from loadgen.scenario.loader import LoadedScenario
@@ -91,42 +91,52 @@ def run_as_sagemaker_job(
         "concurrency_benchmark_invocations": [concurrency_benchmark_invocations],
         "concurrency_num_clients_multiplier": concurrency_num_clients_multiplier,
     }
-    cargo = _cargo(model_name, Path(invoke_args_examples_file), settings, is_whole=include_concurrency_benchmark)
-    hire = Hire(role, instance_type, instance_count, max_runtime, image)
-    shelf = Shelf.read(s3_output_path) if s3_output_path else None
+    submission = _build_submission(
+        model_name, Path(invoke_args_examples_file), settings, include_concurrency=include_concurrency_benchmark
+    )
+    spec = ProcessingJobSpec(role, instance_type, instance_count, max_runtime, image)
+    s3_location = S3Location.parse(s3_output_path) if s3_output_path else None
 
-    return outside_any_loop(
-        lambda: asyncio.run(_carry_out(cargo, hire, shelf, region, Path(result_save_path) if wait else None))
+    return run_outside_loop(
+        lambda: asyncio.run(_submit(submission, spec, s3_location, region, Path(result_save_path) if wait else None))
     )
 
 
-def _cargo(model_name: str, examples: Path, settings: Mapping[str, Sequence[float]], *, is_whole: bool) -> Cargo:
+def _build_submission(
+    model_name: str, examples: Path, settings: Mapping[str, Sequence[float]], *, include_concurrency: bool
+) -> JobSubmission:
     # Read here too, so that a mistake in it is found before anything is uploaded.
-    loaded = loaded_benchmark(model_name, examples)
-    parcel = pack([], scenario=examples, working=Path())
-    words = ["benchmark", model_name, parcel.name_of(examples)]
+    loaded = load_benchmark(model_name, examples)
+    bundle = build_bundle([], scenario=examples, working_directory=Path())
+    argv = ["benchmark", model_name, bundle.remote_path(examples)]
     for name, values in settings.items():
-        words += [f"--{name}", *map(str, values)]
-    if not is_whole:
-        words.append("--no_include_concurrency_benchmark")
-    return Cargo(Circumstances.of(loaded, command="").run_id, words, parcel)
+        argv += [f"--{name}", *map(str, values)]
+    if not include_concurrency:
+        argv.append("--no_include_concurrency_benchmark")
+    return JobSubmission(RunContext.create(loaded, command="").run_id, argv, bundle)
 
 
-async def _carry_out(cargo: Cargo, hire: Hire, shelf: Shelf | None, region: str | None, home: Path | None) -> str:
+async def _submit(
+    submission: JobSubmission,
+    spec: ProcessingJobSpec,
+    s3_location: S3Location | None,
+    region: str | None,
+    output_dir: Path | None,
+) -> str:
     """Create the job; wait for it, and bring its results home, when there is a place for them."""
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
-    state = await client.submit(cargo, hire, shelf=shelf, region=region, say=say)
-    if home is not None:
-        await client.follow(state.name, region=region, say=say, stop=asyncio.Event())
-        client.check(await client.fetch(state.name, home / state.name, region=region, say=say))
-    return state.name
+    job = await client.create_job(submission, spec, s3_location=s3_location, region=region, log=log)
+    if output_dir is not None:
+        await client.wait_for_job(job.name, region=region, log=log, stop=asyncio.Event())
+        client.check_completed(await client.fetch_results(job.name, output_dir / job.name, region=region, log=log))
+    return job.name
 
 
-_CALL = "loadgen.run_serverless_benchmarks(...)"
-_QUESTION = "Which memory size and MaxConcurrency should this model have?"
+_COMMAND = "loadgen.run_serverless_benchmarks(...)"
+_TITLE = "Which memory size and MaxConcurrency should this model have?"
 
 
 def run_serverless_benchmarks(
@@ -163,7 +173,7 @@ def run_serverless_benchmarks(
     Raises:
         LoadgenError: it could not start or could not be kept; the message says what to do.
     """
-    loaded = loaded_benchmark(
+    loaded = load_benchmark(
         model_name,
         Path(invoke_args_examples_file),
         target=target,
@@ -176,37 +186,35 @@ def run_serverless_benchmarks(
         concurrency_invocations=concurrency_benchmark_invocations,
         multipliers=tuple(concurrency_num_clients_multiplier),
     )
-    return outside_any_loop(lambda: _page(loaded, Path(result_save_path))).read_text("utf-8")
+    return run_outside_loop(lambda: _run_and_report(loaded, Path(result_save_path))).read_text("utf-8")
 
 
-def loaded_benchmark(
-    model_name: str, examples: Path, *, target: Target | None = None, **settings: Any
-) -> LoadedScenario:
+def load_benchmark(model_name: str, examples: Path, *, target: Target | None = None, **settings: Any) -> LoadedScenario:
     """Return the scenario that a file with the same settings would define.
 
     Raises:
         LoadgenError: the examples cannot be read, or a setting cannot be meant.
     """
     scenario = ServerlessBenchmark(target or SageMaker(model_name), read_requests(examples), **settings)
-    return LoadedScenario(scenario, model_name, _QUESTION, "", Path(model_name))
+    return LoadedScenario(scenario, model_name, _TITLE, "", Path(model_name))
 
 
-def _page(loaded: LoadedScenario, out: Path) -> Path:
-    allowed = Precautions(state=state_directory(os.environ))
+def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
+    policy = RunPolicy(state_dir=state_directory(os.environ))
 
-    async def carry_out() -> Finished | None:
-        with console.progress() as progress:
+    async def main() -> ScenarioResult | None:
+        with console.show_progress() as progress:
             return await run_scenario(
-                loaded, out, command=_CALL, progress=progress, stop=asyncio.Event(), precautions=allowed
+                loaded, out, command=_COMMAND, progress=progress, stop=asyncio.Event(), policy=policy
             )
 
-    finished = asyncio.run(carry_out())
+    finished = asyncio.run(main())
     assert finished is not None  # noqa: S101 - it was no dry run
-    findings, page = build_report(finished.results, partial=finished.partial)
-    finished.results.conclude(result_content(finished, exit_causes(finished, findings), findings))
+    findings, report_path = build_report(finished.results, incomplete_reason=finished.incomplete_reason)
+    finished.results.write_result(result_json(finished, exit_causes(finished, findings), findings))
     if finished.leftovers:
         details = [str(leftover) for leftover in finished.leftovers]
-        raise LeftoversError("something may still exist", hint="remove it", details=details) from finished.failure
+        raise ResourceLeakError("something may still exist", hint="remove it", details=details) from finished.failure
     if finished.failure is not None:
         raise finished.failure
-    return page
+    return report_path

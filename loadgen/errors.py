@@ -28,9 +28,9 @@ class ExitStatus(IntEnum):
     NO_PERMISSION = 77
     CONFIG = 78
     THRESHOLD = 99
-    LEFTOVERS = 101
+    RESOURCE_LEAK = 101
     SCRIPT_ERROR = 107
-    SCRIPT_STOP = 108
+    SCRIPT_EXIT = 108
     INVALID = 110
     INTERRUPTED = 130
     TERMINATED = 143
@@ -38,14 +38,14 @@ class ExitStatus(IntEnum):
 
 # When several things went wrong the one that costs most is told: money first, then data, then the program itself.
 _PRECEDENCE = (
-    ExitStatus.LEFTOVERS,
+    ExitStatus.RESOURCE_LEAK,
     ExitStatus.IO_ERROR,
     ExitStatus.INTERNAL,
     ExitStatus.OS_RESOURCE,
     ExitStatus.INTERRUPTED,
     ExitStatus.TERMINATED,
     ExitStatus.SCRIPT_ERROR,
-    ExitStatus.SCRIPT_STOP,
+    ExitStatus.SCRIPT_EXIT,
     ExitStatus.NO_PERMISSION,
     ExitStatus.CONFIG,
     ExitStatus.TRY_LATER,
@@ -60,13 +60,13 @@ _PRECEDENCE = (
 )
 
 
-def worst(statuses: Iterable[ExitStatus]) -> ExitStatus:
+def worst_status(statuses: Iterable[ExitStatus]) -> ExitStatus:
     """Choose the status to exit with when several apply.
 
     Example:
-        >>> worst([ExitStatus.INVALID, ExitStatus.LEFTOVERS])
-        <ExitStatus.LEFTOVERS: 101>
-        >>> worst([])
+        >>> worst_status([ExitStatus.INVALID, ExitStatus.RESOURCE_LEAK])
+        <ExitStatus.RESOURCE_LEAK: 101>
+        >>> worst_status([])
         <ExitStatus.OK: 0>
     """
     return min(statuses, key=_PRECEDENCE.index, default=ExitStatus.OK)
@@ -159,13 +159,13 @@ class ConfigError(LoadgenError):
     status = ExitStatus.CONFIG
 
 
-class LeftoversError(LoadgenError):
+class ResourceLeakError(LoadgenError):
     """A resource may still exist; the details name each one and the command that removes it."""
 
-    status = ExitStatus.LEFTOVERS
+    status = ExitStatus.RESOURCE_LEAK
 
 
-class StoppedError(LoadgenError):
+class InterruptedRunError(LoadgenError):
     """Stopped by Ctrl-C; what was measured is kept, endpoints are removed."""
 
     status = ExitStatus.INTERRUPTED
@@ -177,13 +177,13 @@ class ScriptError(LoadgenError):
     status = ExitStatus.SCRIPT_ERROR
 
 
-class ScriptStopError(LoadgenError):
+class ScriptExitError(LoadgenError):
     """The user's scenario file asked to stop."""
 
-    status = ExitStatus.SCRIPT_STOP
+    status = ExitStatus.SCRIPT_EXIT
 
 
-MEANINGS = {
+STATUS_MEANINGS = {
     ExitStatus.OK: "Everything was measured, the verdict is VALID, nothing is left behind.",
     ExitStatus.THRESHOLD: "A promise (SLO) of the scenario was broken.",
     ExitStatus.INVALID: "The run took place, but its numbers are not to be trusted; the report says why.",

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` to its end even when cancelled meanwhile; the cancellation is then raised, after it."""
-    task = asyncio.create_task(work)
+async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await `coroutine` to its end even when cancelled meanwhile; the cancellation is then raised, after it."""
+    task = asyncio.create_task(coroutine)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -23,17 +23,17 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     raise cancelled from (None if task.cancelled() else task.exception())
 
 
-def outside_any_loop(call: Callable[[], T]) -> T:
+def run_outside_loop(function: Callable[[], T]) -> T:
     """Run it in a thread of its own where a loop is running already, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return call()
+        return function()
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(call).result()
+        return pool.submit(function).result()
 
 
-def runner() -> asyncio.Runner:
+def new_runner() -> asyncio.Runner:
     """Return a runner for a worker's loop: uvloop where there is one."""
     if sys.platform == "win32":
         return asyncio.Runner()

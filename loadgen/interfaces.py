@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from loadgen.measurement.cloudwatch_metrics import Metrics
+from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.run import Run
 from loadgen.measurement.tally import Window
@@ -26,34 +26,34 @@ class TransportError(Exception):
         detail: the cause in a few words, for the run's table of codes; must hold no credentials and no payload.
         sent: when its bytes were handed over, or when it was given up if they never were.
         done: when the failure was known; both are `time.perf_counter()` seconds.
-        waited: seconds spent waiting for a free connection.
+        pool_wait: seconds spent waiting for a free connection.
     """
 
-    def __init__(self, outcome: Outcome, detail: str, *, sent: float, done: float, waited: float = 0.0) -> None:
+    def __init__(self, outcome: Outcome, detail: str, *, sent: float, done: float, pool_wait: float = 0.0) -> None:
         super().__init__(f"{outcome.label}: {detail}")
         self.outcome = outcome
         self.detail = detail
         self.sent = sent
         self.done = done
-        self.waited = waited
+        self.pool_wait = pool_wait
 
 
 class Progress(Protocol):
     """Is told what happens while it happens; must return at once."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """A sentence for whoever watches."""
         ...
 
-    def begin(self, step: Step) -> None:
+    def step_started(self, step: Step) -> None:
         """A step starts to send."""
         ...
 
-    def window(self, step: Step, window: Window) -> None:
+    def window_closed(self, step: Step, window: Window) -> None:
         """A second of a step has passed."""
         ...
 
-    def end(self, step: Step, run: Run) -> None:
+    def step_finished(self, step: Step, run: Run) -> None:
         """A step has ended."""
         ...
 
@@ -100,19 +100,19 @@ class Leftover:
         kind: `endpoint`, `endpoint-config` or `model`.
         name: its name.
         is_billable: True when it costs money while it stands.
-        trouble: why it was not removed, in words.
-        removal: the command that removes it.
+        reason: why it was not removed, in words.
+        delete_command: the command that removes it.
     """
 
     kind: str
     name: str
     is_billable: bool
-    trouble: str
-    removal: str
+    reason: str
+    delete_command: str
 
     def __str__(self) -> str:
         price = "billable" if self.is_billable else "costs nothing"
-        return f"{self.kind} {self.name} ({price}): {self.trouble}; {self.removal}"
+        return f"{self.kind} {self.name} ({price}): {self.reason}; {self.delete_command}"
 
 
 class Transport(Protocol):
@@ -130,12 +130,12 @@ class Transport(Protocol):
 class Endpoint(Protocol):
     """An endpoint that is in service.
 
-    `name` is the endpoint's own, `deployed_in` the seconds from Create to InService (0 when it stood before),
+    `name` is the endpoint's own, `deploy_duration` the seconds from Create to InService (0 when it stood before),
     `transport_name` which transport carries its requests, `transport_note` why when it is not the one asked for.
     """
 
     name: str
-    deployed_in: float
+    deploy_duration: float
     transport: Transport
     transport_name: str
     transport_note: str
@@ -171,11 +171,11 @@ class Account(Protocol):
         """
         ...
 
-    async def metrics(self, endpoint: str, *, start: float, end: float, invocations: int) -> Metrics:
+    async def metrics(self, endpoint: str, *, start: float, end: float, invocations: int) -> CloudWatchMetrics:
         """Read the endpoint's CloudWatch metrics between two epoch seconds, waiting for `invocations` to be counted."""
         ...
 
-    async def ledger(self, endpoint: str) -> Mapping[str, int] | None:
+    async def server_counts(self, endpoint: str) -> Mapping[str, int] | None:
         """Return the target's own counts (arrivals, ok, throttled, failed, cold), or None if it keeps no books."""
         ...
 
@@ -192,10 +192,10 @@ class Target(Protocol):
         ...
 
 
-class Portable(Protocol):
+class RemoteTarget(Protocol):
     """A target whose open endpoints other processes can call too."""
 
-    def elsewhere(self, account: Account, endpoint: str) -> Target:
+    def for_workers(self, account: Account, endpoint: str) -> Target:
         """Describe an open endpoint as a place that stands, for another process. Holds no credentials; is pickled.
 
         Args:

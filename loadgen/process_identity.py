@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class ProcessIdentity:
     """A process of some machine.
 
     Args:
@@ -26,18 +26,18 @@ class Process:
     started: str = ""
 
     @classmethod
-    def this(cls) -> "Process":
+    def current(cls) -> "ProcessIdentity":
         """Return the process that asks."""
-        return cls(os.getpid(), platform.node(), _started(os.getpid()))
+        return cls(os.getpid(), platform.node(), _start_token(os.getpid()))
 
     @property
-    def is_near(self) -> bool:
+    def is_local(self) -> bool:
         """True when it runs, or ran, on this machine."""
         return self.host == platform.node()
 
-    def is_alive(self) -> bool:
+    def is_running(self) -> bool:
         """Tell whether it still runs; one on another machine is taken to."""
-        if not self.is_near:
+        if not self.is_local:
             return True
         try:
             os.kill(self.pid, 0)
@@ -45,13 +45,13 @@ class Process:
             return False
         except (OSError, OverflowError):
             return isinstance(self.pid, int) and self.pid > 0  # it is someone else's
-        return not self.started or _started(self.pid) == self.started
+        return not self.started or _start_token(self.pid) == self.started
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
 
-def _started(pid: int) -> str:
+def _start_token(pid: int) -> str:
     # Field 22 of /proc/PID/stat (proc(5)); the name in field 2 may hold blanks and brackets.
     with suppress(OSError, IndexError):
         ticks = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
@@ -59,8 +59,8 @@ def _started(pid: int) -> str:
     return ""
 
 
-def read_process(plain: object) -> Process | None:
+def process_from_json(value: object) -> ProcessIdentity | None:
     """Return the process that was written down, or None for what is none."""
-    if isinstance(plain, dict) and isinstance(plain.get("pid"), int):
-        return Process(plain["pid"], str(plain.get("host", "")), str(plain.get("started", "")))
+    if isinstance(value, dict) and isinstance(value.get("pid"), int):
+        return ProcessIdentity(value["pid"], str(value.get("host", "")), str(value.get("started", "")))
     return None

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from loadgen import Column, Emulated, OpenLoop, Request, ServerlessConfig, Window, constant, even, run
+from loadgen import Emulated, OpenLoop, OutcomeCategory, Request, ServerlessConfig, Window, constant, even, run
 
 LATEST: web.AppKey[dict[str, float]] = web.AppKey("latest")
 
@@ -26,7 +26,9 @@ async def probe(app: web.Application) -> AsyncIterator[None]:
     """Call the model twice a second for as long as the service runs."""
 
     def keep(window: Window) -> None:
-        app[LATEST].update(second=window.start, ok=window.count(Column.OK), failed=window.count(Column.FAILED))
+        app[LATEST].update(
+            second=window.start, ok=window.count(OutcomeCategory.OK), failed=window.count(OutcomeCategory.FAILED)
+        )
 
     stop = asyncio.Event()
     # In production: Existing("ranker-prod").open()

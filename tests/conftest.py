@@ -12,7 +12,7 @@ from hypothesis import settings
 settings.register_profile("loadgen", deadline=None, derandomize=True, database=None)
 settings.load_profile("loadgen")
 
-Play = Callable[[Callable[..., Awaitable[Any]]], Any]
+RunInSandbox = Callable[[Callable[..., Awaitable[Any]]], Any]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,7 +26,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def zygote() -> Iterator[tuple[asyncio.Runner, Any]]:
     """A process that forks runs of the command line, and the loop on which it is heard; one for each worker."""
-    from tests.support.fork_server import zygote as started
+    from tests.support.fork_server import fork_server as started
 
     with asyncio.Runner() as runner:
         context = started()
@@ -38,15 +38,15 @@ def zygote() -> Iterator[tuple[asyncio.Runner, Any]]:
 
 
 @pytest.fixture
-def play(zygote: tuple[asyncio.Runner, Any], tmp_path: Path) -> Play:
+def play(zygote: tuple[asyncio.Runner, Any], tmp_path: Path) -> RunInSandbox:
     """Give a coroutine function an emulated account, a directory and a way to start runs; return what it returns."""
-    from tests.support.failpoints import stage
+    from tests.support.failpoints import open_sandbox
 
     runner, mother = zygote
 
     def played(work: Callable[..., Awaitable[Any]], **settings: Any) -> Any:
         async def on_stage() -> Any:
-            async with stage(tmp_path, mother, **settings) as on:
+            async with open_sandbox(tmp_path, mother, **settings) as on:
                 return await work(on)
 
         return runner.run(on_stage())

@@ -13,16 +13,16 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the oracle's ti
 pytest.importorskip("uvloop")
 
 from bench import accuracy, pacing, peers, scripts, tables  # noqa: E402 - skipped where they cannot be imported
-from bench.oracle import running, stamps  # noqa: E402
-from bench.ours import REQUESTS, TRANSPORTS, Joining, on_uvloop, opened  # noqa: E402
+from bench.oracle import running_oracle, stamps  # noqa: E402
+from bench.ours import REQUESTS, TRANSPORTS, OverheadTransport, open_loadgen_transport, run_on_uvloop  # noqa: E402
 from loadgen.engine.engine import run  # noqa: E402
-from loadgen.measurement.outcome import Column  # noqa: E402
+from loadgen.measurement.outcome import OutcomeCategory  # noqa: E402
 from loadgen.workload.load import ClosedLoop  # noqa: E402
 
 SCRIPTS = [
     scripts.Constant(),
     scripts.Mixture(),
-    scripts.Stall(at=2.0, lasting=1.0),
+    scripts.Stall(at=2.0, stall_duration=1.0),
     scripts.PeriodicPause(),
     scripts.SlowStart(),
     scripts.FewSlow(),
@@ -32,7 +32,7 @@ SCRIPTS = [
 
 @pytest.fixture(scope="module")
 def oracle():
-    with running() as started:
+    with running_oracle() as started:
         yield started
 
 
@@ -53,8 +53,8 @@ def test_what_is_expected_on_paper_is_what_the_script_does(script):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: type(script).__name__)
 def test_a_script_travels_to_the_oracle_unused(script):
     """What was served does not travel along: the copy starts at the beginning, with the same settings."""
-    copy = scripts.read(scripts.written(script))
-    fresh = type(script)(**{k: v for k, v in json.loads(scripts.written(script)).items() if k != "kind"})
+    copy = scripts.from_json(scripts.to_json(script))
+    fresh = type(script)(**{k: v for k, v in json.loads(scripts.to_json(script)).items() if k != "kind"})
     assert [copy.due(n / 50) for n in range(200)] == [fresh.due(n / 50) for n in range(200)]
 
 
@@ -88,12 +88,12 @@ def test_no_reported_latency_is_below_the_true_one(oracle, name):
     oracle.play(scripts.Constant(0.002))
 
     async def work():
-        async with opened(name, oracle.url, connections=4) as transport:
-            joining = Joining(transport)
+        async with open_loadgen_transport(name, oracle.url, connections=4) as transport:
+            joining = OverheadTransport(transport)
             return await run(ClosedLoop(4, count=60), joining, REQUESTS), joining.overhead()
 
-    done, overhead = on_uvloop(work())
-    assert done.count(Column.OK) == len(overhead) == len(oracle.books().sent) == 60
+    done, overhead = run_on_uvloop(work())
+    assert done.count(OutcomeCategory.OK) == len(overhead) == len(oracle.books().sent) == 60
     assert overhead.min() >= 0
 
 

@@ -8,21 +8,21 @@ from bench import catalogue
 
 def test_every_case_has_a_test_or_a_reason():
     """G25: none of the 130 is without both; python -m bench.catalogue prints the table."""
-    found = catalogue.find()
+    found = catalogue.find_tests()
     assert sorted(found) == list(range(1, 131))
     assert [f"C{number}" for number in catalogue.missing(found)] == []
 
 
 def test_a_reason_is_given_only_where_there_is_no_test():
     """What has a test applies: a reason beside it would be a lie."""
-    found = catalogue.find()
-    assert [number for number in catalogue.REASONS if found[number]] == []
+    found = catalogue.find_tests()
+    assert [number for number in catalogue.NOT_APPLICABLE if found[number]] == []
 
 
 def test_tests_that_are_named_exist():
     """A test that stands for a case without naming it is still there, under that name."""
     here = Path(__file__).parents[2] / "tests"
-    for number, places in catalogue.ALSO.items():
+    for number, places in catalogue.EXTRA_TESTS.items():
         for place in places:
             name, _, function = place.partition("::")
             functions = {

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benches pin
 pytest.importorskip("uvloop")
 
 from bench import far_side, scale, throughput  # noqa: E402 - skipped where they cannot be imported
-from bench.ours import on_uvloop  # noqa: E402
+from bench.ours import run_on_uvloop  # noqa: E402
 from bench.throughput import Cell  # noqa: E402
 
 # What each program prints for 4321.5 calls a second, as of the version named.
@@ -46,7 +46,7 @@ def test_a_program_that_fails_or_hangs_is_a_cell_without_a_rate(tmp_path, monkey
     monkeypatch.setitem(throughput._TOOLS, "wrk", (lambda _: say, r"Requests/sec:\s+([\d.]+)"))
     monkeypatch.setattr(throughput, "_pin", lambda: None)
     job = throughput._Job("http://127.0.0.1:1", 1, 1, tmp_path)
-    assert throughput.measured("wrk", job, None).rate == 0
+    assert throughput.measure("wrk", job, None).rate == 0
     assert "no such option" in capsys.readouterr().err
     hang = [sys.executable, "-c", "import signal; signal.pause()"]
     monkeypatch.setitem(throughput._TOOLS, "wrk", (lambda _: hang, r"rate (\d+)"))
@@ -56,7 +56,7 @@ def test_a_program_that_fails_or_hangs_is_a_cell_without_a_rate(tmp_path, monkey
         return real(command, **(options | {"timeout": 0.05}))
 
     monkeypatch.setattr(throughput, "subprocess", SimpleNamespace(**vars(throughput.subprocess) | {"run": impatient}))
-    assert throughput.measured("wrk", job, None).rate == 0
+    assert throughput.measure("wrk", job, None).rate == 0
     assert "timed out" in capsys.readouterr().err
 
 
@@ -85,7 +85,7 @@ def test_the_table_compares_with_plain_aiobotocore():
     ]
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in throughput.show(cells, "http", [64]).split("\n")
+        for line in throughput.format_table(cells, "http", [64]).split("\n")
     ]
     assert rows[2] == ["engine", "10,000", "10.0", "50.0", "10.0"]
     assert rows[3] == ["wrk", "-", "-", "-", "-"]
@@ -96,7 +96,7 @@ def test_without_nginx_the_responder_answers(tmp_path, monkeypatch, scheme):
     """Where nginx is not installed the bench has a target all the same; over TLS it agrees on HTTP/1.1."""
     monkeypatch.setattr(far_side, "shutil", SimpleNamespace(which=lambda _: None))
     pem = far_side.certificate(tmp_path)
-    with far_side.far_side(tmp_path, tls=pem if scheme == "https" else None, cpu=0) as (name, url):
+    with far_side.target_server(tmp_path, tls=pem if scheme == "https" else None, cpu=0) as (name, url):
         assert (name, url.partition(":")[0]) == ("responder", scheme)
         port = int(url.rpartition(":")[2])
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -134,12 +134,12 @@ def test_growth_is_told_for_clients_and_for_requests_apart():
         "null: CPU of a request 4.0 and 5.0 us with 1 and 1,025 clients; 10.0 KB each",
         "null: CPU of a request 4.5 and 4.2 us with 10,000 and 1,000,000 requests; +2.0 MB in all",
     ]
-    assert all(cell.transport in scale.show(cells) for cell in cells)
+    assert all(cell.transport in scale.format_table(cells) for cell in cells)
 
 
 def test_a_cell_costs_what_it_keeps(tmp_path):
     """Every request of a cell is answered and on disk, and each has a cost."""
-    cell = on_uvloop(scale._measured("null", "", 5, 200, 30.0, tmp_path))
+    cell = run_on_uvloop(scale._measure("null", "", 5, 200, 30.0, tmp_path))
     assert (cell.clients, cell.requests) == (5, 200)
-    assert 0 < cell.before_mb <= cell.peak_mb
+    assert 0 < cell.initial_mb <= cell.peak_mb
     assert cell.wall_us > 0

@@ -3,12 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from loadgen.analysis.cost import ASSUMPTIONS, Cost, Savings, cost_of, savings_of
+from loadgen.analysis.cost import ASSUMPTIONS, Cost, Savings, compare_with_instance, cost_of_run
 from loadgen.analysis.prices import PriceBook
-from loadgen.analysis.recommendation import ConcurrencyAdvice, Recommendation, advise_concurrency, recommend_memory
+from loadgen.analysis.recommendation import (
+    ConcurrencyRecommendation,
+    Recommendation,
+    recommend_concurrency,
+    recommend_memory,
+)
 from loadgen.analysis.slo import Slo, SloCheck, check_slos
 from loadgen.analysis.summary import Summary, summarize
-from loadgen.analysis.verdict import DEFAULT_BOUNDS, Bounds, Verdict, judge
+from loadgen.analysis.verdict import DEFAULT_LIMITS, ValidityLimits, Verdict, judge
 from loadgen.measurement.run import Run
 
 STABILITY = "stability"
@@ -16,7 +21,7 @@ CONCURRENCY = "concurrency"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RunAnalysis:
     """One run with what was derived from it; `cost` is None where no memory size was deployed or nothing was served."""
 
     run: Run
@@ -27,51 +32,51 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class Analysis:
     """What the runs of one output directory say.
 
     Args:
-        rows: every run in the order it was executed.
+        runs: every run in the order it was executed.
         verdict: INVALID when one of the rows is; its reasons name the step.
         recommendation: of the memory size; None when no stability benchmark was run.
         savings: for the recommended size; None when there is none.
-        advice: for each client count of the concurrency benchmark, ascending.
+        concurrency_recommendations: for each client count of the concurrency benchmark, ascending.
         price_source: where the prices come from and of when they are, in words.
         slos: the checks that decide whether the promises were kept: of a benchmark those of the recommended size, and
             of cells with no more clients than MaxConcurrency, since more are meant to be refused; of the user's own
-            steps all. Every row has its own in `Row.slos`.
+            steps all. Every row has its own in `RunAnalysis.slos`.
         assumptions: what stands behind every cost and was not measured, in sentences.
     """
 
-    rows: tuple[Row, ...]
+    runs: tuple[RunAnalysis, ...]
     verdict: Verdict
     recommendation: Recommendation | None
     savings: Savings | None
-    advice: tuple[ConcurrencyAdvice, ...]
+    concurrency_recommendations: tuple[ConcurrencyRecommendation, ...]
     price_source: str
     slos: tuple[SloCheck, ...] = ()
     assumptions: tuple[str, ...] = ASSUMPTIONS
 
-    def of_phase(self, phase: str) -> tuple[Row, ...]:
+    def in_phase(self, phase: str) -> tuple[RunAnalysis, ...]:
         """Return the rows of one benchmark: `stability`, `concurrency`, or empty for steps of the user's own."""
-        return tuple(row for row in self.rows if row.run.step.phase == phase)
+        return tuple(row for row in self.runs if row.run.step.phase == phase)
 
     @property
-    def broken_slos(self) -> tuple[SloCheck, ...]:
+    def violated_slos(self) -> tuple[SloCheck, ...]:
         """The promises that were not kept, or cannot be told."""
-        return tuple(check for check in self.slos if not check.is_kept)
+        return tuple(check for check in self.slos if not check.is_met)
 
 
-def find(
+def analyze(
     runs: Sequence[Run],
     *,
     region: str,
     prices: PriceBook,
     objective: str = "balanced",
     instance: str | None = None,
-    bounds: Bounds = DEFAULT_BOUNDS,
+    limits: ValidityLimits = DEFAULT_LIMITS,
     slos: Sequence[Slo] = (),
-) -> Findings:
+) -> Analysis:
     """Derive everything that a report says from runs.
 
     Args:
@@ -80,77 +85,81 @@ def find(
         prices: the price book.
         objective: what the recommended memory size is best at: `cost`, `speed` or `balanced`.
         instance: the real-time instance to compare with; None for the usual one of the size.
-        bounds: what a run must keep to be VALID.
+        limits: what a run must keep to be VALID.
         slos: promises, checked on every run; a size that breaks one about latency or failures is not recommended
             while others keep it.
 
     Raises:
         UsageError: the objective is unknown.
     """
-    rows = tuple(_row(run, region, prices, bounds, slos) for run in runs)
+    rows = tuple(_analyze_run(run, region, prices, limits, slos) for run in runs)
     stability = [row for row in rows if row.run.step.phase == STABILITY]
-    recommendation = recommend_memory(stability, objective, broken=_broken(stability)) if stability else None
-    chosen = _row_of(stability, recommendation)
-    return Findings(
-        rows=rows,
-        verdict=_overall(rows),
+    recommendation = (
+        recommend_memory(stability, objective, slo_violations=_slo_violations(stability)) if stability else None
+    )
+    chosen = _recommended_run(stability, recommendation)
+    return Analysis(
+        runs=rows,
+        verdict=_overall_verdict(rows),
         recommendation=recommendation,
-        savings=savings_of(chosen.cost, prices, region, instance) if chosen and chosen.cost else None,
-        advice=advise_concurrency(row for row in rows if row.run.step.phase == CONCURRENCY),
+        savings=compare_with_instance(chosen.cost, prices, region, instance) if chosen and chosen.cost else None,
+        concurrency_recommendations=recommend_concurrency(row for row in rows if row.run.step.phase == CONCURRENCY),
         price_source=prices.describe(region),
-        slos=tuple(check for row in rows if row is chosen or _is_promised(row) for check in row.slos),
+        slos=tuple(check for row in rows if row is chosen or _is_slo_relevant(row) for check in row.slos),
     )
 
 
-def _row(run: Run, region: str, prices: PriceBook, bounds: Bounds, slos: Sequence[Slo]) -> Row:
+def _analyze_run(run: Run, region: str, prices: PriceBook, limits: ValidityLimits, slos: Sequence[Slo]) -> RunAnalysis:
     summary = summarize(run)
-    cost = cost_of(run, summary, prices, region)
+    cost = cost_of_run(run, summary, prices, region)
     checks = check_slos(slos, step=run.step.name, summary=summary, cost=cost)
-    return Row(run, summary, judge(run, bounds), cost, checks)
+    return RunAnalysis(run, summary, judge(run, limits), cost, checks)
 
 
-def _row_of(rows: Sequence[Row], recommendation: Recommendation | None) -> Row | None:
+def _recommended_run(runs: Sequence[RunAnalysis], recommendation: Recommendation | None) -> RunAnalysis | None:
     """Return the last row of the recommended size."""
     if recommendation is None or recommendation.memory_mb is None:
         return None
-    sizes = [None if row.run.step.config is None else row.run.step.config.memory_mb for row in rows]
-    return rows[max(i for i, size in enumerate(sizes) if size == recommendation.memory_mb)]
+    sizes = [None if row.run.step.config is None else row.run.step.config.memory_mb for row in runs]
+    return runs[max(i for i, size in enumerate(sizes) if size == recommendation.memory_mb)]
 
 
-def _broken(rows: Sequence[Row]) -> Mapping[int, str]:
+def _slo_violations(runs: Sequence[RunAnalysis]) -> Mapping[int, str]:
     """Return which sizes break a promise about themselves, and which.
 
     Throughput and throttles belong to a number of clients, not to a size; a cost depends on a region's prices, and a
     benchmark must choose alike in all of them.
     """
     found: dict[int, str] = {}
-    for row in rows:
+    for row in runs:
         checks = [check for check in row.slos if check.slo.metric.startswith(("service_", "response_", "failure_"))]
-        broken = [check.reason for check in checks if not check.is_kept and check.value is not None]
+        broken = [check.reason for check in checks if not check.is_met and check.value is not None]
         if broken and row.run.step.config is not None:
             found[row.run.step.config.memory_mb] = "; ".join(broken)
     return found
 
 
-def _is_promised(row: Row) -> bool:
+def _is_slo_relevant(analysis: RunAnalysis) -> bool:
     """Tell whether promises are meant for a run that is not the recommended size's."""
-    step = row.run.step
+    step = analysis.run.step
     if step.phase == CONCURRENCY and step.config is not None:
         return step.load.connections <= step.config.max_concurrency
     return step.phase != STABILITY
 
 
-def _overall(rows: Sequence[Row]) -> Verdict:
+def _overall_verdict(runs: Sequence[RunAnalysis]) -> Verdict:
     """Return the verdict on all: every reason and note with its step; what many steps have in common is told once."""
     reasons = tuple(
-        replace(reason, what=f"{row.run.step.name}: {reason.what}") for row in rows for reason in row.verdict.reasons
+        replace(reason, problem=f"{row.run.step.name}: {reason.problem}")
+        for row in runs
+        for reason in row.verdict.reasons
     )
     steps: dict[str, list[str]] = {}
-    for row in rows:
+    for row in runs:
         for note in row.verdict.notes:
             steps.setdefault(note, []).append(row.run.step.name)
     notes = tuple(
-        f"all {len(rows)} steps: {note}" if len(names) == len(rows) > 1 else f"{', '.join(names)}: {note}"
+        f"all {len(runs)} steps: {note}" if len(names) == len(runs) > 1 else f"{', '.join(names)}: {note}"
         for note, names in steps.items()
     )
     return Verdict(reasons, notes)

@@ -1,6 +1,6 @@
 """PriceBook: what AWS charges, by region, each price with its date and its source.
 
-A price that is not in the book is a `NoPrice` with the reason, never 0 and never taken from another region. What a
+A price that is not in the book is a `PriceUnavailable` with the reason, never 0 and never taken from another region. What a
 call costs is cost.py's; asking AWS for its price list is aws/pricing.py's.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from loadgen.errors import DataError, InputError
 
-FORMAT = 1  # of a price file. 1 (2026-11): the first
+FORMAT = 2  # of a price file. 1 (2026-11): the first; 2 (2026-11): `entries` and `unit` instead of `rows` and `per`
 # Item -> what one unit of it is. `instance` is the only one whose rows have a name.
 UNITS: Mapping[str, str] = {
     "serverless": "GB-second",
@@ -25,7 +25,7 @@ UNITS: Mapping[str, str] = {
     "instance": "hour",
 }
 _DATE = re.compile(r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
-_FIELDS = frozenset({"region", "item", "name", "usd", "per", "as_of", "source"})
+_ENTRY_FIELDS = frozenset({"region", "item", "name", "usd", "unit", "as_of", "source"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Price:
         region: such as `us-east-1`.
         item: `serverless`, `data`, `provisioned_reservation`, `provisioned_execution` or `instance`.
         usd: US dollars for one unit, above 0.
-        per: the unit, as UNITS has it.
+        unit: the unit, as UNITS has it.
         as_of: the year, month or day of the price, such as `2026-02`.
         source: where it was found, in words.
         name: of an instance, such as `ml.c5.large`; empty for everything else.
@@ -48,7 +48,7 @@ class Price:
     region: str
     item: str
     usd: float
-    per: str
+    unit: str
     as_of: str
     source: str
     name: str = ""
@@ -57,8 +57,8 @@ class Price:
         what = f"the price of {self.item!r} {self.name!r} in {self.region!r}"
         if self.item not in UNITS:
             raise DataError(what, hint=f"known items: {', '.join(UNITS)}")
-        if self.per != UNITS[self.item]:
-            raise DataError(f"{what} is per {self.per!r}", hint=f"it must be per {UNITS[self.item]!r}")
+        if self.unit != UNITS[self.item]:
+            raise DataError(f"{what} is per {self.unit!r}", hint=f"it must be per {UNITS[self.item]!r}")
         if isinstance(self.usd, bool) or not isinstance(self.usd, (int, float)) or not 0 < self.usd < math.inf:
             raise DataError(f"{what} is {self.usd!r}", hint="a price is a number above 0")
         if not self.region or not self.source or bool(self.name) != (self.item == "instance"):
@@ -68,7 +68,7 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class NoPrice:
+class PriceUnavailable:
     """Why there is no price, in words."""
 
     reason: str
@@ -83,7 +83,7 @@ class PriceBook:
 
     Args:
         name: of the book, for messages: "the built-in price book of 2026-11".
-        rows: every price; one for each region, item and name.
+        entries: every price; one for each region, item and name.
 
     Raises:
         DataError: two rows give the same price.
@@ -97,11 +97,11 @@ class PriceBook:
     """
 
     name: str
-    rows: tuple[Price, ...]
+    entries: tuple[Price, ...]
 
     def __post_init__(self) -> None:
         seen: set[tuple[str, str, str]] = set()
-        for row in self.rows:
+        for row in self.entries:
             key = (row.region, row.item, row.name)
             if key in seen:
                 raise DataError(f"{self.name} has two prices for {' '.join(filter(None, key))}")
@@ -142,61 +142,66 @@ class PriceBook:
             raise DataError(f"price file {where} is not JSON: {error}") from error
         if not isinstance(plain, dict) or plain.get("format") != FORMAT or plain.get("currency") != "USD":
             raise DataError(f"{where} is not a price file", hint=f'it needs "format": {FORMAT} and "currency": "USD"')
-        rows = plain.get("rows")
-        if not isinstance(rows, list) or not rows:
-            raise DataError(f"price file {where} has no rows")
+        entries = plain.get("entries")
+        if not isinstance(entries, list) or not entries:
+            raise DataError(f"price file {where} has no entries")
         name = plain.get("name")
         return cls(
             name if isinstance(name, str) and name else f"the price file {Path(where).name}",
-            tuple(_row(row, f"price file {where}, row {number}") for number, row in enumerate(rows, start=1)),
+            tuple(
+                _parse_entry(entry, f"price file {where}, entry {number}")
+                for number, entry in enumerate(entries, start=1)
+            ),
         )
 
-    def find(self, region: str, item: str, name: str = "") -> Price | NoPrice:
+    def find(self, region: str, item: str, name: str = "") -> Price | PriceUnavailable:
         """Return the price, or why there is none."""
-        for row in self.rows:
+        for row in self.entries:
             if (row.region, row.item, row.name) == (region, item, name):
                 return row
         place = region or "an unknown region"
-        return NoPrice(f"no {name or item.replace('_', ' ')} price for {place} in {self.name}")
+        return PriceUnavailable(f"no {name or item.replace('_', ' ')} price for {place} in {self.name}")
 
-    def serverless(self, region: str) -> Price | NoPrice:
+    def serverless(self, region: str) -> Price | PriceUnavailable:
         """Return USD for one GB-second of on-demand execution."""
         return self.find(region, "serverless")
 
-    def data(self, region: str) -> Price | NoPrice:
+    def data(self, region: str) -> Price | PriceUnavailable:
         """Return USD for one GB of payload, in or out."""
         return self.find(region, "data")
 
-    def provisioned_reservation(self, region: str) -> Price | NoPrice:
+    def provisioned_reservation(self, region: str) -> Price | PriceUnavailable:
         """Return USD for keeping one GB of provisioned concurrency warm for a second."""
         return self.find(region, "provisioned_reservation")
 
-    def provisioned_execution(self, region: str) -> Price | NoPrice:
+    def provisioned_execution(self, region: str) -> Price | PriceUnavailable:
         """Return USD for one GB-second of execution on provisioned concurrency."""
         return self.find(region, "provisioned_execution")
 
-    def instance(self, region: str, name: str) -> Price | NoPrice:
+    def instance(self, region: str, name: str) -> Price | PriceUnavailable:
         """Return USD for one hour of a real-time hosting instance, such as `ml.c5.large`."""
         return self.find(region, "instance", name)
 
     def describe(self, region: str) -> str:
         """Say in words where this region's serverless price comes from and of when it is, or that there is none."""
         price = self.serverless(region)
-        if isinstance(price, NoPrice):
+        if isinstance(price, PriceUnavailable):
             return price.reason
         return f"{self.name}: serverless price of {region} as of {price.as_of}, from {price.source}"
 
 
-def _row(row: Any, where: str) -> Price:
-    if not isinstance(row, dict):
+def _parse_entry(entry: Any, where: str) -> Price:
+    if not isinstance(entry, dict):
         raise DataError(f"{where} is not an object")
-    if unknown := sorted(row.keys() - _FIELDS):
-        raise DataError(f"{where} has {', '.join(map(repr, unknown))}", hint=f"known: {', '.join(sorted(_FIELDS))}")
-    if missing := sorted(_FIELDS - {"name"} - row.keys()):
+    if unknown := sorted(entry.keys() - _ENTRY_FIELDS):
+        raise DataError(
+            f"{where} has {', '.join(map(repr, unknown))}", hint=f"known: {', '.join(sorted(_ENTRY_FIELDS))}"
+        )
+    if missing := sorted(_ENTRY_FIELDS - {"name"} - entry.keys()):
         raise DataError(f"{where} lacks {', '.join(missing)}")
-    if wrong := [key for key, value in row.items() if key != "usd" and not isinstance(value, str)]:
+    if wrong := [key for key, value in entry.items() if key != "usd" and not isinstance(value, str)]:
         raise DataError(f"{where}: {', '.join(wrong)} must be text")
     try:
-        return Price(**row)
+        return Price(**entry)
     except DataError as error:
         raise DataError(f"{where}: {error.message}", hint=error.hint) from error

@@ -11,9 +11,9 @@ from loadgen.analysis.cost import Cost
 from loadgen.analysis.summary import Latency, Summary
 from loadgen.errors import UsageError
 
-_LATENCIES = ("service", "response")
-_PERCENTS = {"p50": 50.0, "p75": 75.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
-_PLAIN = ("mean", "median", "max", *_PERCENTS)
+_LATENCY_KINDS = ("service", "response")
+_PERCENTILE_RANKS = {"p50": 50.0, "p75": 75.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+_LATENCY_STATISTICS = ("mean", "median", "max", *_PERCENTILE_RANKS)
 
 
 def _latency(summary: Summary, metric: str) -> float | str:
@@ -21,8 +21,8 @@ def _latency(summary: Summary, metric: str) -> float | str:
     latency: Latency | None = summary.service if which == "service" else summary.response
     if latency is None:
         return "no call was answered well"
-    if figure in _PERCENTS:
-        percentile = latency.percentiles.get(_PERCENTS[figure])
+    if figure in _PERCENTILE_RANKS:
+        percentile = latency.percentiles.get(_PERCENTILE_RANKS[figure])
         return f"{latency.count} calls cannot carry {figure}" if percentile is None else percentile.value
     return {"mean": latency.mean, "median": latency.median, "max": latency.maximum}[figure]
 
@@ -31,7 +31,7 @@ def _share(count: int, of: int) -> float | str:
     return count / of if of else "no request was answered"
 
 
-def _answered(summary: Summary) -> int:
+def _completed(summary: Summary) -> int:
     return summary.ok + summary.throttled + summary.failed
 
 
@@ -39,17 +39,19 @@ def _answered(summary: Summary) -> int:
 _READERS: Mapping[str, tuple[str, Callable[[Summary, Cost | None], float | str]]] = {
     **{
         f"{which}_{figure}": ("s", lambda s, _, metric=f"{which}_{figure}": _latency(s, metric))  # type: ignore[misc]
-        for which in _LATENCIES
-        for figure in _PLAIN
+        for which in _LATENCY_KINDS
+        for figure in _LATENCY_STATISTICS
     },
-    "throttle_share": ("", lambda s, _: _share(s.throttled, _answered(s))),
-    "failure_share": ("", lambda s, _: _share(s.failed, _answered(s))),
+    "throttle_share": ("", lambda s, _: _share(s.throttled, _completed(s))),
+    "failure_share": ("", lambda s, _: _share(s.failed, _completed(s))),
     "dropped_share": ("", lambda s, _: _share(s.unfinished, s.scheduled)),
     "throttled_per_second": ("/s", lambda s, _: s.throttled_per_second),
     "tps_average": ("/s", lambda s, _: "no whole second was measured" if s.tps is None else s.tps.average),
     "cost_per_million": (
         " USD",
-        lambda _, c: "no call has a cost" if c is None else c.unknown if c.per_million is None else c.per_million,
+        lambda _, c: (
+            "no call has a cost" if c is None else c.unavailable_reason if c.per_million is None else c.per_million
+        ),
     ),
 }
 METRICS = tuple(_READERS)
@@ -91,19 +93,19 @@ class Slo:
         unit = _READERS[self.metric][0]
         words = [("at least", self.at_least), ("at most", self.at_most)]
         return f"{self.metric} " + " and ".join(
-            f"{word} {bound:g}{_spaced(unit)}" for word, bound in words if bound is not None
+            f"{word} {bound:g}{_unit_suffix(unit)}" for word, bound in words if bound is not None
         )
 
-    def measure(self, summary: Summary, cost: Cost | None) -> float | str:
+    def evaluate(self, summary: Summary, cost: Cost | None) -> float | str:
         """Return the figure, or in words why there is none."""
         return _READERS[self.metric][1](summary, cost)
 
-    def is_within(self, value: float) -> bool:
+    def is_met(self, value: float) -> bool:
         """Tell whether a value keeps the promise."""
         return (self.at_most is None or value <= self.at_most) and (self.at_least is None or value >= self.at_least)
 
 
-def _spaced(unit: str) -> str:
+def _unit_suffix(unit: str) -> str:
     return f" {unit}" if unit == "s" else unit
 
 
@@ -115,14 +117,14 @@ class SloCheck:
         slo: the promise.
         step: the name of the run's step.
         value: the figure; None when it cannot be told.
-        is_kept: False also when it cannot be told.
+        is_met: False also when it cannot be told.
         reason: in words, with the figure.
     """
 
     slo: Slo
     step: str
     value: float | None
-    is_kept: bool
+    is_met: bool
     reason: str
 
 
@@ -130,12 +132,12 @@ def check_slos(slos: Iterable[Slo], *, step: str, summary: Summary, cost: Cost |
     """Check each promise against one run."""
     checks = []
     for slo in slos:
-        value = slo.measure(summary, cost)
+        value = slo.evaluate(summary, cost)
         if isinstance(value, str):
-            checks.append(SloCheck(slo, step, None, is_kept=False, reason=f"{slo}: cannot be told, {value}"))
+            checks.append(SloCheck(slo, step, None, is_met=False, reason=f"{slo}: cannot be told, {value}"))
         else:
-            kept = slo.is_within(value)
+            kept = slo.is_met(value)
             word = "kept" if kept else "broken"
-            figure = f"{value:.4g}{_spaced(_READERS[slo.metric][0])}"
-            checks.append(SloCheck(slo, step, value, is_kept=kept, reason=f"{slo}: {word}, {figure}"))
+            figure = f"{value:.4g}{_unit_suffix(_READERS[slo.metric][0])}"
+            checks.append(SloCheck(slo, step, value, is_met=kept, reason=f"{slo}: {word}, {figure}"))
     return tuple(checks)

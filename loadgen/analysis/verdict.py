@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadgen.measurement.histogram import Histogram
-from loadgen.measurement.outcome import Column, Outcome
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import ANSWERED
+from loadgen.measurement.sample import COMPLETED_CATEGORIES
 from loadgen.workload.load import ClosedLoop, OpenLoop
 
 
@@ -22,16 +22,16 @@ class Reason:
     """One way in which a run fails to be trustworthy.
 
     Args:
-        what: what is wrong, in words.
-        figure: what was seen, with its unit.
-        bound: what would have been accepted.
-        advice: what to change.
+        problem: what is wrong, in words.
+        observed: what was seen, with its unit.
+        limit: what would have been accepted.
+        remedy: what to change.
     """
 
-    what: str
-    figure: str
-    bound: str
-    advice: str
+    problem: str
+    observed: str
+    limit: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ValidityLimits:
     """What a run must keep to be VALID.
 
     Args:
-        busiest: seconds at a stretch in which the loop's thread may use more than 90 % of a core.
+        longest_saturated: seconds at a stretch in which the loop's thread may use more than 90 % of a core.
         loop_lag: seconds the event loop may come back late, at worst.
         send_lag: seconds that requests may leave late at the 99th percentile, whatever the service time.
         send_lag_share: the same as a share of the median service time; the larger of the two holds.
@@ -63,13 +63,13 @@ class Bounds:
         read_lag_share: the same as a share of the median service time; the larger of the two holds.
         dropped_share: of the scheduled requests, that `max_in_flight` kept from being sent.
         rate_shortfall: share by which the achieved rate may stay below the asked one.
-        wait: seconds for a connection that are worth a note.
-        worker_late: seconds after the common start at which a worker may begin.
-        clock: seconds that the instants of two workers may be off against each other.
-        few: ok calls below which there is a note, since not even the 95th percentile can be told.
+        pool_wait: seconds for a connection that are worth a note.
+        worker_start_delay: seconds after the common start at which a worker may begin.
+        clock_uncertainty: seconds that the instants of two workers may be off against each other.
+        min_ok_calls: ok calls below which there is a note, since not even the 95th percentile can be told.
     """
 
-    busiest: float = 5.0
+    longest_saturated: float = 5.0
     loop_lag: float = 0.1
     send_lag: float = 0.002
     send_lag_share: float = 0.1
@@ -79,70 +79,82 @@ class Bounds:
     read_lag_share: float = 0.25
     dropped_share: float = 0.001
     rate_shortfall: float = 0.01
-    wait: float = 0.1
-    worker_late: float = 0.1
-    clock: float = 0.1
-    few: int = 72  # 0.95^71 is above 2.5 %: the largest of 71 values is no upper bound
+    pool_wait: float = 0.1
+    worker_start_delay: float = 0.1
+    clock_uncertainty: float = 0.1
+    min_ok_calls: int = 72  # 0.95^71 is above 2.5 %: the largest of 71 values is no upper bound
 
 
-DEFAULT_BOUNDS = Bounds()
-_LIGHTER = "use fewer clients or a lower rate, the wire transport, or spread the load over processes"
+DEFAULT_LIMITS = ValidityLimits()
+_REDUCE_LOAD = "use fewer clients or a lower rate, the wire transport, or spread the load over processes"
 _CHUNK = 1 << 18
-_HABIT = 1.0  # seconds below which one hiccup is the ticker's 99th percentile
+_MIN_DURATION_FOR_P99 = 1.0  # seconds below which one hiccup is the ticker's 99th percentile
 
 
-def judge(run: Run, bounds: Bounds = DEFAULT_BOUNDS) -> Verdict:
+def judge(run: Run, limits: ValidityLimits = DEFAULT_LIMITS) -> Verdict:
     """Judge whether the numbers of a run may be believed."""
     if run.failure and not run.scheduled:
         return Verdict(notes=(f"nothing was measured: {run.failure}",))
-    checks = (_busy, _loop_lag, _read_lag, _send_lag, _dropped, _rate, _machine, _lost, _aligned, _books, _damage)
+    checks = (
+        _cpu_saturation,
+        _loop_lag,
+        _read_lag,
+        _send_lag,
+        _dropped_arrivals,
+        _rate_shortfall,
+        _os_limits,
+        _lost_workers,
+        _worker_alignment,
+        _server_counts,
+        _data_errors,
+    )
     return Verdict(
-        tuple(reason for check in checks for reason in check(run, bounds)),
-        tuple(note for notes in (_about_the_end, _about_the_load, _about_metrics) for note in notes(run, bounds)),
+        tuple(reason for check in checks for reason in check(run, limits)),
+        tuple(note for notes in (_stop_notes, _load_notes, _cloudwatch_notes) for note in notes(run, limits)),
     )
 
 
 # --- reasons ---------------------------------------------------------------------------------------------------------
 
 
-def _busy(run: Run, bounds: Bounds) -> Iterator[Reason]:
-    if run.watch.busiest > bounds.busiest:
-        figure = f"{run.watch.busiest:.1f} s at a stretch above 90 % of a core"
-        yield Reason("the generator used up its core", figure, f"at most {bounds.busiest:g} s", _LIGHTER)
+def _cpu_saturation(run: Run, limits: ValidityLimits) -> Iterator[Reason]:
+    if run.generator_stats.longest_saturated > limits.longest_saturated:
+        figure = f"{run.generator_stats.longest_saturated:.1f} s at a stretch above 90 % of a core"
+        yield Reason("the generator used up its core", figure, f"at most {limits.longest_saturated:g} s", _REDUCE_LOAD)
 
 
-def _loop_lag(run: Run, bounds: Bounds) -> Iterator[Reason]:
-    if run.watch.loop_lag_max > bounds.loop_lag:
+def _loop_lag(run: Run, limits: ValidityLimits) -> Iterator[Reason]:
+    if run.generator_stats.loop_lag_max > limits.loop_lag:
         yield Reason(
             "the generator stood still",
-            f"its event loop came back {_ms(run.watch.loop_lag_max)} late at worst",
-            f"at most {_ms(bounds.loop_lag)}",
-            f"give it a core of its own; {_LIGHTER}",
+            f"its event loop came back {_format_seconds(run.generator_stats.loop_lag_max)} late at worst",
+            f"at most {_format_seconds(limits.loop_lag)}",
+            f"give it a core of its own; {_REDUCE_LOAD}",
         )
 
 
-def _read_lag(run: Run, bounds: Bounds) -> Iterator[Reason]:
+def _read_lag(run: Run, limits: ValidityLimits) -> Iterator[Reason]:
     """Compare how late the loop came to what waited for it with what was measured: that is in every service time."""
-    ok = run.tally.service[Column.OK]
-    if not ok.total or run.duration < _HABIT:
+    ok = run.tally.service[OutcomeCategory.OK]
+    if not ok.total or run.duration < _MIN_DURATION_FOR_P99:
         return
-    bound = max(bounds.read_lag, bounds.read_lag_share * ok.percentile(50))
-    if run.watch.loop_lag_p99 > bound:
-        figure = f"its event loop was {_ms(run.watch.loop_lag_p99)} late at the 99th percentile"
-        yield Reason("answers were read late", figure, f"at most {_ms(bound)}", _LIGHTER)
+    bound = max(limits.read_lag, limits.read_lag_share * ok.percentile(50))
+    if run.generator_stats.loop_lag_p99 > bound:
+        figure = f"its event loop was {_format_seconds(run.generator_stats.loop_lag_p99)} late at the 99th percentile"
+        yield Reason("answers were read late", figure, f"at most {_format_seconds(bound)}", _REDUCE_LOAD)
 
 
-def _send_lag(run: Run, bounds: Bounds) -> Iterator[Reason]:
-    lag = _late(run)
-    ok = run.tally.service[Column.OK]
-    share = bounds.send_lag_share * ok.percentile(50) if ok.total else 0.0
-    bound = max(bounds.send_lag, share)
+def _send_lag(run: Run, limits: ValidityLimits) -> Iterator[Reason]:
+    lag = _send_lag_p99(run)
+    ok = run.tally.service[OutcomeCategory.OK]
+    share = limits.send_lag_share * ok.percentile(50) if ok.total else 0.0
+    bound = max(limits.send_lag, share)
     if lag is not None and lag > bound:
-        figure = f"sent minus scheduled is {_ms(lag)} at the 99th percentile"
-        yield Reason("requests left late", figure, f"at most {_ms(bound)}", _LIGHTER)
+        figure = f"sent minus scheduled is {_format_seconds(lag)} at the 99th percentile"
+        yield Reason("requests left late", figure, f"at most {_format_seconds(bound)}", _REDUCE_LOAD)
 
 
-def _late(run: Run) -> float | None:
+def _send_lag_p99(run: Run) -> float | None:
     """Return the 99th percentile of what the generator itself added before requests left; None when not known.
 
     Not the generator's: the time to open a connection (`waited`), and in a closed loop the first call of each client,
@@ -154,46 +166,46 @@ def _late(run: Run) -> float | None:
     if not len(run.samples):
         # The watch knows all calls only: its p99 tells when the volley is within the last hundredth.
         is_told = run.scheduled > 100 * volley
-        return run.watch.send_lag_p99 if is_told else None
+        return run.generator_stats.send_lag_p99 if is_told else None
     lag = Histogram()
     for start in range(0, len(run.samples), _CHUNK):
         chunk = np.asarray(run.samples[start : start + _CHUNK])
         chunk = chunk[~np.isnan(chunk["sent"]) & (chunk["seq"] >= volley)]
-        lag.fold(np.maximum(chunk["sent"] - chunk["scheduled"] - chunk["waited"], 0.0))
+        lag.record_values(np.maximum(chunk["sent"] - chunk["scheduled"] - chunk["pool_wait"], 0.0))
     return lag.value_at_rank(min(math.ceil(lag.total * 0.99), lag.total - 1)) if lag.total > 1 else None
 
 
-def _dropped(run: Run, bounds: Bounds) -> Iterator[Reason]:
-    dropped = _count(run, Outcome.DROPPED)
-    if dropped > bounds.dropped_share * run.scheduled:
+def _dropped_arrivals(run: Run, limits: ValidityLimits) -> Iterator[Reason]:
+    dropped = _count_with_warmup(run, Outcome.DROPPED)
+    if dropped > limits.dropped_share * run.scheduled:
         yield Reason(
             "arrivals were dropped",
             f"{dropped} of {run.scheduled} ({dropped / run.scheduled:.2%}) found max_in_flight reached",
-            f"at most {bounds.dropped_share:.2%}",
+            f"at most {limits.dropped_share:.2%}",
             "raise max_in_flight, or lower the rate: the target does not keep up with it",
         )
 
 
-def _rate(run: Run, bounds: Bounds) -> Iterator[Reason]:
-    asked, achieved = run.watch.asked_rate, _achieved(run)
-    if achieved < asked * (1 - bounds.rate_shortfall):
+def _rate_shortfall(run: Run, limits: ValidityLimits) -> Iterator[Reason]:
+    asked, achieved = run.generator_stats.target_rate, _achieved_rate(run)
+    if achieved < asked * (1 - limits.rate_shortfall):
         yield Reason(
             "the asked rate was not reached",
             f"{achieved:.1f} of {asked:.1f} requests a second",
-            f"at least {asked * (1 - bounds.rate_shortfall):.1f}",
-            _LIGHTER,
+            f"at least {asked * (1 - limits.rate_shortfall):.1f}",
+            _REDUCE_LOAD,
         )
 
 
-def _achieved(run: Run) -> float:
+def _achieved_rate(run: Run) -> float:
     """Return the rate at which requests left while the schedule lasted, in requests a second.
 
     The drain after the schedule is no part of it: waiting for a slow last answer is not a low rate.
     """
-    asked = run.watch.asked_rate
+    asked = run.generator_stats.target_rate
     if not asked or not run.scheduled:
         return asked
-    kept = asked * (1 - _count(run, Outcome.DROPPED) / run.scheduled)
+    kept = asked * (1 - _count_with_warmup(run, Outcome.DROPPED) / run.scheduled)
     if not len(run.samples):
         return kept
     due, sent = run.samples["scheduled"], run.samples["sent"]
@@ -203,41 +215,48 @@ def _achieved(run: Run) -> float:
     return kept * planned / stretched if 0 < planned < stretched else kept
 
 
-def _machine(run: Run, _: Bounds) -> Iterator[Reason]:
+def _os_limits(run: Run, _: ValidityLimits) -> Iterator[Reason]:
     for outcome, advice in (
-        (Outcome.LOCAL_FD, "raise the limit of open files (ulimit -n), or use fewer clients"),
-        (Outcome.LOCAL_PORT, "use fewer connections, or widen the range of local ports"),
+        (Outcome.FD_EXHAUSTED, "raise the limit of open files (ulimit -n), or use fewer clients"),
+        (Outcome.PORTS_EXHAUSTED, "use fewer connections, or widen the range of local ports"),
     ):
-        if count := _count(run, outcome):
+        if count := _count_with_warmup(run, outcome):
             yield Reason(f"this machine refused calls: {outcome.label}", f"{count} calls", "none", advice)
 
 
-def _lost(run: Run, _: Bounds) -> Iterator[Reason]:
-    count = _count(run, Outcome.LOST_WITH_WORKER)
-    lost = [worker for worker in run.workers if worker.lost]
+def _lost_workers(run: Run, _: ValidityLimits) -> Iterator[Reason]:
+    count = _count_with_warmup(run, Outcome.LOST_WITH_WORKER)
+    lost = [worker for worker in run.workers if worker.lost_reason]
     if count or lost:
-        figure = "; ".join(f"{worker.name} {worker.lost}" for worker in lost)
+        figure = "; ".join(f"{worker.name} {worker.lost_reason}" for worker in lost)
         figure += f"{'; ' if lost else ''}{count} of {run.scheduled} requests went with it"
         if unsent := sum(worker.unsent for worker in lost):
             figure += f", {unsent} more were never sent"
         yield Reason("a worker was lost", figure, "none", "see why it ended (memory, the machine), and run again")
 
 
-def _aligned(run: Run, bounds: Bounds) -> Iterator[Reason]:
+def _worker_alignment(run: Run, limits: ValidityLimits) -> Iterator[Reason]:
     """Several workers make one load only if they begin at one instant and mean the same by it."""
     for worker in run.workers:
-        if worker.late > bounds.worker_late:
-            figure = f"{worker.name} began {_ms(worker.late)} after the others"
-            yield Reason("a worker started late", figure, f"at most {_ms(bounds.worker_late)}", "see what holds it up")
-        if worker.clock_bound > bounds.clock:
-            figure = f"{worker.name} is known to {_ms(worker.clock_bound)} only"
+        if worker.start_delay > limits.worker_start_delay:
+            figure = f"{worker.name} began {_format_seconds(worker.start_delay)} after the others"
+            yield Reason(
+                "a worker started late",
+                figure,
+                f"at most {_format_seconds(limits.worker_start_delay)}",
+                "see what holds it up",
+            )
+        if worker.clock_uncertainty > limits.clock_uncertainty:
+            figure = f"{worker.name} is known to {_format_seconds(worker.clock_uncertainty)} only"
             advice = "use machines that are nearer to each other, and not busy"
-            yield Reason("the workers' clocks differ", figure, f"at most {_ms(bounds.clock)}", advice)
+            yield Reason(
+                "the workers' clocks differ", figure, f"at most {_format_seconds(limits.clock_uncertainty)}", advice
+            )
 
 
-def _books(run: Run, _: Bounds) -> Iterator[Reason]:
+def _server_counts(run: Run, _: ValidityLimits) -> Iterator[Reason]:
     """Compare our counts with the target's own. What got no answer here may have been counted there: a margin."""
-    books = run.ledger
+    books = run.server_counts
     if books is None:
         return
     if retries := books.get("hidden_retries", 0):
@@ -247,14 +266,19 @@ def _books(run: Run, _: Bounds) -> Iterator[Reason]:
             "none",
             "turn retries off in whatever stands between",
         )
-    ours = {column: sum(_count(run, o) for o in Outcome if o.column is column) for column in ANSWERED}
+    ours = {
+        column: sum(_count_with_warmup(run, o) for o in Outcome if o.category is column)
+        for column in COMPLETED_CATEGORIES
+    }
     # Not judged by the target: calls that the network or we cut short; and answers that only we call a failure.
-    unanswered = sum(_count(run, o) for o in Outcome if _is_unanswered(o))
-    doubted = sum(_count(run, o) for o in (Outcome.CHECK_FAILED, Outcome.SCRIPT_ERROR))
-    ours[Column.FAILED] -= sum(_count(run, o) for o in Outcome if o.column is Column.FAILED and _is_unanswered(o))
-    ours[Column.FAILED] -= doubted
-    ours[Column.OK] += doubted
-    counted: list[tuple[str, int]] = [(column.value, ours[column]) for column in ANSWERED]
+    unanswered = sum(_count_with_warmup(run, o) for o in Outcome if _is_unanswered(o))
+    doubted = sum(_count_with_warmup(run, o) for o in (Outcome.CHECK_FAILED, Outcome.SCRIPT_ERROR))
+    ours[OutcomeCategory.FAILED] -= sum(
+        _count_with_warmup(run, o) for o in Outcome if o.category is OutcomeCategory.FAILED and _is_unanswered(o)
+    )
+    ours[OutcomeCategory.FAILED] -= doubted
+    ours[OutcomeCategory.OK] += doubted
+    counted: list[tuple[str, int]] = [(column.value, ours[column]) for column in COMPLETED_CATEGORIES]
     for name, mine in (*counted, ("arrivals", sum(ours.values()))):
         theirs = books.get(name)
         if theirs is not None and not mine <= theirs <= mine + unanswered:
@@ -272,74 +296,77 @@ def _is_unanswered(outcome: Outcome) -> bool:
     return outcome >= Outcome.DNS and outcome is not Outcome.DROPPED
 
 
-def _damage(run: Run, _: Bounds) -> Iterator[Reason]:
-    for words in run.damage:
+def _data_errors(run: Run, _: ValidityLimits) -> Iterator[Reason]:
+    for words in run.data_errors:
         yield Reason("the run's files are damaged", words, "whole files", "what can be read is shown; run it again")
 
 
-def _count(run: Run, outcome: Outcome) -> int:
+def _count_with_warmup(run: Run, outcome: Outcome) -> int:
     """Return how many requests had an outcome, warm-up included."""
     return run.tally.counts[outcome] + run.tally.warmup[outcome]
 
 
-def _ms(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 # --- notes -----------------------------------------------------------------------------------------------------------
 
 
-def _about_the_end(run: Run, bounds: Bounds) -> Iterator[str]:
-    ok = run.count(Column.OK)
+def _stop_notes(run: Run, limits: ValidityLimits) -> Iterator[str]:
+    ok = run.count(OutcomeCategory.OK)
     if run.failure:
         yield f"only a part was measured: {run.failure}"
-    if run.ended_by == "errors":
+    if run.stop_reason == "errors":
         yield f"given up at its error limit after {run.scheduled} requests: the figures are of a part"
-    if run.ended_by == "stop":
+    if run.stop_reason == "stop":
         yield f"stopped from outside after {run.scheduled} requests: the figures are of a part"
-    if cut := _count(run, Outcome.CANCELLED_IN_FLIGHT):
+    if cut := _count_with_warmup(run, Outcome.CANCELLED_IN_FLIGHT):
         yield f"{cut} requests had no answer when the run ended, and were cut short"
     if not ok:
         yield "no call was answered well"
-    elif ok < bounds.few:
+    elif ok < limits.min_ok_calls:
         calls = "1 ok call" if ok == 1 else f"{ok} ok calls"
         yield f"only {calls}: the 95th percentile needs 72, the 99th 368, the 99.9th 3,688"
 
 
-def _about_the_load(run: Run, bounds: Bounds) -> Iterator[str]:
-    load, watch = run.step.load, run.watch
-    if isinstance(load, ClosedLoop) and run.count(Column.THROTTLED):
+def _load_notes(run: Run, limits: ValidityLimits) -> Iterator[str]:
+    load, watch = run.step.load, run.generator_stats
+    if isinstance(load, ClosedLoop) and run.count(OutcomeCategory.THROTTLED):
         yield (
             "the share of throttles depends on the backoff, since refused clients call again: "
             "read throttles per second, or use an open loop"
         )
-    if isinstance(load, OpenLoop) and 0 < _count(run, Outcome.DROPPED) <= bounds.dropped_share * run.scheduled:
-        yield f"{_count(run, Outcome.DROPPED)} arrivals were dropped, within the bound"
+    if (
+        isinstance(load, OpenLoop)
+        and 0 < _count_with_warmup(run, Outcome.DROPPED) <= limits.dropped_share * run.scheduled
+    ):
+        yield f"{_count_with_warmup(run, Outcome.DROPPED)} arrivals were dropped, within the bound"
     if run.together:
         yield "other endpoints were measured at the same time, by the same machine: they may have disturbed each other"
     if run.transport_note:
         yield run.transport_note
     for worker in run.workers:
-        if worker.repeats:
-            yield f"{worker.name} was given its share {worker.repeats + 1} times; it was sent once"
-    if watch.wait_max > bounds.wait:
-        yield f"requests waited up to {_ms(watch.wait_max)} for a connection; the wait is no part of the service time"
+        if worker.duplicate_starts:
+            yield f"{worker.name} was given its share {worker.duplicate_starts + 1} times; it was sent once"
+    if watch.pool_wait_max > limits.pool_wait:
+        yield f"requests waited up to {_format_seconds(watch.pool_wait_max)} for a connection; the wait is no part of the service time"
     if watch.connections_opened > load.connections:
         yield f"{watch.connections_opened} connections were opened in mid-run: the target closes them early"
-    if clamped := sum(run.tally.service[column].clamped for column in ANSWERED):
+    if clamped := sum(run.tally.service[column].out_of_range for column in COMPLETED_CATEGORIES):
         yield f"{clamped} latencies lay outside of the histograms' range (1 us to 1 h)"
 
 
-_WANTED = ("ModelLatency", "OverheadLatency", "MemoryUtilization")
+_EXPECTED_METRICS = ("ModelLatency", "OverheadLatency", "MemoryUtilization")
 
 
-def _about_metrics(run: Run, _: Bounds) -> Iterator[str]:
+def _cloudwatch_notes(run: Run, _: ValidityLimits) -> Iterator[str]:
     metrics = run.metrics
     why: dict[str, list[str]] = {}
-    for name in _WANTED:
-        if name not in metrics.values and name in metrics.missing:
-            why.setdefault(metrics.missing[name], []).append(name)
+    for name in _EXPECTED_METRICS:
+        if name not in metrics.values and name in metrics.unavailable:
+            why.setdefault(metrics.unavailable[name], []).append(name)
     for words, names in why.items():
         yield f"CloudWatch has no {', '.join(names)}: {words}"
-    if metrics.values and not metrics.settled:
-        yield f"CloudWatch's counts had not settled {metrics.lag:.0f} s after the run: its figures may be of a part"
+    if metrics.values and not metrics.is_final:
+        yield f"CloudWatch's counts had not settled {metrics.publish_delay:.0f} s after the run: its figures may be of a part"

@@ -1,7 +1,7 @@
 """An AWS account, or what stands in for one: who we are there, what fits, and opening endpoints in it.
 
-`AwsAccount` deploys a model and removes every trace of it; `StandingAccount` calls an endpoint that stands and changes
-nothing. Which transport carries the requests is decided above, in the targets, and comes in as `Connect`.
+`AwsAccount` deploys a model and removes every trace of it; `ExistingEndpointAccount` calls an endpoint that stands and changes
+nothing. Which transport carries the requests is decided above, in the targets, and comes in as `TransportFactory`.
 """
 
 import random
@@ -13,27 +13,27 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from loadgen.aws.cloudwatch import Interval, Patience, Reader
-from loadgen.aws.deployment.deletion import Removal
-from loadgen.aws.deployment.endpoint import deployed
-from loadgen.aws.deployment.journal import Place
+from loadgen.aws.cloudwatch import CloudWatchReader, Interval, MetricsWaitPolicy
+from loadgen.aws.deployment.deletion import ResourceDeleter
+from loadgen.aws.deployment.endpoint import deploy_endpoint
+from loadgen.aws.deployment.journal import ResourceLocation
 from loadgen.aws.deployment.naming import endpoint_name, tags
-from loadgen.aws.deployment.resources import Existence, Holdings, Journal, Kind, NoJournal
-from loadgen.aws.emulator_api import read_ledger
-from loadgen.aws.errors import SDK_ERRORS, Trouble, explain, judge
-from loadgen.aws.identity import Reached, reach
-from loadgen.aws.quotas import documented, read_quotas, refuse_impossible
-from loadgen.aws.retry import Pace
-from loadgen.aws.session import Access, Clients
+from loadgen.aws.deployment.resources import Existence, Journal, NullJournal, ResourceKind, ResourceRegistry
+from loadgen.aws.emulator_api import fetch_server_counts
+from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
+from loadgen.aws.identity import AwsConnection, connect
+from loadgen.aws.quotas import check_quota, default_quotas, read_quotas
+from loadgen.aws.retry import RetryPolicy
+from loadgen.aws.session import AwsConnectionConfig, Clients
 from loadgen.errors import AuthError, ConfigError, UnavailableError, UsageError
-from loadgen.event_loop import to_the_end
+from loadgen.event_loop import shielded
 from loadgen.interfaces import Endpoint, Leftover, Quotas, Transport
-from loadgen.measurement.cloudwatch_metrics import Metrics
+from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.workload.serverless_config import ServerlessConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Connected:
+class OpenTransport:
     """An open transport to one endpoint, its name, and why it is not the one that was asked for."""
 
     transport: Transport
@@ -41,12 +41,12 @@ class Connected:
     note: str = ""
 
 
-class Connect(Protocol):
+class TransportFactory(Protocol):
     """How a transport to an endpoint is opened."""
 
     def __call__(
         self, clients: Clients, endpoint: str, *, connections: int, timeout: float
-    ) -> AbstractAsyncContextManager[Connected]:
+    ) -> AbstractAsyncContextManager[OpenTransport]:
         """Open a transport with room for `connections` requests in flight, each of `timeout` seconds at most."""
         ...
 
@@ -56,7 +56,7 @@ class OpenEndpoint:
     """An endpoint in service, and the transport to it."""
 
     name: str
-    deployed_in: float
+    deploy_duration: float
     transport: Transport
     transport_name: str
     transport_note: str
@@ -67,32 +67,32 @@ class AwsAccount:
 
     def __init__(
         self,
-        reached: Reached,
+        connection: AwsConnection,
         quotas: Quotas,
         *,
         model: str,
         run_id: str,
-        connect: Connect,
-        pace: Pace,
-        patience: Patience,
+        transport_factory: TransportFactory,
+        retry_policy: RetryPolicy,
+        metrics_wait: MetricsWaitPolicy,
         journal: Journal,
     ) -> None:
-        self.identity = reached.identity
+        self.identity = connection.identity
         self.quotas = quotas
-        self._clients = reached.clients
-        self._owner = reached.owner
+        self._clients = connection.clients
+        self._owner = connection.owner
         self._model = model
         self._run_id = run_id
-        self._connect = connect
-        self._pace = pace
-        self._patience = patience
-        self._url = "" if reached.identity.kind == "aws" else reached.clients.control_url
-        self._holdings = Holdings(journal, region=reached.clients.region, endpoint_url=self._url)
+        self._transport_factory = transport_factory
+        self._retry_policy = retry_policy
+        self._metrics_wait = metrics_wait
+        self._endpoint_url = "" if connection.identity.kind == "aws" else connection.clients.control_url
+        self._registry = ResourceRegistry(journal, region=connection.clients.region, endpoint_url=self._endpoint_url)
 
     @property
-    def access(self) -> Access:
+    def connection_config(self) -> AwsConnectionConfig:
         """How the API is reached; holds no credentials, so that another process can be told."""
-        return self._clients.access
+        return self._clients.connection_config
 
     async def check(self, configs: Sequence[ServerlessConfig | None]) -> None:
         """Refuse what cannot work before anything is created.
@@ -103,17 +103,17 @@ class AwsAccount:
             AuthError, UnavailableError: with what to do.
         """
         for config in configs:
-            refuse_impossible(_required(config), self.quotas)
+            check_quota(_require_config(config), self.quotas)
         try:
             await self._clients.sagemaker.describe_model(ModelName=self._model)
         except SDK_ERRORS as error:
-            if judge(error) is Trouble.MISSING:
+            if classify_error(error) is ErrorKind.NOT_FOUND:
                 raise ConfigError(
                     f"no SageMaker model {self._model!r} in account {self.identity.account_id or '(unknown)'}, "
                     f"{self.identity.region}",
                     hint="create it first (CreateModel), or check AWS_REGION and AWS_PROFILE",
                 ) from error
-            raise explain(error, f"DescribeModel {self._model}", now=time.time()) from error
+            raise to_loadgen_error(error, f"DescribeModel {self._model}", now=time.time()) from error
 
     @asynccontextmanager
     async def open(
@@ -126,61 +126,63 @@ class AwsAccount:
             QuotaError: the account refused it.
             UsageError: no configuration was given.
         """
-        wanted = _required(config)
-        deployment = deployed(
+        required_config = _require_config(config)
+        deployment = deploy_endpoint(
             self._clients.sagemaker,
-            self._holdings,
-            self._names(wanted),
+            self._registry,
+            self._endpoint_names(required_config),
             model=self._model,
-            config=wanted,
+            config=required_config,
             tags=tags(run_id=self._run_id, owner=self._owner, created=datetime.now(UTC)),
-            pace=self._pace,
+            retry_policy=self._retry_policy,
             rng=random.SystemRandom(),
         )
         async with (
             deployment as endpoint,
-            self._connect(self._clients, endpoint.name, connections=connections, timeout=timeout) as link,
+            self._transport_factory(self._clients, endpoint.name, connections=connections, timeout=timeout) as opened,
         ):
-            yield OpenEndpoint(endpoint.name, endpoint.deployed_in, link.transport, link.name, link.note)
+            yield OpenEndpoint(endpoint.name, endpoint.deploy_duration, opened.transport, opened.name, opened.note)
 
-    def _names(self, config: ServerlessConfig) -> Iterator[str]:
+    def _endpoint_names(self, config: ServerlessConfig) -> Iterator[str]:
         while True:
             yield endpoint_name(self._run_id, config, secrets.token_hex(5))
 
-    async def metrics(self, endpoint: str, *, start: float, end: float, invocations: int) -> Metrics:
+    async def metrics(self, endpoint: str, *, start: float, end: float, invocations: int) -> CloudWatchMetrics:
         """Read the endpoint's metrics between two epoch seconds, waiting for `invocations` to be counted."""
-        reader = Reader(self._clients.cloudwatch, endpoint, Interval.covering(start, end))
-        return await reader.read(end=end, invocations=invocations, patience=self._patience)
+        reader = CloudWatchReader(self._clients.cloudwatch, endpoint, Interval.from_times(start, end))
+        return await reader.read(end=end, invocations=invocations, wait_policy=self._metrics_wait)
 
-    async def ledger(self, endpoint: str) -> Mapping[str, int] | None:
+    async def server_counts(self, endpoint: str) -> Mapping[str, int] | None:
         """Return the emulator's own counts; None where nobody keeps them."""
         if self.identity.kind != "emulator":
             return None
-        return await read_ledger(self._clients.control_url, endpoint)
+        return await fetch_server_counts(self._clients.control_url, endpoint)
 
     def leftovers(self) -> Sequence[Leftover]:
         """Name everything that may still exist of ours, why, and the command that removes it."""
-        return self._holdings.leftovers()
+        return self._registry.leftovers()
 
-    def note_in(self, journal: Journal) -> None:
+    def set_journal(self, journal: Journal) -> None:
         """Keep what is created and removed from now on in this journal."""
-        self._holdings.journal = journal
+        self._registry.journal = journal
 
-    async def clear(self, standing: Mapping[tuple[Kind, str], Existence]) -> None:
+    async def delete_leftovers(self, resources: Mapping[tuple[ResourceKind, str], Existence]) -> None:
         """Remove what an earlier process of the same run left; what cannot be removed stays among the leftovers."""
-        held = [self._holdings.admit(kind, name, existence) for (kind, name), existence in standing.items()]
-        removal = Removal(self._clients.sagemaker, self._holdings, self._pace, random.SystemRandom())
-        await to_the_end(removal.remove_all(held))
+        held = [self._registry.track(kind, name, existence) for (kind, name), existence in resources.items()]
+        deleter = ResourceDeleter(self._clients.sagemaker, self._registry, self._retry_policy, random.SystemRandom())
+        await shielded(deleter.delete_all(held))
 
     @property
-    def place(self) -> Place:
+    def location(self) -> ResourceLocation:
         """Where what is created can be found again, by another process."""
-        where = self.identity
-        emulator_url = self._clients.access.emulator_url
-        return Place(where.kind, where.account_id, where.region, self._url, emulator_url, self._owner)
+        identity = self.identity
+        emulator_url = self._clients.connection_config.emulator_url
+        return ResourceLocation(
+            identity.kind, identity.account_id, identity.region, self._endpoint_url, emulator_url, self._owner
+        )
 
 
-class StandingAccount(AwsAccount):
+class ExistingEndpointAccount(AwsAccount):
     """An account in which one endpoint that stands is called; nothing is created, changed or deleted."""
 
     async def check(self, configs: Sequence[ServerlessConfig | None]) -> None:
@@ -192,14 +194,14 @@ class StandingAccount(AwsAccount):
             UnavailableError: it is not InService.
         """
         for config in configs:
-            _refuse_config(config)
+            _require_no_config(config)
         try:
             answer = await self._clients.sagemaker.describe_endpoint(EndpointName=self._model)
         except SDK_ERRORS as error:
-            failure = explain(error, f"DescribeEndpoint {self._model}", now=time.time())
-            if isinstance(failure, AuthError) and self.identity.account_id:
+            mapped_error = to_loadgen_error(error, f"DescribeEndpoint {self._model}", now=time.time())
+            if isinstance(mapped_error, AuthError) and self.identity.account_id:
                 return  # whoever may only invoke it finds out by invoking it
-            raise failure from error
+            raise mapped_error from error
         status = answer["EndpointStatus"]
         # An endpoint keeps serving while it changes.
         if status not in {"InService", "Updating", "SystemUpdating", "RollingBack"}:
@@ -214,31 +216,33 @@ class StandingAccount(AwsAccount):
         Raises:
             UsageError: a configuration was given.
         """
-        _refuse_config(config)
-        async with self._connect(self._clients, self._model, connections=connections, timeout=timeout) as link:
-            yield OpenEndpoint(self._model, 0.0, link.transport, link.name, link.note)
+        _require_no_config(config)
+        async with self._transport_factory(
+            self._clients, self._model, connections=connections, timeout=timeout
+        ) as opened:
+            yield OpenEndpoint(self._model, 0.0, opened.transport, opened.name, opened.note)
 
 
-def _required(config: ServerlessConfig | None) -> ServerlessConfig:
+def _require_config(config: ServerlessConfig | None) -> ServerlessConfig:
     if config is None:
         raise UsageError("no configuration to deploy", hint="give a ServerlessConfig(memory_mb, max_concurrency)")
     return config
 
 
-def _refuse_config(config: ServerlessConfig | None) -> None:
+def _require_no_config(config: ServerlessConfig | None) -> None:
     if config is not None:
         raise UsageError(f"{config}: an existing endpoint is measured as it stands", hint="give None as configuration")
 
 
 @asynccontextmanager
 async def open_account(
-    access: Access,
+    connection_config: AwsConnectionConfig,
     *,
     model: str,
     run_id: str,
-    connect: Connect,
-    pace: Pace | None = None,
-    patience: Patience | None = None,
+    transport_factory: TransportFactory,
+    retry_policy: RetryPolicy | None = None,
+    metrics_wait: MetricsWaitPolicy | None = None,
     journal: Journal | None = None,
     prepare: Callable[[Clients], Awaitable[None]] | None = None,
     detail: str = "",
@@ -246,12 +250,12 @@ async def open_account(
     """Reach an account in which endpoints of `model` will be deployed.
 
     Args:
-        access: where, and with whose credentials.
+        connection_config: where, and with whose credentials.
         model: the SageMaker model's name.
         run_id: goes into names and tags.
-        connect: how transports are opened.
-        pace: how fast to poll and how long to wait; None for what suits AWS.
-        patience: how long to wait for CloudWatch; None for what suits AWS.
+        transport_factory: how transports are opened.
+        retry_policy: how fast to poll and how long to wait; None for what suits AWS.
+        metrics_wait: how long to wait for CloudWatch; None for what suits AWS.
         journal: where intents outlive the process; None keeps none.
         prepare: what to do first, once the clients are open; None for nothing.
         detail: what else a reader of the results must know of the place.
@@ -259,37 +263,39 @@ async def open_account(
     Raises:
         AuthError, ConfigError, UnavailableError: with what to do.
     """
-    async with reach(access) as reached:
+    async with connect(connection_config) as connection:
         if prepare is not None:
-            await prepare(reached.clients)
-        identity = replace(reached.identity, detail=detail or reached.identity.detail)
+            await prepare(connection.clients)
+        identity = replace(connection.identity, detail=detail or connection.identity.detail)
         yield AwsAccount(
-            replace(reached, identity=identity),
-            await read_quotas(reached.clients.quotas, reached.clients.region),
+            replace(connection, identity=identity),
+            await read_quotas(connection.clients.quotas, connection.clients.region),
             model=model,
             run_id=run_id,
-            connect=connect,
-            pace=pace or Pace(),
-            patience=patience or Patience(),
-            journal=journal or NoJournal(),
+            transport_factory=transport_factory,
+            retry_policy=retry_policy or RetryPolicy(),
+            metrics_wait=metrics_wait or MetricsWaitPolicy(),
+            journal=journal or NullJournal(),
         )
 
 
 @asynccontextmanager
-async def open_standing(access: Access, *, endpoint: str, connect: Connect) -> AsyncIterator[StandingAccount]:
+async def open_existing(
+    connection_config: AwsConnectionConfig, *, endpoint: str, transport_factory: TransportFactory
+) -> AsyncIterator[ExistingEndpointAccount]:
     """Reach an account in which the endpoint of this name stands.
 
     Raises:
         AuthError, ConfigError, UnavailableError: with what to do.
     """
-    async with reach(access) as reached:
-        yield StandingAccount(
-            reached,
-            documented(reached.clients.region, "nothing is deployed"),
+    async with connect(connection_config) as connection:
+        yield ExistingEndpointAccount(
+            connection,
+            default_quotas(connection.clients.region, "nothing is deployed"),
             model=endpoint,
             run_id="",
-            connect=connect,
-            pace=Pace(),
-            patience=Patience(),
-            journal=NoJournal(),
+            transport_factory=transport_factory,
+            retry_policy=RetryPolicy(),
+            metrics_wait=MetricsWaitPolicy(),
+            journal=NullJournal(),
         )

@@ -6,38 +6,38 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from loadgen.aws.errors import SDK_ERRORS, Trouble, explain, judge
+from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.session import Clients
 from loadgen.errors import UnavailableError
 
-_PATH = "/ledger"
-_PATIENCE = 10.0
+_LEDGER_PATH = "/ledger"
+_TIMEOUT = 10.0
 
 
-async def read_ledger(url: str, endpoint: str) -> Mapping[str, int]:
+async def fetch_server_counts(url: str, endpoint: str) -> Mapping[str, int]:
     """Return the emulator's counts for one endpoint: those of its figures that are whole numbers.
 
     Raises:
         UnavailableError: the emulator does not answer, or not with a ledger.
     """
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             head, body = await _get(url)
         endpoints = json.loads(body)["endpoints"] if " 200 " in head else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnavailableError(f"the emulator at {url} gives no ledger ({type(error).__name__})") from error
     if endpoints is None:
         raise UnavailableError(f"the emulator at {url} gives no ledger ({head})")
-    figures = endpoints.get(endpoint, {})
-    return {name: count for name, count in figures.items() if isinstance(count, int) and not isinstance(count, bool)}
+    counters = endpoints.get(endpoint, {})
+    return {name: count for name, count in counters.items() if isinstance(count, int) and not isinstance(count, bool)}
 
 
 async def _get(url: str) -> tuple[str, bytes]:
     """Return status line and body. HTTP/1.0, so that the answer is neither chunked nor the connection kept."""
-    place = urlsplit(url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port or 80)
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
     try:
-        writer.write(f"GET {_PATH} HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode("ascii"))
+        writer.write(f"GET {_LEDGER_PATH} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n".encode("ascii"))
         await writer.drain()
         answer = await reader.read()
     finally:
@@ -51,7 +51,7 @@ async def _get(url: str) -> tuple[str, bytes]:
 _PROFILE_VARIABLE = "LOADGEN_PROFILE"
 
 
-async def register(clients: Clients, model: str, *, profile: str) -> None:
+async def create_emulated_model(clients: Clients, model: str, *, profile: str) -> None:
     """Create a model of this name that behaves like the profile; one that exists is left as it is.
 
     Raises:
@@ -67,5 +67,5 @@ async def register(clients: Clients, model: str, *, profile: str) -> None:
             ExecutionRoleArn="arn:aws:iam::123456789012:role/emulated-model",
         )
     except SDK_ERRORS as error:
-        if judge(error) is not Trouble.EXISTS:
-            raise explain(error, f"CreateModel {model}", now=time.time()) from error
+        if classify_error(error) is not ErrorKind.ALREADY_EXISTS:
+            raise to_loadgen_error(error, f"CreateModel {model}", now=time.time()) from error

@@ -1,4 +1,4 @@
-"""What an AWS error means: for the user (`explain`) and for whoever decides whether to try again (`judge`).
+"""What an AWS error means: for the user (`to_loadgen_error`) and for whoever decides whether to try again (`classify_error`).
 
 The one edge at which exceptions of botocore and aiobotocore become ours. Pure: tables and functions of values; the
 caller brings the clock. What happens to a measured request is an Outcome instead (transport/botocore.py).
@@ -18,10 +18,12 @@ from loadgen.redaction import redact
 
 # What every call of an AWS client can raise.
 SDK_ERRORS = (sdk.ClientError, sdk.BotoCoreError, sdk.HTTPClientError)
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"})
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
-_SKEWED = frozenset({"RequestExpired", "RequestTimeTooSkewed", "InvalidSignatureException", "SignatureDoesNotMatch"})
-_UNKNOWN_CALLER = frozenset(
+_ACCESS_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"})
+_EXPIRED_TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
+_CLOCK_SKEW_CODES = frozenset(
+    {"RequestExpired", "RequestTimeTooSkewed", "InvalidSignatureException", "SignatureDoesNotMatch"}
+)
+_INVALID_CREDENTIALS_CODES = frozenset(
     {
         "UnrecognizedClientException",
         "InvalidClientTokenId",
@@ -31,8 +33,8 @@ _UNKNOWN_CALLER = frozenset(
         "OptInRequired",
     }
 )
-_QUOTA = frozenset({"ResourceLimitExceeded", "LimitExceededException", "ServiceQuotaExceededException"})
-_THROTTLED = frozenset(
+_QUOTA_CODES = frozenset({"ResourceLimitExceeded", "LimitExceededException", "ServiceQuotaExceededException"})
+_THROTTLE_CODES = frozenset(
     {
         "Throttling",
         "ThrottlingException",
@@ -44,9 +46,9 @@ _THROTTLED = frozenset(
     }
 )
 # Nothing of the request can have reached the service.
-_UNREACHED = (sdk.ConnectTimeoutError, sdk.SSLError, sdk.ProxyConnectionError)
-_NETWORK = (sdk.HTTPClientError, sdk.ConnectionError)
-_NO_CREDENTIALS = (
+_NOT_SENT_ERRORS = (sdk.ConnectTimeoutError, sdk.SSLError, sdk.ProxyConnectionError)
+_NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError)
+_CREDENTIAL_ERRORS = (
     sdk.NoCredentialsError,
     sdk.PartialCredentialsError,
     sdk.CredentialRetrievalError,
@@ -54,7 +56,7 @@ _NO_CREDENTIALS = (
     sdk.SSOError,
     sdk.MetadataRetrievalError,
 )
-_BAD_SETTINGS = (
+_CONFIG_ERRORS = (
     sdk.ProfileNotFound,
     sdk.ConfigParseError,
     sdk.ConfigNotFound,
@@ -68,7 +70,7 @@ _BAD_SETTINGS = (
     sdk.EndpointVariantError,
 )
 # AWS refuses a signature that is further off than this (IAM user guide, "Signature Version 4": five minutes).
-_SKEW_LIMIT = 300.0
+_MAX_CLOCK_SKEW = 300.0
 _REGION_HINT = (
     "set AWS_REGION, or write region = ... in ~/.aws/config for the profile, or give the target region=..., "
     "such as SageMaker(model, region='us-east-1')"
@@ -76,142 +78,144 @@ _REGION_HINT = (
 _LOGIN_HINT = "log in again (such as aws sso login) or refresh what AWS_PROFILE and the AWS_* variables point to"
 
 
-class Trouble(Enum):
+class ErrorKind(Enum):
     """What a control-plane error means for the question whether to try again."""
 
     THROTTLED = "refused for now: wait, then again"
-    LOST = "the answer is lost: the call may have had its effect"
-    UNREACHED = "nothing arrived: the call had no effect"
-    MISSING = "the thing named does not exist"
-    EXISTS = "a thing of that name exists"
-    BUSY = "the thing is changing: wait, then again"
-    REFUSED = "no, and no again"
+    AMBIGUOUS = "the answer is lost: the call may have had its effect"
+    NOT_SENT = "nothing arrived: the call had no effect"
+    NOT_FOUND = "the thing named does not exist"
+    ALREADY_EXISTS = "a thing of that name exists"
+    CONFLICT = "the thing is changing: wait, then again"
+    PERMANENT = "no, and no again"
 
 
-def code_of(error: BaseException) -> str:
+def error_code(error: BaseException) -> str:
     """Return the AWS error code, or the exception's class name where the service gave none."""
     if isinstance(error, sdk.ClientError):
         return str(error.response.get("Error", {}).get("Code", ""))
     return type(error).__name__
 
 
-def text_of(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """Return the error's message on one line, without botocore's preamble."""
     if isinstance(error, sdk.ClientError):
         message = str(error.response.get("Error", {}).get("Message") or "")
         # A refused signature is answered with the whole canonical request, session token included.
-        return f"{code_of(error)}: {redact(' '.join(message.split()))}" if message else code_of(error)
+        return f"{error_code(error)}: {redact(' '.join(message.split()))}" if message else error_code(error)
     return redact(" ".join(str(error).split()))
 
 
-def judge(error: BaseException) -> Trouble:
+def classify_error(error: BaseException) -> ErrorKind:
     """Decide what an error of a control-plane call means. Total.
 
     The control plane tells "not found", "exists" and "in progress" apart by the text of a ValidationException only.
     Source: shared error texts seen with SageMaker, and moto's wording of the same.
     """
     if not isinstance(error, sdk.ClientError):
-        if not isinstance(error, _NETWORK):
-            return Trouble.REFUSED
-        return Trouble.UNREACHED if _is_unreached(error) else Trouble.LOST
-    code, text = code_of(error), text_of(error).lower()
-    if code in _THROTTLED or "rate exceeded" in text:
-        return Trouble.THROTTLED
-    if _status(error.response) >= 500:
-        return Trouble.LOST
+        if not isinstance(error, _NETWORK_ERRORS):
+            return ErrorKind.PERMANENT
+        return ErrorKind.NOT_SENT if _is_not_sent(error) else ErrorKind.AMBIGUOUS
+    code, text = error_code(error), error_message(error).lower()
+    if code in _THROTTLE_CODES or "rate exceeded" in text:
+        return ErrorKind.THROTTLED
+    if _http_status(error.response) >= 500:
+        return ErrorKind.AMBIGUOUS
     if "could not find" in text or code == "ResourceNotFound":
-        return Trouble.MISSING
+        return ErrorKind.NOT_FOUND
     if "already exist" in text:
-        return Trouble.EXISTS
+        return ErrorKind.ALREADY_EXISTS
     if "in-progress" in text or "in progress" in text or code == "ResourceInUse":
-        return Trouble.BUSY
-    return Trouble.REFUSED
+        return ErrorKind.CONFLICT
+    return ErrorKind.PERMANENT
 
 
-def _is_unreached(error: Any) -> bool:
+def _is_not_sent(error: Any) -> bool:
     """Tell whether the connection failed: aiobotocore says EndpointConnectionError of a reset in mid-call too."""
     if not isinstance(error, sdk.EndpointConnectionError):
-        return isinstance(error, _UNREACHED)
+        return isinstance(error, _NOT_SENT_ERRORS)
     cause = error.kwargs.get("error")
     return hasattr(cause, "os_error") or isinstance(cause, socket.gaierror)  # aiohttp: only connector errors have one
 
 
-def explain(error: BaseException, doing: str, *, now: float) -> LoadgenError:
+def to_loadgen_error(error: BaseException, operation: str, *, now: float) -> LoadgenError:
     """Turn an exception of the SDK into ours, with what was being done and what to do about it.
 
     Args:
         error: what botocore raised.
-        doing: such as `DescribeModel ranker`; begins the message.
+        operation: such as `DescribeModel ranker`; begins the message.
         now: seconds since the epoch, to compare with the server's clock.
     """
     if isinstance(error, LoadgenError):
         return error
     if isinstance(error, sdk.ClientError):
-        return _explain_answer(error, doing, now)
-    text = text_of(error)
+        return _from_client_error(error, operation, now)
+    text = error_message(error)
     if isinstance(error, sdk.NoRegionError):
-        return ConfigError(f"{doing}: no AWS region is set", hint=_REGION_HINT)
-    if isinstance(error, _NO_CREDENTIALS):
+        return ConfigError(f"{operation}: no AWS region is set", hint=_REGION_HINT)
+    if isinstance(error, _CREDENTIAL_ERRORS):
         return AuthError(
-            f"{doing}: no usable AWS credentials ({text})",
+            f"{operation}: no usable AWS credentials ({text})",
             hint="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in (such as aws sso login)",
         )
-    if isinstance(error, _BAD_SETTINGS):
-        return ConfigError(f"{doing}: {text}", hint="see AWS_PROFILE, AWS_REGION and ~/.aws/config")
-    if isinstance(error, _NETWORK):
+    if isinstance(error, _CONFIG_ERRORS):
+        return ConfigError(f"{operation}: {text}", hint="see AWS_PROFILE, AWS_REGION and ~/.aws/config")
+    if isinstance(error, _NETWORK_ERRORS):
         return UnavailableError(
-            f"{doing}: {text}", hint="check the region's name, the network, the proxy and AWS_ENDPOINT_URL"
+            f"{operation}: {text}", hint="check the region's name, the network, the proxy and AWS_ENDPOINT_URL"
         )
     if isinstance(error, sdk.ParamValidationError):
-        return InternalError(f"{doing}: {text}")
-    return ConfigError(f"{doing}: {type(error).__name__}: {text}")
+        return InternalError(f"{operation}: {text}")
+    return ConfigError(f"{operation}: {type(error).__name__}: {text}")
 
 
-def _explain_answer(error: Any, doing: str, now: float) -> LoadgenError:
-    code, text = code_of(error), text_of(error)
-    if code in _DENIED:
-        return AuthError(f"{doing}: {_denied(text)}", hint="ask for the permission, or use another AWS_PROFILE")
-    if code in _EXPIRED:
-        return AuthError(f"{doing}: the AWS credentials have expired ({code})", hint=_LOGIN_HINT)
-    skew = _skew(error.response, now)
-    if code in _SKEWED:
-        if abs(skew) > _SKEW_LIMIT:
+def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
+    code, text = error_code(error), error_message(error)
+    if code in _ACCESS_DENIED_CODES:
+        return AuthError(
+            f"{operation}: {_access_denied_message(text)}", hint="ask for the permission, or use another AWS_PROFILE"
+        )
+    if code in _EXPIRED_TOKEN_CODES:
+        return AuthError(f"{operation}: the AWS credentials have expired ({code})", hint=_LOGIN_HINT)
+    skew = _clock_skew(error.response, now)
+    if code in _CLOCK_SKEW_CODES:
+        if abs(skew) > _MAX_CLOCK_SKEW:
             return AuthError(
-                f"{doing}: this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS's",
+                f"{operation}: this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS's",
                 hint="set the clock; AWS refuses signatures more than five minutes off",
                 details=(text,),
             )
-        return AuthError(f"{doing}: the signature was refused ({text})", hint=_LOGIN_HINT)
-    if code in _UNKNOWN_CALLER:
-        return AuthError(f"{doing}: AWS does not know these credentials ({text})", hint=_LOGIN_HINT)
-    if code in _QUOTA:
-        return QuotaError(f"{doing}: {text}", hint="ask for more in Service Quotas, or deploy less at once")
-    if code in _THROTTLED:
-        return QuotaError(f"{doing}: AWS throttled the call again and again ({text})", hint="try again later")
-    if _status(error.response) >= 500:
-        return UnavailableError(f"{doing}: the service failed ({text})", hint="try again later")
-    return ConfigError(f"{doing}: {text}")
+        return AuthError(f"{operation}: the signature was refused ({text})", hint=_LOGIN_HINT)
+    if code in _INVALID_CREDENTIALS_CODES:
+        return AuthError(f"{operation}: AWS does not know these credentials ({text})", hint=_LOGIN_HINT)
+    if code in _QUOTA_CODES:
+        return QuotaError(f"{operation}: {text}", hint="ask for more in Service Quotas, or deploy less at once")
+    if code in _THROTTLE_CODES:
+        return QuotaError(f"{operation}: AWS throttled the call again and again ({text})", hint="try again later")
+    if _http_status(error.response) >= 500:
+        return UnavailableError(f"{operation}: the service failed ({text})", hint="try again later")
+    return ConfigError(f"{operation}: {text}")
 
 
 # Source: the wording of IAM's refusals, "Troubleshoot access denied error messages", IAM user guide.
-_DENIAL = re.compile(
+_ACCESS_DENIED_PATTERN = re.compile(
     r"User: (?P<who>\S+) is not authorized to perform: (?P<action>\S+)(?: on resource: (?P<what>\S+))?"
 )
 
 
-def _denied(text: str) -> str:
-    found = _DENIAL.search(text)
+def _access_denied_message(text: str) -> str:
+    found = _ACCESS_DENIED_PATTERN.search(text)
     if found is None:
         return f"not allowed ({text})"
     what = f" on {found['what']}" if found["what"] else ""
     return f"{found['who']} is not allowed {found['action']}{what}"
 
 
-def _status(response: Mapping[str, Any]) -> int:
+def _http_status(response: Mapping[str, Any]) -> int:
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _skew(response: Mapping[str, Any], now: float) -> float:
+def _clock_skew(response: Mapping[str, Any], now: float) -> float:
     """Return how far this machine's clock is ahead of the server's Date header; 0 when there is none."""
     date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from loadgen.aws.errors import SDK_ERRORS, explain
-from loadgen.aws.session import Access, Clients, open_clients
+from loadgen.aws.errors import SDK_ERRORS, to_loadgen_error
+from loadgen.aws.session import AwsConnectionConfig, Clients, open_clients
 from loadgen.errors import AuthError, UnavailableError
 from loadgen.interfaces import Identity
 
@@ -27,7 +27,7 @@ _EMULATOR_HEADER = "x-loadgen-emulator"
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class AwsConnection:
     """A place that answered: its clients, who we are there (`owner` is the caller's ARN)."""
 
     clients: Clients
@@ -36,37 +36,37 @@ class Reached:
 
 
 @asynccontextmanager
-async def reach(access: Access) -> AsyncIterator[Reached]:
+async def connect(config: AwsConnectionConfig) -> AsyncIterator[AwsConnection]:
     """Open the clients and ask who we are, once.
 
     Raises:
         AuthError, ConfigError, UnavailableError: with what to do.
     """
-    async with open_clients(access) as clients:
-        kind = kind_of(*clients.urls)
-        foreign = "" if kind == "aws" else next(url for url in clients.urls if kind_of(url) != "aws")
+    async with open_clients(config) as clients:
+        kind = endpoint_kind(*clients.urls)
+        custom_url = "" if kind == "aws" else next(url for url in clients.urls if endpoint_kind(url) != "aws")
         try:
             caller = await clients.sts.get_caller_identity()
         except SDK_ERRORS as error:
-            failure = explain(error, "GetCallerIdentity", now=time.time())
+            mapped_error = to_loadgen_error(error, "GetCallerIdentity", now=time.time())
             # A stand-in need not know STS; one that refuses us does.
-            if kind == "aws" or isinstance(failure, (AuthError, UnavailableError)):
-                raise failure from error
-            yield Reached(clients, Identity(kind, "", clients.region, foreign), "")
+            if kind == "aws" or isinstance(mapped_error, (AuthError, UnavailableError)):
+                raise mapped_error from error
+            yield AwsConnection(clients, Identity(kind, "", clients.region, custom_url), "")
             return
-        mark = caller["ResponseMetadata"]["HTTPHeaders"].get(_EMULATOR_HEADER, "")
-        if mark:
+        emulator_header = caller["ResponseMetadata"]["HTTPHeaders"].get(_EMULATOR_HEADER, "")
+        if emulator_header:
             kind = "emulator"
-        identity = Identity(kind, str(caller.get("Account", "")), clients.region, "" if mark else foreign)
-        yield Reached(clients, identity, str(caller.get("Arn", "")))
+        identity = Identity(kind, str(caller.get("Account", "")), clients.region, "" if emulator_header else custom_url)
+        yield AwsConnection(clients, identity, str(caller.get("Arn", "")))
 
 
-def kind_of(*urls: str) -> str:
+def endpoint_kind(*urls: str) -> str:
     """Tell AWS from a stand-in by the hosts that are called; one foreign host makes a stand-in.
 
     Example:
-        >>> kind_of("https://api.sagemaker.us-east-1.amazonaws.com"), kind_of("http://localhost:4566")
+        >>> endpoint_kind("https://api.sagemaker.us-east-1.amazonaws.com"), endpoint_kind("http://localhost:4566")
         ('aws', 'stand-in')
     """
     is_aws = all((urlsplit(url).hostname or "").endswith(_AWS_DOMAINS) for url in urls)
-    return "aws" if is_aws else "stand-in"
+    return "aws" if is_aws else "custom-endpoint"

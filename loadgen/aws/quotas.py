@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from loadgen.aws.errors import SDK_ERRORS, code_of
+from loadgen.aws.errors import SDK_ERRORS, error_code
 from loadgen.errors import QuotaError
 from loadgen.interfaces import Quotas
 from loadgen.workload.serverless_config import ServerlessConfig
 
 # Source: SageMaker developer guide, "Serverless Inference", concurrency for each Region (2026-11). Others have 500.
-_THOUSAND = frozenset(
+_HIGH_CONCURRENCY_REGIONS = frozenset(
     {
         "us-east-1",
         "us-east-2",
@@ -27,75 +27,75 @@ _THOUSAND = frozenset(
         "eu-west-1",
     }
 )
-_ENDPOINTS = 50
-_MEMORY_MB = 6144
+_DEFAULT_ENDPOINTS = 50
+_DEFAULT_MEMORY_MB = 6144
 # Quota -> its code if it is known, and its name. Source: repost.aws QUY0gXNLrdTH6eqqA4hv5FeA and refusals seen.
-_TOTAL_CODE = "L-96300102"
-_NAMES = {
+_TOTAL_CONCURRENCY_CODE = "L-96300102"
+_QUOTA_NAMES = {
     "total_concurrency": re.compile(r"total concurrency .*serverless endpoints", re.IGNORECASE),
     "endpoints": re.compile(r"number of serverless endpoints", re.IGNORECASE),
     "memory_mb": re.compile(r"memory size in MB per serverless endpoint", re.IGNORECASE),
 }
 # SageMaker has some thousands of quotas, a hundred to a page.
-_PAGES = 60
+_MAX_PAGES = 60
 
 
-def documented(region: str, why: str) -> Quotas:
+def default_quotas(region: str, reason: str) -> Quotas:
     """Return AWS's documented defaults for a region, saying why they are used.
 
     Example:
-        >>> documented("eu-north-1", "not allowed").total_concurrency
+        >>> default_quotas("eu-north-1", "not allowed").total_concurrency
         500
     """
-    total = 1000 if region in _THOUSAND else 500
-    source = f"AWS's documented defaults for {region} ({why}); new accounts often have less"
-    return Quotas(_ENDPOINTS, total, _MEMORY_MB, source)
+    total = 1000 if region in _HIGH_CONCURRENCY_REGIONS else 500
+    source = f"AWS's documented defaults for {region} ({reason}); new accounts often have less"
+    return Quotas(_DEFAULT_ENDPOINTS, total, _DEFAULT_MEMORY_MB, source)
 
 
-def from_service(listed: Iterable[Mapping[str, Any]], region: str) -> Quotas:
+def parse_quotas(listed: Iterable[Mapping[str, Any]], region: str) -> Quotas:
     """Choose ours among the quotas that Service Quotas lists; what it does not list is taken as documented."""
-    found: dict[str, int] = {}
+    values: dict[str, int] = {}
     for quota in listed:
-        if (member := _member(quota)) and "Value" in quota:
-            found[member] = int(quota["Value"])
-    missing = [member for member in _NAMES if member not in found]
-    defaults = documented(region, "Service Quotas does not list them")
-    if len(missing) == len(_NAMES):
+        if (member := _quota_field(quota)) and "Value" in quota:
+            values[member] = int(quota["Value"])
+    missing = [member for member in _QUOTA_NAMES if member not in values]
+    defaults = default_quotas(region, "Service Quotas does not list them")
+    if len(missing) == len(_QUOTA_NAMES):
         return defaults
     source = "Service Quotas"
     if missing:
         source += f"; as documented: {', '.join(missing)}"
     return Quotas(
-        found.get("endpoints", defaults.endpoints),
-        found.get("total_concurrency", defaults.total_concurrency),
-        found.get("memory_mb", defaults.memory_mb),
+        values.get("endpoints", defaults.endpoints),
+        values.get("total_concurrency", defaults.total_concurrency),
+        values.get("memory_mb", defaults.memory_mb),
         source,
     )
 
 
-def _member(quota: Mapping[str, Any]) -> str:
-    if quota.get("QuotaCode") == _TOTAL_CODE:
+def _quota_field(quota: Mapping[str, Any]) -> str:
+    if quota.get("QuotaCode") == _TOTAL_CONCURRENCY_CODE:
         return "total_concurrency"
-    return next((member for member, name in _NAMES.items() if name.search(str(quota.get("QuotaName", "")))), "")
+    return next((member for member, name in _QUOTA_NAMES.items() if name.search(str(quota.get("QuotaName", "")))), "")
 
 
 async def read_quotas(client: Any, region: str) -> Quotas:
     """Read the account's quotas from Service Quotas, or the documented ones where that is not possible."""
     listed: list[Mapping[str, Any]] = []
-    more: dict[str, str] = {}
+    pagination: dict[str, str] = {}
     try:
-        for _ in range(_PAGES):
-            page = await client.list_service_quotas(ServiceCode="sagemaker", MaxResults=100, **more)
-            listed += [quota for quota in page.get("Quotas", ()) if _member(quota)]
-            if not page.get("NextToken") or len({_member(quota) for quota in listed}) == len(_NAMES):
+        for _ in range(_MAX_PAGES):
+            page = await client.list_service_quotas(ServiceCode="sagemaker", MaxResults=100, **pagination)
+            listed += [quota for quota in page.get("Quotas", ()) if _quota_field(quota)]
+            if not page.get("NextToken") or len({_quota_field(quota) for quota in listed}) == len(_QUOTA_NAMES):
                 break
-            more = {"NextToken": page["NextToken"]}
+            pagination = {"NextToken": page["NextToken"]}
     except SDK_ERRORS as error:
-        return documented(region, f"Service Quotas could not be read: {code_of(error)}")
-    return from_service(listed, region)
+        return default_quotas(region, f"Service Quotas could not be read: {error_code(error)}")
+    return parse_quotas(listed, region)
 
 
-def refuse_impossible(config: ServerlessConfig, quotas: Quotas) -> None:
+def check_quota(config: ServerlessConfig, quotas: Quotas) -> None:
     """Refuse a configuration that could not be deployed even alone.
 
     Raises:
@@ -120,7 +120,7 @@ def refuse_impossible(config: ServerlessConfig, quotas: Quotas) -> None:
         raise QuotaError(f"{config}: the quota 'Number of serverless endpoints' is 0", hint=hint, details=(source,))
 
 
-def waves(configs: Sequence[ServerlessConfig], quotas: Quotas) -> list[list[ServerlessConfig]]:
+def deployment_waves(configs: Sequence[ServerlessConfig], quotas: Quotas) -> list[list[ServerlessConfig]]:
     """Split a batch into deploy waves that fit the quotas, each configuration in the first wave with room for it.
 
     Every wave costs minutes of deployment, so later and smaller configurations may move up; within a wave the order
@@ -131,12 +131,12 @@ def waves(configs: Sequence[ServerlessConfig], quotas: Quotas) -> list[list[Serv
 
     Example:
         >>> quotas = Quotas(endpoints=5, total_concurrency=10, memory_mb=3072, source="an example")
-        >>> [[c.max_concurrency for c in w] for w in waves([ServerlessConfig(1024, n) for n in (8, 4, 2)], quotas)]
+        >>> [[c.max_concurrency for c in w] for w in deployment_waves([ServerlessConfig(1024, n) for n in (8, 4, 2)], quotas)]
         [[8, 2], [4]]
     """
     split: list[list[ServerlessConfig]] = []
     for config in configs:
-        refuse_impossible(config, quotas)
+        check_quota(config, quotas)
         for wave in split:
             used = sum(other.max_concurrency for other in wave)
             if len(wave) < quotas.endpoints and used + config.max_concurrency <= quotas.total_concurrency:

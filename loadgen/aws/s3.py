@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadgen.aws.errors import SDK_ERRORS, Trouble, explain, judge
+from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.errors import UsageError, WriteError
 
-_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
-_CHUNK = 1 << 20
-_UNFINISHED = ".part"  # of a file that is being written, here and over there
-_MISSING = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
+_URI_PATTERN = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
+_CHUNK_BYTES = 1 << 20
+_PARTIAL_SUFFIX = ".part"  # of a file that is being written, here and over there
+_NOT_FOUND_CODES = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class S3Location:
     """A bucket and a prefix in it, without a slash at its end.
 
     Example:
-        >>> (Shelf.read("s3://results/loadgen/") / "job-1").uri
+        >>> (S3Location.parse("s3://results/loadgen/") / "job-1").uri
         's3://results/loadgen/job-1'
     """
 
@@ -31,19 +31,19 @@ class Shelf:
     prefix: str = ""
 
     @classmethod
-    def read(cls, uri: str) -> "Shelf":
+    def parse(cls, uri: str) -> "S3Location":
         """Read `s3://bucket/prefix`.
 
         Raises:
             UsageError: it is no such text.
         """
-        found = _URI.fullmatch(uri)
+        found = _URI_PATTERN.fullmatch(uri)
         if found is None:
             raise UsageError(f"{uri!r} is no place in S3", hint="write s3://bucket/prefix")
         return cls(found[1], (found[2] or "").strip("/"))
 
-    def __truediv__(self, name: str) -> "Shelf":
-        return Shelf(self.bucket, f"{self.prefix}/{name}" if self.prefix else name)
+    def __truediv__(self, name: str) -> "S3Location":
+        return S3Location(self.bucket, f"{self.prefix}/{name}" if self.prefix else name)
 
     @property
     def uri(self) -> str:
@@ -60,17 +60,17 @@ async def ensure_bucket(s3: Any, bucket: str, region: str) -> None:
     try:
         await s3.head_bucket(Bucket=bucket)
     except SDK_ERRORS as error:
-        if not _is_missing(error):
-            raise explain(error, f"HeadBucket {bucket}", now=time.time()) from error
+        if not _is_not_found(error):
+            raise to_loadgen_error(error, f"HeadBucket {bucket}", now=time.time()) from error
         # us-east-1 is the one region that must not be named (API reference, CreateBucket).
-        place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        bucket_config = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         try:
-            await s3.create_bucket(Bucket=bucket, **place)
+            await s3.create_bucket(Bucket=bucket, **bucket_config)
         except SDK_ERRORS as refusal:
-            raise explain(refusal, f"CreateBucket {bucket}", now=time.time()) from refusal
+            raise to_loadgen_error(refusal, f"CreateBucket {bucket}", now=time.time()) from refusal
 
 
-async def put(s3: Any, shelf: Shelf, content: bytes | Path) -> None:
+async def upload(s3: Any, location: S3Location, content: bytes | Path) -> None:
     """Store a file, or bytes, under exactly this name.
 
     Raises:
@@ -78,75 +78,75 @@ async def put(s3: Any, shelf: Shelf, content: bytes | Path) -> None:
     """
     try:
         if isinstance(content, bytes):
-            await s3.put_object(Bucket=shelf.bucket, Key=shelf.prefix, Body=content)
+            await s3.put_object(Bucket=location.bucket, Key=location.prefix, Body=content)
         else:
-            await s3.upload_file(str(content), shelf.bucket, shelf.prefix)
+            await s3.upload_file(str(content), location.bucket, location.prefix)
     except SDK_ERRORS as error:
-        raise explain(error, f"PutObject {shelf.uri}", now=time.time()) from error
+        raise to_loadgen_error(error, f"PutObject {location.uri}", now=time.time()) from error
 
 
-async def get(s3: Any, shelf: Shelf) -> bytes | None:
+async def download(s3: Any, location: S3Location) -> bytes | None:
     """Read a small object whole; None when it is not there.
 
     Raises:
         AuthError, ConfigError, UnavailableError: with what to do.
     """
     try:
-        answer = await s3.get_object(Bucket=shelf.bucket, Key=shelf.prefix)
+        answer = await s3.get_object(Bucket=location.bucket, Key=location.prefix)
         content: bytes = await answer["Body"].read()
     except SDK_ERRORS as error:
-        if _is_missing(error):
+        if _is_not_found(error):
             return None
-        raise explain(error, f"GetObject {shelf.uri}", now=time.time()) from error
+        raise to_loadgen_error(error, f"GetObject {location.uri}", now=time.time()) from error
     return content
 
 
-async def bring(s3: Any, shelf: Shelf, directory: Path, *, leave_out: Container[str] = ()) -> int:
+async def download_prefix(s3: Any, location: S3Location, directory: Path, *, exclude: Container[str] = ()) -> int:
     """Bring everything below a place into a directory, and return how many files were new or had changed.
 
     A file is there whole or as it was before; what is the same already is not brought again.
 
     Args:
         s3: an open client.
-        shelf: what to bring.
+        location: what to bring.
         directory: where to.
-        leave_out: names of files that stay there.
+        exclude: names of files that stay there.
 
     Raises:
         WriteError: the disk refused.
         AuthError, ConfigError, UnavailableError: with what to do.
     """
-    brought = 0
-    prefix = f"{shelf.prefix}/"
+    downloaded = 0
+    prefix = f"{location.prefix}/"
     try:
-        async for page in s3.get_paginator("list_objects_v2").paginate(Bucket=shelf.bucket, Prefix=prefix):
+        async for page in s3.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=prefix):
             for row in page.get("Contents", ()):
-                target = _below(directory, row["Key"][len(prefix) :])
-                if target.suffix == _UNFINISHED or target.name in leave_out:
+                target = _local_path(directory, row["Key"][len(prefix) :])
+                if target.suffix == _PARTIAL_SUFFIX or target.name in exclude:
                     continue
-                if not await asyncio.to_thread(_is_same, target, row["Size"], row["ETag"].strip('"')):
-                    await _bring_one(s3, shelf.bucket, row["Key"], target)
-                    brought += 1
+                if not await asyncio.to_thread(_is_unchanged, target, row["Size"], row["ETag"].strip('"')):
+                    await _download_object(s3, location.bucket, row["Key"], target)
+                    downloaded += 1
     except SDK_ERRORS as error:
-        raise explain(error, f"reading {shelf.uri}", now=time.time()) from error
+        raise to_loadgen_error(error, f"reading {location.uri}", now=time.time()) from error
     except OSError as error:
         raise WriteError(
             f"cannot write into {directory}: {error.strerror}", hint="what is there stays valid"
         ) from error
-    return brought
+    return downloaded
 
 
-async def _bring_one(s3: Any, bucket: str, key: str, target: Path) -> None:
+async def _download_object(s3: Any, bucket: str, key: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + _UNFINISHED)
+    partial = target.with_name(target.name + _PARTIAL_SUFFIX)
     answer = await s3.get_object(Bucket=bucket, Key=key)
     with partial.open("wb") as file:
-        while chunk := await answer["Body"].read(_CHUNK):
+        while chunk := await answer["Body"].read(_CHUNK_BYTES):
             file.write(chunk)
     partial.replace(target)
 
 
-def _is_same(path: Path, size: int, etag: str) -> bool:
+def _is_unchanged(path: Path, size: int, etag: str) -> bool:
     """Tell whether a file is what S3 holds; an object that came in parts is known by its size only."""
     if not path.is_file() or path.stat().st_size != size:
         return False
@@ -156,13 +156,13 @@ def _is_same(path: Path, size: int, etag: str) -> bool:
         return hashlib.file_digest(file, "md5").hexdigest() == etag
 
 
-def _below(directory: Path, relative: str) -> Path:
+def _local_path(directory: Path, relative: str) -> Path:
     target = (directory / relative).resolve()
     if not target.is_relative_to(directory.resolve()):
         raise WriteError(f"the object {relative!r} would be written outside of {directory}")
     return target
 
 
-def _is_missing(error: BaseException) -> bool:
+def _is_not_found(error: BaseException) -> bool:
     code = str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
-    return code in _MISSING or judge(error) is Trouble.MISSING
+    return code in _NOT_FOUND_CODES or classify_error(error) is ErrorKind.NOT_FOUND

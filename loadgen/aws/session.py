@@ -20,26 +20,26 @@ from aiobotocore.session import AioSession
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.exceptions import NoCredentialsError
 
-from loadgen.aws.errors import SDK_ERRORS, explain
+from loadgen.aws.errors import SDK_ERRORS, to_loadgen_error
 
 # A request that waits for a cold start is silent for up to four minutes (developer guide, 2023).
 READ_TIMEOUT = 300.0
 CONNECT_TIMEOUT = 10.0
 _CONTROL_TIMEOUT = 60.0
 # The emulator's region: the one whose prices are best known.
-EMULATED_REGION = "us-east-1"
+EMULATOR_REGION = "us-east-1"
 # A fixed text: botocore puts its own together anew for each call, a quarter of what a call costs.
 _USER_AGENT = f"loadgen/{version('loadgen')} aiobotocore/{version('aiobotocore')}"
 # botocore reads AWS_DEFAULT_REGION alone; AWS's CLI and its other SDKs read AWS_REGION first
 # (AWS SDKs and Tools reference guide, "AWS Region").
-_REGION = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
+_REGION_SOURCE = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
 # Service -> attempts for one call. The control plane's calls are repeated by endpoint.py, which knows when one may be;
 # quotas have a default, and a stand-in without them must not cost a start's time.
-_ATTEMPTS = {"sts": 4, "sagemaker": 1, "sagemaker-runtime": 1, "service-quotas": 2, "cloudwatch": 4}
+_MAX_ATTEMPTS = {"sts": 4, "sagemaker": 1, "sagemaker-runtime": 1, "service-quotas": 2, "cloudwatch": 4}
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AwsConnectionConfig:
     """How to reach the AWS API.
 
     Args:
@@ -54,15 +54,15 @@ class Access:
 class Clients:
     """The open clients of one account and region, and the way to make more. Made by `open_clients`."""
 
-    def __init__(self, session: Any, access: Access, clients: Mapping[str, Any]) -> None:
+    def __init__(self, session: Any, connection_config: AwsConnectionConfig, clients: Mapping[str, Any]) -> None:
         self._session = session
-        self._access = access
+        self._connection_config = connection_config
         self._clients = clients
 
     @property
-    def access(self) -> Access:
+    def connection_config(self) -> AwsConnectionConfig:
         """How the API is reached; holds no credentials, so that another process can be told."""
-        return self._access
+        return self._connection_config
 
     @property
     def sts(self) -> Any:
@@ -111,24 +111,24 @@ class Clients:
         try:
             found = await self._session.get_credentials()
         except SDK_ERRORS as error:
-            raise explain(error, "Loading credentials", now=time.time()) from error
+            raise to_loadgen_error(error, "Loading credentials", now=time.time()) from error
         if found is None:
-            raise explain(NoCredentialsError(), "Loading credentials", now=time.time())
+            raise to_loadgen_error(NoCredentialsError(), "Loading credentials", now=time.time())
         return found
 
     @asynccontextmanager
-    async def storage(self) -> AsyncIterator[Any]:
+    async def s3(self) -> AsyncIterator[Any]:
         """Open an `s3` client: few runs need one."""
-        config = _config(self._access, retries={"total_max_attempts": 4, "mode": "standard"})
+        config = _config(self._connection_config, retries={"total_max_attempts": 4, "mode": "standard"})
         try:
-            opening = self._session.client("s3", **_placement(self._access), config=config)
-            client = await opening.__aenter__()
+            client_context = self._session.client("s3", **_client_options(self._connection_config), config=config)
+            client = await client_context.__aenter__()
         except SDK_ERRORS as error:
-            raise explain(error, "Opening the S3 client", now=time.time()) from error
+            raise to_loadgen_error(error, "Opening the S3 client", now=time.time()) from error
         try:
             yield client
         finally:
-            await opening.__aexit__(None, None, None)
+            await client_context.__aexit__(None, None, None)
 
     @asynccontextmanager
     async def runtime(
@@ -144,7 +144,7 @@ class Clients:
         # An explicit total_max_attempts outranks AWS_MAX_ATTEMPTS and the profile's (botocore/args.py);
         # `max_attempts: 1` would mean one *re*try.
         config = _config(
-            self._access,
+            self._connection_config,
             retries={"total_max_attempts": 1, "mode": "standard"},
             max_pool_connections=connections,
             read_timeout=timeout,
@@ -152,18 +152,20 @@ class Clients:
             **({"http_session_cls": http_session} if http_session else {}),
         )
         try:
-            opening = self._session.client("sagemaker-runtime", **_placement(self._access), config=config)
-            client = await opening.__aenter__()
+            client_context = self._session.client(
+                "sagemaker-runtime", **_client_options(self._connection_config), config=config
+            )
+            client = await client_context.__aenter__()
         except SDK_ERRORS as error:
-            raise explain(error, "Opening the runtime client", now=time.time()) from error
+            raise to_loadgen_error(error, "Opening the runtime client", now=time.time()) from error
         try:
             yield client
         finally:
-            await opening.__aexit__(None, None, None)
+            await client_context.__aexit__(None, None, None)
 
 
 @asynccontextmanager
-async def open_clients(access: Access) -> AsyncIterator[Clients]:
+async def open_clients(connection_config: AwsConnectionConfig) -> AsyncIterator[Clients]:
     """Open one session with its control clients, and close them all on the way out.
 
     Raises:
@@ -172,40 +174,46 @@ async def open_clients(access: Access) -> AsyncIterator[Clients]:
     """
     async with AsyncExitStack() as stack:
         try:
-            session = _session(access)
+            session = _session(connection_config)
             clients = {}
-            for service, attempts in _ATTEMPTS.items():
+            for service, attempts in _MAX_ATTEMPTS.items():
                 retries = {"total_max_attempts": attempts, "mode": "standard"}
-                config = _config(access, retries=retries, read_timeout=_CONTROL_TIMEOUT, max_pool_connections=50)
+                config = _config(
+                    connection_config, retries=retries, read_timeout=_CONTROL_TIMEOUT, max_pool_connections=50
+                )
                 clients[service] = await stack.enter_async_context(
-                    session.client(service, **_placement(access), config=config)
+                    session.client(service, **_client_options(connection_config), config=config)
                 )
         except SDK_ERRORS as error:
-            raise explain(error, "Reaching AWS", now=time.time()) from error
-        yield Clients(session, access, MappingProxyType(clients))
+            raise to_loadgen_error(error, "Reaching AWS", now=time.time()) from error
+        yield Clients(session, connection_config, MappingProxyType(clients))
 
 
-def _session(access: Access) -> Any:
-    if not access.emulator_url:
-        session = AioSession(session_vars={"region": _REGION})
-        return aioboto3.Session(region_name=access.region, botocore_session=session)
+def _session(connection_config: AwsConnectionConfig) -> Any:
+    if not connection_config.emulator_url:
+        session = AioSession(session_vars={"region": _REGION_SOURCE})
+        return aioboto3.Session(region_name=connection_config.region, botocore_session=session)
     # Every setting keeps its default, whatever environment and files say: a broken profile must not stop a rehearsal.
     settings = {
         name: (None, None, default, conversion)
         for name, (_, _, default, conversion) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()
     }
-    for name, value in (("config_file", os.devnull), ("credentials_file", os.devnull), ("region", EMULATED_REGION)):
+    for name, value in (("config_file", os.devnull), ("credentials_file", os.devnull), ("region", EMULATOR_REGION)):
         settings[name] = (None, None, value, None)
-    sealed = AioSession(session_vars=settings)
-    return aioboto3.Session("emulator", "emulator", botocore_session=sealed)
+    isolated_session = AioSession(session_vars=settings)
+    return aioboto3.Session("emulator", "emulator", botocore_session=isolated_session)
 
 
-def _placement(access: Access) -> dict[str, Any]:
+def _client_options(connection_config: AwsConnectionConfig) -> dict[str, Any]:
     """Return where a client sends its calls; empty leaves it to the SDK's chain."""
-    return {"endpoint_url": access.emulator_url, "region_name": EMULATED_REGION} if access.emulator_url else {}
+    return (
+        {"endpoint_url": connection_config.emulator_url, "region_name": EMULATOR_REGION}
+        if connection_config.emulator_url
+        else {}
+    )
 
 
-def _config(access: Access, **settings: Any) -> Any:
+def _config(connection_config: AwsConnectionConfig, **settings: Any) -> Any:
     # A proxy named in the environment is no way to a loopback address.
-    proxies: dict[str, Any] = {"proxies": {}} if access.emulator_url else {}
+    proxies: dict[str, Any] = {"proxies": {}} if connection_config.emulator_url else {}
     return AioConfig(connect_timeout=CONNECT_TIMEOUT, tcp_keepalive=True, **proxies, **settings)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from loadgen.compat import loaded_benchmark
+from loadgen.compat import load_benchmark
 from loadgen.scenario.loader import LoadedScenario
 from loadgen.workload.serverless_config import MEMORY_SIZES_MB
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(options: argparse.Namespace) -> LoadedScenario:
     """Return the scenario that the predecessor's command line describes."""
-    return loaded_benchmark(
+    return load_benchmark(
         options.model_name,
         options.invoke_args_examples_file,
         cold_start_delay=options.cold_start_delay,

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadgen.aws.deployment.cleanup import Found, decide, remove, survey
-from loadgen.aws.deployment.journal import NAME, FileJournal, Noted, read_journal
-from loadgen.aws.deployment.naming import RUN
-from loadgen.aws.deployment.resources import Journal, NoJournal
-from loadgen.aws.deployment.run_registry import leave, left, state_directory, unfinished
-from loadgen.aws.identity import Reached, reach
-from loadgen.aws.session import Access
-from loadgen.cli.messages import say
+from loadgen.aws.deployment.cleanup import OrphanedResource, delete_orphans, list_tagged_resources, select_orphans
+from loadgen.aws.deployment.journal import JOURNAL_FILE, JournalState, JournalWriter, read_journal
+from loadgen.aws.deployment.naming import RUN_TAG
+from loadgen.aws.deployment.resources import Journal, NullJournal
+from loadgen.aws.deployment.run_registry import list_dead_runs, list_runs, state_directory, unregister_run
+from loadgen.aws.identity import AwsConnection, connect
+from loadgen.aws.session import AwsConnectionConfig
+from loadgen.cli.messages import echo
 from loadgen.errors import AuthError, ConfigError, ExitStatus, InputError, LoadgenError
 
 
@@ -28,166 +28,193 @@ def run(arguments: argparse.Namespace) -> ExitStatus:
         LoadgenError: the account cannot be reached, or is not the run's.
     """
     state = state_directory(os.environ)
-    wanted = _wanted(arguments.run, state)
-    statuses = [asyncio.run(_clean(want, arguments, state)) for want in wanted]
-    return max(statuses, default=ExitStatus.OK, key=lambda status: status is ExitStatus.LEFTOVERS)
+    cleanup_requests = _cleanup_requests(arguments.run, state)
+    statuses = [asyncio.run(_clean_up(want, arguments, state)) for want in cleanup_requests]
+    return max(statuses, default=ExitStatus.OK, key=lambda status: status is ExitStatus.RESOURCE_LEAK)
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _CleanupRequest:
     """A run to clean up after; an empty run id means whatever is over, by its tags."""
 
     run_id: str = ""
-    journal: Path | None = None
-    noted: Noted | None = None
+    journal_path: Path | None = None
+    journal_state: JournalState | None = None
 
 
-def _wanted(named: str | None, state: Path | None) -> list[_Wanted]:
-    registered = [] if state is None else unfinished(state)
-    if named is None:
-        dead = [] if state is None else left(state)
-        return [*(_with_journal(run.run_id, run.journal) for run in dead), _Wanted()]
-    directory = Path(named)
+def _cleanup_requests(run_or_directory: str | None, state_dir: Path | None) -> list[_CleanupRequest]:
+    registered = [] if state_dir is None else list_runs(state_dir)
+    if run_or_directory is None:
+        dead_runs = [] if state_dir is None else list_dead_runs(state_dir)
+        return [*(_request_from_journal(run.run_id, run.journal_path) for run in dead_runs), _CleanupRequest()]
+    directory = Path(run_or_directory)
     if directory.is_dir():
-        journal = directory / NAME
-        want = _with_journal("", journal)
-        if want.noted is None:
-            raise InputError(f"{named} holds no journal that can be read", hint="give the run's id instead")
-        return [_refuse_alive(replace(want, run_id=want.noted.run_id))]
+        journal = directory / JOURNAL_FILE
+        cleanup_request = _request_from_journal("", journal)
+        if cleanup_request.journal_state is None:
+            raise InputError(f"{run_or_directory} holds no journal that can be read", hint="give the run's id instead")
+        return [_check_not_running(replace(cleanup_request, run_id=cleanup_request.journal_state.run_id))]
     for run in registered:
-        if run.run_id == named:
-            if run.process.is_near and run.process.is_alive():
-                _raise_alive(named, str(run.process))
-            return [_with_journal(named, run.journal)]
-    return [_Wanted(named)]
+        if run.run_id == run_or_directory:
+            if run.process.is_local and run.process.is_running():
+                _raise_still_running(run_or_directory, str(run.process))
+            return [_request_from_journal(run_or_directory, run.journal_path)]
+    return [_CleanupRequest(run_or_directory)]
 
 
-def _with_journal(run_id: str, journal: Path) -> _Wanted:
+def _request_from_journal(run_id: str, journal_path: Path) -> _CleanupRequest:
     try:
-        return _Wanted(run_id, journal, read_journal(journal))
+        return _CleanupRequest(run_id, journal_path, read_journal(journal_path))
     except LoadgenError:
-        return _Wanted(run_id)  # tags are what is left
+        return _CleanupRequest(run_id)  # tags are what is left
 
 
-def _refuse_alive(want: _Wanted) -> _Wanted:
-    process = want.noted.process if want.noted is not None else None
+def _check_not_running(cleanup_request: _CleanupRequest) -> _CleanupRequest:
+    process = cleanup_request.journal_state.process if cleanup_request.journal_state is not None else None
     # A finished run stands in its journal with a process whose id may be anything's now: it left nothing then.
     if (
         process is not None
-        and want.noted is not None
-        and want.noted.standing
-        and process.is_near
-        and process.is_alive()
+        and cleanup_request.journal_state is not None
+        and cleanup_request.journal_state.resources
+        and process.is_local
+        and process.is_running()
     ):
-        _raise_alive(want.run_id, str(process))
-    return want
+        _raise_still_running(cleanup_request.run_id, str(process))
+    return cleanup_request
 
 
-def _raise_alive(run_id: str, process: str) -> None:
+def _raise_still_running(run_id: str, process: str) -> None:
     raise ConfigError(f"run {run_id} is still going on: {process}", hint="stop it with Ctrl-C; it removes what it made")
 
 
-async def _clean(want: _Wanted, arguments: argparse.Namespace, state: Path | None) -> ExitStatus:
-    async with reach(_access(want)) as reached:
-        _check_place(want, reached)
-        found, spared = await _search(want, reached)
-        for line in spared:
-            say(f"left alone: {line}")
-        if not found:
-            say(f"nothing is left{f' of run {want.run_id}' if want.run_id else ''} in {_place(reached)}")
-            _forget(want, state)
+async def _clean_up(
+    cleanup_request: _CleanupRequest, arguments: argparse.Namespace, state_dir: Path | None
+) -> ExitStatus:
+    async with connect(_connection_config(cleanup_request)) as connection:
+        _check_location(cleanup_request, connection)
+        orphans, skipped = await _find_orphans(cleanup_request, connection)
+        for line in skipped:
+            echo(f"left alone: {line}")
+        if not orphans:
+            echo(
+                f"nothing is left{f' of run {cleanup_request.run_id}' if cleanup_request.run_id else ''} in {_describe_location(connection)}"
+            )
+            _unregister(cleanup_request, state_dir)
             return ExitStatus.OK
-        say(f"left in {_place(reached)}:", *(f"  {thing}" for thing in found))
+        echo(f"left in {_describe_location(connection)}:", *(f"  {thing}" for thing in orphans))
         if arguments.dry_run:
-            say("nothing was removed: --dry-run")
+            echo("nothing was removed: --dry-run")
             return ExitStatus.OK
-        if not (arguments.yes or _is_agreed(len(found))):
-            say("nothing was removed")
-            return ExitStatus.LEFTOVERS
-        return await _remove(want, reached, found, state)
+        if not (arguments.yes or _confirm(len(orphans))):
+            echo("nothing was removed")
+            return ExitStatus.RESOURCE_LEAK
+        return await _delete_orphans(cleanup_request, connection, orphans, state_dir)
 
 
-def _access(want: _Wanted) -> Access:
+def _connection_config(cleanup_request: _CleanupRequest) -> AwsConnectionConfig:
     """Return how to reach the place where the run was: its own region, and credentials of now."""
-    if want.noted is None:
-        return Access()
-    place = want.noted.place
-    return Access(emulator_url=place.emulator_url) if place.emulator_url else Access(region=place.region or None)
+    if cleanup_request.journal_state is None:
+        return AwsConnectionConfig()
+    location = cleanup_request.journal_state.location
+    return (
+        AwsConnectionConfig(emulator_url=location.emulator_url)
+        if location.emulator_url
+        else AwsConnectionConfig(region=location.region or None)
+    )
 
 
-def _check_place(want: _Wanted, reached: Reached) -> None:
+def _check_location(cleanup_request: _CleanupRequest, connection: AwsConnection) -> None:
     """Refuse to look for a run's things where it never was."""
-    if want.noted is None:
+    if cleanup_request.journal_state is None:
         return
-    place, identity = want.noted.place, reached.identity
-    if place.account_id != identity.account_id:
+    location, identity = cleanup_request.journal_state.location, connection.identity
+    if location.account_id != identity.account_id:
         raise AuthError(
-            f"run {want.run_id} was in account {place.account_id or '(unknown)'}; "
+            f"run {cleanup_request.run_id} was in account {location.account_id or '(unknown)'}; "
             f"these credentials are of {identity.account_id or '(unknown)'}",
             hint="check AWS_PROFILE",
         )
-    url = "" if identity.kind == "aws" else reached.clients.control_url
-    if place.url != url:
+    url = "" if identity.kind == "aws" else connection.clients.control_url
+    if location.endpoint_url != url:
         raise ConfigError(
-            f"run {want.run_id} was at {place.url or 'AWS'}; this would look at {url or 'AWS'}",
+            f"run {cleanup_request.run_id} was at {location.endpoint_url or 'AWS'}; this would look at {url or 'AWS'}",
             hint="check AWS_ENDPOINT_URL",
         )
 
 
-async def _search(want: _Wanted, reached: Reached) -> tuple[list[Found], list[str]]:
-    tagged, unseen = await survey(reached.clients.sagemaker)
-    if unseen:
-        say(f"tags cannot all be read ({unseen}); {'the journal is used' if want.noted else 'some may be missed'}")
-    if want.run_id:
-        standing = want.noted.standing if want.noted is not None else {}
-        return decide(standing, tagged, run_id=want.run_id, owner=reached.owner)
+async def _find_orphans(
+    cleanup_request: _CleanupRequest, connection: AwsConnection
+) -> tuple[list[OrphanedResource], list[str]]:
+    tagged, unreadable = await list_tagged_resources(connection.clients.sagemaker)
+    if unreadable:
+        echo(
+            f"tags cannot all be read ({unreadable}); {'the journal is used' if cleanup_request.journal_state else 'some may be missed'}"
+        )
+    if cleanup_request.run_id:
+        resources = cleanup_request.journal_state.resources if cleanup_request.journal_state is not None else {}
+        return select_orphans(resources, tagged, run_id=cleanup_request.run_id, owner=connection.owner)
     now = datetime.now(UTC)
-    found, spared = list[Found](), list[str]()
-    for run_id in dict.fromkeys((thing.tags or {}).get(RUN, "") for thing in tagged):
-        mine, _ = decide({}, [thing for thing in tagged if thing.is_expired(now)], run_id=run_id, owner=reached.owner)
-        found += mine
-        young, _ = decide({}, [t for t in tagged if not t.is_expired(now)], run_id=run_id, owner=reached.owner)
-        if young:
-            spared.append(f"{len(young)} things of run {run_id}, which may still be going on: loadgen cleanup {run_id}")
-    return found, spared
+    orphans, skipped = list[OrphanedResource](), list[str]()
+    for run_id in dict.fromkeys((thing.tags or {}).get(RUN_TAG, "") for thing in tagged):
+        run_orphans, _ = select_orphans(
+            {}, [thing for thing in tagged if thing.is_expired(now)], run_id=run_id, owner=connection.owner
+        )
+        orphans += run_orphans
+        unexpired, _ = select_orphans(
+            {}, [t for t in tagged if not t.is_expired(now)], run_id=run_id, owner=connection.owner
+        )
+        if unexpired:
+            skipped.append(
+                f"{len(unexpired)} things of run {run_id}, which may still be going on: loadgen cleanup {run_id}"
+            )
+    return orphans, skipped
 
 
-async def _remove(want: _Wanted, reached: Reached, found: Sequence[Found], state: Path | None) -> ExitStatus:
-    journal: Journal = NoJournal()
-    file: FileJournal | None = None
-    if want.noted is not None and want.journal is not None:
+async def _delete_orphans(
+    cleanup_request: _CleanupRequest,
+    connection: AwsConnection,
+    orphans: Sequence[OrphanedResource],
+    state_dir: Path | None,
+) -> ExitStatus:
+    journal: Journal = NullJournal()
+    file: JournalWriter | None = None
+    if cleanup_request.journal_state is not None and cleanup_request.journal_path is not None:
         # A journal that cannot be written any more must not keep anything standing.
         with suppress(LoadgenError):
-            journal = file = FileJournal(want.journal, run_id=want.run_id, place=want.noted.place)
+            journal = file = JournalWriter(
+                cleanup_request.journal_path,
+                run_id=cleanup_request.run_id,
+                location=cleanup_request.journal_state.location,
+            )
     try:
-        holdings = await remove(reached, found, journal)
+        registry = await delete_orphans(connection, orphans, journal)
     finally:
         if file is not None:
             file.close()
-    lines = holdings.lines()
+    lines = registry.lines()
     if lines:
-        say("could not be removed:", *(f"  {line}" for line in lines))
-        return ExitStatus.LEFTOVERS
-    say(f"removed {len(found)}; nothing is left")
-    _forget(want, state)
+        echo("could not be removed:", *(f"  {line}" for line in lines))
+        return ExitStatus.RESOURCE_LEAK
+    echo(f"removed {len(orphans)}; nothing is left")
+    _unregister(cleanup_request, state_dir)
     return ExitStatus.OK
 
 
-def _forget(want: _Wanted, state: Path | None) -> None:
-    if state is not None and want.run_id:
-        leave(state, want.run_id)
+def _unregister(cleanup_request: _CleanupRequest, state_dir: Path | None) -> None:
+    if state_dir is not None and cleanup_request.run_id:
+        unregister_run(state_dir, cleanup_request.run_id)
 
 
-def _is_agreed(count: int) -> bool:
+def _confirm(count: int) -> bool:
     """Ask, when a person is there; whoever calls from a script has --yes."""
     if not sys.stdin.isatty():
-        say("nobody is there to ask: --yes removes them")
+        echo("nobody is there to ask: --yes removes them")
         return False
     sys.stderr.write(f"Remove these {count}? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def _place(reached: Reached) -> str:
-    identity = reached.identity
+def _describe_location(connection: AwsConnection) -> str:
+    identity = connection.identity
     return ", ".join(filter(None, (identity.kind, identity.account_id, identity.region)))

@@ -14,10 +14,10 @@ from loadgen.redaction import redact
 
 _LOGGERS = ("loadgen", "botocore", "aiobotocore", "aiohttp", "asyncio")
 # Whose debug records say what was decided, and never what was sent.
-_TALKATIVE = ("loadgen", "asyncio", "botocore.credentials", "botocore.configprovider", "botocore.regions")
+_SAFE_DEBUG_LOGGERS = ("loadgen", "asyncio", "botocore.credentials", "botocore.configprovider", "botocore.regions")
 
 
-class Redacting(logging.Filter):
+class RedactingFilter(logging.Filter):
     """Lets no record pass that holds a request or an answer, and takes credentials out of the rest."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
@@ -26,7 +26,7 @@ class Redacting(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change a record in place; False keeps it back."""
-        if record.levelno < logging.WARNING and not record.name.startswith(_TALKATIVE):
+        if record.levelno < logging.WARNING and not record.name.startswith(_SAFE_DEBUG_LOGGERS):
             return False
         text = record.getMessage()
         if record.exc_info and record.exc_info[0] is not None:
@@ -37,11 +37,11 @@ class Redacting(logging.Filter):
 
 
 @contextmanager
-def logged(stream: IO[str], secrets: Sequence[str]) -> Iterator[None]:
+def debug_logging(stream: IO[str], secrets: Sequence[str]) -> Iterator[None]:
     """Show what we and the AWS SDK log while the context lasts, without secrets; the root logger is left alone."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-    handler.addFilter(Redacting(secrets))
+    handler.addFilter(RedactingFilter(secrets))
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     before = [(logger, logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run Processing jobs, as you, for whoever asks this port",
     )
-    parser.add_argument("--with-parent", action="store_true", help="stop when stdin closes")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="stop when stdin closes")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         metric_lag=arguments.metric_lag,
         runs_jobs=arguments.run_jobs,
     )
-    work = main(settings, arguments.port, with_parent=arguments.with_parent)
+    work = serve_until_stopped(settings, arguments.port, exit_with_stdin=arguments.exit_with_stdin)
     try:
         import uvloop
     except ImportError:
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     return int(ExitStatus.OK)
 
 
-async def main(settings: "Settings", port: int = 0, *, with_parent: bool = False) -> None:
+async def serve_until_stopped(settings: "Settings", port: int = 0, *, exit_with_stdin: bool = False) -> None:
     """Serve until told to stop; the first line on stdout is the URL.
 
     Raises:
@@ -84,17 +84,17 @@ async def main(settings: "Settings", port: int = 0, *, with_parent: bool = False
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    if with_parent:
+    if exit_with_stdin:
         # A thread, since stdin may be a pipe, a file or a terminal, and no loop can wait for all of these. It is a
         # daemon: a read that never ends must not keep the process.
-        threading.Thread(target=_await_end_of_stdin, args=(loop, stopped), daemon=True).start()
+        threading.Thread(target=_wait_for_stdin_eof, args=(loop, stopped), daemon=True).start()
     async with serve(settings, port=port) as emulator:
         sys.stdout.write(emulator.url + "\n")
         sys.stdout.flush()
         await stopped.wait()
 
 
-def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
+def _wait_for_stdin_eof(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
     # A stdin that cannot be read (closed from the start) has ended as well.
     with contextlib.suppress(OSError):
         while os.read(0, 4096):

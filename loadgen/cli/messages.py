@@ -7,12 +7,12 @@ out; a terminal of another encoding must not turn a message into a traceback.
 import os
 import sys
 
-from loadgen.redaction import redact, secrets_of
+from loadgen.redaction import redact, secrets_in
 
 
-def say(*lines: str) -> None:
+def echo(*lines: str) -> None:
     """Write lines to stderr."""
-    secrets = secrets_of(os.environ)
+    secrets = secrets_in(os.environ)
     encoding = sys.stderr.encoding or "ascii"
     for line in lines:
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in redact(line, secrets))

@@ -11,7 +11,7 @@ from loadgen.errors import UsageError
 if TYPE_CHECKING:
     import asyncio
 
-    from loadgen.execution.executor import Crew
+    from loadgen.execution.executor import Executor
     from loadgen.scenario.loader import LoadedScenario
 
 
@@ -72,16 +72,18 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as-instance", nargs=2, help=argparse.SUPPRESS)
 
 
-def _chosen(loaded: "LoadedScenario", options: argparse.Namespace) -> "LoadedScenario":
+def _apply_options(loaded: "LoadedScenario", options: argparse.Namespace) -> "LoadedScenario":
     """Return the scenario as the options change it."""
-    from loadgen.scenario.overrides import change
+    from loadgen.scenario.overrides import apply_overrides
 
-    settings = dict(_setting(text) for text in options.set)
-    scenario = change(loaded.scenario, settings)
+    settings = dict(_parse_setting(text) for text in options.set)
+    scenario = apply_overrides(loaded.scenario, settings)
     if options.emulate is not None:
-        scenario = _with_target(scenario, _rehearsal(scenario.target, options.emulate))
+        scenario = _with_target(scenario, _emulated_target(scenario.target, options.emulate))
     if options.transport is not None:
-        scenario = _with_target(scenario, replace(_as_ours(scenario.target), transport=options.transport))
+        scenario = _with_target(
+            scenario, replace(_require_transport_field(scenario.target), transport=options.transport)
+        )
     return replace(loaded, scenario=scenario)
 
 
@@ -90,20 +92,20 @@ def _with_target(scenario: Any, target: Any) -> Any:
     return replace(scenario, target=target)
 
 
-def _as_ours(target: Any) -> Any:
+def _require_transport_field(target: Any) -> Any:
     if not hasattr(target, "transport"):
         raise UsageError("--transport works on SageMaker, Existing and Emulated only")
     return target
 
 
-def _setting(text: str) -> tuple[str, str]:
+def _parse_setting(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         raise UsageError(f"--set {text}: no value", hint="write --set name=value")
     return name.strip(), value.strip()
 
 
-def _rehearsal(target: Any, profile: str) -> Any:
+def _emulated_target(target: Any, profile: str) -> Any:
     """Return the emulator in place of a target, with the same model name."""
     from loadgen.targets.emulated import Emulated
 
@@ -112,24 +114,24 @@ def _rehearsal(target: Any, profile: str) -> Any:
     return Emulated(profile or "mobilenet-v2", model=getattr(target, "model", None))
 
 
-def _crew(options: argparse.Namespace) -> "Crew | None":
+def _executor(options: argparse.Namespace) -> "Executor | None":
     """Return who sends the requests; None for this process alone."""
     if options.as_instance is not None:
         from loadgen.cli import processing
 
-        return processing.instances(*options.as_instance)
+        return processing.cluster_executor(*options.as_instance)
     if options.dask is not None:
-        from loadgen.distributed.dask import DaskCrew
+        from loadgen.distributed.dask import DaskExecutor
 
-        return DaskCrew(address=options.dask, workers=options.workers)
+        return DaskExecutor(address=options.dask, workers=options.workers)
     if options.workers in (None, 1):
         return None
-    from loadgen.distributed.local_processes import Processes
+    from loadgen.distributed.local_processes import ProcessExecutor
 
-    return Processes(options.workers)
+    return ProcessExecutor(options.workers)
 
 
-def _rerun(loaded: "LoadedScenario", options: argparse.Namespace) -> list[str]:
+def _to_argv(loaded: "LoadedScenario", options: argparse.Namespace) -> list[str]:
     """Return the arguments that run the same again."""
     words = [str(loaded.path)]
     words += [f"--set={text}" for text in options.set]

@@ -11,14 +11,14 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from loadgen.analysis.findings import Findings
-from loadgen.aws.deployment.run_registry import left, state_directory
-from loadgen.cli.messages import say
-from loadgen.cli.signals import Interrupted, Interrupts
-from loadgen.errors import ExitStatus, LoadgenError, UsageError, worst
-from loadgen.execution.executor import Crew
-from loadgen.execution.preflight import GRACE, Precautions
-from loadgen.execution.run_result import Cause, Finished, exit_causes, result_content
+from loadgen.analysis.findings import Analysis
+from loadgen.aws.deployment.run_registry import list_dead_runs, state_directory
+from loadgen.cli.messages import echo
+from loadgen.cli.signals import Interrupted, SignalHandler
+from loadgen.errors import ExitStatus, LoadgenError, UsageError, worst_status
+from loadgen.execution.executor import Executor
+from loadgen.execution.preflight import DEFAULT_GRACE, RunPolicy
+from loadgen.execution.scenario_result import ExitCause, ScenarioResult, exit_causes, result_json
 from loadgen.execution.scenario_runner import run_scenario
 from loadgen.report import console
 from loadgen.report.build import build_report
@@ -28,7 +28,7 @@ from loadgen.scenario.loader import LoadedScenario
 _GRACE_SHARE = 0.25
 
 
-def precautions(options: argparse.Namespace) -> Precautions:
+def run_policy(options: argparse.Namespace) -> RunPolicy:
     """Return what the options allow.
 
     Raises:
@@ -42,27 +42,27 @@ def precautions(options: argparse.Namespace) -> Precautions:
         value = getattr(options, name)
         if value is not None and not 0 <= value < float("inf"):
             raise UsageError(f"--{name.replace('_', '-')} {value}", hint="a number, 0 or more")
-    grace = GRACE if options.grace is None else options.grace
+    grace = DEFAULT_GRACE if options.grace is None else options.grace
     if options.term_budget is not None:
         grace = min(grace, _GRACE_SHARE * options.term_budget)
-    return Precautions(
+    return RunPolicy(
         max_endpoints=sys.maxsize if options.yes and options.max_endpoints is None else options.max_endpoints,
         max_spend=options.max_spend,
         expect_account=options.expect_account or "",
         grace=grace,
-        is_dry=options.dry_run,
-        is_resumed=options.resume is not None,
-        state=state_directory(os.environ),
+        dry_run=options.dry_run,
+        resume=options.resume is not None,
+        state_dir=state_directory(os.environ),
     )
 
 
-def execute(
+def run_and_report(
     loaded: LoadedScenario,
     options: argparse.Namespace,
     *,
     command: str,
-    crew: Crew | None,
-    interrupts: Interrupts,
+    executor: Executor | None,
+    signal_handler: SignalHandler,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
 ) -> ExitStatus:
     """Run a scenario, write its report, say what it found, and decide the exit status.
@@ -71,84 +71,87 @@ def execute(
         LoadgenError: it could not start.
         Interrupted: a signal came before there was anything to keep.
     """
-    allowed = precautions(options)
-    _tell_of_others(allowed.state, options.resume)
-    interrupts.term_budget = options.term_budget
+    policy = run_policy(options)
+    _warn_leftover_runs(policy.state_dir, options.resume)
+    signal_handler.term_budget = options.term_budget
 
-    async def carry_out() -> Finished | None:
+    async def main() -> ScenarioResult | None:
         stop = asyncio.Event()
-        with console.progress(quiet=options.quiet) as progress, interrupts.ending(stop, progress.say):
+        with (
+            console.show_progress(quiet=options.settle_time) as progress,
+            signal_handler.stop_on_signal(stop, progress.log),
+        ):
             return await run_scenario(
                 loaded,
                 options.resume or options.out,
                 command=command,
                 progress=progress,
                 stop=stop,
-                crew=crew,
-                precautions=allowed,
-                reached=interrupts.reached,
+                executor=executor,
+                policy=policy,
+                on_account_opened=signal_handler.set_account,
                 run_id=options.run_id,
             )
 
-    finished: Finished | None = None
+    finished: ScenarioResult | None = None
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
-            finished = runner.run(carry_out())
+            finished = runner.run(main())
     except Interrupted:
         if finished is None:  # else it came while the loop was closed: there is something to conclude
             raise
     except LoadgenError as error:
-        if interrupts.status is None or error.status is not ExitStatus.INTERRUPTED:
+        if signal_handler.status is None or error.status is not ExitStatus.INTERRUPTED:
             raise
-        raise Interrupted(interrupts.status) from error
+        raise Interrupted(signal_handler.status) from error
     if finished is None:
         return ExitStatus.OK
     if options.debug and finished.failure is not None:
-        say(*"".join(traceback.format_exception(finished.failure)).splitlines())
-    return conclude(finished, interrupts.status)
+        echo(*"".join(traceback.format_exception(finished.failure)).splitlines())
+    return finish_run(finished, signal_handler.status)
 
 
-def conclude(finished: Finished, signalled: ExitStatus | None) -> ExitStatus:
+def finish_run(result: ScenarioResult, signal_status: ExitStatus | None) -> ExitStatus:
     """Write the report and result.json, show what they say, and decide the exit status.
 
     Args:
-        finished: what became of the scenario.
-        signalled: what a signal asked to exit with; None when there was none.
+        result: what became of the scenario.
+        signal_status: what a signal asked to exit with; None when there was none.
     """
-    results, causes = finished.results, list[Cause]()
-    findings: Findings | None = None
+    results, causes = result.results, list[ExitCause]()
+    findings: Analysis | None = None
     try:
-        findings, page = build_report(results, partial=finished.partial)
-        console.show(results.manifest, findings, page)
+        findings, page = build_report(results, incomplete_reason=result.incomplete_reason)
+        console.print_report(results.manifest, findings, page)
     except BrokenPipeError:  # `... | head`: the reader has gone; everything is in the files too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LoadgenError as error:
-        causes.append(Cause(error.status, str(error)))
-        say(f"no report: {error}")
+        causes.append(ExitCause(error.status, str(error)))
+        echo(f"no report: {error}")
     except Interrupted as stopped:
-        signalled = signalled or stopped.status
-        say(f"stopped while writing the report; the runs are kept: python -m loadgen report {results.path}")
-    if finished.failure is not None:
-        say(f"ended early: {finished.failure}")
-    causes += exit_causes(finished, findings)
-    if signalled is not None:
-        causes.append(Cause(signalled, "stopped by a signal"))
-    if finished.leftovers:
-        say("may still exist:", *(f"  {leftover}" for leftover in finished.leftovers))
-        say(f"  remove it all: python -m loadgen cleanup {results.manifest.run_id}")
+        signal_status = signal_status or stopped.status
+        echo(f"stopped while writing the report; the runs are kept: python -m loadgen report {results.path}")
+    if result.failure is not None:
+        echo(f"ended early: {result.failure}")
+    causes += exit_causes(result, findings)
+    if signal_status is not None:
+        causes.append(ExitCause(signal_status, "stopped by a signal"))
+    if result.leftovers:
+        echo("may still exist:", *(f"  {leftover}" for leftover in result.leftovers))
+        echo(f"  remove it all: python -m loadgen cleanup {results.manifest.run_id}")
     try:
-        results.conclude(result_content(finished, causes, findings))
+        results.write_result(result_json(result, causes, findings))
     except LoadgenError as error:
-        causes.append(Cause(error.status, str(error)))
-        say(str(error))
-    return worst([cause.status for cause in causes])
+        causes.append(ExitCause(error.status, str(error)))
+        echo(str(error))
+    return worst_status([cause.status for cause in causes])
 
 
-def _tell_of_others(state: Path | None, resumed: Path | None) -> None:
+def _warn_leftover_runs(state_dir: Path | None, resumed_dir: Path | None) -> None:
     """Say which earlier runs left something."""
-    for run in left(state) if state is not None else []:
-        if resumed is not None and run.journal.parent == resumed.absolute():
+    for run in list_dead_runs(state_dir) if state_dir is not None else []:
+        if resumed_dir is not None and run.journal_path.parent == resumed_dir.absolute():
             continue
-        count = run.standing()
-        what = "something" if count is None else f"{count} endpoint{'s' if count != 1 else ''}"
-        say(f"run {run.run_id} left {what} in {run.place}: python -m loadgen cleanup {run.run_id}")
+        count = run.count_endpoints()
+        resources = "something" if count is None else f"{count} endpoint{'s' if count != 1 else ''}"
+        echo(f"run {run.run_id} left {resources} in {run.location}: python -m loadgen cleanup {run.run_id}")

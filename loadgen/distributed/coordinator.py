@@ -18,340 +18,362 @@ from typing import Any
 import numpy as np
 
 from loadgen import errors
-from loadgen.distributed.protocol import Batch, Ended, Erred, Failed, Go, Halt, Named, Order, Ready, Seen
-from loadgen.distributed.sharding import Windows, divide, lost_with
-from loadgen.distributed.worker import COUNTER
-from loadgen.distributed.worker_handle import Mate, introduced
+from loadgen.distributed.protocol import (
+    ErrorCodeDefined,
+    ErrorCounts,
+    PrepareShard,
+    Ready,
+    SampleBatch,
+    ShardCompleted,
+    ShardFailed,
+    Start,
+    Stop,
+    WindowClosed,
+)
+from loadgen.distributed.sharding import WindowAligner, reconstruct_lost_samples, shard_step
+from loadgen.distributed.worker import SENT_COUNTER
+from loadgen.distributed.worker_handle import WorkerHandle, open_workers
 from loadgen.engine import engine
 from loadgen.errors import InternalError, LoadgenError, ResourceError
-from loadgen.execution.executor import Assignment
+from loadgen.execution.executor import StepTask
 from loadgen.measurement import merge
-from loadgen.measurement.run import Run, Worker
-from loadgen.measurement.sample import ANSWERED, SAMPLE
+from loadgen.measurement.run import Run, WorkerReport
+from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE
 from loadgen.measurement.tally import Tally, Window
 from loadgen.results.reader import read_samples
 from loadgen.workload.load import OpenLoop
 from loadgen.workload.request import Request
 from loadgen.workload.step import ErrorLimit, Step
 
-_LEAD = 0.05  # seconds between the word and the start, on top of the way to the farthest worker
-_READY = 180.0  # seconds until a worker has opened the endpoint
-_SILENCE = 30.0  # a worker closes a window each second: one that is silent so long is lost
-_LOOK = 1.0
+_START_LEAD_TIME = 0.05  # seconds between the word and the start, on top of the way to the farthest worker
+_OPEN_TIMEOUT = 180.0  # seconds until a worker has opened the endpoint
+_HEARTBEAT_TIMEOUT = 30.0  # a worker closes a window each second: one that is silent so long is lost
+_POLL_INTERVAL = 1.0
 
 
 @asynccontextmanager
-async def team(
-    links: Sequence[Any], requests: Sequence[Request], say: Callable[[str], None]
-) -> AsyncIterator["ShardTeam"]:
+async def open_coordinator(
+    connections: Sequence[Any], requests: Sequence[Request], log: Callable[[str], None]
+) -> AsyncIterator["Coordinator"]:
     """Make a team of workers that can be reached.
 
     Raises:
         LoadgenError: they are not what we are, or did not start.
     """
     with TemporaryDirectory(prefix="loadgen-") as scratch:
-        async with introduced(links, requests, say) as mates:
-            yield ShardTeam(mates, Path(scratch), say)
+        async with open_workers(connections, requests, log) as workers:
+            yield Coordinator(workers, Path(scratch), log)
 
 
-class ShardTeam:
-    """Workers that are ready to work; made by `team`."""
+class Coordinator:
+    """Workers that are ready to work; made by `open_coordinator`."""
 
-    is_here = False
+    is_local = False
 
-    def __init__(self, mates: Sequence[Mate], scratch: Path, say: Callable[[str], None]) -> None:
-        self._mates = mates
+    def __init__(self, workers: Sequence[WorkerHandle], scratch: Path, log: Callable[[str], None]) -> None:
+        self._workers = workers
         self._scratch = scratch
-        self._say = say
-        self._numbers = itertools.count(1)
+        self._log = log
+        self._step_ids = itertools.count(1)
 
-    async def execute(self, assignment: Assignment) -> Run:
+    async def run_step(self, task: StepTask) -> Run:
         """Execute one step on every worker that is left.
 
         Raises:
             ResourceError: none is left.
             LoadgenError: a worker could not open the endpoint, or not keep what it recorded.
         """
-        present = [mate for mate in self._mates if not mate.lost]
-        if not present:
-            fates = [f"{mate.link.name} {mate.lost}" for mate in self._mates]
-            raise ResourceError("no worker is left", hint="run again", details=fates)
-        if len(present) < len(self._mates):
-            gone = ", ".join(f"{mate.link.name} {mate.lost}" for mate in self._mates if mate.lost)
-            self._say(f"going on with {len(present)} of {len(self._mates)} workers: {gone}")
-        shards = divide(assignment.step, len(present))
-        number = next(self._numbers)
+        alive = [mate for mate in self._workers if not mate.lost_reason]
+        if not alive:
+            lost_workers = [f"{mate.connection.name} {mate.lost_reason}" for mate in self._workers]
+            raise ResourceError("no worker is left", hint="run again", details=lost_workers)
+        if len(alive) < len(self._workers):
+            gone = ", ".join(f"{mate.connection.name} {mate.lost_reason}" for mate in self._workers if mate.lost_reason)
+            self._log(f"going on with {len(alive)} of {len(self._workers)} workers: {gone}")
+        shards = shard_step(task.step, len(alive))
+        step_id = next(self._step_ids)
         parts = [
-            _Part(index, mate, shard, self._scratch / f"{number}-{index}.sent" if mate.link.shares_disk else None)
-            for index, (mate, shard) in enumerate(zip(present, shards, strict=False))
+            _ShardState(
+                index,
+                mate,
+                shard,
+                self._scratch / f"{step_id}-{index}.sent" if mate.connection.shares_filesystem else None,
+            )
+            for index, (mate, shard) in enumerate(zip(alive, shards, strict=False))
         ]
-        return await _Execution(number, assignment, parts, self._say).carry_out()
+        return await _StepCoordinator(step_id, task, parts, self._log).run()
 
 
 @dataclass(slots=True)
-class _Part:
+class _ShardState:
     """One worker's share of a step."""
 
     index: int
-    mate: Mate
+    worker: WorkerHandle
     step: Step
-    counter: Path | None  # where the number of requests handed on can be read, whatever becomes of the worker
+    counter_file: Path | None  # where the number of requests handed on can be read, whatever becomes of the worker
     is_ready: bool = False
-    was_told: bool = False
-    is_released: bool = False  # let go before it was told to begin: it sent nothing
-    ended: Ended | None = None
+    is_started: bool = False
+    is_cancelled: bool = False  # let go before it was told to begin: it sent nothing
+    completion: ShardCompleted | None = None
     failure: LoadgenError | None = None
-    lost: str = ""
-    died: float = 0.0
+    lost_reason: str = ""
+    lost_at: float = 0.0
     errors: int = 0
-    answers: int = 0
+    completed: int = 0
 
     @property
-    def is_settled(self) -> bool:
-        return self.ended is not None or self.failure is not None or bool(self.lost) or self.is_released
+    def is_finished(self) -> bool:
+        return self.completion is not None or self.failure is not None or bool(self.lost_reason) or self.is_cancelled
 
     @property
-    def suffix(self) -> str:
+    def file_suffix(self) -> str:
         return f"-{self.index + 1:02d}"
 
 
-class _Execution:
+class _StepCoordinator:
     """One step while several workers carry it out."""
 
-    def __init__(self, number: int, assignment: Assignment, parts: Sequence[_Part], say: Callable[[str], None]) -> None:
-        self.number = number
-        self.assignment = assignment
-        self.parts = parts
-        self.say = say
-        self.inbox: asyncio.Queue[tuple[_Part, Any]] = asyncio.Queue()
-        self.windows = Windows(len(parts), self._on_window)
-        self.per_window: list[list[int]] = []
-        self.error_limit = assignment.step.error_limit or ErrorLimit()
-        self.ended_by = ""
-        self.start = math.inf
+    def __init__(self, step_id: int, task: StepTask, shards: Sequence[_ShardState], log: Callable[[str], None]) -> None:
+        self.step_id = step_id
+        self.task = task
+        self.shards = shards
+        self.log = log
+        self.inbox: asyncio.Queue[tuple[_ShardState, Any]] = asyncio.Queue()
+        self.windows = WindowAligner(len(shards), self._on_window)
+        self.window_counts: list[list[int]] = []
+        self.error_limit = task.step.error_limit or ErrorLimit()
+        self.stop_reason = ""
+        self.start_at = math.inf
 
-    async def carry_out(self) -> Run:
+    async def run(self) -> Run:
         """Have every worker get ready, begin at one instant and end; return the run, whoever was lost."""
-        for part in self.parts:
-            part.mate.inboxes[self.number] = lambda _, message, part=part: self.inbox.put_nowait((part, message))  # type: ignore[misc]  # mypy has no type for it
-        stopping = asyncio.create_task(self._stop())
+        for shard in self.shards:
+            shard.worker.handlers[self.step_id] = lambda _, message, part=shard: self.inbox.put_nowait((part, message))  # type: ignore[misc]  # mypy has no type for it
+        stop_task = asyncio.create_task(self._stop_on_event())
         try:
-            await self._begin()
-            await self._settled(lambda part: part.is_settled, self._silent)
-            for part in self.parts:
-                await part.mate.align()
+            await self._start_shards()
+            await self._wait_until(lambda part: part.is_finished, self._heartbeat_timeout_reason)
+            for shard in self.shards:
+                await shard.worker.sync_clock()
         finally:
-            stopping.cancel()
-            for part in self.parts:
-                part.mate.inboxes.pop(self.number, None)
-                if not part.is_settled:
-                    part.mate.link.send(Halt(self.number))
-            await asyncio.to_thread(self.assignment.recording.close)
-        failures = [part.failure for part in self.parts if part.failure is not None]
+            stop_task.cancel()
+            for shard in self.shards:
+                shard.worker.handlers.pop(self.step_id, None)
+                if not shard.is_finished:
+                    shard.worker.connection.send(Stop(self.step_id))
+            await asyncio.to_thread(self.task.run_writer.close)
+        failures = [part.failure for part in self.shards if part.failure is not None]
         if failures:
             raise failures[0]
-        return await asyncio.to_thread(self._joined)
+        return await asyncio.to_thread(self._merge_results)
 
     # -- directing ---------------------------------------------------------------------------------------------------
 
-    async def _begin(self) -> None:
+    async def _start_shards(self) -> None:
         """Hand out the shards, wait until the endpoint is open everywhere, and give the word."""
-        target = self.assignment.elsewhere()
-        for part in self.parts:
-            if part.counter is not None:
-                part.counter.write_bytes(bytes(COUNTER.size))
-            if part.mate.lost:
-                self._lose(part, part.mate.lost)
-            part.mate.heard = time.perf_counter()
-            part.mate.link.send(self._order(part, target))
-        await self._settled(lambda part: part.is_ready or part.is_settled, self._not_ready)
-        if self.ended_by:
+        target = self.task.worker_target()
+        for shard in self.shards:
+            if shard.counter_file is not None:
+                shard.counter_file.write_bytes(bytes(SENT_COUNTER.size))
+            if shard.worker.lost_reason:
+                self._mark_lost(shard, shard.worker.lost_reason)
+            shard.worker.last_seen = time.perf_counter()
+            shard.worker.connection.send(self._prepare_message(shard, target))
+        await self._wait_until(lambda part: part.is_ready or part.is_finished, self._open_timeout_reason)
+        if self.stop_reason:
             return
-        self.start = time.perf_counter() + _LEAD + 4 * max(part.mate.clock_bound for part in self.parts)
-        for part in self.parts:
-            if part.is_ready and not part.is_settled:
-                part.was_told = True
-                part.mate.link.send(Go(self.number, self.start + part.mate.offset))
+        self.start_at = (
+            time.perf_counter() + _START_LEAD_TIME + 4 * max(part.worker.clock_uncertainty for part in self.shards)
+        )
+        for shard in self.shards:
+            if shard.is_ready and not shard.is_finished:
+                shard.is_started = True
+                shard.worker.connection.send(Start(self.step_id, self.start_at + shard.worker.clock_offset))
 
-    def _order(self, part: _Part, target: Any) -> Order:
-        assignment = self.assignment
-        return Order(
-            self.number,
-            part.step,
+    def _prepare_message(self, shard: _ShardState, target: Any) -> PrepareShard:
+        assignment = self.task
+        return PrepareShard(
+            self.step_id,
+            shard.step,
             target,
             assignment.identity,
             assignment.seed,
             assignment.timeout,
             assignment.timeout,
             assignment.grace,
-            str(assignment.recording.directory.resolve()) if part.mate.link.shares_disk else "",
-            part.suffix,
-            str(part.counter or ""),
+            str(assignment.run_writer.directory.resolve()) if shard.worker.connection.shares_filesystem else "",
+            shard.file_suffix,
+            str(shard.counter_file or ""),
         )
 
-    async def _stop(self) -> None:
-        await self.assignment.stop.wait()
-        self._end("stop")
+    async def _stop_on_event(self) -> None:
+        await self.task.stop.wait()
+        self._stop_all("stop")
 
-    def _end(self, reason: str) -> None:
+    def _stop_all(self, reason: str) -> None:
         """Have every worker send no more; the first reason is the one that is told."""
-        if not self.ended_by:
-            self.ended_by = reason
-            for part in self.parts:
-                if not part.is_settled:
-                    part.mate.link.send(Halt(self.number))
-                    part.is_released = not part.was_told
+        if not self.stop_reason:
+            self.stop_reason = reason
+            for shard in self.shards:
+                if not shard.is_finished:
+                    shard.worker.connection.send(Stop(self.step_id))
+                    shard.is_cancelled = not shard.is_started
 
-    async def _settled(self, condition: Callable[[_Part], bool], watch: Callable[[_Part], str]) -> None:
+    async def _wait_until(
+        self, condition: Callable[[_ShardState], bool], find_loss: Callable[[_ShardState], str]
+    ) -> None:
         """Take messages until the condition holds for every part; look now and then for one that is silent."""
-        looked = time.perf_counter()
-        while not all(condition(part) for part in self.parts):
+        last_check = time.perf_counter()
+        while not all(condition(part) for part in self.shards):
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK):
-                    self._take(*await self.inbox.get())
-            if time.perf_counter() - looked < _LOOK:
+                async with asyncio.timeout(_POLL_INTERVAL):
+                    self._on_message(*await self.inbox.get())
+            if time.perf_counter() - last_check < _POLL_INTERVAL:
                 continue
-            looked = time.perf_counter()
-            for part in self.parts:
-                if not condition(part) and (why := watch(part)):
-                    part.mate.link.cut()
-                    self._lose(part, why)
+            last_check = time.perf_counter()
+            for shard in self.shards:
+                if not condition(shard) and (reason := find_loss(shard)):
+                    shard.worker.connection.abort()
+                    self._mark_lost(shard, reason)
 
-    def _not_ready(self, part: _Part) -> str:
-        silent = time.perf_counter() - part.mate.heard
-        return f"did not open the endpoint within {_READY:g} s" if silent > _READY else ""
+    def _open_timeout_reason(self, shard: _ShardState) -> str:
+        silent = time.perf_counter() - shard.worker.last_seen
+        return f"did not open the endpoint within {_OPEN_TIMEOUT:g} s" if silent > _OPEN_TIMEOUT else ""
 
-    def _silent(self, part: _Part) -> str:
-        silent = time.perf_counter() - max(part.mate.heard, self.start)
-        return f"gave no sign of life for {_SILENCE:g} s" if silent > _SILENCE else ""
+    def _heartbeat_timeout_reason(self, shard: _ShardState) -> str:
+        silent = time.perf_counter() - max(shard.worker.last_seen, self.start_at)
+        return f"gave no sign of life for {_HEARTBEAT_TIMEOUT:g} s" if silent > _HEARTBEAT_TIMEOUT else ""
 
     # -- listening ---------------------------------------------------------------------------------------------------
 
-    def _take(self, part: _Part, message: Any) -> None:
-        if part.is_settled:
+    def _on_message(self, shard: _ShardState, message: Any) -> None:
+        if shard.is_finished:
             return
-        recording = self.assignment.recording
+        recording = self.task.run_writer
         match message:
             case None:
-                self._lose(part, part.mate.lost)
+                self._mark_lost(shard, shard.worker.lost_reason)
             case Ready():
-                part.is_ready = True
-            case Seen():
-                self.windows.add(part.index, message.window)
-            case Batch():
-                recording.part(part.suffix).samples(np.frombuffer(message.samples, dtype=SAMPLE))
-            case Named():
-                recording.part(part.suffix).code(message.code)
-            case Erred():
-                part.errors, part.answers = message.errors, message.answers
-                totals = sum(p.errors for p in self.parts), sum(p.answers for p in self.parts)
+                shard.is_ready = True
+            case WindowClosed():
+                self.windows.add(shard.index, message.window)
+            case SampleBatch():
+                recording.sample_writer(shard.file_suffix).write_samples(np.frombuffer(message.samples, dtype=SAMPLE))
+            case ErrorCodeDefined():
+                recording.sample_writer(shard.file_suffix).write_error_code(message.error_code)
+            case ErrorCounts():
+                shard.errors, shard.completed = message.errors, message.completed
+                totals = sum(p.errors for p in self.shards), sum(p.completed for p in self.shards)
                 if self.error_limit.is_reached(*totals):
-                    self._end("errors")
-            case Ended():
-                part.ended = message
-                self.windows.leave(part.index)
-                if message.ended_by == "errors":
-                    self._end("errors")
-            case Failed():
-                part.failure = _error(message)
-                self._end("failed")
+                    self._stop_all("errors")
+            case ShardCompleted():
+                shard.completion = message
+                self.windows.remove_worker(shard.index)
+                if message.stop_reason == "errors":
+                    self._stop_all("errors")
+            case ShardFailed():
+                shard.failure = _to_exception(message)
+                self._stop_all("failed")
 
-    def _lose(self, part: _Part, why: str) -> None:
-        part.lost = why
-        part.died = max(0.0, time.perf_counter() - self.start)
-        self.windows.leave(part.index)
-        self.say(f"{part.mate.link.name} was lost: it {why}")
+    def _mark_lost(self, shard: _ShardState, reason: str) -> None:
+        shard.lost_reason = reason
+        shard.lost_at = max(0.0, time.perf_counter() - self.start_at)
+        self.windows.remove_worker(shard.index)
+        self.log(f"{shard.worker.connection.name} was lost: it {reason}")
 
     def _on_window(self, window: Window) -> None:
-        self.per_window.append([window.count(column) for column in ANSWERED])
-        self.assignment.on_window(window)
+        self.window_counts.append([window.count(column) for column in COMPLETED_CATEGORIES])
+        self.task.on_window(window)
 
     # -- joining -----------------------------------------------------------------------------------------------------
 
-    def _joined(self) -> Run:
+    def _merge_results(self) -> Run:
         """Return what all of them did as one run."""
-        joined = [self._worker(part) for part in self.parts]
-        workers = tuple(worker for worker, _ in joined)
-        ends = [part.ended for part in self.parts if part.ended is not None]
-        counted = [end.measured_from for end in ends if end.tally.counts.total()]
-        step = self.assignment.step
+        merged = [self._worker_report(part) for part in self.shards]
+        workers = tuple(worker for worker, _ in merged)
+        completions = [part.completion for part in self.shards if part.completion is not None]
+        counted = [end.measurement_start for end in completions if end.tally.counts.total()]
+        step = self.task.step
         return Run(
             step=step,
-            started=min((end.started for end in ends), default=time.time()),
-            duration=max((end.duration for end in ends), default=max(part.died for part in self.parts)),
-            ended_by=self._reason(),
+            started=min((end.started for end in completions), default=time.time()),
+            duration=max((end.duration for end in completions), default=max(part.lost_at for part in self.shards)),
+            stop_reason=self._overall_stop_reason(),
             scheduled=sum(worker.scheduled for worker in workers),
-            tally=merge.add_tallies([tally for _, tally in joined]),
-            per_window=np.array(self.per_window, dtype=np.int64).reshape(-1, len(ANSWERED)),
-            measured_from=min(counted, default=step.warmup),
-            watch=merge.worst([worker.watch for worker in workers if not worker.lost]),
+            tally=merge.merge_tallies([tally for _, tally in merged]),
+            window_counts=np.array(self.window_counts, dtype=np.int64).reshape(-1, len(COMPLETED_CATEGORIES)),
+            measurement_start=min(counted, default=step.warmup),
+            generator_stats=merge.merge_generator_stats(
+                [worker.generator_stats for worker in workers if not worker.lost_reason]
+            ),
             workers=workers,
         )
 
-    def _worker(self, part: _Part) -> tuple[Worker, Tally]:
-        mate = part.mate
-        if part.ended is not None:
-            end = part.ended
-            worker = Worker(
-                mate.link.name,
-                end.watch,
-                end.scheduled,
-                end.ended_by,
-                end.late,
-                mate.clock_bound,
-                repeats=mate.link.repeats,
+    def _worker_report(self, shard: _ShardState) -> tuple[WorkerReport, Tally]:
+        mate = shard.worker
+        if shard.completion is not None:
+            completion = shard.completion
+            worker = WorkerReport(
+                mate.connection.name,
+                completion.generator_stats,
+                completion.scheduled,
+                completion.stop_reason,
+                completion.start_delay,
+                mate.clock_uncertainty,
+                duplicate_starts=mate.connection.duplicate_starts,
             )
-            return worker, end.tally
-        if part.is_released:
-            return Worker(mate.link.name, ended_by=self.ended_by), Tally()
-        recorded, lost, unsent = self._remains(part)
+            return worker, completion.tally
+        if shard.is_cancelled:
+            return WorkerReport(mate.connection.name, stop_reason=self.stop_reason), Tally()
+        recorded, lost, unsent = self._recover_lost_shard(shard)
         tally = Tally()
         for samples in (recorded, lost):
-            tally.fold(samples, response=isinstance(part.step.load, OpenLoop))
-        worker = Worker(
-            mate.link.name,
+            tally.record_samples(samples, with_response=isinstance(shard.step.load, OpenLoop))
+        worker = WorkerReport(
+            mate.connection.name,
             scheduled=len(recorded) + len(lost),
-            ended_by="lost",
-            clock_bound=mate.clock_bound,
-            lost=part.lost,
+            stop_reason="lost",
+            clock_uncertainty=mate.clock_uncertainty,
+            lost_reason=shard.lost_reason,
             unsent=unsent,
-            repeats=mate.link.repeats,
+            duplicate_starts=mate.connection.duplicate_starts,
         )
         return worker, tally
 
-    def _remains(self, part: _Part) -> tuple[Any, Any, int]:
+    def _recover_lost_shard(self, shard: _ShardState) -> tuple[Any, Any, int]:
         """Read what a lost worker left, and write down what went with it."""
-        recording, requests = self.assignment.recording, self.assignment.requests
-        recorded, _ = read_samples(recording.directory / f"samples{part.suffix}.bin")
+        recording, requests = self.task.run_writer, self.task.requests
+        recorded, _ = read_samples(recording.directory / f"samples{shard.file_suffix}.bin")
         sent = None  # what came over a network is some time old, and bounds nothing
-        if not part.was_told:
+        if not shard.is_started:
             sent = 0
-        elif part.counter is not None:
-            (sent,) = COUNTER.unpack(part.counter.read_bytes())
-        lost, unsent = lost_with(
-            part.step,
+        elif shard.counter_file is not None:
+            (sent,) = SENT_COUNTER.unpack(shard.counter_file.read_bytes())
+        lost, unsent = reconstruct_lost_samples(
+            shard.step,
             recorded,
             sent=sent,
-            died=part.died,
-            choices=engine.choices(self.assignment.seed, len(requests)),
-            sizes=[len(request.body) for request in requests],
+            lost_at=shard.lost_at,
+            request_sequence=engine.request_sequence(self.task.seed, len(requests)),
+            body_sizes=[len(request.body) for request in requests],
         )
         if len(lost):
-            file = recording.part(f"{part.suffix}-lost")
-            file.samples(lost)
+            file = recording.sample_writer(f"{shard.file_suffix}-lost")
+            file.write_samples(lost)
             file.close()
         return recorded, lost, unsent
 
-    def _reason(self) -> str:
-        reasons = {part.ended.ended_by for part in self.parts if part.ended is not None}
-        if self.ended_by in ("errors", "stop"):
-            return self.ended_by
+    def _overall_stop_reason(self) -> str:
+        reasons = {part.completion.stop_reason for part in self.shards if part.completion is not None}
+        if self.stop_reason in ("errors", "stop"):
+            return self.stop_reason
         order = ("errors", "duration", "schedule", "count", "stop")
         return next((reason for reason in order if reason in reasons), "lost")
 
 
-def _error(message: Failed) -> LoadgenError:
+def _to_exception(message: ShardFailed) -> LoadgenError:
     """Return a worker's error as it was raised there."""
-    kind = getattr(errors, message.kind, InternalError)
-    error: LoadgenError = kind(message.message, hint=message.hint, details=message.details)
+    error_type = getattr(errors, message.error_type, InternalError)
+    error: LoadgenError = error_type(message.message, hint=message.hint, details=message.details)
     return error

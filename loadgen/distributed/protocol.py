@@ -14,24 +14,24 @@ from importlib.metadata import version
 from typing import Any
 
 from loadgen.interfaces import Identity, Target
-from loadgen.measurement.generator_stats import Watch
-from loadgen.measurement.sample import Code
+from loadgen.measurement.generator_stats import GeneratorStats
+from loadgen.measurement.sample import ErrorCode
 from loadgen.measurement.tally import Tally, Window
 from loadgen.workload.request import Request
 from loadgen.workload.step import Step
 
-_LENGTH = struct.Struct("<Q")
+_LENGTH_PREFIX = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True)
-class Badge:
+class VersionInfo:
     """What must be the same on both ends, so that what they record can be joined."""
 
     loadgen: str
     python: str
 
     @classmethod
-    def own(cls) -> "Badge":
+    def current(cls) -> "VersionInfo":
         """Return this process's."""
         return cls(version("loadgen"), ".".join(platform.python_version_tuple()[:2]))
 
@@ -40,29 +40,29 @@ class Badge:
 
 
 @dataclass(frozen=True, slots=True)
-class Hired:
+class Hello:
     """The first message: who directs, and what will be sent."""
 
-    badge: Badge
+    version_info: VersionInfo
     requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PrepareShard:
     """Get ready to carry out a shard of a step.
 
     Args:
-        number: of the order; every answer to it carries it.
+        step_id: of the order; every answer to it carries it.
         step: the shard.
         target: the endpoint, as a place that stands.
         identity: where it must be.
         seed, timeout, drain, grace: as in the engine.
         directory: where to write samples; empty to send them instead.
-        part: which file of samples.
-        counter: a file of 8 bytes that says how many requests were handed on, readable whatever becomes of the worker.
+        file_suffix: which file of samples.
+        counter_file: a file of 8 bytes that says how many requests were handed on, readable whatever becomes of the worker.
     """
 
-    number: int
+    step_id: int
     step: Step
     target: Target
     identity: Identity
@@ -71,34 +71,34 @@ class Order:
     drain: float
     grace: float
     directory: str
-    part: str
-    counter: str
+    file_suffix: str
+    counter_file: str
 
 
 @dataclass(frozen=True, slots=True)
-class Go:
+class Start:
     """Begin at an instant of the worker's own clock. Without it nothing is sent; it is given once."""
 
-    number: int
-    start: float
+    step_id: int
+    start_at: float
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
+class Stop:
     """Send no more."""
 
-    number: int
+    step_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
     """Tell the time."""
 
-    mark: int
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
-class Dismissed:
+class Shutdown:
     """End."""
 
 
@@ -106,102 +106,102 @@ class Dismissed:
 
 
 @dataclass(frozen=True, slots=True)
-class Introduced:
+class HelloReply:
     """Who answers."""
 
-    badge: Badge
+    version_info: VersionInfo
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
     """What the worker's clock showed."""
 
-    mark: int
-    now: float
+    sequence: int
+    worker_time: float
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The endpoint is open; `Go` may come."""
+    """The endpoint is open; `Start` may come."""
 
-    number: int
+    step_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class WindowClosed:
     """A window was closed."""
 
-    number: int
+    step_id: int
     window: Window
 
 
 @dataclass(frozen=True, slots=True)
-class Erred:
+class ErrorCounts:
     """How many errors and answers there have been."""
 
-    number: int
+    step_id: int
     errors: int
-    answers: int
+    completed: int
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class SampleBatch:
     """Samples as bytes."""
 
-    number: int
+    step_id: int
     samples: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ErrorCodeDefined:
     """An error that was seen for the first time."""
 
-    number: int
-    code: Code
+    step_id: int
+    error_code: ErrorCode
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ShardCompleted:
     """The shard is done: what the engine returned, without the samples."""
 
-    number: int
+    step_id: int
     started: float
     duration: float
-    ended_by: str
+    stop_reason: str
     scheduled: int
-    measured_from: float
+    measurement_start: float
     tally: Tally
-    watch: Watch
-    late: float
+    generator_stats: GeneratorStats
+    start_delay: float
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class ShardFailed:
     """The shard could not be carried out: a LoadgenError in parts."""
 
-    number: int
-    kind: str
+    step_id: int
+    error_type: str
     message: str
     hint: str
     details: tuple[str, ...]
 
 
-async def received(reader: asyncio.StreamReader) -> AsyncIterator[Any]:
+async def read_messages(reader: asyncio.StreamReader) -> AsyncIterator[Any]:
     """Yield messages from a stream of ours until it ends; what is cut short is no message."""
     while True:
         try:
-            (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+            (length,) = _LENGTH_PREFIX.unpack(await reader.readexactly(_LENGTH_PREFIX.size))
             content = await reader.readexactly(length)
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         yield pickle.loads(content)  # noqa: S301 - from a process we started, or a peer with the run's secret
 
 
-def framed(message: Any) -> bytes:
+def encode_message(message: Any) -> bytes:
     """Return a message as bytes for a stream.
 
     Raises:
         pickle.PicklingError, AttributeError, TypeError: it holds what cannot leave this process.
     """
     content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    return _LENGTH.pack(len(content)) + content
+    return _LENGTH_PREFIX.pack(len(content)) + content

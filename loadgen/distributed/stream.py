@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from loadgen.distributed.protocol import framed, received
-from loadgen.distributed.worker import Hand
+from loadgen.distributed.protocol import encode_message, read_messages
+from loadgen.distributed.worker import Worker
 
 
-class StreamLink:
-    """The way to a worker at the other end of a stream. A `Link`.
+class StreamConnection:
+    """The way to a worker at the other end of a stream. A `WorkerConnection`.
 
     Args:
         name: which worker it is.
@@ -17,13 +17,13 @@ class StreamLink:
         is_local: True when the worker runs on this machine.
     """
 
-    repeats = 0
+    duplicate_starts = 0
 
     def __init__(
         self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_local: bool
     ) -> None:
         self.name = name
-        self.shares_disk = is_local
+        self.shares_filesystem = is_local
         # perf_counter is CLOCK_MONOTONIC on Linux and mach_absolute_time on macOS: one for the whole machine.
         self.shares_clock = is_local
         self._reader = reader
@@ -31,24 +31,24 @@ class StreamLink:
 
     def send(self, message: Any) -> None:
         """Send a message; to a worker that is gone it is lost."""
-        content = framed(message)
+        content = encode_message(message)
         if not self._writer.is_closing():
             self._writer.write(content)
 
     def messages(self) -> AsyncIterator[Any]:
         """Yield what the worker says, until it is gone."""
-        return received(self._reader)
+        return read_messages(self._reader)
 
-    async def fate(self) -> str:
+    async def exit_reason(self) -> str:
         """Say why it is gone: over a network that is all there is to tell."""
         return "closed its connection"
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Break the connection: the worker ends by itself when it notices."""
         self._writer.transport.abort()
 
 
-async def serve_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def run_stream_worker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Be a worker at this end of a stream until it ends, or until it is dismissed."""
-    hand = Hand(lambda message: writer.write(framed(message)))
-    await hand.serve(received(reader))
+    hand = Worker(lambda message: writer.write(encode_message(message)))
+    await hand.run(read_messages(reader))

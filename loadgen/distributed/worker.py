@@ -18,130 +18,130 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.distributed.protocol import (
-    Badge,
-    Batch,
-    Dismissed,
-    Ended,
-    Erred,
-    Failed,
-    Go,
-    Halt,
-    Hired,
-    Introduced,
-    Named,
-    Order,
+    ErrorCodeDefined,
+    ErrorCounts,
+    Hello,
+    HelloReply,
     Ping,
     Pong,
+    PrepareShard,
     Ready,
-    Seen,
+    SampleBatch,
+    ShardCompleted,
+    ShardFailed,
+    Shutdown,
+    Start,
+    Stop,
+    VersionInfo,
+    WindowClosed,
 )
 from loadgen.engine import engine
 from loadgen.engine.clock import PreciseClock
 from loadgen.errors import ConfigError, InternalError, LoadgenError
-from loadgen.execution.gc_freeze import set_aside
+from loadgen.execution.gc_freeze import gc_frozen
 from loadgen.interfaces import Transport
-from loadgen.measurement.outcome import Column
-from loadgen.measurement.sample import Code, is_in
-from loadgen.results.writer import SampleFile
+from loadgen.measurement.outcome import OutcomeCategory
+from loadgen.measurement.sample import ErrorCode, in_category
+from loadgen.results.writer import SampleWriter
 from loadgen.workload.request import Reply, Request
 
-COUNTER = struct.Struct("<Q")
-Emit = Callable[[Any], None]
+SENT_COUNTER = struct.Struct("<Q")
+SendMessage = Callable[[Any], None]
 
 
 @dataclass(slots=True)
-class _Work:
+class _ShardTask:
     """An order while it is carried out."""
 
-    go: "asyncio.Future[float]"
+    start_at: "asyncio.Future[float]"
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Hand:
+class Worker:
     """A worker.
 
     Args:
-        emit: takes each message to the director; must return at once.
+        send: takes each message to the director; must return at once.
     """
 
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
+    def __init__(self, send: SendMessage) -> None:
+        self._send = send
         self._requests: tuple[Request, ...] = ()
-        self._works: dict[int, _Work] = {}
+        self._tasks: dict[int, _ShardTask] = {}
 
-    async def serve(self, inbox: AsyncIterator[Any]) -> None:
+    async def run(self, inbox: AsyncIterator[Any]) -> None:
         """Do what the messages say until they end or dismiss it; what is not done by then is cut short and kept."""
         async with asyncio.TaskGroup() as group:
             tasks = []
             async for message in inbox:
                 match message:
-                    case Hired():
+                    case Hello():
                         self._requests = message.requests
-                        self._emit(Introduced(Badge.own()))
-                    case Order():
-                        work = self._works[message.number] = _Work(asyncio.get_running_loop().create_future())
-                        tasks.append(group.create_task(self._carry_out(message, work)))
-                    case Go() if message.number in self._works and not self._works[message.number].go.done():
-                        self._works[message.number].go.set_result(message.start)
-                    case Halt() if message.number in self._works:
-                        self._halt(self._works[message.number])
+                        self._send(HelloReply(VersionInfo.current()))
+                    case PrepareShard():
+                        work = self._tasks[message.step_id] = _ShardTask(asyncio.get_running_loop().create_future())
+                        tasks.append(group.create_task(self._run_shard(message, work)))
+                    case Start() if message.step_id in self._tasks and not self._tasks[message.step_id].start_at.done():
+                        self._tasks[message.step_id].start_at.set_result(message.start_at)
+                    case Stop() if message.step_id in self._tasks:
+                        self._stop(self._tasks[message.step_id])
                     case Ping():
-                        self._emit(Pong(message.mark, time.perf_counter()))
-                    case Dismissed():
+                        self._send(Pong(message.sequence, time.perf_counter()))
+                    case Shutdown():
                         break
             for task in tasks:
                 task.cancel()
 
-    def _halt(self, work: _Work) -> None:
-        work.stop.set()
-        if not work.go.done():
-            work.go.cancel()
+    def _stop(self, task: _ShardTask) -> None:
+        task.stop.set()
+        if not task.start_at.done():
+            task.start_at.cancel()
 
-    async def _carry_out(self, order: Order, work: _Work) -> None:
+    async def _run_shard(self, shard: PrepareShard, task: _ShardTask) -> None:
         try:
-            await self._execute(order, work)
+            await self._open_endpoint_and_run(shard, task)
         except LoadgenError as error:
-            self._emit(Failed(order.number, type(error).__name__, error.message, error.hint, error.details))
+            self._send(ShardFailed(shard.step_id, type(error).__name__, error.message, error.hint, error.details))
         except asyncio.CancelledError:
             # Halted before it was told to go, or dismissed: the second is a cancellation of this task.
-            if not work.go.cancelled() or not work.stop.is_set():
+            if not task.start_at.cancelled() or not task.stop.is_set():
                 raise
         except Exception as error:  # noqa: BLE001 - it must be told over there; nobody reads a traceback here
-            self._emit(Failed(order.number, InternalError.__name__, f"{type(error).__name__}: {error}", "", ()))
+            self._send(ShardFailed(shard.step_id, InternalError.__name__, f"{type(error).__name__}: {error}", "", ()))
         finally:
-            del self._works[order.number]
+            del self._tasks[shard.step_id]
 
-    async def _execute(self, order: Order, work: _Work) -> None:
-        connections = order.step.load.connections
-        async with order.target.account(run_id="worker") as account:
-            here, there = account.identity, order.identity
-            if (here.kind, here.account_id, here.region) != (there.kind, there.account_id, there.region):
+    async def _open_endpoint_and_run(self, shard: PrepareShard, task: _ShardTask) -> None:
+        connections = shard.step.load.connections
+        async with shard.target.account(run_id="worker") as account:
+            actual, expected = account.identity, shard.identity
+            if (actual.kind, actual.account_id, actual.region) != (expected.kind, expected.account_id, expected.region):
                 raise ConfigError(
-                    f"this worker reaches {here.kind} {here.account_id} {here.region}, not {there.kind} "
-                    f"{there.account_id} {there.region}",
+                    f"this worker reaches {actual.kind} {actual.account_id} {actual.region}, not {expected.kind} "
+                    f"{expected.account_id} {expected.region}",
                     hint="give it credentials of the same account",
                 )
-            async with account.open(None, connections=connections, timeout=order.timeout) as endpoint:
-                self._emit(Ready(order.number))
-                start = await work.go
-                with _counted(endpoint.transport, order.counter) as transport:
-                    await self._run(order, work, transport, start)
+            async with account.open(None, connections=connections, timeout=shard.timeout) as endpoint:
+                self._send(Ready(shard.step_id))
+                start = await task.start_at
+                with _counting_transport(endpoint.transport, shard.counter_file) as transport:
+                    await self._run_engine(shard, task, transport, start)
 
-    async def _run(self, order: Order, work: _Work, transport: Transport, start: float) -> None:
-        sink = _Sink(order, self._emit)
+    async def _run_engine(self, shard: PrepareShard, task: _ShardTask, transport: Transport, start: float) -> None:
+        sink = _ShardSink(shard, self._send)
         clock = PreciseClock()
         try:
-            late = max(0.0, clock.now() - start)
-            with set_aside():
+            start_delay = max(0.0, clock.now() - start)
+            with gc_frozen():
                 run = await engine.run(
-                    order.step,
+                    shard.step,
                     transport,
                     self._requests,
-                    seed=order.seed,
-                    drain=order.drain,
-                    grace=order.grace,
-                    on_window=lambda window: self._emit(Seen(order.number, window)),
-                    stop=work.stop,
+                    seed=shard.seed,
+                    drain=shard.drain,
+                    grace=shard.grace,
+                    on_window=lambda window: self._send(WindowClosed(shard.step_id, window)),
+                    stop=task.stop,
                     sink=sink,
                     clock=clock,
                     start=start,
@@ -149,72 +149,72 @@ class Hand:
         finally:
             clock.close()
             await asyncio.to_thread(sink.close)
-        self._emit(
-            Ended(
-                order.number,
+        self._send(
+            ShardCompleted(
+                shard.step_id,
                 run.started,
                 run.duration,
-                run.ended_by,
+                run.stop_reason,
                 run.scheduled,
-                run.measured_from,
+                run.measurement_start,
                 run.tally,
-                run.watch,
-                late,
+                run.generator_stats,
+                start_delay,
             )
         )
 
 
-class _Sink:
+class _ShardSink:
     """Keeps samples in a file, or sends them; counts errors where the director has a limit to watch."""
 
-    def __init__(self, order: Order, emit: Emit) -> None:
-        self._number = order.number
-        self._emit = emit
-        self._file = SampleFile(Path(order.directory), order.part) if order.directory else None
+    def __init__(self, shard: PrepareShard, send: SendMessage) -> None:
+        self._step_id = shard.step_id
+        self._send = send
+        self._file = SampleWriter(Path(shard.directory), shard.file_suffix) if shard.directory else None
         self._errors = 0
-        self._answers = 0
+        self._responses = 0
 
-    def samples(self, batch: NDArray[np.void]) -> None:
+    def write_samples(self, batch: NDArray[np.void]) -> None:
         if self._file is not None:
-            self._file.samples(batch)
+            self._file.write_samples(batch)
         else:
-            self._emit(Batch(self._number, batch.tobytes()))
-        self._answers += len(batch)
-        fine = is_in(Column.OK, batch) | is_in(Column.UNFINISHED, batch)
-        if errors := int(len(batch) - np.count_nonzero(fine)):
+            self._send(SampleBatch(self._step_id, batch.tobytes()))
+        self._responses += len(batch)
+        not_errors = in_category(OutcomeCategory.OK, batch) | in_category(OutcomeCategory.UNFINISHED, batch)
+        if errors := int(len(batch) - np.count_nonzero(not_errors)):
             self._errors += errors
-            self._emit(Erred(self._number, self._errors, self._answers))
+            self._send(ErrorCounts(self._step_id, self._errors, self._responses))
 
-    def code(self, code: Code) -> None:
+    def write_error_code(self, error_code: ErrorCode) -> None:
         if self._file is not None:
-            self._file.code(code)
+            self._file.write_error_code(error_code)
         else:
-            self._emit(Named(self._number, code))
+            self._send(ErrorCodeDefined(self._step_id, error_code))
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
 
-class _Counted:
+class _CountingTransport:
     """A transport that counts what is handed to it where the count outlives this process."""
 
-    def __init__(self, transport: Transport, memory: mmap.mmap) -> None:
+    def __init__(self, transport: Transport, counter: mmap.mmap) -> None:
         self._invoke = transport.invoke
-        self._memory = memory
+        self._counter = counter
         self._sent = 0
 
     def invoke(self, request: Request) -> Coroutine[Any, Any, Reply]:
         """Hand the request on; not a coroutine itself, which would cost as much again."""
         self._sent += 1
-        COUNTER.pack_into(self._memory, 0, self._sent)
+        SENT_COUNTER.pack_into(self._counter, 0, self._sent)
         return self._invoke(request)
 
 
 @contextmanager
-def _counted(transport: Transport, path: str) -> Iterator[Transport]:
-    if not path:
+def _counting_transport(transport: Transport, counter_file: str) -> Iterator[Transport]:
+    if not counter_file:
         yield transport
         return
-    with Path(path).open("r+b") as file, mmap.mmap(file.fileno(), COUNTER.size) as memory:
-        yield _Counted(transport, memory)
+    with Path(counter_file).open("r+b") as file, mmap.mmap(file.fileno(), SENT_COUNTER.size) as memory:
+        yield _CountingTransport(transport, memory)

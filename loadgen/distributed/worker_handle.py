@@ -13,26 +13,26 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from loadgen.distributed.protocol import Badge, Dismissed, Hired, Introduced, Ping, Pong
+from loadgen.distributed.protocol import Hello, HelloReply, Ping, Pong, Shutdown, VersionInfo
 from loadgen.engine import engine
 from loadgen.errors import ConfigError, ResourceError, UnavailableError
 from loadgen.interfaces import Target
 from loadgen.workload.request import Request
 
-_INTRODUCTION = 120.0  # seconds until every worker has answered: an interpreter on a busy machine, or a far one
-_PINGS = 9  # the fastest of them bounds a clock best
+_HANDSHAKE_TIMEOUT = 120.0  # seconds until every worker has answered: an interpreter on a busy machine, or a far one
+_CLOCK_SYNC_ROUNDS = 9  # the fastest of them bounds a clock best
 
 
-class Link(Protocol):
+class WorkerConnection(Protocol):
     """The way to one worker.
 
-    `name` says which it is; `shares_disk` and `shares_clock` whether it runs on this machine.
+    `name` says which it is; `shares_filesystem` and `shares_clock` whether it runs on this machine.
     """
 
     name: str
-    shares_disk: bool
+    shares_filesystem: bool
     shares_clock: bool
-    repeats: int
+    duplicate_starts: int
 
     def send(self, message: Any) -> None:
         """Send a message; to a worker that is gone it is lost. Returns at once."""
@@ -42,132 +42,134 @@ class Link(Protocol):
         """Yield what the worker says, until it is gone."""
         ...
 
-    async def fate(self) -> str:
+    async def exit_reason(self) -> str:
         """Say in a few words why it is gone, once its messages have ended."""
         ...
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End a worker that is silent."""
         ...
 
 
 @dataclass(slots=True)
-class Mate:
+class WorkerHandle:
     """One worker as the director knows it.
 
     Args:
-        link: the way to it.
-        offset: what its clock shows when ours shows 0.
-        clock_bound: seconds by which `offset` may be wrong.
-        lost: why it is gone; empty while it is not.
-        inboxes: takes its messages, by the number of an order.
-        heard: when it said anything last, on our clock.
+        connection: the way to it.
+        clock_offset: what its clock shows when ours shows 0.
+        clock_uncertainty: seconds by which `clock_offset` may be wrong.
+        lost_reason: why it is gone; empty while it is not.
+        handlers: takes its messages, by the number of an order.
+        last_seen: when it said anything last, on our clock.
     """
 
-    link: Link
-    offset: float = 0.0
-    clock_bound: float = 0.0
-    lost: str = ""
-    inboxes: dict[int, Callable[["Mate", Any], None]] = field(default_factory=dict)
-    heard: float = 0.0
-    badge: Badge | None = None
-    marks: Iterator[int] = field(default_factory=itertools.count)
+    connection: WorkerConnection
+    clock_offset: float = 0.0
+    clock_uncertainty: float = 0.0
+    lost_reason: str = ""
+    handlers: dict[int, Callable[["WorkerHandle", Any], None]] = field(default_factory=dict)
+    last_seen: float = 0.0
+    version_info: VersionInfo | None = None
+    ping_sequence: Iterator[int] = field(default_factory=itertools.count)
     pongs: dict[int, float] = field(default_factory=dict)
-    waking: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def listen(self) -> None:
+    async def dispatch_messages(self) -> None:
         """Pass its messages on until it is gone; then tell every order that still counts on it."""
-        async for message in self.link.messages():
-            self.heard = time.perf_counter()
-            if isinstance(message, Introduced):
-                self.badge = message.badge
-                self.waking.set()
+        async for message in self.connection.messages():
+            self.last_seen = time.perf_counter()
+            if isinstance(message, HelloReply):
+                self.version_info = message.version_info
+                self.changed.set()
             elif isinstance(message, Pong):
-                self.pongs[message.mark] = message.now
-                self.waking.set()
-            elif message.number in self.inboxes:
-                self.inboxes[message.number](self, message)
-        self.lost = self.lost or await self.link.fate()
-        self.waking.set()
-        for take in list(self.inboxes.values()):
+                self.pongs[message.sequence] = message.worker_time
+                self.changed.set()
+            elif message.number in self.handlers:
+                self.handlers[message.number](self, message)
+        self.lost_reason = self.lost_reason or await self.connection.exit_reason()
+        self.changed.set()
+        for take in list(self.handlers.values()):
             take(self, None)
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until it has said what makes the condition true, or is gone."""
-        while not condition() and not self.lost:
-            self.waking.clear()
-            await self.waking.wait()
+        while not condition() and not self.lost_reason:
+            self.changed.clear()
+            await self.changed.wait()
 
-    async def align(self) -> None:
+    async def sync_clock(self) -> None:
         """Measure its clock against ours: the answer to a ping was read between its sending and its arrival.
 
         Measured again and again, so that a clock that runs at another rate shows: the bound covers all of them.
         """
-        if self.link.shares_clock:
+        if self.connection.shares_clock:
             return
         best = (float("inf"), 0.0)
-        for mark in itertools.islice(self.marks, _PINGS):
-            asked = time.perf_counter()
-            self.link.send(Ping(mark))
-            await self.until(lambda mark=mark: mark in self.pongs)  # type: ignore[misc]  # mypy has no type for it
-            if self.lost:
+        for sequence in itertools.islice(self.ping_sequence, _CLOCK_SYNC_ROUNDS):
+            sent_at = time.perf_counter()
+            self.connection.send(Ping(sequence))
+            await self.wait_until(lambda mark=sequence: mark in self.pongs)  # type: ignore[misc]  # mypy has no type for it
+            if self.lost_reason:
                 return
-            heard = time.perf_counter()
-            best = min(best, ((heard - asked) / 2, self.pongs.pop(mark) - (asked + heard) / 2))
+            received_at = time.perf_counter()
+            best = min(best, ((received_at - sent_at) / 2, self.pongs.pop(sequence) - (sent_at + received_at) / 2))
         bound, offset = best
-        drift = abs(offset - self.offset) if self.clock_bound else 0.0
-        self.offset, self.clock_bound = offset, max(self.clock_bound, bound, drift)
+        drift = abs(offset - self.clock_offset) if self.clock_uncertainty else 0.0
+        self.clock_offset, self.clock_uncertainty = offset, max(self.clock_uncertainty, bound, drift)
 
 
 @asynccontextmanager
-async def introduced(
-    links: Sequence[Link], requests: Sequence[Request], say: Callable[[str], None]
-) -> AsyncIterator[Sequence[Mate]]:
+async def open_workers(
+    connections: Sequence[WorkerConnection], requests: Sequence[Request], log: Callable[[str], None]
+) -> AsyncIterator[Sequence[WorkerHandle]]:
     """Give workers their requests, see that they are what we are, and dismiss them on the way out.
 
     Raises:
         ConfigError: one runs another version.
         ResourceError: one did not start.
     """
-    mates = [Mate(link) for link in links]
+    workers = [WorkerHandle(link) for link in connections]
     try:
         async with asyncio.TaskGroup() as group:
-            listening = [group.create_task(mate.listen()) for mate in mates]
+            tasks = [group.create_task(mate.dispatch_messages()) for mate in workers]
             try:
-                for mate in mates:
-                    mate.link.send(Hired(Badge.own(), tuple(requests)))
-                await _welcome(mates)
-                say(f"{len(mates)} workers: {', '.join(mate.link.name for mate in mates)}")
-                yield mates
+                for worker in workers:
+                    worker.connection.send(Hello(VersionInfo.current(), tuple(requests)))
+                await _await_handshakes(workers)
+                log(f"{len(workers)} workers: {', '.join(mate.connection.name for mate in workers)}")
+                yield workers
             finally:
-                for mate in mates:
-                    mate.link.send(Dismissed())
-                for task in listening:
+                for worker in workers:
+                    worker.connection.send(Shutdown())
+                for task in tasks:
                     task.cancel()
     except BaseExceptionGroup as group_error:
-        raise engine.cause(group_error) from group_error
+        raise engine.first_exception(group_error) from group_error
 
 
-async def _welcome(mates: Sequence[Mate]) -> None:
+async def _await_handshakes(workers: Sequence[WorkerHandle]) -> None:
     try:
-        async with asyncio.timeout(_INTRODUCTION):
-            for mate in mates:
-                await mate.until(lambda mate=mate: mate.badge is not None)  # type: ignore[misc]  # as above
-                await mate.align()
+        async with asyncio.timeout(_HANDSHAKE_TIMEOUT):
+            for worker in workers:
+                await worker.wait_until(lambda mate=worker: mate.version_info is not None)  # type: ignore[misc]  # as above
+                await worker.sync_clock()
     except TimeoutError as error:
-        silent = [mate.link.name for mate in mates if mate.badge is None]
-        raise UnavailableError(f"no answer from {', '.join(silent)} for {_INTRODUCTION:g} s") from error
-    for mate in mates:
-        if mate.lost:
-            raise ResourceError(f"{mate.link.name} {mate.lost} before it began", hint="ask for fewer workers")
-        if mate.badge != Badge.own():
+        unanswered = [mate.connection.name for mate in workers if mate.version_info is None]
+        raise UnavailableError(f"no answer from {', '.join(unanswered)} for {_HANDSHAKE_TIMEOUT:g} s") from error
+    for worker in workers:
+        if worker.lost_reason:
+            raise ResourceError(
+                f"{worker.connection.name} {worker.lost_reason} before it began", hint="ask for fewer workers"
+            )
+        if worker.version_info != VersionInfo.current():
             raise ConfigError(
-                f"{mate.link.name} has {mate.badge}; this process has {Badge.own()}",
+                f"{worker.connection.name} has {worker.version_info}; this process has {VersionInfo.current()}",
                 hint="install the same versions on both: what they record cannot be joined otherwise",
             )
 
 
-def check_portable(target: Target) -> None:
+def check_supports_workers(target: Target) -> None:
     """Refuse a target whose endpoints only this process can call.
 
     Raises:

@@ -8,15 +8,15 @@ import asyncio
 import time
 
 # A timer is set this much early, since it may be late by its step and the loop's own turn; the rest is spun.
-_EARLY = 0.0012
+_WAKE_EARLY = 0.0012
 # Spinning takes a core from the load generator next to us, so it is done only while few wait. Measured on two cores
 # with 100 in flight at 100 ms: 560 us of CPU for each request when four may spin, 160 us when none does.
-_FEW = 8
+_MAX_SPINNING = 8
 # With many waiting, timers are taken as they come: to the nearest millisecond, as often early as late.
 _TOLERANCE = 0.0005
 
 
-class Clock:
+class EpochClock:
     """Epoch seconds since a start that is read off the wall once."""
 
     def __init__(self) -> None:
@@ -26,28 +26,28 @@ class Clock:
         """Return the time now."""
         return self._offset + time.perf_counter()
 
-    def at(self, counted: float) -> float:
+    def to_epoch(self, perf_counter_seconds: float) -> float:
         """Return the epoch seconds of a `perf_counter` reading."""
-        return self._offset + counted
+        return self._offset + perf_counter_seconds
 
 
-class Pace:
+class PreciseSleeper:
     """Waits for instants of a clock: to microseconds while few wait at once, else to half a millisecond."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: EpochClock) -> None:
         self._clock = clock
-        self._waiting = 0
+        self._waiter_count = 0
 
-    async def until(self, instant: float) -> None:
+    async def sleep_until(self, instant: float) -> None:
         """Return at the instant (epoch seconds), or at once when it has passed."""
-        self._waiting += 1
+        self._waiter_count += 1
         try:
             while (left := instant - self._clock()) > 0:
-                if self._waiting > _FEW:
+                if self._waiter_count > _MAX_SPINNING:
                     if left <= _TOLERANCE:
                         return
                     await asyncio.sleep(left)
                 else:
-                    await asyncio.sleep(left - _EARLY if left > _EARLY else 0)
+                    await asyncio.sleep(left - _WAKE_EARLY if left > _WAKE_EARLY else 0)
         finally:
-            self._waiting -= 1
+            self._waiter_count -= 1

@@ -5,22 +5,22 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from loadgen.emulator.protocol.responses import AwsError
+from loadgen.emulator.protocol.responses import ServiceError
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """How a call goes wrong."""
 
     ERROR_BEFORE = "error_before"  # refused, and nothing happened
     ERROR_AFTER = "error_after"  # it happened, and the answer says it failed
     DELAY = "delay"  # it happens later
     THROTTLE = "throttle"  # refused as too many
-    CUT = "cut"  # it happens, and the connection breaks instead of an answer
+    DROP_CONNECTION = "cut"  # it happens, and the connection breaks instead of an answer
     FAIL_DEPLOY = "fail_deploy"  # the endpoint that is created or updated ends Failed
     STATUS_STUCK = "status_stuck"  # what was begun never ends
 
 
-_DEPLOYING = frozenset({Kind.FAIL_DEPLOY, Kind.STATUS_STUCK})
+_DEPLOYMENT_KINDS = frozenset({FaultKind.FAIL_DEPLOY, FaultKind.STATUS_STUCK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Fault:
     """
 
     operation: str
-    kind: Kind
+    kind: FaultKind
     times: int = 1
     status: int = 500
     code: str = "InternalFailure"
@@ -49,7 +49,7 @@ class Fault:
     endpoint_contains: str = ""
     original_status: int = 500
 
-    def error(self) -> AwsError:
+    def error(self) -> ServiceError:
         """Return the refusal it stands for."""
         if self.code == "ModelError":
             extra = {
@@ -57,8 +57,8 @@ class Fault:
                 "OriginalMessage": self.message or "",
                 "LogStreamArn": "",
             }
-            return AwsError(self.code, self.message, self.status, extra)
-        return AwsError(self.code, self.message, self.status)
+            return ServiceError(self.code, self.message, self.status, extra)
+        return ServiceError(self.code, self.message, self.status)
 
 
 class Faults:
@@ -74,26 +74,26 @@ class Faults:
         """Switch on a fault described as JSON values.
 
         Raises:
-            AwsError: the description is not one.
+            ServiceError: the description is not one.
         """
-        self._faults.append(_read(description))
+        self._faults.append(_parse_fault(description))
 
     def clear(self) -> None:
         """Switch all off."""
         self._faults.clear()
 
-    def take(self, operation: str, name: str) -> Fault | None:
+    def consume(self, operation: str, name: str) -> Fault | None:
         """Return the fault that this call meets, and count it as used."""
-        return self._take(operation, name, is_deploying=False) if self._faults else None
+        return self._consume(operation, name, is_deployment=False) if self._faults else None
 
-    def take_deploying(self, operation: str, name: str) -> Fault | None:
+    def consume_for_deployment(self, operation: str, name: str) -> Fault | None:
         """Return the fault that a deployment or deletion begun by this call meets, and count it as used."""
-        return self._take(operation, name, is_deploying=True) if self._faults else None
+        return self._consume(operation, name, is_deployment=True) if self._faults else None
 
-    def _take(self, operation: str, name: str, *, is_deploying: bool) -> Fault | None:
+    def _consume(self, operation: str, name: str, *, is_deployment: bool) -> Fault | None:
         for place, fault in enumerate(self._faults):
             if (
-                (fault.kind in _DEPLOYING) == is_deploying
+                (fault.kind in _DEPLOYMENT_KINDS) == is_deployment
                 and fault.operation in ("", operation)
                 and fault.endpoint_contains in name
             ):
@@ -104,12 +104,12 @@ class Faults:
                 return fault
         return None
 
-    def figures(self) -> list[dict[str, Any]]:
+    def to_list(self) -> list[dict[str, Any]]:
         """Return what is switched on."""
         return [{"operation": f.operation, "kind": f.kind.value, "times": f.times} for f in self._faults]
 
 
-_TYPES: Mapping[str, tuple[type, ...]] = {
+_MEMBER_TYPES: Mapping[str, tuple[type, ...]] = {
     "operation": (str,),
     "kind": (str,),
     "times": (int,),
@@ -122,21 +122,21 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def _read(description: object) -> Fault:
+def _parse_fault(description: object) -> Fault:
     if not isinstance(description, dict):
-        raise AwsError("BadFault", "a fault is a JSON object")
+        raise ServiceError("BadFault", "a fault is a JSON object")
     for key, value in description.items():
-        if key not in _TYPES:
-            raise AwsError("BadFault", f"no member {key!r}; known: {', '.join(_TYPES)}")
-        if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
-            raise AwsError("BadFault", f"{key} cannot be {value!r}")
+        if key not in _MEMBER_TYPES:
+            raise ServiceError("BadFault", f"no member {key!r}; known: {', '.join(_MEMBER_TYPES)}")
+        if not isinstance(value, _MEMBER_TYPES[key]) or isinstance(value, bool):
+            raise ServiceError("BadFault", f"{key} cannot be {value!r}")
     try:
-        kind = Kind(description.get("kind", ""))
+        kind = FaultKind(description.get("kind", ""))
     except ValueError as error:
-        raise AwsError("BadFault", f"kind is one of: {', '.join(Kind)}") from error
+        raise ServiceError("BadFault", f"kind is one of: {', '.join(FaultKind)}") from error
     fault = Fault(**{"operation": "", **description, "kind": kind})
     if fault.times < 0 or not 0 <= fault.seconds < 3600 or not 200 <= fault.status < 600:
-        raise AwsError("BadFault", "times, seconds or status is out of bounds")
+        raise ServiceError("BadFault", "times, seconds or status is out of bounds")
     if not fault.code.isascii() or not fault.code.isprintable():
-        raise AwsError("BadFault", "code must be printable ASCII: it travels in a header")
+        raise ServiceError("BadFault", "code must be printable ASCII: it travels in a header")
     return fault

@@ -17,55 +17,55 @@ import orjson
 from aiohttp import web
 
 from loadgen.emulator.behaviour.ledger import Ledger
-from loadgen.emulator.clock import Clock
-from loadgen.emulator.faults import Faults, Kind
-from loadgen.emulator.protocol.http_server import Connection, Refused, Server, gunzip, read_body
+from loadgen.emulator.clock import EpochClock
+from loadgen.emulator.faults import FaultKind, Faults
+from loadgen.emulator.protocol.http_server import HttpServer, RejectedRequest, ServerConnection, gunzip, read_body
 from loadgen.emulator.protocol.query import parse_query
 from loadgen.emulator.protocol.responses import (
     CLOUDWATCH_NAMESPACE,
     JSON_10,
     JSON_11,
     STS_NAMESPACE,
-    Answer,
-    AwsError,
-    CutConnection,
-    json_answer,
+    DropConnection,
+    HttpResponse,
+    ServiceError,
     json_error,
+    json_response,
     request_ids,
     rest_error,
-    xml_answer,
     xml_error,
+    xml_response,
 )
 from loadgen.emulator.services.account import ServiceQuotas, caller_identity
 from loadgen.emulator.services.cloudwatch import CloudWatch
 from loadgen.emulator.services.control_plane import ControlPlane
-from loadgen.emulator.services.metric_store import Metrics
+from loadgen.emulator.services.metric_store import MetricStore
 from loadgen.emulator.services.processing_jobs import ProcessingJobs
 from loadgen.emulator.services.runtime import Call, Runtime
-from loadgen.emulator.services.s3 import MOST_BYTES, Storage, Wanted
+from loadgen.emulator.services.s3 import MAX_BODY_BYTES, S3Request, S3Service
 from loadgen.emulator.settings import Settings
 from loadgen.errors import InternalError, ResourceError, UsageError
 
 __all__ = ["Emulator", "Settings", "serve"]
-WATERMARK = "x-loadgen-emulator"
+EMULATOR_HEADER = "x-loadgen-emulator"
 VERSION = "1"
-_WATERMARK_LINE = f"{WATERMARK}: {VERSION}"
-_INVOCATIONS = "/invocations"
+_EMULATOR_HEADER_LINE = f"{EMULATOR_HEADER}: {VERSION}"
+_INVOCATIONS_SUFFIX = "/invocations"
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 _QUERY_NAMESPACES = {"monitoring": CLOUDWATCH_NAMESPACE, "sts": STS_NAMESPACE}
 _QUERY_VERSIONS = {"2010-08-01": "monitoring", "2011-06-15": "sts"}
 Operation = Callable[[Mapping[str, Any], float], dict[str, Any] | None]
 
 
-class _Written(web.StreamResponse):
+class _AlreadySentResponse(web.StreamResponse):
     # Tells aiohttp that the answer is on its way already; it only needs to know whether the connection goes on.
-    def __init__(self, *, goes_on: bool) -> None:
+    def __init__(self, *, keep_alive: bool) -> None:
         super().__init__()
-        self._goes_on = goes_on
+        self._keep_alive = keep_alive
 
     @property
     def keep_alive(self) -> bool | None:
-        return self._goes_on
+        return self._keep_alive
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Do nothing."""
@@ -84,21 +84,24 @@ class Emulator:
     `url` is where it listens once it does; `ledger`, `control` and `faults` are its insides, for tests in this process.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: EpochClock) -> None:
         self.settings = settings
         self.url = ""
         self.clock = clock
         self.ledger = Ledger()
         self.faults = Faults()
-        self.metrics = Metrics()
+        self.metrics = MetricStore()
         self.control = ControlPlane(settings, self.faults, self.ledger, clock())
-        self.storage = Storage(settings.region)
+        self.storage = S3Service(settings.region)
         self.processing = ProcessingJobs(settings, self.storage, clock)
         self._cloudwatch = CloudWatch(self.metrics, lag=settings.metric_lag)
         self._runtime = Runtime(settings, self.control, self.ledger, self.metrics, self.faults, clock)
         self._request_ids = request_ids(settings.seed)
-        self._most_bytes = 2 * settings.payload_limit
-        self._goes_on, self._ends = _Written(goes_on=True), _Written(goes_on=False)
+        self._max_body_bytes = 2 * settings.payload_limit
+        self._sent_keep_alive, self._sent_close = (
+            _AlreadySentResponse(keep_alive=True),
+            _AlreadySentResponse(keep_alive=False),
+        )
         self._targets: Mapping[str, tuple[Mapping[str, Operation], str]] = {
             "SageMaker": ({**self.control.operations, **self.processing.operations}, JSON_11),
             "GraniteServiceVersion20100801": (self._cloudwatch.operations, JSON_10),
@@ -108,68 +111,72 @@ class Emulator:
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request."""
         connection = request.protocol
-        if not isinstance(connection, Connection):
+        if not isinstance(connection, ServerConnection):
             raise InternalError("a request came over a connection that this server did not make")
         request_id = next(self._request_ids)
-        connection.is_answering, connection.head_started = True, 0.0
+        connection.is_handling, connection.head_started = True, 0.0
         try:
-            answer = await self._answer(request, request_id)
-        except Refused as refused:
-            answer = refused.answer
-        except CutConnection:
+            answer = await self._route(request, request_id)
+        except RejectedRequest as refused:
+            answer = refused.response
+        except DropConnection:
             if request.transport is not None:
                 request.transport.abort()
-            return self._ends
+            return self._sent_close
         finally:
-            connection.is_answering, connection.received = False, time.perf_counter()
-        goes_on = request.keep_alive and not answer.is_last
+            connection.is_handling, connection.received = False, time.perf_counter()
+        goes_on = request.keep_alive and not answer.close_connection
         transport = request.transport
         if transport is None:
-            return self._ends
+            return self._sent_close
         word = "" if goes_on and request.version >= (1, 1) else ("keep-alive" if goes_on else "close")
-        encoded = answer.encode(request_id, _WATERMARK_LINE, keep_alive=word)
+        encoded = answer.encode(request_id, _EMULATOR_HEADER_LINE, connection_header=word)
         if request.method == "HEAD":
             encoded = encoded[: encoded.index(b"\r\n\r\n") + 4]
         transport.write(encoded)
-        return self._goes_on if goes_on else self._ends
+        return self._sent_keep_alive if goes_on else self._sent_close
 
-    async def _answer(self, request: web.BaseRequest, request_id: str) -> Answer:
+    async def _route(self, request: web.BaseRequest, request_id: str) -> HttpResponse:
         headers = request.headers
-        if not _is_local(headers.getall("Host", ()), headers.get("Origin")):
-            raise Refused(403, "This emulator answers loopback names only")
-        service = _service(headers.get("Authorization", ""))
+        if not _is_local_request(headers.getall("Host", ()), headers.get("Origin")):
+            raise RejectedRequest(403, "This emulator answers loopback names only")
+        service = _signing_service(headers.get("Authorization", ""))
         if service == "s3":
-            return await self._store(request, request_id)
-        body = await read_body(request, most=self._most_bytes, seconds=self.settings.head_timeout)
+            return await self._handle_s3(request, request_id)
+        body = await read_body(request, max_bytes=self._max_body_bytes, timeout=self.settings.head_timeout)
         target = headers.get("X-Amz-Target")
         if target is not None:
-            return await self._json(target, headers, self._plain(headers, body))
+            return await self._handle_json(target, headers, self._decompress(headers, body))
         path = request.raw_path.partition("?")[0]
-        if request.method == "POST" and path.startswith("/endpoints/") and path.endswith(_INVOCATIONS):
-            return await self._invoke(request, path, len(body), request_id)
+        if request.method == "POST" and path.startswith("/endpoints/") and path.endswith(_INVOCATIONS_SUFFIX):
+            return await self._handle_invoke(request, path, len(body), request_id)
         if path == "/ledger":
-            return self._ledger(request.method)
+            return self._handle_ledger(request.method)
         if path == "/faults":
-            return self._faults(request.method, body)
+            return self._handle_faults(request.method, body)
         # Not by GET, which the protocol has too: a web page can make a browser send one without an Origin.
         if path == "/" and request.method == "POST":
-            return await self._query(self._plain(headers, body), service, request_id)
-        return rest_error(AwsError("UnknownOperationException", None, 404))
+            return await self._handle_query(self._decompress(headers, body), service, request_id)
+        return rest_error(ServiceError("UnknownOperationException", None, 404))
 
-    async def _store(self, request: web.BaseRequest, request_id: str) -> Answer:
-        body = await read_body(request, most=MOST_BYTES, seconds=self.settings.head_timeout)
+    async def _handle_s3(self, request: web.BaseRequest, request_id: str) -> HttpResponse:
+        body = await read_body(request, max_bytes=MAX_BODY_BYTES, timeout=self.settings.head_timeout)
         path, _, query = request.raw_path.partition("?")
         named = {name.lower(): value for name, value in request.headers.items()}
-        return self.storage.answer(Wanted(request.method, path, query, named, body, self.clock()), request_id)
+        return self.storage.handle(S3Request(request.method, path, query, named, body, self.clock()), request_id)
 
-    def _plain(self, headers: Mapping[str, str], body: bytes) -> bytes:
+    def _decompress(self, headers: Mapping[str, str], body: bytes) -> bytes:
         encoding = headers.get("Content-Encoding", "").lower()
-        return gunzip(body, most=self._most_bytes) if encoding == "gzip" else body
+        return gunzip(body, max_bytes=self._max_body_bytes) if encoding == "gzip" else body
 
-    async def _invoke(self, request: web.BaseRequest, path: str, body_bytes: int, request_id: str) -> Answer:
+    async def _handle_invoke(
+        self, request: web.BaseRequest, path: str, body_bytes: int, request_id: str
+    ) -> HttpResponse:
         connection = request.protocol
-        received = self.clock.at(connection.received) if isinstance(connection, Connection) else self.clock()
-        name = path[len("/endpoints/") : -len(_INVOCATIONS)]
+        received = (
+            self.clock.to_epoch(connection.received) if isinstance(connection, ServerConnection) else self.clock()
+        )
+        name = path[len("/endpoints/") : -len(_INVOCATIONS_SUFFIX)]
         if "%" in name:
             name = unquote(name)
 
@@ -178,68 +185,70 @@ class Emulator:
 
         return await self._runtime.invoke(Call(name, request.headers, body_bytes, received, request_id, is_connected))
 
-    async def _json(self, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def _handle_json(self, target: str, headers: Mapping[str, str], body: bytes) -> HttpResponse:
         service, _, name = target.partition(".")
         operations, content_type = self._targets.get(service, ({}, JSON_11))
         try:
-            result = await self._perform(name, operations.get(name), body)
-        except AwsError as error:
+            result = await self._call_json_operation(name, operations.get(name), body)
+        except ServiceError as error:
             is_query_mode = headers.get("x-amzn-query-mode", "").lower() == "true"
             return json_error(error, content_type, is_query_mode=is_query_mode)
-        return json_answer(result, content_type)
+        return json_response(result, content_type)
 
-    async def _perform(self, name: str, operation: Operation | None, body: bytes) -> dict[str, Any] | None:
+    async def _call_json_operation(self, name: str, operation: Operation | None, body: bytes) -> dict[str, Any] | None:
         if operation is None:
-            raise AwsError("UnknownOperationException", None, 404)
-        return await self._call(name, operation, _json_object(body))
+            raise ServiceError("UnknownOperationException", None, 404)
+        return await self._call_with_faults(name, operation, _json_object(body))
 
-    async def _query(self, body: bytes, service: str, request_id: str) -> Answer:
+    async def _handle_query(self, body: bytes, service: str, request_id: str) -> HttpResponse:
         namespace = _QUERY_NAMESPACES.get(service, CLOUDWATCH_NAMESPACE)
         try:
             parameters = parse_query(body)
             service = service or _QUERY_VERSIONS.get(str(parameters.get("Version")), "")
             namespace = _QUERY_NAMESPACES.get(service, namespace)
             if "Action" not in parameters and service not in _QUERY_NAMESPACES:
-                return rest_error(AwsError("UnknownOperationException", None, 404))
+                return rest_error(ServiceError("UnknownOperationException", None, 404))
             name, operation = self._query_operation(service, parameters)
-            result = await self._call(name, operation, parameters)
-        except AwsError as error:
+            result = await self._call_with_faults(name, operation, parameters)
+        except ServiceError as error:
             return xml_error(error, namespace=namespace, request_id=request_id)
-        return xml_answer(name, result or {}, namespace=namespace, request_id=request_id)
+        return xml_response(name, result or {}, namespace=namespace, request_id=request_id)
 
     def _query_operation(self, service: str, parameters: Mapping[str, Any]) -> tuple[str, Operation]:
         name, version = parameters.get("Action"), str(parameters.get("Version", ""))
         if not isinstance(name, str):
-            raise AwsError("MissingAction", "The request is missing an action or a required parameter.")
+            raise ServiceError("MissingAction", "The request is missing an action or a required parameter.")
         if service == "sts" and name == "GetCallerIdentity":
-            return name, self._identify
+            return name, self._get_caller_identity
         if service == "monitoring" and name in self._cloudwatch.operations:
             return name, self._cloudwatch.operations[name]
-        raise AwsError("InvalidAction", f"Could not find operation {name[:80]} for version {version[:20]}")
+        raise ServiceError("InvalidAction", f"Could not find operation {name[:80]} for version {version[:20]}")
 
-    def _identify(self, parameters: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
+    def _get_caller_identity(self, parameters: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
         return caller_identity(self.settings)
 
-    async def _call(self, name: str, operation: Operation, payload: Mapping[str, Any]) -> dict[str, Any] | None:
-        fault = self.faults.take(name, _subject(payload))
+    async def _call_with_faults(
+        self, name: str, operation: Operation, payload: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        fault = self.faults.consume(name, _resource_name(payload))
         if fault is None:
             return operation(payload, self.clock())
-        if fault.kind is Kind.DELAY:
+        if fault.kind is FaultKind.DELAY:
             await asyncio.sleep(fault.seconds)
-        if fault.kind is Kind.THROTTLE:
-            raise AwsError("ThrottlingException", "Rate exceeded")
-        if fault.kind is Kind.ERROR_BEFORE:
+        if fault.kind is FaultKind.THROTTLE:
+            raise ServiceError("ThrottlingException", "Rate exceeded")
+        if fault.kind is FaultKind.ERROR_BEFORE:
             raise fault.error()
         result = operation(payload, self.clock())
-        if fault.kind is Kind.ERROR_AFTER:
+        if fault.kind is FaultKind.ERROR_AFTER:
             raise fault.error()
-        if fault.kind is Kind.CUT:
-            raise CutConnection
+        if fault.kind is FaultKind.DROP_CONNECTION:
+            raise DropConnection
         return result
 
-    def _ledger(self, method: str) -> Answer:
+    def _handle_ledger(self, method: str) -> HttpResponse:
         if method != "GET":
-            return rest_error(AwsError("MethodNotAllowed", "GET the ledger", 405))
+            return rest_error(ServiceError("MethodNotAllowed", "GET the ledger", 405))
         settings = self.settings
         shown = {
             "emulator": VERSION,
@@ -247,22 +256,22 @@ class Emulator:
             "seed": settings.seed,
             "time_scale": settings.time_scale,
         }
-        return json_answer(shown | self.ledger.figures(), "application/json")
+        return json_response(shown | self.ledger.to_dict(), "application/json")
 
-    def _faults(self, method: str, body: bytes) -> Answer:
+    def _handle_faults(self, method: str, body: bytes) -> HttpResponse:
         if method not in ("GET", "POST", "DELETE"):
-            return rest_error(AwsError("MethodNotAllowed", "POST a fault, DELETE them all, or GET the list", 405))
+            return rest_error(ServiceError("MethodNotAllowed", "POST a fault, DELETE them all, or GET the list", 405))
         try:
             if method == "POST":
                 self.faults.add(_json_object(body))
-        except AwsError as error:
+        except ServiceError as error:
             return rest_error(error)
         if method == "DELETE":
             self.faults.clear()
-        return json_answer({"faults": self.faults.figures()}, "application/json")
+        return json_response({"faults": self.faults.to_list()}, "application/json")
 
 
-def _is_local(hosts: tuple[str, ...] | list[str], origin: str | None) -> bool:
+def _is_local_request(hosts: tuple[str, ...] | list[str], origin: str | None) -> bool:
     # A web page that has its own name resolve to this machine sends that name, and its origin: neither may pass.
     if len(hosts) != 1 or _host_name(hosts[0]) not in _LOCAL_NAMES:
         return False
@@ -276,7 +285,7 @@ def _host_name(host: str) -> str:
     return name.partition("]")[0] + "]"
 
 
-def _service(authorization: str) -> str:
+def _signing_service(authorization: str) -> str:
     # AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, SignedHeaders=...
     _, found, rest = authorization.partition("Credential=")
     scope = rest.partition(",")[0].split("/")
@@ -287,13 +296,13 @@ def _json_object(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:
-        raise AwsError("SerializationException", "The body is not JSON") from error
+        raise ServiceError("SerializationException", "The body is not JSON") from error
     if not isinstance(value, dict):
-        raise AwsError("SerializationException", "The body is not a JSON object")
+        raise ServiceError("SerializationException", "The body is not a JSON object")
     return value
 
 
-def _subject(payload: Mapping[str, Any]) -> str:
+def _resource_name(payload: Mapping[str, Any]) -> str:
     for member in ("EndpointName", "EndpointConfigName", "ModelName"):
         if isinstance(payload.get(member), str):
             return str(payload[member])
@@ -319,18 +328,18 @@ async def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -
     """
     if not _is_loopback(host):
         raise UsageError(f"address {host!r}", hint="the emulator listens on loopback only: 127.0.0.1 or ::1")
-    emulator = Emulator(settings, Clock())
-    server = Server(emulator.respond, settings)
+    emulator = Emulator(settings, EpochClock())
+    server = HttpServer(emulator.respond, settings)
     try:
         listener = await asyncio.get_running_loop().create_server(server, host, port, backlog=1024)
     except OSError as error:
         raise ResourceError(f"cannot listen on {host} port {port}: {error}", hint="0 takes a free one") from error
     async with asyncio.TaskGroup() as tasks:
-        reaper = tasks.create_task(server.reap())
+        reaper = tasks.create_task(server.close_slow_connections())
         try:
             shown = f"[{host}]" if ":" in host else host
             emulator.url = f"http://{shown}:{listener.sockets[0].getsockname()[1]}"
-            emulator.processing.url, emulator.processing.owner = emulator.url, tasks
+            emulator.processing.url, emulator.processing.task_group = emulator.url, tasks
             yield emulator
         finally:
             reaper.cancel()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from loadgen.emulator.behaviour.profile import PROFILES, Profile, profile_named
+from loadgen.emulator.behaviour.profile import PROFILES, Profile, get_profile
 from loadgen.errors import UsageError
 from loadgen.workload.serverless_config import PAYLOAD_LIMIT_BYTES
 
@@ -18,7 +18,7 @@ ENDPOINTS_QUOTA = "Number of serverless endpoints"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AccountQuotas:
     """What one account may have at once in one region."""
 
     total_concurrency: int
@@ -26,12 +26,12 @@ class Limits:
     memory_mb: int
 
 
-QUOTAS: Mapping[str, Limits] = MappingProxyType(
+QUOTAS: Mapping[str, AccountQuotas] = MappingProxyType(
     {
         # SageMaker developer guide, "Serverless Inference", us-east-1 (2026-11).
-        "documented": Limits(total_concurrency=1000, endpoints=50, memory_mb=6144),
+        "documented": AccountQuotas(total_concurrency=1000, endpoints=50, memory_mb=6144),
         # What new accounts are seen to have: repost.aws QUY0gXNLrdTH6eqqA4hv5FeA, SuperCowPowers/workbench (2026).
-        "ordinary": Limits(total_concurrency=10, endpoints=5, memory_mb=3072),
+        "ordinary": AccountQuotas(total_concurrency=10, endpoints=5, memory_mb=3072),
     }
 )
 
@@ -43,7 +43,7 @@ class Settings:
     Args:
         profile: the profile of models that name none themselves.
         seed: decides every random draw.
-        quotas: `documented`, `ordinary`, or limits of your own.
+        quotas: `default_quotas`, `ordinary`, or limits of your own.
         time_scale: deploys, deletes and cold starts take this many times less; service times never change.
         metric_lag: seconds before a minute of metrics can be read (none is published).
         models: model name -> profile or its name, registered from the start; every profile is, under its own name.
@@ -67,7 +67,7 @@ class Settings:
 
     profile: str = "mobilenet-v2"
     seed: int = 1
-    quotas: str | Limits = "documented"
+    quotas: str | AccountQuotas = "documented"
     time_scale: float = 1.0
     metric_lag: float = 0.0
     models: Mapping[str, str | Profile] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Settings:
     runs_jobs: bool = False
 
     def __post_init__(self) -> None:
-        profile_named(self.profile)
+        get_profile(self.profile)
         if isinstance(self.quotas, str) and self.quotas not in QUOTAS:
             raise UsageError(f"quotas {self.quotas!r}", hint=f"known: {', '.join(QUOTAS)}")
         if not self.time_scale > 0:
@@ -100,14 +100,14 @@ class Settings:
             raise UsageError(f"account id {self.account_id!r}", hint="twelve digits")
         for profile in self.models.values():
             if isinstance(profile, str):
-                profile_named(profile)
+                get_profile(profile)
 
     @property
-    def limits(self) -> Limits:
+    def account_quotas(self) -> AccountQuotas:
         """The quotas as figures."""
         return QUOTAS[self.quotas] if isinstance(self.quotas, str) else self.quotas
 
-    def registered(self) -> dict[str, Profile]:
+    def registered_models(self) -> dict[str, Profile]:
         """Return the models that stand from the start, with their profiles."""
-        named = {name: profile_named(p) if isinstance(p, str) else p for name, p in self.models.items()}
+        named = {name: get_profile(p) if isinstance(p, str) else p for name, p in self.models.items()}
         return dict(PROFILES) | named

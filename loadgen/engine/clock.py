@@ -18,8 +18,10 @@ from typing import Protocol
 
 _CLOCK_MONOTONIC = 1  # linux/time.h
 _TFD_NONBLOCK_CLOEXEC = 0o2004000  # TFD_NONBLOCK | TFD_CLOEXEC, linux/timerfd.h
-_LONGEST = 86_400.0  # seconds: a timer is set for no longer, and then set again; a kernel's number cannot say "never"
-_EARLY = 0.002  # how much before the due instant a coarse timer is set: two of its steps
+_MAX_TIMER_DELAY = (
+    86_400.0  # seconds: a timer is set for no longer, and then set again; a kernel's number cannot say "never"
+)
+_TIMER_MARGIN = 0.002  # how much before the due instant a coarse timer is set: two of its steps
 
 
 class Clock(Protocol):
@@ -29,7 +31,7 @@ class Clock(Protocol):
         """Return the current instant."""
         ...
 
-    async def until(self, due: float) -> None:
+    async def sleep_until(self, due: float) -> None:
         """Return at `due` or as little after it as possible; at once when it has passed."""
         ...
 
@@ -52,9 +54,9 @@ class PreciseClock:
     def __init__(self) -> None:
         self.now = time.perf_counter
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._order = itertools.count()
-        self._armed = float("inf")
+        self._waiters: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._sequence = itertools.count()
+        self._timer_due = float("inf")
         self._timer: asyncio.TimerHandle | None = None
         self._fd = self._open_timerfd()
 
@@ -65,47 +67,47 @@ class PreciseClock:
         # Python has os.timerfd_create from 3.13 on; the call is the same.
         fd: int = self._libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK_CLOEXEC)
         if fd >= 0:
-            self._loop.add_reader(fd, self._rang)
+            self._loop.add_reader(fd, self._on_timer)
         return fd
 
-    async def until(self, due: float) -> None:
+    async def sleep_until(self, due: float) -> None:
         """Return at `due` or as little after it as possible; at once when it has passed."""
         if due <= self.now():
             return
         woken = self._loop.create_future()
-        heapq.heappush(self._waiting, (due, next(self._order), woken))
-        self._arm()
+        heapq.heappush(self._waiters, (due, next(self._sequence), woken))
+        self._set_timer()
         await woken
 
-    def _arm(self) -> None:
+    def _set_timer(self) -> None:
         """Set the kernel's timer to the earliest waiter, if it is not set to it already."""
-        while self._waiting and self._waiting[0][2].done():  # its task was cancelled
-            heapq.heappop(self._waiting)
-        if not self._waiting or self._waiting[0][0] == self._armed:
+        while self._waiters and self._waiters[0][2].done():  # its task was cancelled
+            heapq.heappop(self._waiters)
+        if not self._waiters or self._waiters[0][0] == self._timer_due:
             return
-        self._armed = self._waiting[0][0]
-        delay = min(max(self._armed - self.now(), 1e-9), _LONGEST)  # a zero would disarm it
+        self._timer_due = self._waiters[0][0]
+        delay = min(max(self._timer_due - self.now(), 1e-9), _MAX_TIMER_DELAY)  # a zero would disarm it
         if self._fd >= 0:
             spec = _Itimerspec(_Timespec(0, 0), _Timespec(int(delay), max(1, int(delay % 1 * 1e9))))
             self._libc.timerfd_settime(self._fd, 0, ctypes.byref(spec), None)
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(max(0.0, delay - _EARLY), self._rang)
+        self._timer = self._loop.call_later(max(0.0, delay - _TIMER_MARGIN), self._on_timer)
 
-    def _rang(self) -> None:
+    def _on_timer(self) -> None:
         if self._fd >= 0:
             with contextlib.suppress(BlockingIOError):  # set anew between the ring and this call
                 os.read(self._fd, 8)
-        self._armed = float("inf")
+        self._timer_due = float("inf")
         now = self.now()
-        while self._waiting and self._waiting[0][0] <= now:
-            _, _, woken = heapq.heappop(self._waiting)
+        while self._waiters and self._waiters[0][0] <= now:
+            _, _, woken = heapq.heappop(self._waiters)
             if not woken.done():
                 woken.set_result(None)
         # After those who woke: most wait again at once, and would set the timer a second time. On a virtual machine
         # one such call takes 10 us.
-        self._loop.call_soon(self._arm)
+        self._loop.call_soon(self._set_timer)
 
     def close(self) -> None:
         """Give the kernel's timer back. Nothing may wait on the clock any more."""
@@ -118,7 +120,7 @@ class PreciseClock:
 
 
 @asynccontextmanager
-async def clock_of_a_run(given: Clock | None) -> AsyncIterator[Clock]:
+async def open_clock(given: Clock | None) -> AsyncIterator[Clock]:
     """Yield the clock that was given, or a PreciseClock that is closed in the end."""
     if given is not None:
         yield given

@@ -15,34 +15,36 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.engine.clock import Clock, clock_of_a_run
-from loadgen.engine.monitor import Watcher
+from loadgen.engine.clock import Clock, open_clock
+from loadgen.engine.monitor import GeneratorMonitor
 from loadgen.errors import DataError, UsageError
 from loadgen.interfaces import Transport, TransportError
-from loadgen.measurement.outcome import Column, Outcome, classify
+from loadgen.measurement.outcome import Outcome, OutcomeCategory, classify
 from loadgen.measurement.recorder import Recorder
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import ANSWERED, FRESH, WARMUP, Code
+from loadgen.measurement.sample import COMPLETED_CATEGORIES, NEW_CONNECTION, WARMUP, ErrorCode
 from loadgen.measurement.tally import Window
-from loadgen.validation import check_whole
+from loadgen.validation import validate_int
 from loadgen.workload.load import ClosedLoop, Load, OpenLoop, Uniform
 from loadgen.workload.request import Reply, Request
 from loadgen.workload.step import ErrorLimit, Step
 
-FLUSH = 0.2  # seconds between two writes of samples: what a kill can cost, with a margin below 250 ms
-_CHOICES = 1 << 16  # payload choices drawn ahead; the rule repeats after that many requests
-_BURST = 64  # requests, overdue or answered without waiting, that are sent before the loop may do something else
+FLUSH_INTERVAL = 0.2  # seconds between two writes of samples: what a kill can cost, with a margin below 250 ms
+_SEQUENCE_PERIOD = 1 << 16  # payload choices drawn ahead; the rule repeats after that many requests
+_MAX_SENDS_PER_TURN = (
+    64  # requests, overdue or answered without waiting, that are sent before the loop may do something else
+)
 _NAN = float("nan")
 
 
 class SampleSink(Protocol):
     """Takes what a run records, as it happens."""
 
-    def samples(self, batch: NDArray[np.void]) -> None:
+    def write_samples(self, batch: NDArray[np.void]) -> None:
         """Keep a batch of samples, dtype SAMPLE; the array is valid during the call only."""
         ...
 
-    def code(self, code: Code) -> None:
+    def write_error_code(self, error_code: ErrorCode) -> None:
         """Keep an error that is seen for the first time; comes before any sample that points to it."""
         ...
 
@@ -93,42 +95,42 @@ async def run(
     """
     if not requests:
         raise DataError("no requests to send", hint="give at least one Request")
-    _check(window, drain, grace, seed)
+    _validate_settings(window, drain, grace, seed)
     step = load if isinstance(load, Step) else Step(None, load)
-    async with clock_of_a_run(clock) as time_of_run:
-        execution = _Execution(step, transport, requests, time_of_run, seed, window, sink, on_window)
+    async with open_clock(clock) as time_of_run:
+        execution = _LoadRun(step, transport, requests, time_of_run, seed, window, sink, on_window)
         try:
-            return await execution.carry_out(drain, grace, stop, start)
+            return await execution.run(drain, grace, stop, start)
         except BaseExceptionGroup as group:
-            raise cause(group) from group
+            raise first_exception(group) from group
 
 
-def _check(window: float, drain: float, grace: float, seed: int) -> None:
+def _validate_settings(window: float, drain: float, grace: float, seed: int) -> None:
     """Refuse settings that would never end, or that mean nothing."""
     if not 0 < window < math.inf:
         raise UsageError(f"a window of {window!r} seconds", hint="finite and above 0")
     for name, seconds in (("drain", drain), ("grace", grace)):
         if not seconds >= 0:
             raise UsageError(f"a {name} of {seconds!r} seconds", hint="0 or more")
-    check_whole(seed, 0, "seed")
+    validate_int(seed, 0, "seed")
 
 
-def choices(seed: int, requests: int) -> list[int]:
+def request_sequence(seed: int, request_count: int) -> list[int]:
     """Return which of so many requests is sent n-th, for the n of one period: the rule repeats after that.
 
     Drawn ahead: a function of (seed, n) alone, so that every memory size and every shard sends the same.
     """
-    drawn: list[int] = np.random.default_rng(seed).integers(requests, size=_CHOICES).tolist()
+    drawn: list[int] = np.random.default_rng(seed).integers(request_count, size=_SEQUENCE_PERIOD).tolist()
     return drawn
 
 
-def cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_exception(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the first of the exceptions that ended a group of tasks: the others followed from it."""
     first = group.exceptions[0]
-    return cause(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_exception(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-class _Execution:
+class _LoadRun:
     """One run while it lasts."""
 
     def __init__(
@@ -148,54 +150,54 @@ class _Execution:
         self.sink = sink
         self.on_window = on_window
         self.invoke = transport.invoke
-        self.watcher = Watcher(clock)
+        self.monitor = GeneratorMonitor(clock)
         self.recorder = Recorder(
-            on_samples=self._keep_samples,
+            on_samples=self._handle_samples,
             interval=window,
-            response=isinstance(step.load, OpenLoop),
-            on_window=self._keep_window,
-            on_code=sink.code if sink is not None else None,
+            with_response=isinstance(step.load, OpenLoop),
+            on_window=self._handle_window,
+            on_error_code=sink.write_error_code if sink is not None else None,
         )
         numbered = list(enumerate(requests))
-        self.choices = [numbered[index] for index in choices(seed, len(requests))]
+        self.request_sequence = [numbered[index] for index in request_sequence(seed, len(requests))]
         self.error_limit = step.error_limit or ErrorLimit()
         self.origin = 0.0
         self.scheduled = 0
         self.dropped = 0
         self.errors = 0
-        self.answers = 0
+        self.completed = 0
         self.in_flight: set[asyncio.Task[Any]] = set()
-        self.pausing: set[asyncio.Task[Any]] = set()
-        self.ended_by = ""
-        self.ended_at = 0.0
-        self.ending = asyncio.Event()
+        self.paused: set[asyncio.Task[Any]] = set()
+        self.stop_reason = ""
+        self.stopped_at = 0.0
+        self.stopping = asyncio.Event()
         self.last_due = 0.0
-        self.measured_from = 0.0 if not step.warmup_calls else _NAN
-        self.per_window: list[list[int]] = []
+        self.measurement_start = 0.0 if not step.warmup_calls else _NAN
+        self.window_counts: list[list[int]] = []
 
     # -- recording ---------------------------------------------------------------------------------------------------
 
-    def _keep_samples(self, batch: NDArray[np.void]) -> None:
-        self.watcher.observe(batch)
+    def _handle_samples(self, batch: NDArray[np.void]) -> None:
+        self.monitor.record_batch(batch)
         if self.sink is not None:
-            self.sink.samples(batch)
+            self.sink.write_samples(batch)
 
-    def _keep_window(self, window: Window) -> None:
-        self.per_window.append([window.count(column) for column in ANSWERED])
+    def _handle_window(self, window: Window) -> None:
+        self.window_counts.append([window.count(column) for column in COMPLETED_CATEGORIES])
         if self.on_window is not None:
             self.on_window(window)
 
     def _record(
-        self, seq: int, scheduled: float, payload: int, request: Request, outcome: Outcome, reply: Reply
+        self, seq: int, scheduled: float, request_index: int, request: Request, outcome: Outcome, reply: Reply
     ) -> None:
         """Record one request: the only way a sample comes to be. Instants arrive absolute."""
         code = 0
         if outcome is Outcome.OK:
-            self.answers += 1
-        elif outcome.column is not Column.UNFINISHED:
+            self.completed += 1
+        elif outcome.category is not OutcomeCategory.UNFINISHED:
             name = reply.code or str(reply.status)
-            code = self.recorder.number_of(outcome, name, reply.status, reply.message, request.body)
-            self.answers += 1
+            code = self.recorder.error_code_number(outcome, name, reply.status, reply.message, request.body)
+            self.completed += 1
             self.errors += 1
         due = scheduled - self.origin
         is_warmup = seq < self.step.warmup_calls or due < self.step.warmup
@@ -206,26 +208,26 @@ class _Execution:
             reply.first_byte - self.origin,
             reply.done - self.origin,
             len(request.body),
-            reply.size,
-            payload,
-            reply.waited,
+            reply.response_bytes,
+            request_index,
+            reply.pool_wait,
             outcome,
-            reply.fresh * FRESH + is_warmup * WARMUP,
+            reply.is_new_connection * NEW_CONNECTION + is_warmup * WARMUP,
             code,
         )
-        if self.errors and self.error_limit.is_reached(self.errors, self.answers):
-            self._end("errors")
+        if self.errors and self.error_limit.is_reached(self.errors, self.completed):
+            self._stop_load("errors")
 
     # -- one request -------------------------------------------------------------------------------------------------
 
-    async def _one(self, seq: int, scheduled: float) -> Outcome:
+    async def _send_request(self, seq: int, scheduled: float) -> Outcome:
         """Send one request and record its outcome. The only exceptions that pass are ours and the transport's bugs."""
-        payload, request = self.choices[seq % _CHOICES]
+        payload, request = self.request_sequence[seq % _SEQUENCE_PERIOD]
         try:
             reply = await self.invoke(request)
         except TransportError as error:
             outcome = error.outcome
-            reply = Reply(0, error.sent, _NAN, error.done, code=error.detail, waited=error.waited)
+            reply = Reply(0, error.sent, _NAN, error.done, code=error.detail, pool_wait=error.pool_wait)
         except asyncio.CancelledError:
             cut = Reply(0, _NAN, _NAN, self.clock.now())
             self._record(seq, scheduled, payload, request, Outcome.CANCELLED_IN_FLIGHT, cut)
@@ -235,56 +237,56 @@ class _Execution:
         self._record(seq, scheduled, payload, request, outcome, reply)
         return outcome
 
-    def _schedule(self, seq: int, scheduled: float) -> None:
+    def _count_scheduled(self, seq: int, scheduled: float) -> None:
         """Count a request as due: from here on it must end in an outcome."""
         self.scheduled += 1
         self.last_due = scheduled - self.origin
-        if math.isnan(self.measured_from) and seq >= self.step.warmup_calls:
-            self.measured_from = self.last_due
+        if math.isnan(self.measurement_start) and seq >= self.step.warmup_calls:
+            self.measurement_start = self.last_due
 
     # -- loads -------------------------------------------------------------------------------------------------------
 
-    async def _client(self, load: ClosedLoop, tickets: Iterator[int], draw: random.Random) -> None:
+    async def _run_client(self, load: ClosedLoop, sequence_numbers: Iterator[int], rng: random.Random) -> None:
         """Be one client of a closed loop: call, wait for the answer, pause, call again."""
         this = asyncio.current_task()
         assert this is not None  # noqa: S101 - a coroutine that runs has a task
         due = self.clock.now()
         for turn in itertools.count(1):
-            seq = None if self.ended_by else next(tickets, None)
+            seq = None if self.stop_reason else next(sequence_numbers, None)
             if seq is None:
                 return
-            if turn % _BURST == 0:  # a transport that answers without waiting must not take the whole loop
+            if turn % _MAX_SENDS_PER_TURN == 0:  # a transport that answers without waiting must not take the whole loop
                 await asyncio.sleep(0)
-            self._schedule(seq, due)
+            self._count_scheduled(seq, due)
             self.in_flight.add(this)
             try:
-                outcome = await self._one(seq, due)
+                outcome = await self._send_request(seq, due)
             finally:
                 self.in_flight.discard(this)
             pause = load.think if outcome is Outcome.OK else load.backoff
             due = self.clock.now()
             if pause:
-                due += draw.uniform(pause.low, pause.high) if isinstance(pause, Uniform) else pause
+                due += rng.uniform(pause.low, pause.high) if isinstance(pause, Uniform) else pause
                 await self._pause(this, due)
 
-    async def _pause(self, this: "asyncio.Task[Any]", due: float) -> None:
+    async def _pause(self, task: "asyncio.Task[Any]", due: float) -> None:
         """Wait until an instant, or until the load ends: whoever pauses then is cancelled."""
-        self.pausing.add(this)
+        self.paused.add(task)
         try:
-            if not self.ended_by:
-                await self.clock.until(due)
+            if not self.stop_reason:
+                await self.clock.sleep_until(due)
         finally:
-            self.pausing.discard(this)
+            self.paused.discard(task)
 
-    async def _closed(self, load: ClosedLoop, callers: asyncio.TaskGroup) -> None:
+    async def _run_closed_loop(self, load: ClosedLoop, task_group: asyncio.TaskGroup) -> None:
         which, of = load.part
         tickets = itertools.islice(itertools.count(which, of), load.count)
         draw = random.Random(load.seed)  # noqa: S311 - pauses, not secrets
-        clients = [callers.create_task(self._client(load, tickets, draw)) for _ in range(load.clients)]
+        clients = [task_group.create_task(self._run_client(load, tickets, draw)) for _ in range(load.clients)]
         await asyncio.wait(clients)
-        self._end("count")
+        self._stop_load("count")
 
-    async def _open(self, load: OpenLoop, callers: asyncio.TaskGroup) -> None:
+    async def _run_open_loop(self, load: OpenLoop, task_group: asyncio.TaskGroup) -> None:
         """Send each arrival at its instant. What cannot be sent then is dropped; a late start never shifts the rest."""
         this = asyncio.current_task()
         assert this is not None  # noqa: S101 - a coroutine that runs has a task
@@ -292,82 +294,88 @@ class _Execution:
             scheduled = self.origin + due
             if scheduled > self.clock.now():
                 await self._pause(this, scheduled)
-            elif at % _BURST == 0:
+            elif at % _MAX_SENDS_PER_TURN == 0:
                 await asyncio.sleep(0)
-            if self.ended_by:
+            if self.stop_reason:
                 return
-            self._schedule(seq, scheduled)
+            self._count_scheduled(seq, scheduled)
             if len(self.in_flight) >= load.max_in_flight:
-                self._drop(seq, scheduled)
+                self._drop_request(seq, scheduled)
                 continue
-            task = callers.create_task(self._one(seq, scheduled))
+            task = task_group.create_task(self._send_request(seq, scheduled))
             self.in_flight.add(task)
             task.add_done_callback(self.in_flight.discard)
-        self._end("schedule")
+        self._stop_load("schedule")
 
-    def _drop(self, seq: int, scheduled: float) -> None:
-        payload, request = self.choices[seq % _CHOICES]
+    def _drop_request(self, seq: int, scheduled: float) -> None:
+        payload, request = self.request_sequence[seq % _SEQUENCE_PERIOD]
         self.dropped += 1
         self._record(seq, scheduled, payload, request, Outcome.DROPPED, Reply(0, _NAN, _NAN, self.clock.now()))
 
     # -- beginning and end -------------------------------------------------------------------------------------------
 
-    def _end(self, reason: str) -> None:
+    def _stop_load(self, reason: str) -> None:
         """Send no more; the first reason is the one that is told."""
-        if not self.ended_by:
-            self.ended_by = reason
-            self.ended_at = self.clock.now() - self.origin
-            self.ending.set()
-            for task in self.pausing:
+        if not self.stop_reason:
+            self.stop_reason = reason
+            self.stopped_at = self.clock.now() - self.origin
+            self.stopping.set()
+            for task in self.paused:
                 task.cancel()
 
-    async def _flush(self) -> None:
+    async def _flush_periodically(self) -> None:
         due = self.origin
         while True:
-            due += FLUSH
-            await self.clock.until(due)
+            due += FLUSH_INTERVAL
+            await self.clock.sleep_until(due)
             self.recorder.close_windows(self.clock.now() - self.origin)
 
-    async def _end_when(self, stop: asyncio.Event, grace: float) -> None:
+    async def _stop_on_event(self, stop: asyncio.Event, grace: float) -> None:
         """End the load when told to; what is in flight has its grace, even if it was draining with more time."""
         await stop.wait()
-        self._end("stop")
-        await self.clock.until(self.clock.now() + grace)
-        self._cancel()
+        self._stop_load("stop")
+        await self.clock.sleep_until(self.clock.now() + grace)
+        self._cancel_in_flight()
 
-    async def _end_after(self, duration: float) -> None:
-        await self.clock.until(self.origin + duration)
-        self._end("duration")
+    async def _stop_after(self, duration: float) -> None:
+        await self.clock.sleep_until(self.origin + duration)
+        self._stop_load("duration")
 
-    async def _cut(self, drain: float) -> None:
+    async def _cancel_after_drain(self, drain: float) -> None:
         """Give requests in flight their time once the load has ended of itself, then cancel them."""
-        await self.ending.wait()
-        if self.ended_by != "stop":
-            await self.clock.until(self.clock.now() + drain)
-            self._cancel()
+        await self.stopping.wait()
+        if self.stop_reason != "stop":
+            await self.clock.sleep_until(self.clock.now() + drain)
+            self._cancel_in_flight()
 
-    def _cancel(self) -> None:
+    def _cancel_in_flight(self) -> None:
         for task in self.in_flight:
             task.cancel()
 
-    async def carry_out(
-        self, drain: float, grace: float, stop: asyncio.Event | None, start: float | None = None
-    ) -> Run:
+    async def run(self, drain: float, grace: float, stop: asyncio.Event | None, start: float | None = None) -> Run:
         """Offer the load, drain, and return the run; leaves no task behind, however it ends."""
         load = self.step.load
         self.origin = self.clock.now() if start is None else start
-        await self.clock.until(self.origin)
+        await self.clock.sleep_until(self.origin)
         started = time.time() - (self.clock.now() - self.origin)
-        chores: list[Coroutine[Any, Any, None]] = [self.watcher.tick(), self._flush(), self._cut(drain)]
+        chores: list[Coroutine[Any, Any, None]] = [
+            self.monitor.run(),
+            self._flush_periodically(),
+            self._cancel_after_drain(drain),
+        ]
         if stop is not None:
-            chores.append(self._end_when(stop, grace))
+            chores.append(self._stop_on_event(stop, grace))
         if isinstance(load, ClosedLoop) and load.duration is not None:
-            chores.append(self._end_after(load.duration))
+            chores.append(self._stop_after(load.duration))
         try:
             async with asyncio.TaskGroup() as background:
                 tasks = [background.create_task(chore) for chore in chores]
                 async with asyncio.TaskGroup() as callers:
-                    sender = self._open(load, callers) if isinstance(load, OpenLoop) else self._closed(load, callers)
+                    sender = (
+                        self._run_open_loop(load, callers)
+                        if isinstance(load, OpenLoop)
+                        else self._run_closed_loop(load, callers)
+                    )
                     callers.create_task(sender)
                 for task in tasks:
                     task.cancel()
@@ -375,13 +383,13 @@ class _Execution:
             # Whatever ended the run, what is recorded so far reaches the sink.
             duration = self.clock.now() - self.origin
             self.recorder.finish(duration)
-        self.recorder.check(self.scheduled)
-        return self._run(load, started, duration)
+        self.recorder.check_conservation(self.scheduled)
+        return self._build_run(load, started, duration)
 
-    def _run(self, load: Load, started: float, duration: float) -> Run:
-        sending, asked = self.ended_at, 0.0
+    def _build_run(self, load: Load, started: float, duration: float) -> Run:
+        sending, asked = self.stopped_at, 0.0
         if isinstance(load, OpenLoop):
-            if self.ended_by == "schedule":
+            if self.stop_reason == "schedule":
                 # The schedule's own length: after its last arrival it goes on for a while in which nothing is due.
                 sending = min(load.duration or math.inf, load.arrivals.duration)
             asked = self.scheduled / sending if sending else 0.0
@@ -389,12 +397,16 @@ class _Execution:
             step=self.step,
             started=started,
             duration=duration,
-            ended_by=self.ended_by,
+            stop_reason=self.stop_reason,
             scheduled=self.scheduled,
             tally=self.recorder.tally,
-            per_window=np.array(self.per_window, dtype=np.int64).reshape(-1, len(ANSWERED)),
+            window_counts=np.array(self.window_counts, dtype=np.int64).reshape(-1, len(COMPLETED_CATEGORIES)),
             window=self.window,
-            measured_from=max(self.step.warmup, 0.0 if math.isnan(self.measured_from) else self.measured_from),
-            codes=tuple(self.recorder.codes.values()),
-            watch=self.watcher.seen(scheduled=self.scheduled, dropped=self.dropped, sending=sending, asked_rate=asked),
+            measurement_start=max(
+                self.step.warmup, 0.0 if math.isnan(self.measurement_start) else self.measurement_start
+            ),
+            error_codes=tuple(self.recorder.error_codes.values()),
+            generator_stats=self.monitor.snapshot(
+                scheduled=self.scheduled, dropped=self.dropped, send_duration=sending, target_rate=asked
+            ),
         )

@@ -12,118 +12,118 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.engine.clock import Clock
-from loadgen.measurement.generator_stats import Watch
+from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.measurement.histogram import Histogram
-from loadgen.measurement.sample import FRESH
+from loadgen.measurement.sample import NEW_CONNECTION
 
-TICK = 0.01  # seconds between two looks at the loop: ten times finer than the stall that spoils a run
+TICK_INTERVAL = 0.01  # seconds between two looks at the loop: ten times finer than the stall that spoils a run
 
 
 @dataclass(slots=True)
-class Watcher:
+class GeneratorMonitor:
     """Collects the facts of one run while it lasts."""
 
     clock: Clock
     loop_lag: Histogram = field(default_factory=Histogram)
     send_lag: Histogram = field(default_factory=Histogram)
-    waits: int = 0
-    wait_max: float = 0.0
+    pool_waits: int = 0
+    pool_wait_max: float = 0.0
     connections_opened: int = 0
     loop_lag_max: float = 0.0
     send_lag_max: float = 0.0
     last_sent: float = 0.0
-    _busy: float = 0.0
-    _busiest: float = 0.0
+    _saturated: float = 0.0
+    _longest_saturated: float = 0.0
     _gc_pauses: int = 0
-    _gc_longest: float = 0.0
-    _gc_began: float = 0.0
-    _cpu_began: float = 0.0
-    _began: float = 0.0
+    _gc_pause_max: float = 0.0
+    _gc_started: float = 0.0
+    _cpu_at_start: float = 0.0
+    _started: float = 0.0
 
-    async def tick(self) -> None:
-        """Look at the loop every TICK seconds until cancelled."""
+    async def run(self) -> None:
+        """Look at the loop every TICK_INTERVAL seconds until cancelled."""
         now = self.clock.now
-        self._began, self._cpu_began = now(), time.thread_time()
-        looked, used = self._began, self._cpu_began
-        due = self._began
+        self._started, self._cpu_at_start = now(), time.thread_time()
+        looked, used = self._started, self._cpu_at_start
+        due = self._started
         late: list[float] = []
-        gc.callbacks.append(self._collected)
+        gc.callbacks.append(self._on_gc)
         try:
             while True:
-                due += TICK
-                await self.clock.until(due)
+                due += TICK_INTERVAL
+                await self.clock.sleep_until(due)
                 at = now()
                 late.append(at - due)
                 # What a stall kept from being looked at was late as well: each look that it swallowed counts, or one
                 # stall of a second would be one late look among a hundred.
-                while due + TICK <= at:
-                    due += TICK
+                while due + TICK_INTERVAL <= at:
+                    due += TICK_INTERVAL
                     late.append(at - due)
                 if now() - looked >= 1.0:
-                    looked, used = self._look(looked, used)
-                    self._fold(late)
+                    looked, used = self._check_saturation(looked, used)
+                    self._record_loop_lag(late)
         finally:
-            gc.callbacks.remove(self._collected)
-            self._fold(late)
+            gc.callbacks.remove(self._on_gc)
+            self._record_loop_lag(late)
 
-    def _look(self, looked: float, used: float) -> tuple[float, float]:
+    def _check_saturation(self, last_check: float, last_cpu: float) -> tuple[float, float]:
         """Add the second that passed to the busy stretch, or end the stretch."""
         now, cpu = self.clock.now(), time.thread_time()
-        self._busy = self._busy + now - looked if cpu - used > 0.9 * (now - looked) else 0.0
-        self._busiest = max(self._busiest, self._busy)
+        self._saturated = self._saturated + now - last_check if cpu - last_cpu > 0.9 * (now - last_check) else 0.0
+        self._longest_saturated = max(self._longest_saturated, self._saturated)
         return now, cpu
 
-    def _fold(self, late: list[float]) -> None:
-        if late:
-            self.loop_lag.fold(np.maximum(late, 0.0))
-            self.loop_lag_max = max(self.loop_lag_max, *late)
-            late.clear()
+    def _record_loop_lag(self, lags: list[float]) -> None:
+        if lags:
+            self.loop_lag.record_values(np.maximum(lags, 0.0))
+            self.loop_lag_max = max(self.loop_lag_max, *lags)
+            lags.clear()
 
-    def _collected(self, phase: Literal["start", "stop"], info: dict[str, Any]) -> None:
+    def _on_gc(self, phase: Literal["start", "stop"], info: dict[str, Any]) -> None:
         if phase == "start":
-            self._gc_began = time.perf_counter()
+            self._gc_started = time.perf_counter()
             return
-        self._gc_longest = max(self._gc_longest, time.perf_counter() - self._gc_began)
+        self._gc_pause_max = max(self._gc_pause_max, time.perf_counter() - self._gc_started)
         self._gc_pauses += info["generation"] == 2
 
-    def observe(self, samples: NDArray[np.void]) -> None:
+    def record_batch(self, samples: NDArray[np.void]) -> None:
         """Look at a batch of samples, dtype SAMPLE: how late they left, and what they met on the way."""
         lag = samples["sent"] - samples["scheduled"]
         lag = lag[~np.isnan(lag)]
         if lag.size:
-            self.send_lag.fold(np.maximum(lag, 0.0))
+            self.send_lag.record_values(np.maximum(lag, 0.0))
             self.send_lag_max = max(self.send_lag_max, float(lag.max()))
             self.last_sent = max(self.last_sent, float(np.nanmax(samples["sent"])))
-        self.waits += int(np.count_nonzero(samples["waited"] > 0))
-        self.wait_max = max(self.wait_max, float(samples["waited"].max()))
-        self.connections_opened += int(np.count_nonzero(samples["flags"] & FRESH))
+        self.pool_waits += int(np.count_nonzero(samples["pool_wait"] > 0))
+        self.pool_wait_max = max(self.pool_wait_max, float(samples["pool_wait"].max()))
+        self.connections_opened += int(np.count_nonzero(samples["flags"] & NEW_CONNECTION))
 
-    def seen(self, *, scheduled: int, dropped: int, sending: float, asked_rate: float) -> Watch:
+    def snapshot(self, *, scheduled: int, dropped: int, send_duration: float, target_rate: float) -> GeneratorStats:
         """Return what was seen, at the end of the run.
 
         Args:
             scheduled: requests that were due.
             dropped: how many of them were not sent.
-            sending: seconds over which they were due; the drain is no part of it.
-            asked_rate: requests a second that the load asked for.
+            send_duration: seconds over which they were due; the drain is no part of it.
+            target_rate: requests a second that the load asked for.
         """
-        lasted = max(self.clock.now() - self._began, 1e-9)
+        lasted = max(self.clock.now() - self._started, 1e-9)
         lag, send = self.loop_lag, self.send_lag
-        return Watch(
-            cpu_share=(time.thread_time() - self._cpu_began) / lasted,
-            busiest=self._busiest,
+        return GeneratorStats(
+            cpu_share=(time.thread_time() - self._cpu_at_start) / lasted,
+            longest_saturated=self._longest_saturated,
             loop_lag_p99=lag.percentile(99) if lag.total else 0.0,
             loop_lag_max=self.loop_lag_max,
             send_lag_p50=send.percentile(50) if send.total else 0.0,
             send_lag_p99=send.percentile(99) if send.total else 0.0,
             send_lag_max=self.send_lag_max,
-            waits=self.waits,
-            wait_max=self.wait_max,
+            pool_waits=self.pool_waits,
+            pool_wait_max=self.pool_wait_max,
             connections_opened=self.connections_opened,
             dropped=dropped,
             gc_pauses=self._gc_pauses,
-            gc_longest=self._gc_longest,
-            asked_rate=asked_rate,
+            gc_pause_max=self._gc_pause_max,
+            target_rate=target_rate,
             # Whoever sent late took longer than the schedule.
-            achieved_rate=(scheduled - dropped) / max(sending, self.last_sent, 1e-9),
+            achieved_rate=(scheduled - dropped) / max(send_duration, self.last_sent, 1e-9),
         )

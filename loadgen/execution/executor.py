@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from loadgen.engine import engine
-from loadgen.execution.gc_freeze import set_aside
+from loadgen.execution.gc_freeze import gc_frozen
 from loadgen.interfaces import Endpoint, Identity, Target
 from loadgen.measurement.run import Run
 from loadgen.measurement.tally import Window
-from loadgen.results.writer import Recording
+from loadgen.results.writer import RunWriter
 from loadgen.workload.request import Request
 from loadgen.workload.step import Step
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class StepTask:
     """A step whose endpoint is open.
 
     Args:
         step: what to execute.
         endpoint: open in this process.
-        elsewhere: describes the same endpoint for another process.
+        worker_target: describes the same endpoint for another process.
         identity: where it is.
         requests: what to choose from.
-        recording: where the samples go.
+        run_writer: where the samples go.
         seed: of the choice of payloads.
         timeout: seconds that one request may take.
         grace: seconds for requests in flight after a stop.
@@ -36,10 +36,10 @@ class Assignment:
 
     step: Step
     endpoint: Endpoint
-    elsewhere: Callable[[], Target]
+    worker_target: Callable[[], Target]
     identity: Identity
     requests: Sequence[Request]
-    recording: Recording
+    run_writer: RunWriter
     seed: int
     timeout: float
     grace: float
@@ -47,12 +47,12 @@ class Assignment:
     stop: asyncio.Event
 
 
-class Team(Protocol):
-    """Workers that are ready to work; `is_here` when this process is the only one."""
+class WorkerPool(Protocol):
+    """Workers that are ready to work; `is_local` when this process is the only one."""
 
-    is_here: bool
+    is_local: bool
 
-    async def execute(self, assignment: Assignment) -> Run:
+    async def run_step(self, task: StepTask) -> Run:
         """Execute one step, and return what happened; the samples are in its recording.
 
         Raises:
@@ -61,18 +61,18 @@ class Team(Protocol):
         ...
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """How many processes carry a step out, and where: a value, until it is assembled."""
 
-    def assembled(
-        self, target: Target, requests: Sequence[Request], say: Callable[[str], None]
-    ) -> AbstractAsyncContextManager[Team]:
+    def start(
+        self, target: Target, requests: Sequence[Request], log: Callable[[str], None]
+    ) -> AbstractAsyncContextManager[WorkerPool]:
         """Start the workers, and end them on the way out.
 
         Args:
             target: whose endpoints will be called.
             requests: what will be sent.
-            say: takes a sentence for whoever watches.
+            log: takes a sentence for whoever watches.
 
         Raises:
             LoadgenError: they could not be started, or cannot work together.
@@ -81,36 +81,36 @@ class Crew(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
+class LocalExecutor:
     """This process does all of it, on its own event loop."""
 
     @asynccontextmanager
-    async def assembled(
+    async def start(
         self,
         target: Target,  # noqa: ARG002 - nobody else has to reach it
         requests: Sequence[Request],  # noqa: ARG002 - each assignment names them
-        say: Callable[[str], None],  # noqa: ARG002 - there is nothing to say
-    ) -> AsyncIterator[Team]:
+        log: Callable[[str], None],  # noqa: ARG002 - there is nothing to say
+    ) -> AsyncIterator[WorkerPool]:
         """Return at once: nothing has to be started."""
-        yield _Alone()
+        yield _LocalPool()
 
 
-class _Alone:
-    is_here = True
+class _LocalPool:
+    is_local = True
 
-    async def execute(self, assignment: Assignment) -> Run:
-        recording = assignment.recording
+    async def run_step(self, task: StepTask) -> Run:
+        recording = task.run_writer
         try:
-            with set_aside():
+            with gc_frozen():
                 return await engine.run(
-                    assignment.step,
-                    assignment.endpoint.transport,
-                    assignment.requests,
-                    seed=assignment.seed,
-                    drain=assignment.timeout,
-                    grace=assignment.grace,
-                    on_window=assignment.on_window,
-                    stop=assignment.stop,
+                    task.step,
+                    task.endpoint.transport,
+                    task.requests,
+                    seed=task.seed,
+                    drain=task.timeout,
+                    grace=task.grace,
+                    on_window=task.on_window,
+                    stop=task.stop,
                     sink=recording.sink,
                 )
         finally:

@@ -6,7 +6,7 @@ And what was spent while it goes on, for whoever set a limit. Prices are prices.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadgen.analysis.estimate import Estimate, estimate
+from loadgen.analysis.estimate import Estimate, estimate_cost
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ConfigError
 from loadgen.interfaces import Identity
@@ -15,30 +15,30 @@ from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
 
 # A call is cut at this many seconds. Source: SageMaker developer guide, "Serverless Inference", processing time.
-LONGEST_CALL = 60.0
-_USUAL_CALL = 1.0
+INVOCATION_TIMEOUT = 60.0
+_TYPICAL_CALL = 1.0
 # More than a benchmark of all six sizes and a dozen settings of MaxConcurrency needs; also AWS's default quota.
-MOST_ENDPOINTS = 50
+DEFAULT_MAX_ENDPOINTS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Foresight:
+class RunForecast:
     """What a scenario will do at most.
 
     Args:
         configs: what will be deployed, each once.
         waves: how many times endpoints are deployed, since no more fit the quotas at once.
         steps: how many steps will be executed.
-        worst: the cost when each call takes as long as SageMaker lets it.
-        usual: the cost when each call takes a second.
+        worst_case: the cost when each call takes as long as SageMaker lets it.
+        typical_case: the cost when each call takes a second.
         identity: where.
     """
 
     configs: tuple[ServerlessConfig, ...]
     waves: int
     steps: int
-    worst: Estimate
-    usual: Estimate
+    worst_case: Estimate
+    typical_case: Estimate
     identity: Identity
 
     def lines(self) -> list[str]:
@@ -49,13 +49,13 @@ class Foresight:
         waves = f" in {self.waves} waves" if self.waves > 1 else ""
         lines = [
             f"will create {_endpoints(len(self.configs))}{waves} ({sizes}) and remove them",
-            f"will send at most {self.worst.invocations:,} requests in {self.steps} steps",
+            f"will send at most {self.worst_case.invocations:,} requests in {self.steps} steps",
         ]
         free = "" if self.identity.kind == "aws" else f"; here it costs nothing ({self.identity.kind})"
-        if self.worst.usd is None or self.usual.usd is None:
-            return [*lines, f"will cost: unknown ({self.worst.unknown}){free}"]
-        most = f"at most {self.worst.usd:,.2f} USD, if each call took the {LONGEST_CALL:g} s that SageMaker allows"
-        return [*lines, f"will cost {most}; {self.usual.usd:,.2f} USD at {_USUAL_CALL:g} s each{free}"]
+        if self.worst_case.usd is None or self.typical_case.usd is None:
+            return [*lines, f"will cost: unknown ({self.worst_case.unavailable_reason}){free}"]
+        most = f"at most {self.worst_case.usd:,.2f} USD, if each call took the {INVOCATION_TIMEOUT:g} s that SageMaker allows"
+        return [*lines, f"will cost {most}; {self.typical_case.usd:,.2f} USD at {_TYPICAL_CALL:g} s each{free}"]
 
     def _sizes(self) -> list[tuple[int, str]]:
         by_memory: dict[int, list[str]] = {}
@@ -63,16 +63,16 @@ class Foresight:
             by_memory.setdefault(config.memory_mb, []).append(str(config.max_concurrency))
         return [(memory, f"MaxConcurrency {'/'.join(settings)}") for memory, settings in by_memory.items()]
 
-    def refuse_enormous(self, most: int | None) -> None:
+    def check_endpoint_limit(self, max_endpoints: int | None) -> None:
         """Refuse a sweep that nobody may have meant.
 
         Args:
-            most: endpoints that are meant; None for what a benchmark needs.
+            max_endpoints: endpoints that are meant; None for what a benchmark needs.
 
         Raises:
             ConfigError: it has more.
         """
-        allowed = MOST_ENDPOINTS if most is None else most
+        allowed = DEFAULT_MAX_ENDPOINTS if max_endpoints is None else max_endpoints
         if len(self.configs) > allowed:
             raise ConfigError(
                 f"this would create {_endpoints(len(self.configs))}; {allowed} are allowed",
@@ -81,9 +81,9 @@ class Foresight:
             )
 
 
-def foresee(
+def forecast_run(
     steps: Sequence[Step], requests: Sequence[Request], identity: Identity, *, waves: int, prices: PriceBook
-) -> Foresight:
+) -> RunForecast:
     """Bound what steps will create, send and cost.
 
     Args:
@@ -94,10 +94,10 @@ def foresee(
         prices: where prices are looked up.
     """
     payload = 2.0 * max(len(request.body) for request in requests)
-    worst = estimate(steps, prices, identity.region, seconds=LONGEST_CALL, payload=payload)
-    usual = estimate(steps, prices, identity.region, seconds=_USUAL_CALL, payload=payload)
+    worst = estimate_cost(steps, prices, identity.region, call_duration=INVOCATION_TIMEOUT, payload_bytes=payload)
+    usual = estimate_cost(steps, prices, identity.region, call_duration=_TYPICAL_CALL, payload_bytes=payload)
     configs = tuple(dict.fromkeys(step.config for step in steps if step.config is not None))
-    return Foresight(configs, waves, len(steps), worst, usual, identity)
+    return RunForecast(configs, waves, len(steps), worst, usual, identity)
 
 
 def _endpoints(count: int) -> str:

@@ -10,24 +10,24 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_lasting = 0  # runs in this process that want it so; one process has one heap
+_frozen_by = 0  # runs in this process that want it so; one process has one heap
 
 
 @contextmanager
-def set_aside() -> Iterator[None]:
+def gc_frozen() -> Iterator[None]:
     """Set everything that lives now aside until the block ends, in no time; blocks may overlap.
 
     A host that has frozen objects itself (`gc.freeze`) knows better: then nothing is changed.
     """
-    global _lasting  # noqa: PLW0603 - the heap is the process's, and so is this count
-    if _lasting == 0 and gc.get_freeze_count():
+    global _frozen_by  # noqa: PLW0603 - the heap is the process's, and so is this count
+    if _frozen_by == 0 and gc.get_freeze_count():
         yield
         return
-    _lasting += 1
+    _frozen_by += 1
     gc.freeze()
     try:
         yield
     finally:
-        _lasting -= 1
-        if _lasting == 0:
+        _frozen_by -= 1
+        if _frozen_by == 0:
             gc.unfreeze()

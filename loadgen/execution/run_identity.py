@@ -14,7 +14,7 @@ from typing import Any
 from loadgen.errors import DataError
 from loadgen.interfaces import Identity
 from loadgen.results.manifest import Manifest
-from loadgen.results.serialization import to_plain
+from loadgen.results.serialization import to_json
 from loadgen.scenario.loader import LoadedScenario
 from loadgen.workload.request import Request
 
@@ -33,7 +33,7 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class RunContext:
     """A scenario about to be run.
 
     Args:
@@ -49,7 +49,7 @@ class Circumstances:
     created: datetime
 
     @classmethod
-    def of(cls, loaded: LoadedScenario, *, command: str, run_id: str = "") -> "Circumstances":
+    def create(cls, loaded: LoadedScenario, *, command: str, run_id: str = "") -> "RunContext":
         """Give a scenario its run id, unless it has one already, and its time."""
         now = datetime.now(UTC)
         return cls(loaded, command, run_id or f"{now:%m%d%H%M%S}{secrets.token_hex(2)}", now)
@@ -59,14 +59,14 @@ class Circumstances:
         slug = re.sub(r"[^A-Za-z0-9]+", "-", self.loaded.name).strip("-") or "scenario"
         return parent / f"{self.created:%Y%m%d-%H%M%S}-{slug[:40]}-{self.run_id[-4:]}"
 
-    def manifest(self, identity: Identity) -> Manifest:
+    def make_manifest(self, identity: Identity) -> Manifest:
         """Return the manifest, once it is known where the scenario runs."""
         scenario = self.loaded.scenario
         return Manifest(
             run_id=self.run_id,
             created=self.created.isoformat(timespec="seconds"),
             scenario=self.loaded.path.name if self.loaded.sha256 else self.loaded.name,
-            question=self.loaded.question,
+            title=self.loaded.title,
             kind=type(scenario).__name__,
             settings=_settings(scenario),
             scenario_sha256=self.loaded.sha256,
@@ -80,13 +80,13 @@ class Circumstances:
 
 def _settings(scenario: Any) -> dict[str, Any]:
     """Return the scenario's fields as plain values, payloads left out; what cannot be saved is shown as its repr."""
-    named = {f.name: getattr(scenario, f.name) for f in fields(scenario)} if is_dataclass(scenario) else {}
+    values = {f.name: getattr(scenario, f.name) for f in fields(scenario)} if is_dataclass(scenario) else {}
     settings: dict[str, Any] = {}
-    for name, value in named.items():
+    for name, value in values.items():
         if name == "requests":
             continue
         try:
-            to_plain(value)
+            to_json(value)
             settings[name] = tuple(value) if isinstance(value, list) else value
         except DataError:
             settings[name] = repr(value)
@@ -110,10 +110,10 @@ def describe_payloads(requests: Sequence[Request]) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -10,20 +10,20 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from loadgen.aws.deployment.journal import NAME, Journaled, read_journal
-from loadgen.aws.deployment.run_registry import kept
+from loadgen.aws.deployment.journal import JOURNAL_FILE, SupportsJournal, read_journal
+from loadgen.aws.deployment.run_registry import journaled_run
 from loadgen.engine import engine
 from loadgen.errors import ConfigError, DataError, ExitStatus, LoadgenError, WriteError
-from loadgen.execution.executor import Alone, Crew
-from loadgen.execution.plan_executor import Sweep
-from loadgen.execution.preflight import Precautions, check_same, foreseen, unless
-from loadgen.execution.run_identity import Circumstances
-from loadgen.execution.run_result import Cause, Finished
+from loadgen.execution.executor import Executor, LocalExecutor
+from loadgen.execution.plan_executor import PlanExecutor
+from loadgen.execution.preflight import RunPolicy, cancel_on, check_resumable, forecast_for_account
+from loadgen.execution.run_identity import RunContext
+from loadgen.execution.scenario_result import ExitCause, ScenarioResult
 from loadgen.interfaces import Account, Identity, Progress
-from loadgen.results.directory import Results, occupied
+from loadgen.results.directory import ResultsDirectory, claim_directory
 from loadgen.results.manifest import Manifest
 from loadgen.scenario.loader import LoadedScenario
-from loadgen.scenario.scenario import Runnable
+from loadgen.scenario.scenario import ScenarioProtocol
 
 
 async def run_scenario(
@@ -33,11 +33,11 @@ async def run_scenario(
     command: str,
     progress: Progress,
     stop: asyncio.Event,
-    crew: Crew | None = None,
-    precautions: Precautions | None = None,
-    reached: Callable[[Account, str], None] | None = None,
+    executor: Executor | None = None,
+    policy: RunPolicy | None = None,
+    on_account_opened: Callable[[Account, str], None] | None = None,
     run_id: str = "",
-) -> Finished | None:
+) -> ScenarioResult | None:
     """Run a scenario and keep everything under `out`, or under a new directory in ./results.
 
     Returns:
@@ -46,149 +46,157 @@ async def run_scenario(
     Raises:
         LoadgenError: it could not start; nothing was created.
     """
-    about = Circumstances.of(loaded, command=command, run_id=run_id)
-    allowed = precautions or Precautions()
-    directory = out or about.default_out(Path("results"))
-    if allowed.is_resumed:
-        about = replace(about, run_id=_resumable(directory).manifest.run_id)
+    context = RunContext.create(loaded, command=command, run_id=run_id)
+    allowed = policy or RunPolicy()
+    directory = out or context.default_out(Path("results"))
+    if allowed.resume:
+        context = replace(context, run_id=_open_resumable(directory).manifest.run_id)
     return await execute_scenario(
         loaded.scenario,
         directory,
-        run_id=about.run_id,
-        describe=about.manifest,
+        run_id=context.run_id,
+        make_manifest=context.make_manifest,
         progress=progress,
         stop=stop,
-        crew=crew,
-        precautions=allowed,
-        reached=reached,
+        executor=executor,
+        policy=allowed,
+        on_account_opened=on_account_opened,
     )
 
 
-def _resumable(directory: Path) -> Results:
+def _open_resumable(directory: Path) -> ResultsDirectory:
     try:
-        return Results.open(directory)
+        return ResultsDirectory.open(directory)
     except DataError as error:
         raise ConfigError(f"{directory} cannot be resumed: {error.message}", hint=error.hint) from error
 
 
-_NONE = Precautions()
+_DEFAULT_POLICY = RunPolicy()
 
 
 async def execute_scenario(
-    scenario: Runnable,
+    scenario: ScenarioProtocol,
     out: Path,
     *,
     run_id: str,
-    describe: Callable[[Identity], Manifest],
+    make_manifest: Callable[[Identity], Manifest],
     progress: Progress,
     stop: asyncio.Event,
-    crew: Crew | None = None,
-    precautions: Precautions = _NONE,
-    reached: Callable[[Account, str], None] | None = None,
-) -> Finished | None:
+    executor: Executor | None = None,
+    policy: RunPolicy = _DEFAULT_POLICY,
+    on_account_opened: Callable[[Account, str], None] | None = None,
+) -> ScenarioResult | None:
     """Execute a scenario's plan against its target and save every run under `out`.
 
     Args:
         scenario: what to do.
         out: the output directory; must not hold a run, unless it is resumed.
         run_id: tags and names what is created.
-        describe: makes the manifest once it is known where it runs.
+        make_manifest: makes the manifest once it is known where it runs.
         progress: is told what happens.
         stop: set it to end early: nothing more is sent, endpoints are removed, what was measured is kept.
-        crew: who sends the requests; None for this process alone.
-        precautions: what it is allowed.
-        reached: is given the account and the run's id before anything is created, for whoever must leave at once and
+        executor: who sends the requests; None for this process alone.
+        policy: what it is allowed.
+        on_account_opened: is given the account and the run's id before anything is created, for whoever must leave at once and
             say what may remain.
 
     Returns:
         What became of it; None after a dry run.
 
     Raises:
-        LoadgenError: it could not start; nothing was created. What happens later is in `Finished.failure`.
+        LoadgenError: it could not start; nothing was created. What happens later is in `ScenarioResult.failure`.
     """
     async with AsyncExitStack() as stack:
-        note = stack.enter_context(occupied(out, is_resumed=precautions.is_resumed))
-        async with unless(stop):
+        lock_note = stack.enter_context(claim_directory(out, resume=policy.resume))
+        async with cancel_on(stop):
             account = await stack.enter_async_context(scenario.target.account(run_id=run_id))
-            progress.say(f"{account.identity.kind} {account.identity.detail}".strip())
-            precautions.check_account(account.identity)
+            progress.log(f"{account.identity.kind} {account.identity.detail}".strip())
+            policy.check_account(account.identity)
             await account.check(scenario.configs())
-        foresight = foreseen(scenario, account)
-        for line in (*filter(None, [note]), *foresight.lines()):
-            progress.say(line)
-        foresight.refuse_enormous(precautions.max_endpoints)
-        sweep = Sweep(scenario, account, progress, stop, precautions)
-        if precautions.is_dry:
+        forecast = forecast_for_account(scenario, account)
+        for line in (*filter(None, [lock_note]), *forecast.lines()):
+            progress.log(line)
+        forecast.check_endpoint_limit(policy.max_endpoints)
+        plan_executor = PlanExecutor(scenario, account, progress, stop, policy)
+        if policy.dry_run:
             return None
-        manifest = describe(account.identity)
-        if precautions.is_resumed:
-            results = Results.open(out)
-            check_same(results.manifest, manifest, out)
+        manifest = make_manifest(account.identity)
+        if policy.resume:
+            results = ResultsDirectory.open(out)
+            check_resumable(results.manifest, manifest, out)
         else:
-            results = Results.create(out, manifest)
-        if reached is not None:
-            reached(account, run_id)
-        return await _finish(sweep, results, account, crew or Alone(), precautions)
+            results = ResultsDirectory.create(out, manifest)
+        if on_account_opened is not None:
+            on_account_opened(account, run_id)
+        return await _execute_plan(plan_executor, results, account, executor or LocalExecutor(), policy)
     raise AssertionError  # the stack swallows nothing
 
 
-async def _finish(sweep: Sweep, results: Results, account: Account, crew: Crew, precautions: Precautions) -> Finished:
+async def _execute_plan(
+    plan_executor: PlanExecutor, results: ResultsDirectory, account: Account, executor: Executor, policy: RunPolicy
+) -> ScenarioResult:
     """Carry a sweep out in an account that was found fit, whatever happens, and say what became of it."""
     failure: BaseException | None = None
-    scenario, say = sweep.scenario, sweep.progress.say
+    scenario, log = plan_executor.scenario, plan_executor.progress.log
     try:
-        with _journaled(account, results, precautions.state, say):
-            if precautions.is_resumed:
-                await _pick_up(sweep, results, account)
-            async with crew.assembled(scenario.target, scenario.requests, say) as team:
-                await sweep.carry_out(results, team)
+        with _open_journal(account, results, policy.state_dir, log):
+            if policy.resume:
+                await _resume(plan_executor, results, account)
+            async with executor.start(scenario.target, scenario.requests, log) as team:
+                await plan_executor.execute_plan(results, team)
     except BaseExceptionGroup as group:
-        failure = engine.cause(group)
+        failure = engine.first_exception(group)
     except Exception as error:  # noqa: BLE001 - whatever it was: what may be left behind is told beside it
         failure = error
     leftovers = tuple(account.leftovers())
     for leftover in leftovers:
-        say(f"left behind: {leftover}")
-    if failure is not None and (not isinstance(failure, Exception) or not (sweep.planned or leftovers)):
+        log(f"left behind: {leftover}")
+    if failure is not None and (not isinstance(failure, Exception) or not (plan_executor.planned_steps or leftovers)):
         raise failure
-    causes = list(sweep.causes)
+    causes = list(plan_executor.causes)
     if failure is not None:
-        causes.append(Cause(_status_of(failure), str(failure) or type(failure).__name__))
+        causes.append(ExitCause(_exit_status(failure), str(failure) or type(failure).__name__))
     if leftovers:
-        causes.append(Cause(ExitStatus.LEFTOVERS, f"{len(leftovers)} things may still exist"))
-    partial = sweep.partial or (str(failure) if failure is not None else "")
+        causes.append(ExitCause(ExitStatus.RESOURCE_LEAK, f"{len(leftovers)} things may still exist"))
+    partial = plan_executor.incomplete_reason or (str(failure) if failure is not None else "")
     try:
-        runs = results.runs()
+        runs = results.read_runs()
     except LoadgenError as error:  # what may be left behind must be told all the same
         runs = ()
-        causes.append(Cause(error.status, str(error)))
-    return Finished(results, runs, tuple(causes), leftovers, partial, failure)
+        causes.append(ExitCause(error.status, str(error)))
+    return ScenarioResult(results, runs, tuple(causes), leftovers, partial, failure)
 
 
-def _status_of(failure: BaseException) -> ExitStatus:
-    if isinstance(failure, MemoryError):
+def _exit_status(error: BaseException) -> ExitStatus:
+    if isinstance(error, MemoryError):
         return ExitStatus.OS_RESOURCE
-    return failure.status if isinstance(failure, LoadgenError) else ExitStatus.INTERNAL
+    return error.status if isinstance(error, LoadgenError) else ExitStatus.INTERNAL
 
 
 @contextmanager
-def _journaled(account: Account, results: Results, state: Path | None, say: Callable[[str], None]) -> Iterator[None]:
-    if not isinstance(account, Journaled):
+def _open_journal(
+    account: Account, results: ResultsDirectory, state_dir: Path | None, log: Callable[[str], None]
+) -> Iterator[None]:
+    if not isinstance(account, SupportsJournal):
         yield
         return
-    with kept(account, results.path, run_id=results.manifest.run_id, state=state, say=say) as journal:
+    with journaled_run(account, results.path, run_id=results.manifest.run_id, state_dir=state_dir, log=log) as journal:
         yield
-    if journal.trouble:
-        raise WriteError(journal.trouble)
+    if journal.write_error:
+        raise WriteError(journal.write_error)
 
 
-async def _pick_up(sweep: Sweep, results: Results, account: Account) -> None:
+async def _resume(plan_executor: PlanExecutor, results: ResultsDirectory, account: Account) -> None:
     """Remove what the process that died left, and keep the steps that it finished."""
-    if isinstance(account, Journaled):
-        noted = read_journal(results.path / NAME)
-        if noted.standing:
-            sweep.progress.say(f"removing what was left: {', '.join(sorted({name for _, name in noted.standing}))}")
-            await account.clear(noted.standing)
-    sweep.keep(results.finished())
-    moved = results.set_aside(sweep.kept)
-    sweep.progress.say(f"resumed: {len(sweep.kept)} steps are kept, {moved} that did not end moved to interrupted/")
+    if isinstance(account, SupportsJournal):
+        journal_state = read_journal(results.path / JOURNAL_FILE)
+        if journal_state.resources:
+            plan_executor.progress.log(
+                f"removing what was left: {', '.join(sorted({name for _, name in journal_state.resources}))}"
+            )
+            await account.delete_leftovers(journal_state.resources)
+    plan_executor.restore(results.read_completed_runs())
+    archived = results.archive_incomplete(plan_executor.completed_runs)
+    plan_executor.progress.log(
+        f"resumed: {len(plan_executor.completed_runs)} steps are kept, {archived} that did not end moved to interrupted/"
+    )

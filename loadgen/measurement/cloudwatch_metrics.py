@@ -20,13 +20,13 @@ UNITS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class CloudWatchMetric:
     """What CloudWatch says of one metric over one interval.
 
     Args:
         name: the metric's name as AWS spells it.
         unit: CloudWatch's unit; latencies are in Microseconds, as they come.
-        samples: how many observations stand behind the figures; at least 1.
+        sample_count: how many observations stand behind the figures; at least 1.
         total: their sum.
         average: their mean.
         minimum: their least.
@@ -37,7 +37,7 @@ class Metric:
 
     name: str
     unit: str
-    samples: float
+    sample_count: float
     total: float
     average: float
     minimum: float
@@ -47,19 +47,19 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class CloudWatchMetrics:
     """All metrics of one endpoint over one interval.
 
     Args:
-        values: by metric name; a metric without data is not in it but in `missing`.
-        missing: metric name -> why it is not available, in words.
-        settled: True when the counts had settled before they were read.
-        lag: seconds waited for them after the interval's end.
-        steps: how many steps of the endpoint the interval covers: CloudWatch cannot tell apart what shares a minute.
+        values: by metric name; a metric without data is not in it but in `unavailable`.
+        unavailable: metric name -> why it is not available, in words.
+        is_final: True when the counts had settled before they were read.
+        publish_delay: seconds waited for them after the interval's end.
+        step_count: how many steps of the endpoint the interval covers: CloudWatch cannot tell apart what shares a minute.
     """
 
-    values: Mapping[str, Metric] = field(default_factory=dict)
-    missing: Mapping[str, str] = field(default_factory=dict)
-    settled: bool = False
-    lag: float = 0.0
-    steps: int = 1
+    values: Mapping[str, CloudWatchMetric] = field(default_factory=dict)
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    is_final: bool = False
+    publish_delay: float = 0.0
+    step_count: int = 1

@@ -15,58 +15,62 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
-from loadgen.measurement.order_statistics import rank_of
+from loadgen.measurement.order_statistics import nearest_rank
 
 # From 1 us to one hour at three significant digits: an InvokeEndpoint call lasts at most a few minutes.
 LOWEST_US = 1
 HIGHEST_US = 3_600_000_000
-DIGITS = 3
+SIGNIFICANT_DIGITS = 3
 # The layout of HdrHistogram for these three numbers (HdrHistogram/HdrHistogram, AbstractHistogram.java: a bucket per
 # power of two, each of SUB_BUCKETS / 2 equal steps, the first bucket twice as long).
 _SUB_BUCKET_BITS = 11  # 2 * 10^3 values in single-unit resolution, rounded up to a power of two: 2048
-_HALF_BITS = _SUB_BUCKET_BITS - 1
-_HALF = 1 << _HALF_BITS
-_TICKS = 5  # rows of a percentile distribution between one half-way to 100 % and the next, as the Java tools have it
-_BUCKETS = (HIGHEST_US // (1 << _SUB_BUCKET_BITS)).bit_length() + 1
-LENGTH = (_BUCKETS + 1) * _HALF
+_SUB_BUCKET_HALF_BITS = _SUB_BUCKET_BITS - 1
+_SUB_BUCKET_HALF_COUNT = 1 << _SUB_BUCKET_HALF_BITS
+_TICKS_PER_HALF_DISTANCE = (
+    5  # rows of a percentile distribution between one half-way to 100 % and the next, as the Java tools have it
+)
+_BUCKET_COUNT = (HIGHEST_US // (1 << _SUB_BUCKET_BITS)).bit_length() + 1
+COUNTS_LENGTH = (_BUCKET_COUNT + 1) * _SUB_BUCKET_HALF_COUNT
 Counts = NDArray[np.int64]
 
 
-def index_of(values_us: NDArray[np.int64]) -> NDArray[np.int64]:
+def counts_index(values_us: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the bucket index of each value; integer microseconds, shape (n,), within the range."""
     # frexp gives the exponent of the power of two above each value exactly, for integers below 2^53.
     _, exponent = np.frexp((values_us | ((1 << _SUB_BUCKET_BITS) - 1)).astype(np.float64))
     bucket = exponent.astype(np.int64) - _SUB_BUCKET_BITS
-    return np.asarray(((bucket + 1) << _HALF_BITS) + (values_us >> bucket) - _HALF, dtype=np.int64)
+    return np.asarray(
+        ((bucket + 1) << _SUB_BUCKET_HALF_BITS) + (values_us >> bucket) - _SUB_BUCKET_HALF_COUNT, dtype=np.int64
+    )
 
 
-def lowest_of(index: NDArray[np.int64]) -> NDArray[np.int64]:
+def lowest_equivalent_value(indices: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the smallest microseconds that share each bucket index."""
-    bucket = (index >> _HALF_BITS) - 1
-    sub = (index & (_HALF - 1)) + _HALF
+    bucket = (indices >> _SUB_BUCKET_HALF_BITS) - 1
+    sub = (indices & (_SUB_BUCKET_HALF_COUNT - 1)) + _SUB_BUCKET_HALF_COUNT
     first = bucket < 0
-    return np.where(first, sub - _HALF, sub << np.maximum(bucket, 0))
+    return np.where(first, sub - _SUB_BUCKET_HALF_COUNT, sub << np.maximum(bucket, 0))
 
 
-def highest_of(index: NDArray[np.int64]) -> NDArray[np.int64]:
+def highest_equivalent_value(indices: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the largest microseconds that share each bucket index: what a percentile is quoted as, never too low."""
-    bucket = np.maximum((index >> _HALF_BITS) - 1, 0)
-    return np.asarray(lowest_of(index) + (np.int64(1) << bucket) - 1, dtype=np.int64)
+    bucket = np.maximum((indices >> _SUB_BUCKET_HALF_BITS) - 1, 0)
+    return np.asarray(lowest_equivalent_value(indices) + (np.int64(1) << bucket) - 1, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class Sparse:
+class SparseCounts:
     """The non-zero buckets of a histogram: what a closed window keeps.
 
     Args:
         indices: bucket indices, ascending, shape (k,).
         counts: how many values each holds, shape (k,).
-        clamped: how many of them lay outside the range and were put into its nearest bucket.
+        out_of_range: how many of them lay outside the range and were put into its nearest bucket.
     """
 
     indices: NDArray[np.int64]
     counts: Counts
-    clamped: int = 0
+    out_of_range: int = 0
 
     @property
     def total(self) -> int:
@@ -84,21 +88,21 @@ class Histogram:
         (3, 0.02)
     """
 
-    __slots__ = ("clamped", "counts", "total")
+    __slots__ = ("counts", "out_of_range", "total")
 
     def __init__(self) -> None:
-        self.counts: Counts = np.zeros(LENGTH, dtype=np.int64)
+        self.counts: Counts = np.zeros(COUNTS_LENGTH, dtype=np.int64)
         self.total = 0
-        self.clamped = 0
+        self.out_of_range = 0
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Histogram):
             return NotImplemented
-        return self.clamped == other.clamped and bool(np.array_equal(self.counts, other.counts))
+        return self.out_of_range == other.out_of_range and bool(np.array_equal(self.counts, other.counts))
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
-    def fold(self, latencies: NDArray[np.float64]) -> None:
+    def record_values(self, latencies: NDArray[np.float64]) -> None:
         """Add a column of latencies: float seconds, shape (n,). Out of range is clamped and counted. O(n), no await.
 
         Raises:
@@ -111,23 +115,23 @@ class Histogram:
         exact = np.rint(latencies * 1e6)
         values = np.clip(exact, LOWEST_US, HIGHEST_US)
         # Below 1 us is rounded up to it without fuss; a negative or an enormous value is a fault worth counting.
-        self.clamped += int(np.count_nonzero((exact < 0) | (exact > HIGHEST_US)))
-        self.counts += np.bincount(index_of(values.astype(np.int64)), minlength=LENGTH)
+        self.out_of_range += int(np.count_nonzero((exact < 0) | (exact > HIGHEST_US)))
+        self.counts += np.bincount(counts_index(values.astype(np.int64)), minlength=COUNTS_LENGTH)
         self.total += int(latencies.size)
 
-    def add(self, other: "Histogram | Sparse") -> None:
+    def add(self, other: "Histogram | SparseCounts") -> None:
         """Add another's counts: exact, in any order."""
-        if isinstance(other, Sparse):
+        if isinstance(other, SparseCounts):
             self.counts[other.indices] += other.counts
         else:
             self.counts += other.counts
         self.total += other.total
-        self.clamped += other.clamped
+        self.out_of_range += other.out_of_range
 
-    def sparse(self) -> Sparse:
+    def to_sparse(self) -> SparseCounts:
         """Return a copy of the non-zero buckets."""
         indices = np.flatnonzero(self.counts)
-        return Sparse(indices, self.counts[indices], self.clamped)
+        return SparseCounts(indices, self.counts[indices], self.out_of_range)
 
     def value_at_rank(self, rank: int) -> float:
         """Return the rank-th smallest latency in seconds, 1 being the least, quoted at its bucket's upper end.
@@ -138,7 +142,7 @@ class Histogram:
         if not 1 <= rank <= self.total:
             raise IndexError(f"rank {rank} of {self.total} values")
         index = int(np.searchsorted(np.cumsum(self.counts), rank))
-        return int(highest_of(np.array([index]))[0]) / 1e6
+        return int(highest_equivalent_value(np.array([index]))[0]) / 1e6
 
     def percentile(self, percent: float) -> float:
         """Return the least latency in seconds that `percent` of the values do not exceed (nearest rank).
@@ -146,18 +150,18 @@ class Histogram:
         Raises:
             IndexError: the histogram is empty.
         """
-        return self.value_at_rank(rank_of(percent, self.total))
+        return self.value_at_rank(nearest_rank(percent, self.total))
 
     def buckets(self) -> Iterator[tuple[float, float, int]]:
         """Yield (from, to, count) in seconds for each non-zero bucket, ascending."""
         indices = np.flatnonzero(self.counts)
-        low, high = lowest_of(indices), highest_of(indices)
+        low, high = lowest_equivalent_value(indices), highest_equivalent_value(indices)
         for a, b, count in zip(low.tolist(), high.tolist(), self.counts[indices].tolist(), strict=True):
             yield a / 1e6, b / 1e6, count
 
     def to_hdr(self) -> HdrHistogram:
         """Return it as hdrh's own object, values in microseconds."""
-        hdr = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+        hdr = HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
         indices = np.flatnonzero(self.counts)
         np.ctypeslib.as_array(hdr.counts)[indices] = self.counts[indices]
         if indices.size:
@@ -169,7 +173,7 @@ class Histogram:
         text: bytes = self.to_hdr().encode()
         return text.decode("ascii")
 
-    def distribution(self) -> str:
+    def percentile_distribution(self) -> str:
         """Return the percentile distribution as HdrHistogram's plotters read it (`.hgrm`), in milliseconds."""
         # HdrHistogram_py writes the same rows, a bucket at a time: 0.2 s for each file where this takes a millisecond.
         rows = [f"{'Value':>12} {'Percentile':>14} {'TotalCount':>10} {'1/(1-Percentile)':>14}\n"]
@@ -180,7 +184,7 @@ class Histogram:
             middles.append((low * 1e3 + size_us // 2 / 1e3, count))
             while reached * 100 >= level * self.total:
                 rows.append(f"{high * 1e3:12.3f} {level / 100:2.12f} {reached:10d} {1 / (1 - level / 100):14.2f}")
-                level += 100.0 / (_TICKS * 2 ** (math.log2(100 / (100 - level)) + 1))
+                level += 100.0 / (_TICKS_PER_HALF_DISTANCE * 2 ** (math.log2(100 / (100 - level)) + 1))
                 if reached == self.total:
                     break
         mean = sum(middle * count for middle, count in middles) / max(self.total, 1)
@@ -192,7 +196,7 @@ class Histogram:
                 *rows,
                 f"#[Mean    = {mean:12.3f}, StdDeviation   = {deviation:12.3f}]",
                 f"#[Max     = {high * 1e3:12.3f}, TotalCount     = {self.total:12d}]",
-                f"#[Buckets = {_BUCKETS:12d}, SubBuckets     = {1 << _SUB_BUCKET_BITS:12d}]\n",
+                f"#[Buckets = {_BUCKET_COUNT:12d}, SubBuckets     = {1 << _SUB_BUCKET_BITS:12d}]\n",
             ]
         )
 
@@ -210,11 +214,11 @@ class Histogram:
         if (hdr.lowest_trackable_value, hdr.highest_trackable_value, hdr.significant_figures) != (
             LOWEST_US,
             HIGHEST_US,
-            DIGITS,
+            SIGNIFICANT_DIGITS,
         ):
             raise ValueError("an HDR histogram of another range")
         histogram = cls()
-        counts = np.ctypeslib.as_array(hdr.counts)[:LENGTH].astype(np.int64)
+        counts = np.ctypeslib.as_array(hdr.counts)[:COUNTS_LENGTH].astype(np.int64)
         histogram.counts[: counts.size] = counts
         histogram.total = int(counts.sum())
         return histogram

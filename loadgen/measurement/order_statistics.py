@@ -15,11 +15,11 @@ CONFIDENCE = 0.95
 _TAIL = (1 - CONFIDENCE) / 2
 
 
-def rank_of(percent: float, count: int) -> int:
+def nearest_rank(percent: float, count: int) -> int:
     """Return the nearest rank: the least k of 1..count such that k values are at least `percent` of all.
 
     Example:
-        >>> rank_of(99.9, 1000), rank_of(50, 3), rank_of(95, 1)
+        >>> nearest_rank(99.9, 1000), nearest_rank(50, 3), nearest_rank(95, 1)
         (999, 2, 1)
     """
     # In whole thousandths of a percent: 99.9 / 100 * 1000 is 999.0000000000001 in floating point, and would be 1000.
@@ -27,25 +27,25 @@ def rank_of(percent: float, count: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def interval_ranks(percent: float, count: int) -> tuple[int, int] | None:
+def confidence_interval_ranks(percent: float, count: int) -> tuple[int, int] | None:
     """Return the ranks (low, high) of the 95 % interval of a percentile, or None where the sample cannot bound it.
 
     Each side misses with at most 2.5 %. Exact for every count: no normal approximation.
 
     Example:
-        >>> interval_ranks(95, 71), interval_ranks(95, 72)
+        >>> confidence_interval_ranks(95, 71), confidence_interval_ranks(95, 72)
         (None, (64, 72))
     """
     if count < 1:
         return None
-    first, cumulative = _cumulative(count, percent / 100)
+    first, cumulative = _binomial_cdf(count, percent / 100)
     # P(B < low) <= tail, the largest such low; P(B >= high) <= tail, the least such high.
     low = first + int(np.searchsorted(cumulative, _TAIL, side="right"))
     high = first + int(np.searchsorted(cumulative, 1 - _TAIL)) + 1
     return (low, high) if low >= 1 and high <= count else None
 
 
-def _cumulative(count: int, share: float) -> tuple[int, NDArray[np.float64]]:
+def _binomial_cdf(count: int, share: float) -> tuple[int, NDArray[np.float64]]:
     """Return (k0, P(B <= k) for k = k0, k0 + 1, ...) of the binomial, where its mass lies."""
     spread = 12 * math.sqrt(count * share * (1 - share)) + 12  # the mass beyond is below 1e-20
     k0 = max(0, math.floor(count * share - spread))

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from loadgen.workload.request import Reply
 
 
-class Column(StrEnum):
+class OutcomeCategory(StrEnum):
     """Where an outcome is counted in tables; every outcome is in exactly one."""
 
     OK = "ok"
@@ -27,7 +27,7 @@ class Outcome(IntEnum):
     NOT_READY = 2
     MODEL_OOM = 3
     MODEL_ERROR = 4
-    REJECTED_REQUEST = 5
+    VALIDATION_ERROR = 5
     AUTH = 6
     SERVER_5XX = 7
     REDIRECT = 8
@@ -50,16 +50,16 @@ class Outcome(IntEnum):
     TIMEOUT_BODY = 32
     TIMEOUT_TOTAL = 33
     # this machine
-    LOCAL_FD = 40
-    LOCAL_PORT = 41
+    FD_EXHAUSTED = 40
+    PORTS_EXHAUSTED = 41
     DROPPED = 42
     CANCELLED_IN_FLIGHT = 43
     LOST_WITH_WORKER = 44
 
     @property
-    def column(self) -> Column:
+    def category(self) -> OutcomeCategory:
         """The table column that counts this outcome."""
-        return _COLUMNS.get(self, Column.FAILED)
+        return _CATEGORIES.get(self, OutcomeCategory.FAILED)
 
     @property
     def label(self) -> str:
@@ -67,17 +67,17 @@ class Outcome(IntEnum):
         return self.name.lower()
 
 
-_COLUMNS = MappingProxyType(
+_CATEGORIES = MappingProxyType(
     {
-        Outcome.OK: Column.OK,
-        Outcome.THROTTLED: Column.THROTTLED,
-        Outcome.DROPPED: Column.UNFINISHED,
-        Outcome.CANCELLED_IN_FLIGHT: Column.UNFINISHED,
-        Outcome.LOST_WITH_WORKER: Column.UNFINISHED,
+        Outcome.OK: OutcomeCategory.OK,
+        Outcome.THROTTLED: OutcomeCategory.THROTTLED,
+        Outcome.DROPPED: OutcomeCategory.UNFINISHED,
+        Outcome.CANCELLED_IN_FLIGHT: OutcomeCategory.UNFINISHED,
+        Outcome.LOST_WITH_WORKER: OutcomeCategory.UNFINISHED,
     }
 )
 # Source: botocore service model sagemaker-runtime 2017-05-13 and the errors every AWS service can answer.
-_CODES = MappingProxyType(
+_OUTCOME_BY_CODE = MappingProxyType(
     {
         "ThrottlingException": Outcome.THROTTLED,
         "Throttling": Outcome.THROTTLED,
@@ -86,8 +86,8 @@ _CODES = MappingProxyType(
         "RequestLimitExceeded": Outcome.THROTTLED,
         "ModelNotReadyException": Outcome.NOT_READY,
         "ModelError": Outcome.MODEL_ERROR,
-        "ValidationError": Outcome.REJECTED_REQUEST,
-        "ValidationException": Outcome.REJECTED_REQUEST,
+        "ValidationError": Outcome.VALIDATION_ERROR,
+        "ValidationException": Outcome.VALIDATION_ERROR,
         "AccessDenied": Outcome.AUTH,
         "AccessDeniedException": Outcome.AUTH,
         "ExpiredToken": Outcome.AUTH,
@@ -123,7 +123,7 @@ def classify(reply: Reply) -> Outcome:
     """
     if 200 <= reply.status < 300 and not reply.code:
         return Outcome.OK
-    outcome = _CODES.get(reply.code)
+    outcome = _OUTCOME_BY_CODE.get(reply.code)
     if outcome is Outcome.MODEL_ERROR:
         text = reply.message.lower()
         return Outcome.MODEL_OOM if any(words in text for words in _OUT_OF_MEMORY) else outcome

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.measurement.histogram import Histogram, Sparse
-from loadgen.measurement.outcome import Column, Outcome
-from loadgen.measurement.sample import ANSWERED, WARMUP, is_in
+from loadgen.measurement.histogram import Histogram, SparseCounts
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
+from loadgen.measurement.sample import COMPLETED_CATEGORIES, WARMUP, in_category
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Window:
     length: float
     counts: Mapping[Outcome, int] = field(default_factory=dict)
     warmup: int = 0
-    service: Mapping[Column, Sparse] = field(default_factory=dict)
-    response: Mapping[Column, Sparse] = field(default_factory=dict)
+    service: Mapping[OutcomeCategory, SparseCounts] = field(default_factory=dict)
+    response: Mapping[OutcomeCategory, SparseCounts] = field(default_factory=dict)
 
-    def count(self, column: Column) -> int:
+    def count(self, category: OutcomeCategory) -> int:
         """Return how many requests fall into a column."""
-        return sum(n for outcome, n in self.counts.items() if outcome.column is column)
+        return sum(n for outcome, n in self.counts.items() if outcome.category is category)
 
 
 class Tally:
@@ -47,33 +47,33 @@ class Tally:
     def __init__(self) -> None:
         self.counts: Counter[Outcome] = Counter()
         self.warmup: Counter[Outcome] = Counter()
-        self.service = {column: Histogram() for column in ANSWERED}
-        self.response = {column: Histogram() for column in ANSWERED}
+        self.service = {column: Histogram() for column in COMPLETED_CATEGORIES}
+        self.response = {column: Histogram() for column in COMPLETED_CATEGORIES}
 
-    def fold(self, samples: NDArray[np.void], *, response: bool) -> None:
+    def record_samples(self, samples: NDArray[np.void], *, with_response: bool) -> None:
         """Add samples of dtype SAMPLE; response times only where asked for."""
         warm = (samples["flags"] & WARMUP) != 0
         for tally, chosen in ((self.warmup, samples[warm]), (self.counts, samples[~warm])):
             for outcome, count in enumerate(np.bincount(chosen["outcome"]).tolist()):
                 if count:
                     tally[Outcome(outcome)] += count
-        for column in ANSWERED:
-            chosen = samples[~warm & is_in(column, samples)]
-            self.service[column].fold(chosen["done"] - chosen["sent"])
-            if response:
-                self.response[column].fold(chosen["done"] - chosen["scheduled"])
+        for column in COMPLETED_CATEGORIES:
+            chosen = samples[~warm & in_category(column, samples)]
+            self.service[column].record_values(chosen["done"] - chosen["sent"])
+            if with_response:
+                self.response[column].record_values(chosen["done"] - chosen["scheduled"])
 
     def add(self, other: "Tally") -> None:
         """Add another's counts and histograms."""
         self.counts.update(other.counts)
         self.warmup.update(other.warmup)
-        for column in ANSWERED:
+        for column in COMPLETED_CATEGORIES:
             self.service[column].add(other.service[column])
             self.response[column].add(other.response[column])
 
-    def count(self, column: Column) -> int:
+    def count(self, category: OutcomeCategory) -> int:
         """Return how many samples fall into a column, warm-up left out."""
-        return sum(n for outcome, n in self.counts.items() if outcome.column is column)
+        return sum(n for outcome, n in self.counts.items() if outcome.category is category)
 
     @property
     def total(self) -> int:

@@ -17,207 +17,217 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.analysis.prices import PriceBook
-from loadgen.aws.deployment.deletion import Removal
-from loadgen.aws.deployment.naming import RUN
-from loadgen.aws.deployment.resources import Existence, Holdings, Kind, NoJournal
-from loadgen.aws.errors import SDK_ERRORS, Trouble, explain, judge
-from loadgen.aws.identity import Reached, reach
-from loadgen.aws.retry import EMULATED, Pace
-from loadgen.aws.s3 import Shelf, bring, ensure_bucket, put
-from loadgen.aws.session import Access
-from loadgen.errors import ConfigError, InputError, LeftoversError, UnavailableError
+from loadgen.aws.deployment.deletion import ResourceDeleter
+from loadgen.aws.deployment.naming import RUN_TAG
+from loadgen.aws.deployment.resources import Existence, NullJournal, ResourceKind, ResourceRegistry
+from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
+from loadgen.aws.identity import AwsConnection, connect
+from loadgen.aws.retry import EMULATOR_RETRY_POLICY, RetryPolicy
+from loadgen.aws.s3 import S3Location, download_prefix, ensure_bucket, upload
+from loadgen.aws.session import AwsConnectionConfig
+from loadgen.errors import ConfigError, InputError, ResourceLeakError, UnavailableError
 from loadgen.interfaces import Leftover
 from loadgen.processing_job import bootstrap
-from loadgen.processing_job.bundle import Parcel
-from loadgen.processing_job.job_spec import Hire, State, job_request
+from loadgen.processing_job.bundle import FileBundle
+from loadgen.processing_job.job_spec import ProcessingJob, ProcessingJobSpec, job_request
 from loadgen.processing_job.wheel import build_wheel
-from loadgen.results.lock import LOCK
+from loadgen.results.lock import LOCK_FILE_NAME
 
-_POLL = 10.0  # seconds between two looks at a job; a stand-in is asked more often
-_POLL_STAND_IN = 0.3
-Say = Callable[[str], None]
+_POLL_INTERVAL = 10.0  # seconds between two looks at a job; a stand-in is asked more often
+_CUSTOM_ENDPOINT_POLL_INTERVAL = 0.3
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Cargo:
+class JobSubmission:
     """What a job is sent.
 
     Args:
         run_id: the run's.
-        words: what to type after `python -m loadgen` over there.
-        parcel: the files it needs.
+        argv: what to type after `python -m loadgen` over there.
+        bundle: the files it needs.
     """
 
     run_id: str
-    words: Sequence[str]
-    parcel: Parcel
+    argv: Sequence[str]
+    bundle: FileBundle
 
 
 @asynccontextmanager
-async def _reached(region: str | None) -> AsyncIterator[tuple[Reached, Any]]:
-    async with reach(Access(region=region)) as reached, reached.clients.storage() as s3:
-        yield reached, s3
+async def _connect(region: str | None) -> AsyncIterator[tuple[AwsConnection, Any]]:
+    async with connect(AwsConnectionConfig(region=region)) as connection, connection.clients.s3() as s3:
+        yield connection, s3
 
 
-async def submit(cargo: Cargo, hire: Hire, *, shelf: Shelf | None, region: str | None, say: Say) -> State:
+async def create_job(
+    submission: JobSubmission, spec: ProcessingJobSpec, *, s3_location: S3Location | None, region: str | None, log: Log
+) -> ProcessingJob:
     """Upload everything and create the job.
 
     Args:
-        cargo: what it carries out.
-        hire: where.
-        shelf: the place in S3; None for the bucket that the SageMaker SDK uses too.
+        submission: what it carries out.
+        spec: where.
+        s3_location: the place in S3; None for the bucket that the SageMaker SDK uses too.
         region: overrides the SDK's own chain.
-        say: takes a sentence for whoever watches.
+        log: takes a sentence for whoever watches.
 
     Raises:
         LoadgenError: it could not be created; nothing runs.
     """
-    async with _reached(region) as (reached, s3):
-        here = reached.clients.region
-        account = reached.identity.account_id
-        own = (shelf or Shelf(f"sagemaker-{here}-{account}", "loadgen")) / f"loadgen-{cargo.run_id}"
-        await ensure_bucket(s3, own.bucket, here)
-        say(f"uploading to {own.uri}")
-        await _upload(s3, own, cargo, instances=hire.instances)
-        say(hire.price(here, PriceBook.builtin()))
-        request = job_request(hire, run_id=cargo.run_id, region=here, shelf=own)
+    async with _connect(region) as (connection, s3):
+        job_region = connection.clients.region
+        account = connection.identity.account_id
+        job_location = (
+            s3_location or S3Location(f"sagemaker-{job_region}-{account}", "loadgen")
+        ) / f"loadgen-{submission.run_id}"
+        await ensure_bucket(s3, job_location.bucket, job_region)
+        log(f"uploading to {job_location.uri}")
+        await _upload(s3, job_location, submission, instances=spec.instances)
+        log(spec.price_summary(job_region, PriceBook.builtin()))
+        request = job_request(spec, run_id=submission.run_id, region=job_region, s3_location=job_location)
         try:
-            await reached.clients.sagemaker.create_processing_job(**request)
+            await connection.clients.sagemaker.create_processing_job(**request)
         except SDK_ERRORS as error:
-            raise explain(error, f"CreateProcessingJob {request['ProcessingJobName']}", now=time.time()) from error
-        return await _describe(reached, request["ProcessingJobName"])
+            raise to_loadgen_error(
+                error, f"CreateProcessingJob {request['ProcessingJobName']}", now=time.time()
+            ) from error
+        return await _describe_job(connection, request["ProcessingJobName"])
 
 
-async def _upload(s3: Any, shelf: Shelf, cargo: Cargo, *, instances: int) -> None:
-    code, files = shelf / "input" / "code", shelf / "input" / "files"
-    orders = {
+async def _upload(s3: Any, s3_location: S3Location, submission: JobSubmission, *, instances: int) -> None:
+    code, files = s3_location / "input" / "code", s3_location / "input" / "files"
+    job_config = {
         "version": version("loadgen"),
-        "run": cargo.run_id,
-        "words": list(cargo.words),
-        "directory": cargo.parcel.directory,
-        "meeting": (shelf / "meeting.json").uri,
+        "run": submission.run_id,
+        "words": list(submission.argv),
+        "directory": submission.bundle.working_directory,
+        "meeting": (s3_location / "meeting.json").uri,
         "secret": secrets.token_hex(32),
         "instances": instances,
     }
     with tempfile.TemporaryDirectory(prefix="loadgen-") as scratch:
         wheel = await asyncio.to_thread(build_wheel, Path(scratch))
-        await put(s3, code / wheel.name, wheel)
-    await put(s3, code / "bootstrap.py", Path(bootstrap.__file__))
-    await put(s3, code / "orders.json", json.dumps(orders).encode())
-    for name, path in cargo.parcel.files.items():
-        await put(s3, files / name, path)
+        await upload(s3, code / wheel.name, wheel)
+    await upload(s3, code / "bootstrap.py", Path(bootstrap.__file__))
+    await upload(s3, code / "orders.json", json.dumps(job_config).encode())
+    for name, path in submission.bundle.files.items():
+        await upload(s3, files / name, path)
 
 
-async def _describe(reached: Reached, name: str) -> State:
+async def _describe_job(connection: AwsConnection, name: str) -> ProcessingJob:
     try:
-        return State.of(await reached.clients.sagemaker.describe_processing_job(ProcessingJobName=name))
+        return ProcessingJob.from_description(
+            await connection.clients.sagemaker.describe_processing_job(ProcessingJobName=name)
+        )
     except SDK_ERRORS as error:
-        if judge(error) is Trouble.MISSING or "ResourceNotFound" in str(error):
-            where = f"account {reached.identity.account_id or '(unknown)'}, {reached.clients.region}"
-            raise InputError(f"no Processing job {name} in {where}", hint="check AWS_REGION and AWS_PROFILE") from error
-        raise explain(error, f"DescribeProcessingJob {name}", now=time.time()) from error
+        if classify_error(error) is ErrorKind.NOT_FOUND or "ResourceNotFound" in str(error):
+            location = f"account {connection.identity.account_id or '(unknown)'}, {connection.clients.region}"
+            raise InputError(
+                f"no Processing job {name} in {location}", hint="check AWS_REGION and AWS_PROFILE"
+            ) from error
+        raise to_loadgen_error(error, f"DescribeProcessingJob {name}", now=time.time()) from error
 
 
-async def follow(name: str, *, region: str | None, say: Say, stop: asyncio.Event) -> State:
+async def wait_for_job(name: str, *, region: str | None, log: Log, stop: asyncio.Event) -> ProcessingJob:
     """Wait until a job has ended, and return how.
 
     Args:
         name: the job's.
         region: overrides the SDK's own chain.
-        say: takes a sentence for whoever watches.
+        log: takes a sentence for whoever watches.
         stop: set it to stop the job, and then to wait for its end.
 
     Raises:
         LoadgenError: it cannot be asked about; it may run on.
     """
-    async with _reached(region) as (reached, _):
-        pause = _POLL if reached.identity.kind == "aws" else _POLL_STAND_IN
-        seen, asked_to_stop = "", False
+    async with _connect(region) as (connection, _):
+        pause = _POLL_INTERVAL if connection.identity.kind == "aws" else _CUSTOM_ENDPOINT_POLL_INTERVAL
+        last_status, is_stop_requested = "", False
         while True:
-            state = await _describe(reached, name)
-            if state.status != seen:
-                seen = state.status
-                say(str(state))
-            if state.is_over:
-                return state
-            if stop.is_set() and not asked_to_stop:
-                asked_to_stop = True
-                await _stop(reached, name)
+            job = await _describe_job(connection, name)
+            if job.status != last_status:
+                last_status = job.status
+                log(str(job))
+            if job.is_finished:
+                return job
+            if stop.is_set() and not is_stop_requested:
+                is_stop_requested = True
+                await _stop_job(connection, name)
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await (asyncio.Event() if asked_to_stop else stop).wait()
+                    await (asyncio.Event() if is_stop_requested else stop).wait()
 
 
-async def _stop(reached: Reached, name: str) -> None:
+async def _stop_job(connection: AwsConnection, name: str) -> None:
     try:
-        await reached.clients.sagemaker.stop_processing_job(ProcessingJobName=name)
+        await connection.clients.sagemaker.stop_processing_job(ProcessingJobName=name)
     except SDK_ERRORS as error:
-        if not (await _describe(reached, name)).is_over:
-            raise explain(error, f"StopProcessingJob {name}", now=time.time()) from error
+        if not (await _describe_job(connection, name)).is_finished:
+            raise to_loadgen_error(error, f"StopProcessingJob {name}", now=time.time()) from error
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedResults:
     """What was brought home.
 
     Args:
-        state: how the job stands.
+        job: how the job stands.
         directory: where its results are now.
-        files: how many were new or had changed.
+        downloaded_files: how many were new or had changed.
         leftovers: endpoints of the run that could not be removed.
     """
 
-    state: State
+    job: ProcessingJob
     directory: Path
-    files: int
+    downloaded_files: int
     leftovers: tuple[Leftover, ...]
 
 
-async def fetch(name: str, directory: Path, *, region: str | None, say: Say) -> Fetched:
+async def fetch_results(name: str, directory: Path, *, region: str | None, log: Log) -> FetchedResults:
     """Bring a job's results home, and remove the endpoints it left when it has ended. Again is no harm.
 
     Raises:
         LoadgenError: there is no such job, or its results cannot be read or written.
     """
-    async with _reached(region) as (reached, s3):
-        state = await _describe(reached, name)
-        say(str(state))
-        leftovers = await _settled(reached, state, say) if state.is_over else ()
+    async with _connect(region) as (connection, s3):
+        job = await _describe_job(connection, name)
+        log(str(job))
+        leftovers = await _delete_leftovers(connection, job, log) if job.is_finished else ()
         # The lock is of a process over there, which nobody here can see to have ended.
-        files = await bring(s3, state.output, directory, leave_out={LOCK})
-        say(f"{files} files brought to {directory}" if files else f"{directory} is up to date")
-        return Fetched(state, directory, files, leftovers)
+        files = await download_prefix(s3, job.output_location, directory, exclude={LOCK_FILE_NAME})
+        log(f"{files} files brought to {directory}" if files else f"{directory} is up to date")
+        return FetchedResults(job, directory, files, leftovers)
 
 
-async def _settled(reached: Reached, state: State, say: Say) -> tuple[Leftover, ...]:
+async def _delete_leftovers(connection: AwsConnection, job: ProcessingJob, log: Log) -> tuple[Leftover, ...]:
     """Remove every endpoint and configuration with the run's tag; return what could not be removed."""
-    api = reached.clients.sagemaker
-    url = "" if reached.identity.kind == "aws" else reached.clients.control_url
-    held = Holdings(NoJournal(), region=reached.clients.region, endpoint_url=url)
+    api = connection.clients.sagemaker
+    url = "" if connection.identity.kind == "aws" else connection.clients.control_url
+    registry = ResourceRegistry(NullJournal(), region=connection.clients.region, endpoint_url=url)
     try:
         # Names hold the run's id, so that few have to be asked for their tags.
-        async for page in api.get_paginator("list_endpoints").paginate(NameContains=state.run_id):
+        async for page in api.get_paginator("list_endpoints").paginate(NameContains=job.run_id):
             for row in page["Endpoints"]:
-                if await _is_of(api, row["EndpointArn"], state.run_id):
-                    held.admit(Kind.ENDPOINT, row["EndpointName"], Existence.SEEN)
-        async for page in api.get_paginator("list_endpoint_configs").paginate(NameContains=state.run_id):
+                if await _has_run_tag(api, row["EndpointArn"], job.run_id):
+                    registry.track(ResourceKind.ENDPOINT, row["EndpointName"], Existence.OBSERVED)
+        async for page in api.get_paginator("list_endpoint_configs").paginate(NameContains=job.run_id):
             for row in page["EndpointConfigs"]:
-                if await _is_of(api, row["EndpointConfigArn"], state.run_id):
-                    held.admit(Kind.CONFIG, row["EndpointConfigName"], Existence.SEEN)
+                if await _has_run_tag(api, row["EndpointConfigArn"], job.run_id):
+                    registry.track(ResourceKind.CONFIG, row["EndpointConfigName"], Existence.OBSERVED)
     except SDK_ERRORS as error:
-        raise explain(error, f"looking for what run {state.run_id} left", now=time.time()) from error
-    found = list(held)
-    if found:
-        say(f"removing {', '.join(holding.name for holding in found)}, which the job left")
-        pace = Pace() if reached.identity.kind == "aws" else EMULATED
-        await Removal(api, held, pace, random.SystemRandom()).remove(found)
-    return tuple(held.leftovers())
+        raise to_loadgen_error(error, f"looking for what run {job.run_id} left", now=time.time()) from error
+    orphans = list(registry)
+    if orphans:
+        log(f"removing {', '.join(holding.name for holding in orphans)}, which the job left")
+        retry_policy = RetryPolicy() if connection.identity.kind == "aws" else EMULATOR_RETRY_POLICY
+        await ResourceDeleter(api, registry, retry_policy, random.SystemRandom()).delete(orphans)
+    return tuple(registry.leftovers())
 
 
-async def _is_of(api: Any, arn: str, run_id: str) -> bool:
+async def _has_run_tag(api: Any, arn: str, run_id: str) -> bool:
     answer = await api.list_tags(ResourceArn=arn)
-    return any(tag["Key"] == RUN and tag["Value"] == run_id for tag in answer["Tags"])
+    return any(tag["Key"] == RUN_TAG and tag["Value"] == run_id for tag in answer["Tags"])
 
 
 def check_reachable(target: Any) -> None:
@@ -233,20 +243,20 @@ def check_reachable(target: Any) -> None:
         )
 
 
-def check(fetched: Fetched) -> None:
+def check_completed(fetched: FetchedResults) -> None:
     """Refuse to be silent about a job that did not end well.
 
     Raises:
-        LeftoversError: something of it may still exist.
+        ResourceLeakError: something of it may still exist.
         UnavailableError: it failed, or was stopped.
     """
     if fetched.leftovers:
         details = [str(leftover) for leftover in fetched.leftovers]
-        raise LeftoversError("something may still exist", hint="remove it", details=details)
-    if fetched.state.status != "Completed":
-        raise failed(fetched.state)
+        raise ResourceLeakError("something may still exist", hint="remove it", details=details)
+    if fetched.job.status != "Completed":
+        raise job_failed_error(fetched.job)
 
 
-def failed(state: State) -> UnavailableError:
+def job_failed_error(job: ProcessingJob) -> UnavailableError:
     """Return the error that a job's end amounts to."""
-    return UnavailableError(str(state), hint="its log is in CloudWatch Logs, /aws/sagemaker/ProcessingJobs")
+    return UnavailableError(str(job), hint="its log is in CloudWatch Logs, /aws/sagemaker/ProcessingJobs")

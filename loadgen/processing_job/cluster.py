@@ -15,151 +15,153 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadgen.aws.s3 import Shelf, get, put
-from loadgen.aws.session import Access, open_clients
-from loadgen.distributed.coordinator import team
-from loadgen.distributed.local_processes import started
-from loadgen.distributed.stream import StreamLink, serve_stream
-from loadgen.distributed.worker_handle import check_portable
+from loadgen.aws.s3 import S3Location, download, upload
+from loadgen.aws.session import AwsConnectionConfig, open_clients
+from loadgen.distributed.coordinator import open_coordinator
+from loadgen.distributed.local_processes import start_process
+from loadgen.distributed.stream import StreamConnection, run_stream_worker
+from loadgen.distributed.worker_handle import check_supports_workers
 from loadgen.errors import InputError, UnavailableError
-from loadgen.execution.executor import Team
+from loadgen.execution.executor import WorkerPool
 from loadgen.interfaces import Target
 from loadgen.workload.request import Request
 
-_GATHERING = 1200.0  # seconds: instances of one job start within minutes of each other
-_POLL = 1.0
-_GREETING = 10.0  # seconds until whoever connects has shown the secret
-_NAME = 64
+_JOIN_TIMEOUT = 1200.0  # seconds: instances of one job start within minutes of each other
+_POLL_INTERVAL = 1.0
+_AUTHENTICATION_TIMEOUT = 10.0  # seconds until whoever connects has shown the secret
+_HOST_NAME_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Hosts:
+class ClusterHosts:
     """The instances of a job as each of them is told.
 
     Source: SageMaker developer guide, "How Amazon SageMaker Processing Configures Your Processing Container".
     """
 
-    current: str
-    all: tuple[str, ...]
+    current_host: str
+    hosts: tuple[str, ...]
 
     @classmethod
-    def read(cls, path: Path) -> "Hosts":
+    def read(cls, path: Path) -> "ClusterHosts":
         """Read resourceconfig.json.
 
         Raises:
             InputError: it is not there, or something else.
         """
         try:
-            plain = json.loads(path.read_text("utf-8"))
-            return cls(plain["current_host"], tuple(sorted(plain["hosts"])))
+            document = json.loads(path.read_text("utf-8"))
+            return cls(document["current_host"], tuple(sorted(document["hosts"])))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"cannot read the job's instances from {path}: {error}") from error
 
     @property
-    def is_first(self) -> bool:
+    def is_leader(self) -> bool:
         """True on the instance that directs."""
-        return self.current == self.all[0]
+        return self.current_host == self.hosts[0]
 
 
 @dataclass(frozen=True, slots=True)
-class Instances:
+class ProcessingJobExecutor:
     """All instances of this job, as seen by the first.
 
     Args:
         hosts: which they are.
-        meeting: where the first writes down where it listens.
+        rendezvous: where the first writes down where it listens.
         secret: 32 bytes that the instances share.
     """
 
-    hosts: Hosts
-    meeting: Shelf
+    hosts: ClusterHosts
+    rendezvous: S3Location
     secret: bytes
 
     @asynccontextmanager
-    async def assembled(
-        self, target: Target, requests: Sequence[Request], say: Callable[[str], None]
-    ) -> AsyncIterator[Team]:
+    async def start(
+        self, target: Target, requests: Sequence[Request], log: Callable[[str], None]
+    ) -> AsyncIterator[WorkerPool]:
         """Wait for the other instances, and work with them.
 
         Raises:
             ConfigError: the target cannot be called by another process, or an instance runs another version.
             UnavailableError: not all of them came.
         """
-        check_portable(target)
-        arrived: asyncio.Queue[StreamLink] = asyncio.Queue()
+        check_supports_workers(target)
+        connected: asyncio.Queue[StreamConnection] = asyncio.Queue()
 
-        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            link = await self._greeted(reader, writer)
-            if link is None:
+        async def on_connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = await self._authenticate(reader, writer)
+            if connection is None:
                 writer.close()
             else:
-                arrived.put_nowait(link)
+                connected.put_nowait(connection)
 
         async with AsyncExitStack() as stack:
-            address = _address(self.hosts.current)
-            server = await asyncio.start_server(greet, address, 0)
+            address = _listen_address(self.hosts.current_host)
+            server = await asyncio.start_server(on_connect, address, 0)
             stack.callback(server.close)
-            place = {"host": address, "port": server.sockets[0].getsockname()[1]}
-            async with open_clients(Access()) as clients, clients.storage() as s3:
-                await put(s3, self.meeting, json.dumps(place).encode())
-            say(f"waiting for {len(self.hosts.all) - 1} more instances")
-            own = await stack.enter_async_context(started(1))
-            own.name = self.hosts.current
-            links: list[StreamLink] = [own, *await self._gathered(arrived)]
-            for link in links[1:]:
-                stack.callback(link.cut)
-            yield await stack.enter_async_context(team(links, requests, say))
+            address_info = {"host": address, "port": server.sockets[0].getsockname()[1]}
+            async with open_clients(AwsConnectionConfig()) as clients, clients.s3() as s3:
+                await upload(s3, self.rendezvous, json.dumps(address_info).encode())
+            log(f"waiting for {len(self.hosts.hosts) - 1} more instances")
+            local_worker = await stack.enter_async_context(start_process(1))
+            local_worker.name = self.hosts.current_host
+            connections: list[StreamConnection] = [local_worker, *await self._await_workers(connected)]
+            for link in connections[1:]:
+                stack.callback(link.abort)
+            yield await stack.enter_async_context(open_coordinator(connections, requests, log))
 
-    async def _gathered(self, arrived: "asyncio.Queue[StreamLink]") -> list[StreamLink]:
-        links: dict[str, StreamLink] = {}
+    async def _await_workers(self, connected: "asyncio.Queue[StreamConnection]") -> list[StreamConnection]:
+        connections: dict[str, StreamConnection] = {}
         try:
-            async with asyncio.timeout(_GATHERING):
-                while len(links) < len(self.hosts.all) - 1:
-                    link = await arrived.get()
-                    links[link.name] = link
+            async with asyncio.timeout(_JOIN_TIMEOUT):
+                while len(connections) < len(self.hosts.hosts) - 1:
+                    connection = await connected.get()
+                    connections[connection.name] = connection
         except TimeoutError as error:
-            missing = sorted(set(self.hosts.all[1:]) - set(links))
-            raise UnavailableError(f"no word from {', '.join(missing)} for {_GATHERING:g} s") from error
-        return [links[name] for name in sorted(links)]
+            missing = sorted(set(self.hosts.hosts[1:]) - set(connections))
+            raise UnavailableError(f"no word from {', '.join(missing)} for {_JOIN_TIMEOUT:g} s") from error
+        return [connections[name] for name in sorted(connections)]
 
-    async def _greeted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> StreamLink | None:
+    async def _authenticate(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> StreamConnection | None:
         """Return the link to an instance of this job; None for whoever else connects."""
         with suppress(TimeoutError, asyncio.IncompleteReadError, ConnectionError, UnicodeDecodeError):
-            async with asyncio.timeout(_GREETING):
-                shown = await reader.readexactly(len(self.secret))
-                name = (await reader.readexactly(_NAME)).rstrip(b"\0").decode("ascii")
-            if hmac.compare_digest(shown, self.secret) and name in self.hosts.all[1:]:
-                return StreamLink(name, reader, writer, is_local=False)
+            async with asyncio.timeout(_AUTHENTICATION_TIMEOUT):
+                received_secret = await reader.readexactly(len(self.secret))
+                name = (await reader.readexactly(_HOST_NAME_BYTES)).rstrip(b"\0").decode("ascii")
+            if hmac.compare_digest(received_secret, self.secret) and name in self.hosts.hosts[1:]:
+                return StreamConnection(name, reader, writer, is_local=False)
         return None
 
 
-async def join(hosts: Hosts, meeting: Shelf, secret: bytes) -> None:
+async def join_cluster(hosts: ClusterHosts, rendezvous: S3Location, secret: bytes) -> None:
     """Be a worker on an instance that is not the first, until dismissed.
 
     Raises:
         UnavailableError: the first instance was not to be found.
     """
-    place = await _place(meeting)
-    reader, writer = await asyncio.open_connection(place["host"], int(place["port"]))
+    address_info = await _leader_address(rendezvous)
+    reader, writer = await asyncio.open_connection(address_info["host"], int(address_info["port"]))
     try:
-        writer.write(secret + hosts.current.encode("ascii").ljust(_NAME, b"\0"))
-        await serve_stream(reader, writer)
+        writer.write(secret + hosts.current_host.encode("ascii").ljust(_HOST_NAME_BYTES, b"\0"))
+        await run_stream_worker(reader, writer)
     finally:
         writer.close()
 
 
-async def _place(meeting: Shelf) -> dict[str, str]:
-    until = time.monotonic() + _GATHERING
-    async with open_clients(Access()) as clients, clients.storage() as s3:
-        while time.monotonic() < until:
-            if content := await get(s3, meeting):
-                plain: dict[str, str] = json.loads(content)
-                return plain
-            await asyncio.sleep(_POLL)
-    raise UnavailableError(f"the first instance did not say where it is for {_GATHERING:g} s", hint=meeting.uri)
+async def _leader_address(rendezvous: S3Location) -> dict[str, str]:
+    deadline = time.monotonic() + _JOIN_TIMEOUT
+    async with open_clients(AwsConnectionConfig()) as clients, clients.s3() as s3:
+        while time.monotonic() < deadline:
+            if content := await download(s3, rendezvous):
+                document: dict[str, str] = json.loads(content)
+                return document
+            await asyncio.sleep(_POLL_INTERVAL)
+    raise UnavailableError(f"the first instance did not say where it is for {_JOIN_TIMEOUT:g} s", hint=rendezvous.uri)
 
 
-def _address(host: str) -> str:
+def _listen_address(host: str) -> str:
     """Return where to listen: this instance's own address, or loopback where its name means nothing."""
     try:
         return socket.gethostbyname(host)

@@ -9,34 +9,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadgen.analysis.prices import NoPrice, PriceBook
-from loadgen.aws.s3 import Shelf
+from loadgen.analysis.prices import PriceBook, PriceUnavailable
+from loadgen.aws.s3 import S3Location
 from loadgen.errors import ConfigError, UsageError
 
-PREFIX = "loadgen-"
+JOB_NAME_PREFIX = "loadgen-"
 INSTANCE_TYPE = "ml.m5.large"  # the predecessor's
 MAX_RUNTIME = 24 * 3600  # seconds: the SageMaker SDK's default
-_LONGEST = 777_600  # botocore service model sagemaker 2017-07-24, ProcessingMaxRuntimeInSeconds
+_MAX_RUNTIME_LIMIT = 777_600  # botocore service model sagemaker 2017-07-24, ProcessingMaxRuntimeInSeconds
 _VOLUME_GB = 30
-_INPUT = "/opt/ml/processing/input"
-OUTPUT = "/opt/ml/processing/output"
-_CONFIG = "/opt/ml/config/resourceconfig.json"
-_MESSAGE = "/opt/ml/output/message"
+_INPUT_PATH = "/opt/ml/processing/input"
+OUTPUT_PATH = "/opt/ml/processing/output"
+_RESOURCE_CONFIG_PATH = "/opt/ml/config/resourceconfig.json"
+_EXIT_MESSAGE_PATH = "/opt/ml/output/message"
 # AWS Deep Learning Containers: the image with a recent Python that needs no subscription; account 763104351884 in
 # these regions (aws/sagemaker-python-sdk, image_uri_config/pytorch.json; aws/deep-learning-containers, 2025).
 _IMAGE = "763104351884.dkr.ecr.{region}.amazonaws.com/pytorch-training:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
-_REGIONS = frozenset(
+_IMAGE_REGIONS = frozenset(
     {
         *("us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1"),
         *("eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3"),
         *("ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-southeast-1", "ap-southeast-2"),
     }
 )
-_OVER = frozenset({"Completed", "Failed", "Stopped"})
+_FINAL_STATUSES = frozenset({"Completed", "Failed", "Stopped"})
 
 
 @dataclass(frozen=True, slots=True)
-class Hire:
+class ProcessingJobSpec:
     """The instances of a job, and for how long at most.
 
     Args:
@@ -63,68 +63,77 @@ class Hire:
             raise UsageError(f"instance type {self.instance_type!r}", hint="such as ml.m5.large")
         if not 1 <= self.instances <= 100:
             raise UsageError(f"{self.instances} instances", hint="1 to 100")
-        if not 1 <= self.max_runtime <= _LONGEST:
-            raise UsageError(f"a run time of {self.max_runtime} s", hint=f"1 to {_LONGEST}")
+        if not 1 <= self.max_runtime <= _MAX_RUNTIME_LIMIT:
+            raise UsageError(f"a run time of {self.max_runtime} s", hint=f"1 to {_MAX_RUNTIME_LIMIT}")
 
-    def price(self, region: str, prices: PriceBook) -> str:
+    def price_summary(self, region: str, prices: PriceBook) -> str:
         """Say in words what the job costs at most."""
         price = prices.instance(region, self.instance_type)
         hours = self.max_runtime / 3600
-        what = f"{self.instances} x {self.instance_type} for at most {hours:g} h"
-        if isinstance(price, NoPrice):
-            return f"{what}; the price book has no price for it in {region}"
+        resources = f"{self.instances} x {self.instance_type} for at most {hours:g} h"
+        if isinstance(price, PriceUnavailable):
+            return f"{resources}; the price book has no price for it in {region}"
         usd = self.instances * price.usd
-        return f"{what}: {usd:.3f} USD an hour, at most {usd * hours:.2f} USD (hosting price as of {price.as_of})"
+        return f"{resources}: {usd:.3f} USD an hour, at most {usd * hours:.2f} USD (hosting price as of {price.as_of})"
 
 
-def image_of(hire: Hire, region: str) -> str:
+def image_uri(spec: ProcessingJobSpec, region: str) -> str:
     """Return the container's image.
 
     Raises:
         ConfigError: none is given, and AWS's own has no known address in this region.
     """
-    if hire.image:
-        return hire.image
-    if region not in _REGIONS:
+    if spec.image:
+        return spec.image
+    if region not in _IMAGE_REGIONS:
         raise ConfigError(f"no image is known for {region}", hint="give --image, one with Python 3.11 or later")
     return _IMAGE.format(region=region)
 
 
-def job_request(hire: Hire, *, run_id: str, region: str, shelf: Shelf) -> dict[str, Any]:
+def job_request(spec: ProcessingJobSpec, *, run_id: str, region: str, s3_location: S3Location) -> dict[str, Any]:
     """Return the arguments of CreateProcessingJob.
 
     Args:
-        hire: the instances.
+        spec: the instances.
         run_id: the run's; names the job, and tags what it creates.
         region: where.
-        shelf: the job's own place in S3.
+        s3_location: the job's own place in S3.
     """
-    code = f"{_INPUT}/code"
-    # `bootstrap ORDERS MESSAGE` and then what `loadgen instance` takes; each at most 256 characters.
-    words = [f"{code}/orders.json", _MESSAGE, "--config", _CONFIG, "--orders", f"{code}/orders.json", "--out", OUTPUT]
+    code_path = f"{_INPUT_PATH}/code"
+    # `bootstrap ORDERS MESSAGE` and then what `loadgen _processing-instance` takes; each at most 256 characters.
+    arguments = [
+        f"{code_path}/orders.json",
+        _EXIT_MESSAGE_PATH,
+        "--config",
+        _RESOURCE_CONFIG_PATH,
+        "--orders",
+        f"{code_path}/orders.json",
+        "--out",
+        OUTPUT_PATH,
+    ]
     return {
-        "ProcessingJobName": f"{PREFIX}{run_id}",
-        "RoleArn": hire.role,
+        "ProcessingJobName": f"{JOB_NAME_PREFIX}{run_id}",
+        "RoleArn": spec.role,
         "AppSpecification": {
-            "ImageUri": image_of(hire, region),
-            "ContainerEntrypoint": ["python3", f"{code}/bootstrap.py"],
-            "ContainerArguments": words,
+            "ImageUri": image_uri(spec, region),
+            "ContainerEntrypoint": ["python3", f"{code_path}/bootstrap.py"],
+            "ContainerArguments": arguments,
         },
         "ProcessingResources": {
             "ClusterConfig": {
-                "InstanceCount": hire.instances,
-                "InstanceType": hire.instance_type,
+                "InstanceCount": spec.instances,
+                "InstanceType": spec.instance_type,
                 "VolumeSizeInGB": _VOLUME_GB,
             }
         },
-        "StoppingCondition": {"MaxRuntimeInSeconds": hire.max_runtime},
+        "StoppingCondition": {"MaxRuntimeInSeconds": spec.max_runtime},
         "Environment": {"AWS_REGION": region, "AWS_DEFAULT_REGION": region},
         "ProcessingInputs": [
             {
                 "InputName": "input",
                 "S3Input": {
-                    "S3Uri": (shelf / "input").uri,
-                    "LocalPath": _INPUT,
+                    "S3Uri": (s3_location / "input").uri,
+                    "LocalPath": _INPUT_PATH,
                     "S3DataType": "S3Prefix",
                     "S3InputMode": "File",
                     "S3DataDistributionType": "FullyReplicated",
@@ -137,8 +146,8 @@ def job_request(hire: Hire, *, run_id: str, region: str, shelf: Shelf) -> dict[s
                 {
                     "OutputName": "output",
                     "S3Output": {
-                        "S3Uri": (shelf / "output").uri,
-                        "LocalPath": OUTPUT,
+                        "S3Uri": (s3_location / "output").uri,
+                        "LocalPath": OUTPUT_PATH,
                         "S3UploadMode": "Continuous",
                     },
                 }
@@ -149,25 +158,25 @@ def job_request(hire: Hire, *, run_id: str, region: str, shelf: Shelf) -> dict[s
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ProcessingJob:
     """What DescribeProcessingJob says of a job.
 
     Args:
         name: the job's.
-        status: `InProgress`, `Completed`, `Failed`, `Stopping` or `Stopped`.
-        reason: why it failed or was stopped, as AWS words it; empty when it did not.
-        message: what the container said last.
-        output: where its results are.
+        status: `InProgress`, `Completed`, `ShardFailed`, `Stopping` or `Stopped`.
+        failure_reason: why it failed or was stopped, as AWS words it; empty when it did not.
+        exit_message: what the container said last.
+        output_location: where its results are.
     """
 
     name: str
     status: str
-    reason: str
-    message: str
-    output: Shelf
+    failure_reason: str
+    exit_message: str
+    output_location: S3Location
 
     @classmethod
-    def of(cls, description: Mapping[str, Any]) -> "State":
+    def from_description(cls, description: Mapping[str, Any]) -> "ProcessingJob":
         """Read a description.
 
         Raises:
@@ -175,26 +184,26 @@ class State:
         """
         name = description["ProcessingJobName"]
         outputs = description.get("ProcessingOutputConfig", {}).get("Outputs", ())
-        if not name.startswith(PREFIX) or len(outputs) != 1:
-            raise UsageError(f"{name} is no job of loadgen", hint=f"their names begin with {PREFIX}")
+        if not name.startswith(JOB_NAME_PREFIX) or len(outputs) != 1:
+            raise UsageError(f"{name} is no job of loadgen", hint=f"their names begin with {JOB_NAME_PREFIX}")
         return cls(
             name,
             description["ProcessingJobStatus"],
             description.get("FailureReason", ""),
             description.get("ExitMessage", ""),
-            Shelf.read(outputs[0]["S3Output"]["S3Uri"]),
+            S3Location.parse(outputs[0]["S3Output"]["S3Uri"]),
         )
 
     @property
     def run_id(self) -> str:
         """The run that the job carries out."""
-        return self.name[len(PREFIX) :]
+        return self.name[len(JOB_NAME_PREFIX) :]
 
     @property
-    def is_over(self) -> bool:
+    def is_finished(self) -> bool:
         """True when nothing of it runs any more."""
-        return self.status in _OVER
+        return self.status in _FINAL_STATUSES
 
     def __str__(self) -> str:
-        said = "; ".join(filter(None, (self.message, self.reason)))
-        return f"job {self.name} is {self.status}{f': {said}' if said else ''}"
+        messages = "; ".join(filter(None, (self.exit_message, self.failure_reason)))
+        return f"job {self.name} is {self.status}{f': {messages}' if messages else ''}"

@@ -9,7 +9,7 @@ import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say: the same sources make the same bytes
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say: the same sources make the same bytes
 
 
 def build_wheel(directory: Path) -> Path:
@@ -25,17 +25,17 @@ def build_wheel(directory: Path) -> Path:
     # An egg-info, such as lies beside a source tree, has the same text under another name.
     content[f"{info}/METADATA"] = (about.read_text("METADATA") or about.read_text("PKG-INFO") or "").encode()
     content[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: loadgen\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    content[f"{info}/RECORD"] = _record(content, f"{info}/RECORD")
+    content[f"{info}/RECORD"] = _record_file(content, f"{info}/RECORD")
     target = directory / f"loadgen-{about.version}-py3-none-any.whl"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in content.items():
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_EPOCH), data, zipfile.ZIP_DEFLATED)
     return target
 
 
-def _record(content: dict[str, bytes], own: str) -> bytes:
+def _record_file(content: dict[str, bytes], record_path: str) -> bytes:
     lines = []
     for name, data in content.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
         lines.append(f"{name},sha256={digest},{len(data)}\n")
-    return "".join([*lines, f"{own},,\n"]).encode()
+    return "".join([*lines, f"{record_path},,\n"]).encode()

@@ -3,17 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
-from loadgen.analysis.findings import Findings, find
+from loadgen.analysis.findings import Analysis, analyze
 from loadgen.analysis.prices import PriceBook
-from loadgen.results.directory import Results
+from loadgen.results.directory import ResultsDirectory
 
 
-def build_report(results: Results, *, partial: str | None = None) -> tuple[Findings, Path]:
+def build_report(results: ResultsDirectory, *, incomplete_reason: str | None = None) -> tuple[Analysis, Path]:
     """Make every table and page of an output directory from its saved runs; the same again, byte for byte.
 
     Args:
         results: the output directory.
-        partial: why it is only a part of what was planned; None reads it from there.
+        incomplete_reason: why it is only a part of what was planned; None reads it from there.
 
     Returns:
         What was found, and the path of the HTML page.
@@ -23,19 +23,19 @@ def build_report(results: Results, *, partial: str | None = None) -> tuple[Findi
         WriteError: the disk refused.
     """
     settings = results.manifest.settings
-    findings = find(
-        results.export(),
+    findings = analyze(
+        results.write_hdr_logs(),
         region=results.manifest.identity.region,
         prices=PriceBook.builtin(),
         objective=settings.get("objective", "balanced"),
         instance=settings.get("instance"),
         slos=settings.get("slos", ()),
     )
-    why = results.partial() if partial is None else partial
-    if why:
-        note = f"PARTIAL: not all that was planned was measured: {why}"
+    reason = results.incomplete_reason() if incomplete_reason is None else incomplete_reason
+    if reason:
+        note = f"PARTIAL: not all that was planned was measured: {reason}"
         findings = replace(findings, verdict=replace(findings.verdict, notes=(note, *findings.verdict.notes)))
     # vl-convert takes a third of a second to import: commands that write no report do not pay for it.
-    from loadgen.report.writer import write_report  # noqa: PLC0415
+    from loadgen.report.writer import write_report_files  # noqa: PLC0415
 
-    return findings, write_report(results.path, results.manifest, findings)
+    return findings, write_report_files(results.path, results.manifest, findings)

@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from loadgen.analysis.findings import Findings
+from loadgen.analysis.findings import Analysis
 from loadgen.errors import WriteError
-from loadgen.report.charts.selection import Drawings, draw
+from loadgen.report.charts.selection import ReportCharts, build_charts
 from loadgen.report.charts.vega import Chart
-from loadgen.report.content.labels import rows_of
+from loadgen.report.content.labels import runs_in_phase
 from loadgen.report.formats import csv_summary, html_page
 from loadgen.report.formats.csv_requests import write_requests
 from loadgen.report.formats.summary_json import summary_json
 from loadgen.results.manifest import Manifest
 
-PAGE = Path("benchmarking_report") / "benchmarking_report.html"
+PAGE_PATH = Path("benchmarking_report") / "benchmarking_report.html"
 
 
-def write_report(directory: Path, manifest: Manifest, findings: Findings) -> Path:
+def write_report_files(directory: Path, manifest: Manifest, findings: Analysis) -> Path:
     """Write all tables, pictures and the page; the same bytes for the same runs.
 
     Args:
@@ -31,67 +31,71 @@ def write_report(directory: Path, manifest: Manifest, findings: Findings) -> Pat
     Raises:
         WriteError: the disk refused.
     """
-    drawn = draw(manifest, findings)
+    drawn = build_charts(manifest, findings)
     try:
-        for phase, (raw, summary) in _FOLDERS.items():
-            if rows_of(findings, phase):
-                _write_raw(directory / raw, manifest, findings, phase)
-                _write(directory / summary, _summaries(manifest, findings, phase), _pictures(drawn, phase))
-        if rows_of(findings, "stability"):
-            tables = {"metrics_with_cost.csv": csv_summary.cost(manifest, findings)}
-            tables["cost_savings_summary.csv"] = csv_summary.savings(findings)
+        for phase, (raw, summary) in _PHASE_DIRECTORIES.items():
+            if runs_in_phase(findings, phase):
+                _write_requests(directory / raw, manifest, findings, phase)
+                _write(directory / summary, _summaries(manifest, findings, phase), _phase_charts(drawn, phase))
+        if runs_in_phase(findings, "stability"):
+            tables = {"metrics_with_cost.csv": csv_summary.cost_csv(manifest, findings)}
+            tables["cost_savings_summary.csv"] = csv_summary.savings_csv(findings)
             _write(directory / "cost_analysis_summary_results", tables, {"cost_vs_performance.png": drawn.cost})
-        page = html_page.page(manifest, findings, drawn)
-        _write(directory / PAGE.parent, {PAGE.name: page, "summary.json": summary_json(manifest, findings)}, {})
+        page = html_page.render_page(manifest, findings, drawn)
+        _write(
+            directory / PAGE_PATH.parent, {PAGE_PATH.name: page, "summary.json": summary_json(manifest, findings)}, {}
+        )
     except OSError as error:
         raise WriteError(
             f"cannot write the report to {error.filename or directory}: {error.strerror}",
             hint="the runs are kept; make room and run `python -m loadgen report` on the directory",
         ) from error
-    return directory / PAGE
+    return directory / PAGE_PATH
 
 
 # Phase -> (raw results, summary results): the predecessor's names; the user's own steps follow their pattern.
-_FOLDERS: Mapping[str, tuple[str, str]] = {
+_PHASE_DIRECTORIES: Mapping[str, tuple[str, str]] = {
     "stability": ("stability_benchmark_raw_results", "stability_benchmark_summary_results"),
     "concurrency": ("concurrency_benchmark_raw_results", "concurrency_benchmark_summary_results"),
     "": ("steps_raw_results", "steps_summary_results"),
 }
 
 
-def _write_raw(folder: Path, manifest: Manifest, findings: Findings, phase: str) -> None:
-    rows, is_cell = rows_of(findings, phase), phase != "stability"
+def _write_requests(folder: Path, manifest: Manifest, findings: Analysis, phase: str) -> None:
+    rows, is_cell = runs_in_phase(findings, phase), phase != "stability"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "invocation_benchmark_results.csv").open("wb") as out:
-        write_requests(out, rows, measured_on=manifest.identity.kind, is_cell=is_cell)
-    _write(folder, {"endpoint_metrics.csv": csv_summary.metrics(rows, is_cell=is_cell)}, {})
+        write_requests(out, rows, measured_on=manifest.identity.kind, include_concurrency=is_cell)
+    _write(folder, {"endpoint_metrics.csv": csv_summary.metrics_csv(rows, include_concurrency=is_cell)}, {})
 
 
-def _summaries(manifest: Manifest, findings: Findings, phase: str) -> dict[str, str]:
+def _summaries(manifest: Manifest, findings: Analysis, phase: str) -> dict[str, str]:
     summaries = {
-        "stability": ("invocation_benchmark_summary.csv", csv_summary.stability_summary),
-        "concurrency": ("concurrency_benchmark_summary.csv", csv_summary.concurrency_summary),
-        "": ("steps_summary.csv", csv_summary.steps_summary),
+        "stability": ("invocation_benchmark_summary.csv", csv_summary.stability_summary_csv),
+        "concurrency": ("concurrency_benchmark_summary.csv", csv_summary.concurrency_summary_csv),
+        "": ("steps_summary.csv", csv_summary.steps_summary_csv),
     }
     name, summary = summaries[phase]
-    metrics = partial(csv_summary.metrics_summary, rows_of(findings, phase), is_cell=phase != "stability")
+    metrics = partial(
+        csv_summary.metrics_summary_csv, runs_in_phase(findings, phase), include_concurrency=phase != "stability"
+    )
     return {name: summary(manifest, findings), "endpoint_metrics_summary.csv": metrics()}
 
 
-def _pictures(drawn: Drawings, phase: str) -> dict[str, Chart | None]:
+def _phase_charts(report_charts: ReportCharts, phase: str) -> dict[str, Chart | None]:
     if phase == "stability":
-        return {"stability_benchmark_distribution.png": drawn.stability}
+        return {"stability_benchmark_distribution.png": report_charts.stability}
     if phase == "concurrency":
-        return {"concurrency_benchmark_distribution.png": drawn.concurrency}
-    lines = {f"steps_timeline_{i}.png": chart for i, chart in enumerate(drawn.timelines, 1)}
-    return {"steps_distribution.png": drawn.steps} | lines
+        return {"concurrency_benchmark_distribution.png": report_charts.concurrency}
+    lines = {f"steps_timeline_{i}.png": chart for i, chart in enumerate(report_charts.timelines, 1)}
+    return {"steps_distribution.png": report_charts.steps} | lines
 
 
-def _write(folder: Path, texts: Mapping[str, str], pictures: Mapping[str, Chart | None]) -> None:
+def _write(folder: Path, texts: Mapping[str, str], charts: Mapping[str, Chart | None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         # Bytes: the same line ends on every system.
         (folder / name).write_bytes(text.encode())
-    for name, chart in pictures.items():
+    for name, chart in charts.items():
         if chart is not None:
             (folder / name).write_bytes(chart.png())

@@ -14,39 +14,32 @@ Nothing is ever changed once written; how files are written is recording.py's. A
 recorded is still read.
 """
 
-from collections.abc import Container
-from collections.abc import Iterator
-from collections.abc import Mapping
-from contextlib import contextmanager
-from contextlib import suppress
-from loadgen.atomic_file import DISK_ERRORS
-from loadgen.atomic_file import write_error
-from loadgen.atomic_file import write_whole
-from loadgen.errors import DataError
-from loadgen.errors import InputError
-from loadgen.errors import OutputError
-from loadgen.measurement.run import Run
-from loadgen.results import hdr_log
-from loadgen.results.lock import locked
-from loadgen.results.manifest import FORMAT
-from loadgen.results.manifest import Manifest
-from loadgen.results.reader import read_run
-from loadgen.results.serialization import from_plain
-from loadgen.results.serialization import to_plain
-from loadgen.results.writer import Recording
-from loadgen.workload.step import Step
-from pathlib import Path
-from typing import Any
 import itertools
-import orjson
 import os
 import re
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
-RESULT = "result.json"
-_OWN_ENDS = frozenset({"count", "duration", "schedule", "errors"})
+import orjson
+
+from loadgen.atomic_file import DISK_ERRNOS, atomic_write_json, disk_write_error
+from loadgen.errors import DataError, InputError, OutputError
+from loadgen.measurement.run import Run
+from loadgen.results import hdr_log
+from loadgen.results.lock import directory_lock
+from loadgen.results.manifest import FORMAT, Manifest
+from loadgen.results.reader import read_run
+from loadgen.results.serialization import from_json, to_json
+from loadgen.results.writer import RunWriter
+from loadgen.workload.step import Step
+
+RESULT_FILE_NAME = "result.json"
+_COMPLETE_STOP_REASONS = frozenset({"count", "duration", "schedule", "errors"})
 
 
-class Results:
+class ResultsDirectory:
     """One output directory."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -54,25 +47,25 @@ class Results:
         self.manifest = manifest
 
     @classmethod
-    def create(cls, path: Path, manifest: Manifest) -> "Results":
+    def create(cls, path: Path, manifest: Manifest) -> "ResultsDirectory":
         """Make the directory and write the manifest.
 
         Raises:
             OutputError: it cannot be made, or already holds a run.
             WriteError: the disk is full.
         """
-        prepare(path)
+        prepare_directory(path)
         try:
             (path / "runs").mkdir()
-            write_whole(path / "manifest.json", to_plain(manifest))
+            atomic_write_json(path / "manifest.json", to_json(manifest))
         except OSError as error:
-            if error.errno in DISK_ERRORS:
-                raise write_error(path, error) from error
+            if error.errno in DISK_ERRNOS:
+                raise disk_write_error(path, error) from error
             raise OutputError(f"cannot write into {path}: {error.strerror}", hint="choose another --out") from error
         return cls(path, manifest)
 
     @classmethod
-    def open(cls, path: Path) -> "Results":
+    def open(cls, path: Path) -> "ResultsDirectory":
         """Read the manifest of a directory that holds a run.
 
         Raises:
@@ -87,21 +80,21 @@ class Results:
             ) from error
         except orjson.JSONDecodeError as error:
             raise DataError(f"{path / 'manifest.json'} is damaged: {error}") from error
-        if not isinstance(plain, dict) or plain.get("is") != "Manifest":
+        if not isinstance(plain, dict) or plain.get("type") != "Manifest":
             raise DataError(f"{path / 'manifest.json'} is not a manifest of loadgen")
         if plain.get("format") != FORMAT:
             raise DataError(
                 f"{path} has format {plain.get('format')}; this version reads {FORMAT}", hint="upgrade loadgen"
             )
-        return cls(path, from_plain(plain))
+        return cls(path, from_json(plain))
 
-    def begin(self, number: int, step: Step, facts: Mapping[str, Any]) -> Recording:
+    def create_run(self, number: int, step: Step, metadata: Mapping[str, Any]) -> RunWriter:
         """Make the directory of a step's run and open its files.
 
         Args:
             number: of the step in the plan, from 1; reports show runs in this order.
             step: what will be executed.
-            facts: circumstances that are known already, as fields of Run.
+            metadata: circumstances that are known already, as fields of Run.
 
         Raises:
             WriteError: the disk refused.
@@ -110,20 +103,20 @@ class Results:
         directory = self.path / "runs" / f"{number:02d}-{slug or 'step'}"
         try:
             directory.mkdir()
-            write_whole(directory / "step.json", {"step": to_plain(step)} | to_plain(facts))
+            atomic_write_json(directory / "step.json", {"step": to_json(step)} | to_json(metadata))
         except OSError as error:
-            raise write_error(directory, error) from error
-        return Recording(directory, step)
+            raise disk_write_error(directory, error) from error
+        return RunWriter(directory, step)
 
-    def runs(self) -> tuple[Run, ...]:
+    def read_runs(self) -> tuple[Run, ...]:
         """Read every run, in the order of execution; damage is located, left out, and said.
 
         Raises:
             DataError: a step's description is damaged, so that nothing of it can be told.
         """
-        return tuple(read_run(directory) for directory in self._directories())
+        return tuple(read_run(directory) for directory in self._run_directories())
 
-    def export(self) -> tuple[Run, ...]:
+    def write_hdr_logs(self) -> tuple[Run, ...]:
         """Write every run's windows.hlog and percentile distributions beside its samples, and return the runs.
 
         Raises:
@@ -131,41 +124,47 @@ class Results:
             WriteError: the disk refused.
         """
         runs = []
-        for directory in self._directories():
+        for directory in self._run_directories():
             run = read_run(directory)
             runs.append(run)
             try:
-                (directory / "windows.hlog").write_text("".join(f"{line}\n" for line in hdr_log.lines(run)), "ascii")
-                for name, text in hdr_log.distributions(run):
+                (directory / "windows.hlog").write_text(
+                    "".join(f"{line}\n" for line in hdr_log.log_lines(run)), "ascii"
+                )
+                for name, text in hdr_log.percentile_distributions(run):
                     (directory / name).write_text(text, "ascii")
             except OSError as error:
-                raise write_error(directory, error) from error
+                raise disk_write_error(directory, error) from error
         return tuple(runs)
 
-    def finished(self) -> dict[int, Run]:
+    def read_completed_runs(self) -> dict[int, Run]:
         """Return the runs that came to their own end, by the number of their step; the others must be repeated."""
         found = {}
-        for directory in self._directories():
-            number = _number(directory)
+        for directory in self._run_directories():
+            number = _step_number(directory)
             if number.isdecimal() and (directory / "run.json").exists():
                 run = read_run(directory)
-                if run.ended_by in _OWN_ENDS and not run.damage and not any(worker.lost for worker in run.workers):
+                if (
+                    run.stop_reason in _COMPLETE_STOP_REASONS
+                    and not run.data_errors
+                    and not any(worker.lost_reason for worker in run.workers)
+                ):
                     found[int(number)] = run
         return found
 
-    def set_aside(self, kept: Container[int]) -> int:
+    def archive_incomplete(self, completed: Container[int]) -> int:
         """Move what must be repeated into `interrupted/`, where no report looks, and return how many.
 
         Args:
-            kept: numbers of the steps that stay.
+            completed: numbers of the steps that stay.
 
         Raises:
             WriteError: the disk refused.
         """
         moved = 0
         for directory in sorted((self.path / "runs").glob("*")):
-            number = _number(directory)
-            if number.isdecimal() and int(number) in kept:
+            number = _step_number(directory)
+            if number.isdecimal() and int(number) in completed:
                 continue
             try:
                 aside = self.path / "interrupted"
@@ -173,48 +172,54 @@ class Results:
                 free = (aside / f"{directory.name}.{n}" for n in itertools.count(1))
                 directory.rename(next(path for path in free if not path.exists()))
             except OSError as error:
-                raise write_error(directory, error) from error
+                raise disk_write_error(directory, error) from error
             moved += 1
         return moved
 
-    def conclude(self, result: Mapping[str, Any]) -> None:
+    def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json: how the whole of it ended.
 
         Raises:
             WriteError: the disk refused.
         """
         try:
-            write_whole(self.path / RESULT, result)
+            atomic_write_json(self.path / RESULT_FILE_NAME, result)
         except OSError as error:
-            raise write_error(self.path / RESULT, error) from error
+            raise disk_write_error(self.path / RESULT_FILE_NAME, error) from error
 
-    def partial(self) -> str:
+    def incomplete_reason(self) -> str:
         """Say why this is only a part of what was planned; empty when it is all."""
         try:
-            result = orjson.loads((self.path / RESULT).read_bytes())
+            result = orjson.loads((self.path / RESULT_FILE_NAME).read_bytes())
         except FileNotFoundError:
             return "loadgen was killed, or is still running"
         except (OSError, orjson.JSONDecodeError):
-            return f"{RESULT} cannot be read"
-        return str(result.get("partial", "")) if isinstance(result, dict) else f"{RESULT} cannot be read"
+            return f"{RESULT_FILE_NAME} cannot be read"
+        return (
+            str(result.get("incomplete_reason", ""))
+            if isinstance(result, dict)
+            else f"{RESULT_FILE_NAME} cannot be read"
+        )
 
-    def _directories(self) -> list[Path]:
+    def _run_directories(self) -> list[Path]:
         """Return the runs' directories in the order of execution: 11 before 100."""
         found = [path for path in (self.path / "runs").glob("*") if (path / "step.json").exists()]
-        return sorted(found, key=lambda path: (int(_number(path)) if _number(path).isdecimal() else 0, path.name))
+        return sorted(
+            found, key=lambda path: (int(_step_number(path)) if _step_number(path).isdecimal() else 0, path.name)
+        )
 
 
-def _number(directory: Path) -> str:
+def _step_number(directory: Path) -> str:
     return directory.name.partition("-")[0]
 
 
 @contextmanager
-def occupied(path: Path, *, is_resumed: bool) -> Iterator[str]:
+def claim_directory(path: Path, *, resume: bool) -> Iterator[str]:
     """Make an output directory and keep it for this process, or refuse before anything is sent or created.
 
     Args:
         path: of the directory.
-        is_resumed: True when it must hold a run, False when it must not.
+        resume: True when it must hold a run, False when it must not.
 
     Yields:
         What there is to say of a lock that a dead process left; empty when there was none.
@@ -223,22 +228,22 @@ def occupied(path: Path, *, is_resumed: bool) -> Iterator[str]:
         OutputError: it cannot be made or written, holds a run, or is in use.
         InputError: it holds no run, and should.
     """
-    prepare(path, is_resumed=is_resumed)
+    prepare_directory(path, resume=resume)
     try:
-        with locked(path) as note:
-            prepare(path, is_resumed=is_resumed)  # whoever had the lock a moment ago may have begun
+        with directory_lock(path) as note:
+            prepare_directory(path, resume=resume)  # whoever had the lock a moment ago may have begun
             yield note
     finally:
         with suppress(OSError):
             path.rmdir()  # a start that was refused leaves no empty directory
 
 
-def prepare(path: Path, *, is_resumed: bool = False) -> None:
+def prepare_directory(path: Path, *, resume: bool = False) -> None:
     """Make an output directory, or refuse before anything is sent or created.
 
     Args:
         path: of the directory.
-        is_resumed: True when it must hold a run, False when it must not.
+        resume: True when it must hold a run, False when it must not.
 
     Raises:
         OutputError: it cannot be made or written, or already holds a run.
@@ -247,7 +252,7 @@ def prepare(path: Path, *, is_resumed: bool = False) -> None:
     if "\0" in str(path):
         raise OutputError(f"{str(path)!r} can be no directory", hint="choose another --out")
     try:
-        if is_resumed:
+        if resume:
             if not (path / "manifest.json").is_file():
                 raise InputError(f"{path} holds no run to resume", hint="give a directory made by loadgen")
         else:

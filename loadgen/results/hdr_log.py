@@ -6,26 +6,27 @@ Format: HdrHistogram/HdrHistogram, HistogramLogWriter.java, version 1.3.
 """
 
 from collections.abc import Iterator
+
+import numpy as np
+
 from loadgen.measurement.histogram import Histogram
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import ANSWERED
-from loadgen.measurement.sample import WARMUP
+from loadgen.measurement.sample import COMPLETED_CATEGORIES, WARMUP
 from loadgen.measurement.tally import Tally
-import numpy as np
 
 _VERSION = "#[Histogram log format version 1.3]"
 _LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
-_MOST_IN_A_CHUNK = 1 << 16
+_CHUNK = 1 << 16
 
 
-def lines(run: Run) -> Iterator[str]:
+def log_lines(run: Run) -> Iterator[str]:
     """Yield the lines of a run's log, without line ends; warm-up is left out."""
     yield _VERSION
     yield f"#[StartTime: {run.started:.3f} (seconds since epoch)]"
     yield "#[values: microseconds; tags: ok, throttled, failed are service times, *.response are response times]"
     yield _LEGEND
-    for start, length, tally in _windows(run):
-        for column in ANSWERED:
+    for start, length, tally in _window_tallies(run):
+        for column in COMPLETED_CATEGORIES:
             for tag, histogram in (
                 (str(column), tally.service[column]),
                 (f"{column}.response", tally.response[column]),
@@ -35,32 +36,32 @@ def lines(run: Run) -> Iterator[str]:
                     yield f"Tag={tag},{start:.3f},{length:.3f},{longest:.3f},{histogram.encode()}"
 
 
-def _windows(run: Run) -> Iterator[tuple[float, float, Tally]]:
+def _window_tallies(run: Run) -> Iterator[tuple[float, float, Tally]]:
     """Yield (start, length, tally) of each window that has samples."""
     # What was done at the run's very last instant belongs to the last window, though another would begin there.
-    at = np.clip(np.floor(run.samples["done"] / run.window).astype(np.int64), 0, max(0, len(run.per_window) - 1))
+    at = np.clip(np.floor(run.samples["done"] / run.window).astype(np.int64), 0, max(0, len(run.window_counts) - 1))
     # Samples lie in the order in which they were recorded: nearly, not exactly, that of their windows.
     order = np.argsort(at, kind="stable")
-    bounds = np.searchsorted(at[order], np.arange(len(run.per_window) + 1))
+    bounds = np.searchsorted(at[order], np.arange(len(run.window_counts) + 1))
     for index, (first, last) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
         tally = Tally()
-        for part in range(first, last, _MOST_IN_A_CHUNK):
-            chunk = np.asarray(run.samples[order[part : min(part + _MOST_IN_A_CHUNK, last)]])
-            tally.fold(chunk[(chunk["flags"] & WARMUP) == 0], response=run.is_open_loop)
+        for part in range(first, last, _CHUNK):
+            chunk = np.asarray(run.samples[order[part : min(part + _CHUNK, last)]])
+            tally.record_samples(chunk[(chunk["flags"] & WARMUP) == 0], with_response=run.is_open_loop)
         start = index * run.window
         if tally.counts:
             yield start, min(run.window, max(run.duration - start, 0.0)), tally
 
 
-def distributions(run: Run) -> Iterator[tuple[str, str]]:
+def percentile_distributions(run: Run) -> Iterator[tuple[str, str]]:
     """Yield (file name, text) of the percentile distribution of each column of a run that has answers."""
     for kind, histograms in (("service", run.tally.service), ("response", run.tally.response)):
         for column, histogram in histograms.items():
             if histogram.total:
-                yield f"{kind}.{column}.hgrm", histogram.distribution()
+                yield f"{kind}.{column}.hgrm", histogram.percentile_distribution()
 
 
-def read(text: str) -> dict[str, Histogram]:
+def read_log(text: str) -> dict[str, Histogram]:
     """Return the histograms of a log by tag, its windows added up; "" is the tag of lines that have none.
 
     Any version's header is read; the histograms must be of the encoding V2, the one that today's ports write.
@@ -72,7 +73,7 @@ def read(text: str) -> dict[str, Histogram]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line or line.startswith(("#", '"')):
             continue
-        tag, times, encoded = _parts(line)
+        tag, times, encoded = _split_line(line)
         try:
             histogram = Histogram.decode(encoded)
             for seconds in times:
@@ -83,7 +84,7 @@ def read(text: str) -> dict[str, Histogram]:
     return found
 
 
-def _parts(line: str) -> tuple[str, list[str], str]:
+def _split_line(line: str) -> tuple[str, list[str], str]:
     """Return (tag, the three numbers, histogram) of a line; what is missing is empty, and no number."""
     tag = ""
     if line.startswith("Tag="):

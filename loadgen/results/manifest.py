@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from loadgen.interfaces import Identity
 from typing import Any
 
-FORMAT = 1  # of the whole output directory. 1 (2026-11): the first
+from loadgen.interfaces import Identity
+
+# Of the whole output directory. 1 (2026-11): the first; 2 (2026-11): field names as in guide/09-output-files.md.
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,7 @@ class Manifest:
         run_id: unique; part of every resource name and tag.
         created: ISO 8601, UTC.
         scenario: the file's name, or what stands for it when embedded.
-        question: the first line of the scenario's docstring.
+        title: the first line of the scenario's docstring.
         kind: `ServerlessBenchmark` or `Scenario`.
         settings: the scenario's fields as plain JSON values; never a payload.
         scenario_sha256: of the file; empty without one.
@@ -31,7 +33,7 @@ class Manifest:
     run_id: str
     created: str
     scenario: str
-    question: str
+    title: str
     kind: str
     settings: Mapping[str, Any]
     scenario_sha256: str

@@ -4,50 +4,44 @@ A dataclass becomes an object with its name under `is`; tuples become arrays and
 Column becomes its text; a float that JSON cannot say becomes text under `float`.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import fields
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
+from numbers import Integral, Real
+from typing import Any
+
 from loadgen.analysis.slo import Slo
-from loadgen.errors import DataError
-from loadgen.errors import LoadgenError
+from loadgen.errors import DataError, LoadgenError
 from loadgen.interfaces import Identity
-from loadgen.measurement.cloudwatch_metrics import Metric
-from loadgen.measurement.cloudwatch_metrics import Metrics
-from loadgen.measurement.generator_stats import Watch
-from loadgen.measurement.run import Worker
+from loadgen.measurement.cloudwatch_metrics import CloudWatchMetric, CloudWatchMetrics
+from loadgen.measurement.generator_stats import GeneratorStats
+from loadgen.measurement.run import WorkerReport
 from loadgen.results.manifest import Manifest
 from loadgen.workload.arrivals import Arrivals
-from loadgen.workload.load import ClosedLoop
-from loadgen.workload.load import OpenLoop
-from loadgen.workload.load import Uniform
+from loadgen.workload.load import ClosedLoop, OpenLoop, Uniform
 from loadgen.workload.rate import Rate
 from loadgen.workload.serverless_config import ServerlessConfig
-from loadgen.workload.step import ErrorLimit
-from loadgen.workload.step import Step
-from numbers import Integral
-from numbers import Real
-from typing import Any
-import math
+from loadgen.workload.step import ErrorLimit, Step
 
 _TYPES: Mapping[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         *(Arrivals, ClosedLoop, OpenLoop, Rate, Uniform),
         *(ErrorLimit, Step, ServerlessConfig, Slo),
-        *(Identity, Manifest, Metric, Metrics, Watch, Worker),
+        *(Identity, Manifest, CloudWatchMetric, CloudWatchMetrics, GeneratorStats, WorkerReport),
     )
 }
 
 
-def to_plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """Return a value as JSON can say it.
 
     Raises:
         DataError: it holds a type that is not on the list.
 
     Example:
-        >>> to_plain(ServerlessConfig(2048, 4))
+        >>> to_json(ServerlessConfig(2048, 4))
         {'is': 'ServerlessConfig', 'memory_mb': 2048, 'max_concurrency': 4, 'provisioned_concurrency': 0}
     """
     if isinstance(value, Enum):
@@ -61,40 +55,40 @@ def to_plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, Real) and not isinstance(value, Integral):
         return float(value) if math.isfinite(value) else {"float": str(float(value))}
-    if isinstance(value, Mapping) and "is" not in value and value.keys() != {"float"}:
-        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, Mapping) and "type" not in value and value.keys() != {"float"}:
+        return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return [to_plain(item) for item in value]
+        return [to_json(item) for item in value]
     if is_dataclass(value) and type(value).__name__ in _TYPES:
-        named = {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
-        return {"is": type(value).__name__} | named
+        named = {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+        return {"type": type(value).__name__} | named
     raise DataError(f"a {type(value).__name__} cannot be saved")
 
 
-def from_plain(value: Any) -> Any:
-    """Return what `to_plain` was given, built from our own types only.
+def from_json(value: Any) -> Any:
+    """Return what `to_json` was given, built from our own types only.
 
     Raises:
         DataError: it names an unknown type, or a value that the type refuses.
 
     Example:
-        >>> from_plain(to_plain(ServerlessConfig(2048, 4)))
+        >>> from_json(to_json(ServerlessConfig(2048, 4)))
         ServerlessConfig(memory_mb=2048, max_concurrency=4, provisioned_concurrency=0)
     """
     if isinstance(value, list):
-        return tuple(from_plain(item) for item in value)
+        return tuple(from_json(item) for item in value)
     if not isinstance(value, dict):
         return value
     if value.keys() == {"float"}:
         return _build(float, value["float"])
-    if "is" not in value:
-        return {key: from_plain(item) for key, item in value.items()}
-    kind = _TYPES.get(str(value["is"]))
+    if "type" not in value:
+        return {key: from_json(item) for key, item in value.items()}
+    kind = _TYPES.get(str(value["type"]))
     if kind is None:
         raise DataError(f"a saved value of the unknown type {value['is']!r}", hint="written by another version?")
     known = {f.name for f in fields(kind)}
     # A field of a later version is left out rather than refused: the rest can still be read.
-    named = {key: from_plain(item) for key, item in value.items() if key in known}
+    named = {key: from_json(item) for key, item in value.items() if key in known}
     return _build(kind, **named)
 
 

@@ -8,17 +8,17 @@ import types
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadgen.errors import ConfigError, InputError, LoadgenError, ScriptError, ScriptStopError
-from loadgen.scenario.scenario import Runnable
+from loadgen.errors import ConfigError, InputError, LoadgenError, ScriptError, ScriptExitError
+from loadgen.scenario.scenario import ScenarioProtocol
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedScenario:
     """A scenario with the file it came from."""
 
-    scenario: Runnable
+    scenario: ScenarioProtocol
     name: str
-    question: str
+    title: str
     sha256: str
     path: Path
 
@@ -31,7 +31,7 @@ def load_scenario(path: Path) -> LoadedScenario:
     Raises:
         InputError: the file cannot be read.
         ScriptError: it raised, or does not parse; only the user's own lines are shown.
-        ScriptStopError: it called sys.exit().
+        ScriptExitError: it called sys.exit().
         ConfigError: it defines no `scenario`.
     """
     try:
@@ -59,7 +59,7 @@ def load_scenario(path: Path) -> LoadedScenario:
             details=[(error.text or "").rstrip()],
         ) from error
     except SystemExit as error:
-        raise ScriptStopError(f"{path} called sys.exit({error.code!r})") from error
+        raise ScriptExitError(f"{path} called sys.exit({error.code!r})") from error
     except LoadgenError as error:
         error.details = (*error.details, *_user_lines(error, path))
         raise

@@ -7,20 +7,20 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from loadgen.errors import UsageError
-from loadgen.scenario.scenario import Runnable
+from loadgen.scenario.scenario import ScenarioProtocol
 
 
-def change(scenario: Runnable, settings: Mapping[str, str]) -> Runnable:
+def apply_overrides(scenario: ScenarioProtocol, overrides: Mapping[str, str]) -> ScenarioProtocol:
     """Return the scenario with fields set from text, as `--set name=value` does; values are Python literals or text.
 
     Raises:
         UsageError: there is no such field; the nearest is named.
     """
-    if not settings:
+    if not overrides:
         return scenario
     known = [f.name for f in fields(_as_dataclass(scenario))]
     values: dict[str, Any] = {}
-    for name, text in settings.items():
+    for name, text in overrides.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
@@ -30,7 +30,7 @@ def change(scenario: Runnable, settings: Mapping[str, str]) -> Runnable:
         except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: thousands of brackets
             values[name] = text
     try:
-        changed: Runnable = replace(_as_dataclass(scenario), **values)
+        changed: ScenarioProtocol = replace(_as_dataclass(scenario), **values)
     except (TypeError, ValueError, AttributeError) as error:
         given = ", ".join(f"{name}={value!r:.60}" for name, value in values.items())
         raise UsageError(f"--set {given} is of the wrong type", hint=str(error)) from error

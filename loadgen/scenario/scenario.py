@@ -13,7 +13,7 @@ from loadgen.analysis.slo import Slo
 from loadgen.errors import UsageError
 from loadgen.interfaces import Target
 from loadgen.measurement.run import Run
-from loadgen.validation import check_whole
+from loadgen.validation import validate_int
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
@@ -21,7 +21,7 @@ from loadgen.workload.step import Step
 Plan = Generator[Sequence[Step], Sequence[Run], None]
 
 
-class Runnable(Protocol):
+class ScenarioProtocol(Protocol):
     """What a scenario file's `scenario` must offer; a frozen dataclass, so that `--set` can change a field."""
 
     @property
@@ -72,18 +72,18 @@ class Runnable(Protocol):
         """Return every configuration that the plan may ask for, so that quotas are checked before anything is made."""
         ...
 
-    def foreseen(self) -> Sequence[Step]:
+    def possible_steps(self) -> Sequence[Step]:
         """Return every step that the plan may yield, at its dearest, so that the cost is bounded before."""
         ...
 
 
-def check_settings(scenario: Runnable) -> None:
+def validate_scenario(scenario: ScenarioProtocol) -> None:
     """Refuse what no scenario can mean, whatever its plan: before anything is deployed.
 
     Raises:
         UsageError: with what to do.
     """
-    _check_requests(scenario.requests)
+    _validate_requests(scenario.requests)
     if not hasattr(scenario.target, "account"):
         raise UsageError(
             f"a target of type {type(scenario.target).__name__}", hint="give Emulated, SageMaker or Existing"
@@ -94,10 +94,10 @@ def check_settings(scenario: Runnable) -> None:
         raise UsageError(f"objective {scenario.objective!r}", hint=f"one of {', '.join(OBJECTIVES)}")
     if not all(isinstance(slo, Slo) for slo in scenario.slos):
         raise UsageError("a promise that is no Slo", hint='give Slo("response_p99", at_most=0.8)')
-    check_whole(scenario.seed, 0, "seed")
+    validate_int(scenario.seed, 0, "seed")
 
 
-def _check_requests(requests: Sequence[Request]) -> None:
+def _validate_requests(requests: Sequence[Request]) -> None:
     if not requests:
         raise UsageError("a scenario without requests", hint="give requests=read_requests(...) or [Request(b'...')]")
     for request in requests:
@@ -135,7 +135,7 @@ class Scenario:
     instance: str | None = None
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        validate_scenario(self)
         if not self.steps or not all(isinstance(step, Step) for step in self.steps):
             raise UsageError("a scenario without steps", hint="give steps=[Step(...)]")
 
@@ -147,6 +147,6 @@ class Scenario:
         """Return the configurations of the steps."""
         return [step.config for step in self.steps]
 
-    def foreseen(self) -> Sequence[Step]:
+    def possible_steps(self) -> Sequence[Step]:
         """Return the steps."""
         return self.steps

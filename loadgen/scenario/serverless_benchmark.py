@@ -8,13 +8,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadgen.analysis.findings import find
+from loadgen.analysis.findings import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.analysis.slo import Slo
 from loadgen.errors import UsageError
 from loadgen.interfaces import Target
 from loadgen.measurement.run import Run
-from loadgen.scenario.scenario import Plan, check_settings
+from loadgen.scenario.scenario import Plan, validate_scenario
 from loadgen.workload.load import ClosedLoop, Pause
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import MEMORY_SIZES_MB, ServerlessConfig
@@ -74,7 +74,7 @@ class ServerlessBenchmark:
     together: bool = False
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        validate_scenario(self)
         if not self.memory_sizes:
             raise UsageError("no memory sizes", hint="give at least one")
         if self.include_concurrency and not (self.max_concurrency and self.multipliers):
@@ -102,7 +102,7 @@ class ServerlessBenchmark:
     def concurrency_steps(self, memory_mb: int) -> list[Step]:
         """Return a step for each MaxConcurrency and client count; what rounds up to the same is run once."""
         cells = dict.fromkeys(
-            (max_concurrency, _clients(max_concurrency, multiplier))
+            (max_concurrency, _client_count(max_concurrency, multiplier))
             for max_concurrency in self.max_concurrency
             for multiplier in sorted(self.multipliers)
         )
@@ -127,28 +127,30 @@ class ServerlessBenchmark:
         runs = yield self.stability_steps()
         if not self.include_concurrency:
             return
-        chosen = self.memory_size or self.chosen_size(runs)
+        chosen = self.memory_size or self.recommended_memory_mb(runs)
         if chosen is not None:
             yield self.concurrency_steps(chosen)
 
     def configs(self) -> Sequence[ServerlessConfig]:
         """Return every configuration that the plan may ask for."""
-        return [step.config for step in self.foreseen() if step.config is not None]
+        return [step.config for step in self.possible_steps() if step.config is not None]
 
-    def foreseen(self) -> Sequence[Step]:
+    def possible_steps(self) -> Sequence[Step]:
         """Return every step that the plan may yield; the concurrency benchmark is dearest at the largest size."""
         steps = self.stability_steps()
         if self.include_concurrency:
             steps += self.concurrency_steps(self.memory_size or max(self.memory_sizes))
         return steps
 
-    def chosen_size(self, runs: Sequence[Run]) -> int | None:
+    def recommended_memory_mb(self, runs: Sequence[Run]) -> int | None:
         """Return the memory size that the stability runs recommend, or None when none was stable."""
         # Prices of any region rank the sizes alike: serverless prices are linear in memory everywhere they are known.
-        findings = find(runs, region="us-east-1", prices=PriceBook.builtin(), objective=self.objective, slos=self.slos)
+        findings = analyze(
+            runs, region="us-east-1", prices=PriceBook.builtin(), objective=self.objective, slos=self.slos
+        )
         return findings.recommendation.memory_mb if findings.recommendation else None
 
 
-def _clients(max_concurrency: int, multiplier: float) -> int:
+def _client_count(max_concurrency: int, multiplier: float) -> int:
     """Round up the number that was written: 10 x 1.1 is 11, not the 12 of 11.000000000000002."""
     return math.ceil(round(max_concurrency * multiplier, 9))

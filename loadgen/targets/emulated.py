@@ -14,17 +14,17 @@ from typing import IO
 
 from loadgen.emulator.settings import Settings
 from loadgen.errors import UnavailableError, UsageError
-from loadgen.event_loop import to_the_end
+from loadgen.event_loop import shielded
 from loadgen.interfaces import Account, Target, Transport
-from loadgen.targets.names import checked_name
+from loadgen.targets.names import validate_resource_name
 from loadgen.targets.standalone import open_transport
-from loadgen.targets.transport_selection import transport_named
+from loadgen.targets.transport_selection import resolve_transport
 from loadgen.workload.serverless_config import ServerlessConfig
 
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 5.0
-_DEATH_KNOWN = 0.2
-_LINES = 10  # of what a dead emulator said
+_EXIT_DETECTION_TIMEOUT = 0.2
+_STDERR_LINES = 10  # of what a dead emulator said
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Emulated:
     Args:
         profile: how the model behaves: `mobilenet-v2`, `xgboost`, `huggingface`, ...
         model: a model's name to rehearse under; None takes the profile's own.
-        quotas: `documented`, or `ordinary` for what new accounts really have.
+        quotas: `default_quotas`, or `ordinary` for what new accounts really have.
         seed: decides every random draw of the emulator.
         time_scale: deploys, deletes and cold starts take this many times less; service times never change.
         metric_lag: seconds before CloudWatch's emulation shows what happened.
@@ -67,10 +67,10 @@ class Emulated:
             metric_lag=self.metric_lag,
         )
         if self.model is not None:
-            checked_name("model", self.model)
+            validate_resource_name("model", self.model)
         if self.url and not self.url.startswith("http://"):
             raise UsageError(f"emulator at {self.url!r}", hint="give the URL it prints, such as http://127.0.0.1:8080")
-        transport_named(self.transport)
+        resolve_transport(self.transport)
 
     @asynccontextmanager
     async def account(self, *, run_id: str) -> AsyncIterator[Account]:
@@ -79,34 +79,36 @@ class Emulated:
         Raises:
             UnavailableError: it did not start, or died; the details are what it said last.
         """
-        async with self._running() as url, self._reached(url, run_id) as account:
+        async with self._running_emulator() as url, self._open_account(url, run_id) as account:
             yield account
 
-    def _reached(self, url: str, run_id: str) -> AbstractAsyncContextManager[Account]:
+    def _open_account(self, url: str, run_id: str) -> AbstractAsyncContextManager[Account]:
         # Scenario files build targets as they load; AWS is imported when it is used.
         from loadgen.aws.account import open_account
-        from loadgen.aws.cloudwatch import Patience
-        from loadgen.aws.emulator_api import register
-        from loadgen.aws.retry import Pace
-        from loadgen.aws.session import Access
+        from loadgen.aws.cloudwatch import MetricsWaitPolicy
+        from loadgen.aws.emulator_api import create_emulated_model
+        from loadgen.aws.retry import RetryPolicy
+        from loadgen.aws.session import AwsConnectionConfig
 
         return open_account(
-            Access(emulator_url=url),
+            AwsConnectionConfig(emulator_url=url),
             model=self.model or self.profile,
             run_id=run_id,
-            connect=transport_named(self.transport),
-            pace=Pace(
-                poll=0.1,
-                deploy=60.0 + 3000.0 / self.time_scale,  # the slowest profile takes 1440 s to fail
-                visible=5.0,
-                patience=3.0,
-                settle=1.0,
-                removal=30.0 + 3000.0 / self.time_scale,
-                outage=1.0,
+            transport_factory=resolve_transport(self.transport),
+            retry_policy=RetryPolicy(
+                poll_interval=0.1,
+                deploy_timeout=60.0 + 3000.0 / self.time_scale,  # the slowest profile takes 1440 s to fail
+                consistency_timeout=5.0,
+                retry_timeout=3.0,
+                create_settle_time=1.0,
+                delete_timeout=30.0 + 3000.0 / self.time_scale,
+                outage_timeout=1.0,
             ),
-            patience=Patience(poll=0.2, cap=self.metric_lag + 5.0, quiet=self.metric_lag + 0.5),
+            metrics_wait=MetricsWaitPolicy(
+                poll_interval=0.2, timeout=self.metric_lag + 5.0, settle_time=self.metric_lag + 0.5
+            ),
             detail=self._detail(),
-            prepare=partial(register, model=self.model, profile=self.profile) if self.model else None,
+            prepare=partial(create_emulated_model, model=self.model, profile=self.profile) if self.model else None,
         )
 
     def open(
@@ -115,11 +117,11 @@ class Emulated:
         """Deploy one emulated endpoint and yield its transport, outside of a run."""
         return open_transport(self, config, connections=connections, timeout=timeout)
 
-    def elsewhere(self, account: Account, endpoint: str) -> Target:
+    def for_workers(self, account: Account, endpoint: str) -> Target:
         """Describe an endpoint of it for another process."""
-        from loadgen.targets.existing import standing
+        from loadgen.targets.existing import existing_endpoint
 
-        return standing(account, endpoint, transport=self.transport)
+        return existing_endpoint(account, endpoint, transport=self.transport)
 
     def _detail(self) -> str:
         if self.url:
@@ -127,23 +129,23 @@ class Emulated:
         return f"profile {self.profile}, quotas {self.quotas}, seed {self.seed}, time x{self.time_scale:g}"
 
     @asynccontextmanager
-    async def _running(self) -> AsyncIterator[str]:
+    async def _running_emulator(self) -> AsyncIterator[str]:
         if self.url:
             yield self.url
             return
-        with tempfile.TemporaryFile() as said:
-            process = await self._start(said)
+        with tempfile.TemporaryFile() as stderr_file:
+            process = await self._start(stderr_file)
             try:
                 import_module("loadgen.aws.account")  # a third of a second, well spent while the emulator starts
-                yield await _url(process, said)
+                yield await _read_url(process, stderr_file)
             except Exception as error:
-                if await _is_dead(process):
-                    raise _died(process, said) from error
+                if await _has_exited(process):
+                    raise _emulator_exited_error(process, stderr_file) from error
                 raise
             finally:
-                await to_the_end(_stop(process))
+                await shielded(_stop(process))
 
-    async def _start(self, said: IO[bytes]) -> asyncio.subprocess.Process:
+    async def _start(self, stderr_file: IO[bytes]) -> asyncio.subprocess.Process:
         settings = {
             "--profile": self.profile,
             "--quotas": self.quotas,
@@ -152,20 +154,20 @@ class Emulated:
             "--metric-lag": self.metric_lag,
             "--port": 0,
         }
-        words = [str(word) for pair in settings.items() for word in pair]
+        arguments = [str(word) for pair in settings.items() for word in pair]
         # The same loadgen as ours, whatever lies in the working directory (-P).
-        places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        search_path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "loadgen", "emulate", *words, "--with-parent"),
+            *(sys.executable, "-P", "-m", "loadgen", "emulate", *arguments, "--exit-with-stdin"),
             stdin=asyncio.subprocess.PIPE,  # it ends when this closes: with us, whatever becomes of us
             stdout=asyncio.subprocess.PIPE,
-            stderr=said,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(places)},
+            stderr=stderr_file,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(search_path)},
             start_new_session=True,  # Ctrl-C in the terminal is for us: it is needed until everything is torn down
         )
 
 
-async def _url(process: asyncio.subprocess.Process, said: IO[bytes]) -> str:
+async def _read_url(process: asyncio.subprocess.Process, stderr_file: IO[bytes]) -> str:
     """Read the first line, which is the URL once the emulator accepts."""
     assert process.stdout is not None  # noqa: S101 - it was asked for as a pipe
     try:
@@ -174,16 +176,22 @@ async def _url(process: asyncio.subprocess.Process, said: IO[bytes]) -> str:
             if not line:
                 await process.wait()
     except TimeoutError as error:
-        raise UnavailableError(f"the emulator said nothing for {_START_TIMEOUT:g} s", details=_last(said)) from error
+        raise UnavailableError(
+            f"the emulator said nothing for {_START_TIMEOUT:g} s", details=_last_lines(stderr_file)
+        ) from error
     if not line.startswith("http://"):
-        raise _died(process, said) if not line else UnavailableError(f"the emulator began with {line[:80]!r}")
+        raise (
+            _emulator_exited_error(process, stderr_file)
+            if not line
+            else UnavailableError(f"the emulator began with {line[:80]!r}")
+        )
     return line
 
 
-async def _is_dead(process: asyncio.subprocess.Process) -> bool:
+async def _has_exited(process: asyncio.subprocess.Process) -> bool:
     """Tell whether the emulator is what failed: its end is known a little later than what came of it."""
     try:
-        async with asyncio.timeout(_DEATH_KNOWN):
+        async with asyncio.timeout(_EXIT_DETECTION_TIMEOUT):
             await process.wait()
     except TimeoutError:
         return False
@@ -202,14 +210,14 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
             await process.wait()
 
 
-def _died(process: asyncio.subprocess.Process, said: IO[bytes]) -> UnavailableError:
+def _emulator_exited_error(process: asyncio.subprocess.Process, stderr_file: IO[bytes]) -> UnavailableError:
     return UnavailableError(
         f"the emulator ended with status {process.returncode}",
         hint="python -m loadgen emulate shows whether it starts",
-        details=_last(said),
+        details=_last_lines(stderr_file),
     )
 
 
-def _last(said: IO[bytes]) -> list[str]:
-    said.seek(0)
-    return said.read().decode(errors="replace").splitlines()[-_LINES:]
+def _last_lines(stderr_file: IO[bytes]) -> list[str]:
+    stderr_file.seek(0)
+    return stderr_file.read().decode(errors="replace").splitlines()[-_STDERR_LINES:]

@@ -4,9 +4,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from loadgen.interfaces import Account, Target, Transport
-from loadgen.targets.names import checked_name
+from loadgen.targets.names import validate_resource_name
 from loadgen.targets.standalone import open_transport
-from loadgen.targets.transport_selection import transport_named
+from loadgen.targets.transport_selection import resolve_transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +33,30 @@ class Existing:
     emulator_url: str = ""
 
     def __post_init__(self) -> None:
-        checked_name("endpoint", self.endpoint_name)
-        transport_named(self.transport)
+        validate_resource_name("endpoint", self.endpoint_name)
+        resolve_transport(self.transport)
 
     def account(self, *, run_id: str) -> AbstractAsyncContextManager[Account]:  # noqa: ARG002 - nothing is tagged
         """Reach the account; its only configuration is None."""
         # Scenario files build targets as they load; AWS is imported when it is used.
-        from loadgen.aws.account import open_standing
-        from loadgen.aws.session import Access
+        from loadgen.aws.account import open_existing
+        from loadgen.aws.session import AwsConnectionConfig
 
-        connect = transport_named(self.transport)
-        access = Access(region=self.region, emulator_url=self.emulator_url)
-        return open_standing(access, endpoint=self.endpoint_name, connect=connect)
+        transport_factory = resolve_transport(self.transport)
+        connection_config = AwsConnectionConfig(region=self.region, emulator_url=self.emulator_url)
+        return open_existing(connection_config, endpoint=self.endpoint_name, transport_factory=transport_factory)
 
     def open(self, *, connections: int = 10, timeout: float = 300.0) -> AbstractAsyncContextManager[Transport]:
         """Yield a transport to the endpoint, outside of a run."""
         return open_transport(self, None, connections=connections, timeout=timeout)
 
-    def elsewhere(self, account: Account, endpoint: str) -> Target:
+    def for_workers(self, account: Account, endpoint: str) -> Target:
         """Describe the endpoint for another process."""
-        return standing(account, endpoint, transport=self.transport)
+        return existing_endpoint(account, endpoint, transport=self.transport)
 
 
-def standing(account: Account, endpoint: str, *, transport: str) -> Existing:
+def existing_endpoint(account: Account, endpoint: str, *, transport: str) -> Existing:
     """Describe an open endpoint of an AWS account so that another process can call it with credentials of its own."""
-    access = getattr(account, "access", None)
-    url = access.emulator_url if access is not None else ""
+    connection_config = getattr(account, "access", None)
+    url = connection_config.emulator_url if connection_config is not None else ""
     return Existing(endpoint, region=account.identity.region, transport=transport, emulator_url=url)

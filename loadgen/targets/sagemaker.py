@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from loadgen.errors import UsageError
 from loadgen.interfaces import Account, Target, Transport
-from loadgen.targets.names import checked_name
+from loadgen.targets.names import validate_resource_name
 from loadgen.targets.standalone import open_transport
-from loadgen.targets.transport_selection import transport_named
+from loadgen.targets.transport_selection import resolve_transport
 from loadgen.workload.serverless_config import ServerlessConfig
 
 
@@ -39,8 +39,8 @@ class SageMaker:
     metrics_timeout: float = 300.0
 
     def __post_init__(self) -> None:
-        checked_name("model", self.model)
-        transport_named(self.transport)
+        validate_resource_name("model", self.model)
+        resolve_transport(self.transport)
         if not self.deploy_timeout > 0 or not self.metrics_timeout >= 0:
             raise UsageError("deploy_timeout must be above zero and metrics_timeout not below it")
 
@@ -48,17 +48,17 @@ class SageMaker:
         """Reach the account. `run_id` names and tags what will be created."""
         # Scenario files build targets as they load; AWS is imported when it is used.
         from loadgen.aws.account import open_account
-        from loadgen.aws.cloudwatch import Patience
-        from loadgen.aws.retry import Pace
-        from loadgen.aws.session import Access
+        from loadgen.aws.cloudwatch import MetricsWaitPolicy
+        from loadgen.aws.retry import RetryPolicy
+        from loadgen.aws.session import AwsConnectionConfig
 
         return open_account(
-            Access(region=self.region),
+            AwsConnectionConfig(region=self.region),
             model=self.model,
             run_id=run_id,
-            connect=transport_named(self.transport),
-            pace=Pace(deploy=self.deploy_timeout),
-            patience=Patience(cap=self.metrics_timeout),
+            transport_factory=resolve_transport(self.transport),
+            retry_policy=RetryPolicy(deploy_timeout=self.deploy_timeout),
+            metrics_wait=MetricsWaitPolicy(timeout=self.metrics_timeout),
         )
 
     def open(
@@ -67,8 +67,8 @@ class SageMaker:
         """Deploy one endpoint and yield its transport, outside of a run; it is removed on the way out."""
         return open_transport(self, config, connections=connections, timeout=timeout)
 
-    def elsewhere(self, account: Account, endpoint: str) -> Target:
+    def for_workers(self, account: Account, endpoint: str) -> Target:
         """Describe an endpoint of it for another process."""
-        from loadgen.targets.existing import standing
+        from loadgen.targets.existing import existing_endpoint
 
-        return standing(account, endpoint, transport=self.transport)
+        return existing_endpoint(account, endpoint, transport=self.transport)

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from loadgen.errors import LeftoversError
+from loadgen.errors import ResourceLeakError
 from loadgen.interfaces import Account, Target, Transport
 from loadgen.workload.serverless_config import ServerlessConfig
 
@@ -17,7 +17,7 @@ async def open_transport(
     """Reach a target, open it in this configuration, and yield its transport; undo it all on the way out.
 
     Raises:
-        LeftoversError: something may still exist; the details name it and the command that removes it.
+        ResourceLeakError: something may still exist; the details name it and the command that removes it.
         LoadgenError: whatever reaching and opening raise.
     """
     async with target.account(run_id=f"open-{secrets.token_hex(4)}") as account:
@@ -30,12 +30,12 @@ async def open_transport(
                 error.add_note(f"may still exist: {line}")
             raise
         except BaseException as error:
-            _report(account, error)
+            _raise_if_leftovers(account, error)
             raise
-        _report(account, None)
+        _raise_if_leftovers(account, None)
 
 
-def _report(account: Account, cause: BaseException | None) -> None:
+def _raise_if_leftovers(account: Account, cause: BaseException | None) -> None:
     if lines := account.leftovers():
         details = [str(line) for line in lines]
-        raise LeftoversError("something may still exist", hint="remove it by hand", details=details) from cause
+        raise ResourceLeakError("something may still exist", hint="remove it by hand", details=details) from cause

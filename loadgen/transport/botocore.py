@@ -27,64 +27,68 @@ from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
 from loadgen.workload.request import Reply, Request
 
-_MESSAGE_CHARACTERS = 1024  # of a server's error text; a page of HTML is no message
+_MAX_MESSAGE_CHARACTERS = 1024  # of a server's error text; a page of HTML is no message
 
 
-class _Trip:
+class _RequestTrace:
     """The instants of one request, filled in by the trace; 0.0 is "not reached"."""
 
-    __slots__ = ("answer", "answered", "asked", "connected", "is_fresh", "read", "sent")
+    __slots__ = ("connected", "head_received", "is_new_connection", "read", "requested", "response", "sent")
 
     def __init__(self) -> None:
-        self.asked = 0.0
+        self.requested = 0.0
         self.connected = 0.0
-        self.is_fresh = False
+        self.is_new_connection = False
         self.sent = 0.0
-        self.answered = 0.0
+        self.head_received = 0.0
         self.read = 0.0
-        self.answer: aiohttp.ClientResponse | None = None
+        self.response: aiohttp.ClientResponse | None = None
 
     @property
-    def waited(self) -> float:
-        return self.connected - self.asked if self.connected else 0.0
+    def pool_wait(self) -> float:
+        return self.connected - self.requested if self.connected else 0.0
 
 
 # botocore hands nothing of ours through to aiohttp; both run in the caller's task, so its context carries the trip.
-_TRIP: ContextVar[_Trip | None] = ContextVar("loadgen_trip", default=None)
+_CURRENT_TRACE: ContextVar[_RequestTrace | None] = ContextVar("loadgen_trip", default=None)
 
 
-def _stamp(member: str) -> Any:
-    async def stamp(_session: object, trip: _Trip | None, _params: object) -> None:
-        if trip is not None:
-            setattr(trip, member, time.perf_counter())
+def _set_timestamp(member: str) -> Any:
+    async def stamp(_session: object, trace: _RequestTrace | None, _params: object) -> None:
+        if trace is not None:
+            setattr(trace, member, time.perf_counter())
 
     return stamp
 
 
-async def _connected_anew(_session: object, trip: Any, _params: object) -> None:
-    if trip is not None:
-        trip.connected = time.perf_counter()
-        trip.is_fresh = True
+async def _on_connection_created(_session: object, trace: Any, _params: object) -> None:
+    if trace is not None:
+        trace.connected = time.perf_counter()
+        trace.is_new_connection = True
 
 
-async def _answered(_session: object, trip: Any, params: aiohttp.TraceRequestEndParams) -> None:
-    if trip is not None:
-        trip.answered = time.perf_counter()
-        trip.answer = params.response
+async def _on_request_end(_session: object, trace: Any, params: aiohttp.TraceRequestEndParams) -> None:
+    if trace is not None:
+        trace.head_received = time.perf_counter()
+        trace.response = params.response
 
 
-def _trace() -> aiohttp.TraceConfig:
+def _trace_config() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig(trace_config_ctx_factory=lambda trace_request_ctx: trace_request_ctx)  # type: ignore[arg-type]
-    trace.on_connection_reuseconn.append(_stamp("connected"))
-    trace.on_connection_create_end.append(_connected_anew)
-    trace.on_request_headers_sent.append(_stamp("sent"))  # fires when the head is complete, just before it is written
-    trace.on_request_end.append(_answered)
-    trace.on_response_chunk_received.append(_stamp("read"))  # fires once, when aiohttp has read an error's body whole
+    trace.on_connection_reuseconn.append(_set_timestamp("connected"))
+    trace.on_connection_create_end.append(_on_connection_created)
+    trace.on_request_headers_sent.append(
+        _set_timestamp("sent")
+    )  # fires when the head is complete, just before it is written
+    trace.on_request_end.append(_on_request_end)
+    trace.on_response_chunk_received.append(
+        _set_timestamp("read")
+    )  # fires once, when aiohttp has read an error's body whole
     trace.freeze()
     return trace
 
 
-class _Guarded:
+class _NoRedirectSession:
     """An aiohttp session that carries the trip along and follows no redirect: a signature is for one host only."""
 
     __slots__ = ("_session",)
@@ -93,20 +97,20 @@ class _Guarded:
         self._session = session
 
     def request(self, method: str, **options: Any) -> Any:
-        trip = _TRIP.get()
-        if trip is not None:
-            trip.asked = time.perf_counter()
-        return self._session.request(method, allow_redirects=False, trace_request_ctx=trip, **options)
+        trace = _CURRENT_TRACE.get()
+        if trace is not None:
+            trace.requested = time.perf_counter()
+        return self._session.request(method, allow_redirects=False, trace_request_ctx=trace, **options)
 
 
 class TracedSession(AIOHTTPSession):  # type: ignore[misc]
     """Trace each request of an aiobotocore client whose `AioConfig(http_session_cls=...)` names this class."""
 
-    async def _get_session(self, proxy_url: str | None) -> _Guarded:
+    async def _get_session(self, proxy_url: str | None) -> _NoRedirectSession:
         session = await super()._get_session(proxy_url)
         if not session.trace_configs:
-            session.trace_configs.append(_trace())
-        return _Guarded(session)
+            session.trace_configs.append(_trace_config())
+        return _NoRedirectSession(session)
 
 
 class BotocoreTransport:
@@ -116,7 +120,7 @@ class BotocoreTransport:
         client: made with retries off, `http_session_cls=TracedSession` and a pool as large as the requests in flight.
         endpoint_name: the endpoint to invoke.
 
-    `Reply.waited` is the time from asking for a connection until one was at hand, opening it included; `Reply.fresh`
+    `Reply.pool_wait` is the time from asking for a connection until one was at hand, opening it included; `Reply.is_new_connection`
     tells that it was opened for this request. `Reply.first_byte` is when the whole head of the answer was in. The body
     of an error is not kept, its message is. Safe for any number of concurrent calls.
     """
@@ -124,7 +128,9 @@ class BotocoreTransport:
     def __init__(self, client: Any, endpoint_name: str) -> None:
         self._invoke_endpoint = client.invoke_endpoint
         # botocore's parser raises whatever it meets in an error's body that is not an object of texts.
-        client.meta.events.register("before-parse.sagemaker-runtime.InvokeEndpoint", _repair, unique_id="loadgen")
+        client.meta.events.register(
+            "before-parse.sagemaker-runtime.InvokeEndpoint", _normalize_error_body, unique_id="loadgen"
+        )
         self._endpoint_name = endpoint_name
         self._is_tls = str(client.meta.endpoint_url).startswith("https:")
 
@@ -135,33 +141,35 @@ class BotocoreTransport:
             TransportError: no whole answer came.
             InternalError: the client repeated a request, or is not traced.
         """
-        trip = _Trip()
-        token = _TRIP.set(trip)
+        trace = _RequestTrace()
+        token = _CURRENT_TRACE.set(trace)
         try:
             answer = await self._invoke_endpoint(EndpointName=self._endpoint_name, **request.arguments())
             body = await answer["Body"].read()
-            trip.read = time.perf_counter()
+            trace.read = time.perf_counter()
         except sdk.ClientError as error:
-            return _refusal(error.response, trip)
+            return _error_reply(error.response, trace)
         except (sdk.BotoCoreError, sdk.HTTPClientError, ResponseParserError, aiohttp.ClientError, OSError) as error:
             now = time.perf_counter()
-            outcome, detail = _judge(error, trip, is_tls=self._is_tls)
-            raise TransportError(outcome, detail, sent=trip.sent or now, done=now, waited=trip.waited) from error
+            outcome, detail = _classify_error(error, trace, is_tls=self._is_tls)
+            raise TransportError(
+                outcome, detail, sent=trace.sent or now, done=now, pool_wait=trace.pool_wait
+            ) from error
         finally:
-            _TRIP.reset(token)
-            if trip.answer is not None and not trip.read:
-                trip.answer.close()  # aiobotocore forgets a response whose body it failed to read
+            _CURRENT_TRACE.reset(token)
+            if trace.response is not None and not trace.read:
+                trace.response.close()  # aiobotocore forgets a response whose body it failed to read
         meta = answer["ResponseMetadata"]
-        _assert_once(meta, trip)
+        _check_sent_once(meta, trace)
         return Reply(
             meta["HTTPStatusCode"],
-            trip.sent,
-            trip.answered,
-            trip.read,
-            size=len(body),
+            trace.sent,
+            trace.head_received,
+            trace.read,
+            response_bytes=len(body),
             body=body,
-            waited=trip.connected - trip.asked,
-            fresh=trip.is_fresh,
+            pool_wait=trace.connected - trace.requested,
+            is_new_connection=trace.is_new_connection,
             request_id=meta.get("RequestId", ""),
         )
 
@@ -179,7 +187,7 @@ _ERROR_MEMBERS = {
 }
 
 
-def _repair(response_dict: dict[str, Any], **_: object) -> None:
+def _normalize_error_body(response_dict: dict[str, Any], **_: object) -> None:
     """Make of an error's body what botocore can parse, whatever a proxy or a container put there."""
     if response_dict["status_code"] < 300:
         return
@@ -189,43 +197,43 @@ def _repair(response_dict: dict[str, Any], **_: object) -> None:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        found = {"message": body[:_MESSAGE_CHARACTERS].decode("utf-8", "replace")}
+        found = {"message": body[:_MAX_MESSAGE_CHARACTERS].decode("utf-8", "replace")}
     known = {key: found[key] for key, kind in _ERROR_MEMBERS.items() if isinstance(found.get(key), kind)}
     response_dict["body"] = json.dumps(known).encode()
 
 
-def _assert_once(meta: Mapping[str, Any], trip: _Trip) -> None:
+def _check_sent_once(meta: Mapping[str, Any], trace: _RequestTrace) -> None:
     if meta.get("RetryAttempts") != 0:
         raise InternalError(
             f"a request was sent {meta.get('RetryAttempts', -1) + 1} times",
             hint="a measured request is sent once: make the client with retries off (total_max_attempts=1)",
         )
-    if not trip.sent or not trip.answered:
+    if not trace.sent or not trace.head_received:
         raise InternalError("the client does not trace its requests", hint="make it with TracedSession")
 
 
-def _refusal(response: Mapping[str, Any], trip: _Trip) -> Reply:
+def _error_reply(response: Mapping[str, Any], trace: _RequestTrace) -> Reply:
     """Turn botocore's parsed error into a Reply. The code may be a bare status, the message may be None."""
-    done = trip.read or time.perf_counter()
+    done = trace.read or time.perf_counter()
     meta, error = response["ResponseMetadata"], response.get("Error", {})
-    _assert_once(meta, trip)
+    _check_sent_once(meta, trace)
     original = response.get("OriginalStatusCode", 0)
     return Reply(
         meta["HTTPStatusCode"],
-        trip.sent,
-        trip.answered,
+        trace.sent,
+        trace.head_received,
         done,
-        size=_length(meta.get("HTTPHeaders", {})),
+        response_bytes=_content_length(meta.get("HTTPHeaders", {})),
         code=str(error.get("Code") or meta["HTTPStatusCode"]),
-        message=str(error.get("Message") or "")[:_MESSAGE_CHARACTERS],
+        message=str(error.get("Message") or "")[:_MAX_MESSAGE_CHARACTERS],
         original_status=original if isinstance(original, int) else 0,
-        waited=trip.waited,
-        fresh=trip.is_fresh,
+        pool_wait=trace.pool_wait,
+        is_new_connection=trace.is_new_connection,
         request_id=meta.get("RequestId", ""),
     )
 
 
-def _length(headers: Mapping[str, str]) -> int:
+def _content_length(headers: Mapping[str, str]) -> int:
     text = headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdigit() else 0
 
@@ -233,33 +241,38 @@ def _length(headers: Mapping[str, str]) -> int:
 # --- what a failure was ----------------------------------------------------------------------------------------------
 
 # Operating system error -> outcome: want of something on this machine, and a connection that could not be made.
-_WANTS = {
-    errno.EMFILE: Outcome.LOCAL_FD,
-    errno.ENFILE: Outcome.LOCAL_FD,
-    errno.EADDRNOTAVAIL: Outcome.LOCAL_PORT,
+_LOCAL_ERRNO = {
+    errno.EMFILE: Outcome.FD_EXHAUSTED,
+    errno.ENFILE: Outcome.FD_EXHAUSTED,
+    errno.EADDRNOTAVAIL: Outcome.PORTS_EXHAUSTED,
 }
-_NO_WAY = {
+_CONNECT_ERRNO = {
     errno.ECONNREFUSED: Outcome.CONNECT_REFUSED,
     errno.EHOSTUNREACH: Outcome.CONNECT_REFUSED,
     errno.ENETUNREACH: Outcome.CONNECT_REFUSED,
     errno.ETIMEDOUT: Outcome.CONNECT_TIMEOUT,
 }
-_Kinds = tuple[tuple[tuple[type[BaseException], ...], Outcome], ...]
+_TypeTable = tuple[tuple[tuple[type[BaseException], ...], Outcome], ...]
 # Exception -> outcome; the first row with any of the causes decides. These come before the connection's own errors,
-_ABOVE: _Kinds = (
+_PRE_ERRNO_TYPES: _TypeTable = (
     ((sdk.ProxyConnectionError, aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), Outcome.PROXY),
     ((socket.gaierror, aiohttp.ClientConnectorDNSError), Outcome.DNS),
     ((ssl.SSLError, ssl.CertificateError, aiohttp.ClientSSLError, sdk.SSLError), Outcome.TLS),
     ((sdk.NoCredentialsError, sdk.CredentialRetrievalError, sdk.TokenRetrievalError, sdk.SSOError), Outcome.AUTH),
 )
 # and these after them.
-_BELOW: _Kinds = (
+_POST_ERRNO_TYPES: _TypeTable = (
     ((sdk.ConnectTimeoutError, aiohttp.ConnectionTimeoutError), Outcome.CONNECT_TIMEOUT),
     ((sdk.IncompleteReadError, http_errors.ContentLengthError), Outcome.TRUNCATED),
     ((http_errors.HttpProcessingError, aiohttp.ClientResponseError, ResponseParserError), Outcome.PROTOCOL),
     ((aiohttp.ClientPayloadError,), Outcome.TRUNCATED),
 )
-_LOST = (ConnectionError, aiohttp.ClientConnectionError, sdk.ConnectionClosedError, sdk.ResponseStreamingError)
+_DISCONNECT_TYPES = (
+    ConnectionError,
+    aiohttp.ClientConnectionError,
+    sdk.ConnectionClosedError,
+    sdk.ResponseStreamingError,
+)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -279,28 +292,28 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             waiting += [getattr(cause, "os_error", None), cause.__cause__]
 
 
-def _judge(error: BaseException, trip: _Trip, *, is_tls: bool) -> tuple[Outcome, str]:
+def _classify_error(error: BaseException, trace: _RequestTrace, *, is_tls: bool) -> tuple[Outcome, str]:
     """Decide which outcome a failure is, and name its cause in words that hold no address, header or payload."""
     causes = list(_causes(error))
     for decide in (
-        _by_errno(_WANTS),
-        _by_kind(_ABOVE),
-        _by_errno({} if trip.sent else _NO_WAY),
-        _cut,
-        _by_kind(_BELOW),
+        _by_errno(_LOCAL_ERRNO),
+        _by_type(_PRE_ERRNO_TYPES),
+        _by_errno({} if trace.sent else _CONNECT_ERRNO),
+        _by_truncation,
+        _by_type(_POST_ERRNO_TYPES),
     ):
         for cause in causes:
             if (outcome := decide(cause)) is not None:
-                return outcome, _named(cause)
+                return outcome, _describe_cause(cause)
     for cause in reversed(causes):
         if isinstance(cause, TimeoutError | sdk.ReadTimeoutError):
-            return Outcome.TIMEOUT_BODY if trip.answered else Outcome.TIMEOUT_TTFB, _named(cause)
-        if isinstance(cause, _LOST):
-            return _lost(causes, trip, is_tls=is_tls), _named(cause)
-    return Outcome.OTHER, _named(causes[-1])
+            return Outcome.TIMEOUT_BODY if trace.head_received else Outcome.TIMEOUT_TTFB, _describe_cause(cause)
+        if isinstance(cause, _DISCONNECT_TYPES):
+            return _disconnect_outcome(causes, trace, is_tls=is_tls), _describe_cause(cause)
+    return Outcome.OTHER, _describe_cause(causes[-1])
 
 
-def _named(cause: BaseException) -> str:
+def _describe_cause(cause: BaseException) -> str:
     word = errno.errorcode.get(getattr(cause, "errno", None) or 0)
     return type(cause).__name__ + (f": {word}" if word else "")
 
@@ -309,24 +322,24 @@ def _by_errno(table: Mapping[int, Outcome]) -> Callable[[BaseException], Outcome
     return lambda cause: table.get(getattr(cause, "errno", None) or 0)
 
 
-def _by_kind(table: _Kinds) -> Callable[[BaseException], Outcome | None]:
+def _by_type(table: _TypeTable) -> Callable[[BaseException], Outcome | None]:
     return lambda cause: next((outcome for kinds, outcome in table if isinstance(cause, kinds)), None)
 
 
-def _cut(cause: BaseException) -> Outcome | None:
+def _by_truncation(cause: BaseException) -> Outcome | None:
     # aiohttp has one exception for a chunk that is wrong and one that is missing; only its text tells.
     is_cut = isinstance(cause, http_errors.TransferEncodingError) and cause.message.startswith("Not enough data")
     return Outcome.TRUNCATED if is_cut else None
 
 
-def _lost(causes: list[BaseException], trip: _Trip, *, is_tls: bool) -> Outcome:
+def _disconnect_outcome(causes: list[BaseException], trace: _RequestTrace, *, is_tls: bool) -> Outcome:
     """Decide what a lost connection was, by how far the request had come."""
-    if trip.answered:
+    if trace.head_received:
         return Outcome.TRUNCATED
-    if not trip.connected:
+    if not trace.connected:
         # The peer hung up while the connection was being opened: past TCP's own handshake only TLS is left.
         return Outcome.TLS if is_tls else Outcome.RESET
     for cause in causes:
         if isinstance(cause, aiohttp.ServerDisconnectedError) and not isinstance(cause.message, str):
             return Outcome.TRUNCATED  # aiohttp hands over the head it had read by then
-    return Outcome.RESET if trip.is_fresh else Outcome.STALE_KEEPALIVE
+    return Outcome.RESET if trace.is_new_connection else Outcome.STALE_KEEPALIVE

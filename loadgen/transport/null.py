@@ -22,4 +22,4 @@ class NullTransport:
         sent = time.perf_counter()
         await asyncio.sleep(self.latency)
         done = time.perf_counter()
-        return Reply(200, sent, done, done, size=len(request.body))
+        return Reply(200, sent, done, done, response_bytes=len(request.body))

@@ -5,13 +5,13 @@ import errno
 from loadgen.measurement.outcome import Outcome
 
 # Operating system error -> outcome. What is not here is a reset: something between us and the peer ended it.
-_ERRNO = {
-    errno.EMFILE: Outcome.LOCAL_FD,
-    errno.ENFILE: Outcome.LOCAL_FD,
-    errno.ENOBUFS: Outcome.LOCAL_FD,
-    errno.ENOMEM: Outcome.LOCAL_FD,
-    errno.EADDRNOTAVAIL: Outcome.LOCAL_PORT,
-    errno.EADDRINUSE: Outcome.LOCAL_PORT,
+ERRNO_OUTCOMES = {
+    errno.EMFILE: Outcome.FD_EXHAUSTED,
+    errno.ENFILE: Outcome.FD_EXHAUSTED,
+    errno.ENOBUFS: Outcome.FD_EXHAUSTED,
+    errno.ENOMEM: Outcome.FD_EXHAUSTED,
+    errno.EADDRNOTAVAIL: Outcome.PORTS_EXHAUSTED,
+    errno.EADDRINUSE: Outcome.PORTS_EXHAUSTED,
     errno.ECONNREFUSED: Outcome.CONNECT_REFUSED,
     errno.EHOSTUNREACH: Outcome.CONNECT_REFUSED,
     errno.ENETUNREACH: Outcome.CONNECT_REFUSED,
@@ -23,4 +23,4 @@ _ERRNO = {
     errno.ETIMEDOUT: Outcome.CONNECT_TIMEOUT,
 }
 # These are ours, whichever address is tried: another one cannot help.
-_LOCAL = frozenset({Outcome.LOCAL_FD, Outcome.LOCAL_PORT})
+LOCAL_OUTCOMES = frozenset({Outcome.FD_EXHAUSTED, Outcome.PORTS_EXHAUSTED})

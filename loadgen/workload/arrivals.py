@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.validation import check_whole
+from loadgen.validation import validate_int
 from loadgen.workload.rate import Rate
 
 _CHUNK = 8192  # arrivals computed at a time: flat memory, and numpy's cost spread thin
@@ -43,14 +43,14 @@ class Arrivals:
 
     def __post_init__(self) -> None:
         if self.seed is not None:
-            check_whole(self.seed, 0, "seed")
+            validate_int(self.seed, 0, "seed")
         if not all(a <= b < math.inf for a, b in pairwise((0.0, *self.instants))):
             raise UsageError("a trace whose instants do not ascend from 0 on", hint="trace(...) sorts them")
-        part_of((0, 1), *self.part)
+        compose_shard((0, 1), *self.part)
 
     def shard(self, index: int, count: int) -> Self:
         """Return the index-th of `count` shards; together they are exactly the whole."""
-        return replace(self, part=part_of(self.part, index, count))
+        return replace(self, part=compose_shard(self.part, index, count))
 
     @property
     def duration(self) -> float:
@@ -80,7 +80,7 @@ class Arrivals:
                 # A Poisson process of any rate is one of rate 1 seen through the inverse of its integral.
                 hits = reached + np.cumsum(random.standard_exponential(_CHUNK))
                 reached = float(hits[-1])
-            due = self.rate.when(hits)
+            due = self.rate.inverse_cumulative(hits)
             ended = int(np.searchsorted(due, math.inf))
             yield first, due[:ended]
             if ended < _CHUNK:
@@ -88,7 +88,7 @@ class Arrivals:
             first += _CHUNK
 
 
-def part_of(part: tuple[int, int], index: int, count: int) -> tuple[int, int]:
+def compose_shard(part: tuple[int, int], index: int, count: int) -> tuple[int, int]:
     """Return the shard of a shard: every `count`-th of what (which, of how many) already names.
 
     Raises:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from loadgen.errors import UsageError
-from loadgen.validation import check_seconds, check_whole
-from loadgen.workload.arrivals import Arrivals, part_of
+from loadgen.validation import validate_duration, validate_int
+from loadgen.workload.arrivals import Arrivals, compose_shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class OpenLoop:
         if not isinstance(self.arrivals, Arrivals):
             raise UsageError(f"arrivals of type {type(self.arrivals).__name__}", hint="give even(...) or poisson(...)")
         if self.duration is not None:
-            check_seconds(self.duration)
+            validate_duration(self.duration)
         elif math.isinf(self.arrivals.duration):
             raise UsageError("an open loop at an endless rate", hint="give it a duration in seconds")
-        check_whole(self.max_in_flight, 1, "max_in_flight")
+        validate_int(self.max_in_flight, 1, "max_in_flight")
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
         for seq, due in self.arrivals:
@@ -99,15 +99,15 @@ class ClosedLoop:
     part: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
-        check_whole(self.clients, 1, "clients")
-        check_whole(self.seed, 0, "seed")
-        part_of((0, 1), *self.part)
+        validate_int(self.clients, 1, "clients")
+        validate_int(self.seed, 0, "seed")
+        compose_shard((0, 1), *self.part)
         if self.count is None and self.duration is None:
             raise UsageError("a closed loop without end", hint="give it a count of requests or a duration in seconds")
         if self.count is not None:
-            check_whole(self.count, 1, "count")
+            validate_int(self.count, 1, "count")
         if self.duration is not None:
-            check_seconds(self.duration)
+            validate_duration(self.duration)
         for pause in (self.think, self.backoff):
             if not isinstance(pause, Uniform) and not (math.isfinite(pause) and pause >= 0):
                 raise UsageError(f"a pause of {pause!r} seconds", hint="0 or more")
@@ -119,7 +119,7 @@ class ClosedLoop:
 
     def shard(self, index: int, count: int) -> Self | None:
         """Return the index-th of `count` shards, clients and requests divided exactly; None when none fall to it."""
-        part_of(self.part, index, count)  # refuses what is no shard
+        compose_shard(self.part, index, count)  # refuses what is no shard
         # As many shards as can have a client and a request each: one without a client would never send its requests.
         used = min(count, self.clients, count if self.count is None else self.count)
         if index >= used:
@@ -129,7 +129,7 @@ class ClosedLoop:
             clients=len(range(index, self.clients, used)),
             count=None if self.count is None else len(range(index, self.count, used)),
             seed=self.seed + index,
-            part=part_of(self.part, index, used),
+            part=compose_shard(self.part, index, used),
         )
 
 

@@ -21,9 +21,9 @@ from loadgen.workload.serverless_config import PAYLOAD_LIMIT_BYTES
 
 JSONL_NAME = "invoke_args_examples.jsonl"  # the predecessor's file names
 PICKLE_NAME = "invoke_args_examples.pkl"
-_BASE64 = "BodyBase64"  # InvokeEndpoint has no such argument: it can only be meant for us
-_LARGEST_FILE = 1 << 30  # bytes: more than a benchmark's examples can mean, less than a small machine has
-_SHOWN = 5  # bad lines shown before the rest is only counted
+_BASE64_KEY = "BodyBase64"  # InvokeEndpoint has no such argument: it can only be meant for us
+_MAX_FILE_BYTES = 1 << 30  # bytes: more than a benchmark's examples can mean, less than a small machine has
+_MAX_LISTED_ERRORS = 5  # bad lines shown before the rest is only counted
 
 
 def read_requests(
@@ -48,9 +48,9 @@ def read_requests(
         if "\0" in str(path) or (path.exists() and not (path.is_dir() or path.is_file())):
             # Reading from a pipe would wait for whoever writes into it.
             raise InputError(f"{str(path)!r} is neither a file nor a directory", hint="give a file of examples")
-        if path.is_file() and path.stat().st_size > _LARGEST_FILE:
+        if path.is_file() and path.stat().st_size > _MAX_FILE_BYTES:
             raise DataError(
-                f"{path} has {path.stat().st_size:,} bytes; examples are kept in memory, at most {_LARGEST_FILE:,}",
+                f"{path} has {path.stat().st_size:,} bytes; examples are kept in memory, at most {_MAX_FILE_BYTES:,}",
                 hint="a sample of them is enough: each is sent many times",
             )
         if path.is_dir():
@@ -90,36 +90,36 @@ def _read_jsonl(path: Path) -> list[Request]:
         if not line.strip():
             continue
         try:
-            requests.append(_from_json(line))
+            requests.append(_parse_line(line))
         except orjson.JSONDecodeError as error:
             bad.append(f"line {number}, column {error.colno}: {error.msg}")
         except DataError as error:
             bad.append(f"line {number}: {error}")
     if bad:
-        more = [f"and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
+        more = [f"and {len(bad) - _MAX_LISTED_ERRORS} more"] if len(bad) > _MAX_LISTED_ERRORS else []
         raise DataError(
             f"{path}: {len(bad)} of {len(bad) + len(requests)} lines are wrong",
             hint="each line is a JSON object of InvokeEndpoint arguments",
-            details=[*bad[:_SHOWN], *more],
+            details=[*bad[:_MAX_LISTED_ERRORS], *more],
         )
     return requests
 
 
-def _from_json(line: bytes) -> Request:
+def _parse_line(line: bytes) -> Request:
     arguments = orjson.loads(line)
     if not isinstance(arguments, dict):
         raise DataError(f"a JSON {type(arguments).__name__}, not an object of arguments")
-    if _BASE64 in arguments:
+    if _BASE64_KEY in arguments:
         if "Body" in arguments:
-            raise DataError(f"both Body and {_BASE64}")
+            raise DataError(f"both Body and {_BASE64_KEY}")
         try:
-            arguments["Body"] = base64.b64decode(arguments.pop(_BASE64), validate=True)
+            arguments["Body"] = base64.b64decode(arguments.pop(_BASE64_KEY), validate=True)
         except (binascii.Error, TypeError, ValueError) as error:
-            raise DataError(f"{_BASE64} is not base64: {error}") from error
+            raise DataError(f"{_BASE64_KEY} is not base64: {error}") from error
     return Request.from_arguments(arguments)
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _RestrictedUnpickler(pickle.Unpickler):
     """Builds what pickle can say without naming anything to import: dict, list, tuple, str, bytes, numbers."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
@@ -134,7 +134,7 @@ class _PlainUnpickler(pickle.Unpickler):
 def _read_pickle(path: Path) -> list[Request]:
     raw = path.read_bytes()
     try:
-        examples = _PlainUnpickler(io.BytesIO(raw)).load()
+        examples = _RestrictedUnpickler(io.BytesIO(raw)).load()
     except DataError as error:
         raise DataError(f"{path} is refused: {error.message}", hint=error.hint) from error
     # A damaged pickle raises nearly anything; nothing of ours runs inside load().
@@ -144,10 +144,10 @@ def _read_pickle(path: Path) -> list[Request]:
         ) from None
     if not isinstance(examples, (list, tuple)):
         raise DataError(f"{path} holds a {type(examples).__name__}, not a list of arguments")
-    return [_example(path, number, example) for number, example in enumerate(examples, 1)]
+    return [_parse_example(path, number, example) for number, example in enumerate(examples, 1)]
 
 
-def _example(path: Path, number: int, example: object) -> Request:
+def _parse_example(path: Path, number: int, example: object) -> Request:
     if not isinstance(example, dict):
         raise DataError(f"{path}: example {number} is a {type(example).__name__}, not a dict of arguments")
     try:
@@ -160,7 +160,9 @@ def _read_directory(path: Path, content_type: str | None) -> list[Request]:
     files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
     odd = [file.name for file in files if not file.is_file()]
     if odd:
-        raise DataError(f"{path} holds what is not a file", hint="give a flat directory of files", details=odd[:_SHOWN])
+        raise DataError(
+            f"{path} holds what is not a file", hint="give a flat directory of files", details=odd[:_MAX_LISTED_ERRORS]
+        )
     types = {mimetypes.guess_type(file.name)[0] for file in files}
     if content_type is None and files:
         if len(types) > 1 or types == {None}:
@@ -184,12 +186,12 @@ def convert_invoke_args_to_jsonl(
         OutputError: the file cannot be written.
     """
     lines = []
-    for example in _checked(invoke_args_examples):
+    for example in _validate_examples(invoke_args_examples):
         line = dict(example)
         if not isinstance(line["Body"], str):
-            line[_BASE64] = base64.b64encode(line.pop("Body")).decode("ascii")
+            line[_BASE64_KEY] = base64.b64encode(line.pop("Body")).decode("ascii")
         lines.append(orjson.dumps(line) + b"\n")
-    return _write(Path(output_path) / JSONL_NAME, b"".join(lines))
+    return _write_file(Path(output_path) / JSONL_NAME, b"".join(lines))
 
 
 def convert_invoke_args_to_pkl(
@@ -202,13 +204,13 @@ def convert_invoke_args_to_pkl(
         OutputError: the file cannot be written.
     """
     plain = []
-    for example in _checked(invoke_args_examples):
+    for example in _validate_examples(invoke_args_examples):
         body = example["Body"]
         plain.append({**example, "Body": body if isinstance(body, (str, bytes)) else bytes(body)})
-    return _write(Path(output_path) / PICKLE_NAME, pickle.dumps(plain, protocol=4))
+    return _write_file(Path(output_path) / PICKLE_NAME, pickle.dumps(plain, protocol=4))
 
 
-def _checked(examples: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+def _validate_examples(examples: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     if not examples:
         raise DataError("no examples to write", hint="give at least one set of InvokeEndpoint arguments")
     for number, example in enumerate(examples, 1):
@@ -219,7 +221,7 @@ def _checked(examples: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any
     return examples
 
 
-def _write(path: Path, content: bytes) -> Path:
+def _write_file(path: Path, content: bytes) -> Path:
     try:
         path.write_bytes(content)
     except OSError as error:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.validation import check_seconds
+from loadgen.validation import validate_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Rate:
         t1, r1 = self.knots[after]
         return r0 + (r1 - r0) * (t - t0) / (t1 - t0)
 
-    def hits(self, t: float) -> float:
+    def cumulative(self, t: float) -> float:
         """Return how many requests are due before t seconds: the integral of `at` from 0 to t."""
         t = min(max(t, 0.0), self.duration)
         total = 0.0
@@ -64,26 +64,26 @@ class Rate:
             total += (end - t0) * (r0 + (r0 + (r1 - r0) * share)) / 2
         return total + max(0.0, t - self.knots[-1][0]) * self.knots[-1][1]
 
-    def when(self, hits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the seconds at which each of these many requests is due: the inverse of `hits`, in closed form.
+    def inverse_cumulative(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the seconds at which each of these many requests is due: the inverse of `counts`, in closed form.
 
         Args:
-            hits: cumulative requests, ascending, shape (n,).
+            counts: cumulative requests, ascending, shape (n,).
 
         Returns:
             Seconds, shape (n,); infinite beyond what the rate ever reaches.
         """
-        due = np.full(hits.shape, math.inf)
+        due = np.full(counts.shape, math.inf)
         begun = 0.0
         for (t0, r0), (t1, r1) in pairwise(self.knots):
             area = (t1 - t0) * (r0 + r1) / 2
             # The last instant belongs to the next segment, so that an arrival at a knot is counted once.
-            inside = (hits >= begun) & (hits < begun + area)
-            due[inside] = t0 + _solve(hits[inside] - begun, r0, (r1 - r0) / (t1 - t0) if t1 > t0 else 0.0)
+            inside = (counts >= begun) & (counts < begun + area)
+            due[inside] = t0 + _solve(counts[inside] - begun, r0, (r1 - r0) / (t1 - t0) if t1 > t0 else 0.0)
             begun += area
         if self.is_endless and self.knots[-1][1] > 0:
-            beyond = hits >= begun
-            due[beyond] = self.knots[-1][0] + (hits[beyond] - begun) / self.knots[-1][1]
+            beyond = counts >= begun
+            due[beyond] = self.knots[-1][0] + (counts[beyond] - begun) / self.knots[-1][1]
         return due
 
 
@@ -114,7 +114,7 @@ def ramp(start: float, end: float, over: float) -> Rate:
         >>> ramp(0, 100, over=60).hits(60)
         3000.0
     """
-    return Rate(((0.0, start), (check_seconds(over), end)))
+    return Rate(((0.0, start), (validate_duration(over), end)))
 
 
 def stages(*steps: tuple[float, float], start: float = 0.0) -> Rate:
@@ -131,5 +131,5 @@ def stages(*steps: tuple[float, float], start: float = 0.0) -> Rate:
     """
     knots = [(0.0, start)]
     for seconds, rate in steps:
-        knots.append((knots[-1][0] + check_seconds(seconds, zero=True), rate))
+        knots.append((knots[-1][0] + validate_duration(seconds, allow_zero=True), rate))
     return Rate(tuple(knots))

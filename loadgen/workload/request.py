@@ -106,7 +106,7 @@ class Reply(NamedTuple):
 
     `sent` is when the request's bytes were handed over (signing done, connection at hand); `first_byte` when the
     first bytes of the answer arrived; `done` when its last byte had been read. `code` is the AWS error code, empty
-    when the status is 2xx. `waited` is how long the request waited for a free connection before `sent`; `fresh`
+    when the status is 2xx. `pool_wait` is how long the request waited for a free connection before `sent`; `is_new_connection`
     tells that the request went out on a connection opened for it, during the run. `request_id` is the service's
     own name for the call, empty when it gave none.
     """
@@ -115,12 +115,12 @@ class Reply(NamedTuple):
     sent: float
     first_byte: float
     done: float
-    size: int = 0
+    response_bytes: int = 0
     code: str = ""
     message: str = ""
     body: bytes = b""
     original_status: int = 0
-    waited: float = 0.0
-    fresh: bool = False
+    pool_wait: float = 0.0
+    is_new_connection: bool = False
     attempts: int = 1
     request_id: str = ""

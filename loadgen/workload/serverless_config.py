@@ -31,9 +31,9 @@ class ServerlessConfig:
     def __post_init__(self) -> None:
         if self.memory_mb not in MEMORY_SIZES_MB:
             raise UsageError(f"memory size {self.memory_mb!r} MB", hint="allowed are 1024 to 6144 in steps of 1024")
-        if not _is_whole(self.max_concurrency, 1, MAX_CONCURRENCY_LIMIT):
+        if not _is_int_between(self.max_concurrency, 1, MAX_CONCURRENCY_LIMIT):
             raise UsageError(f"MaxConcurrency {self.max_concurrency!r}", hint="allowed are whole numbers from 1 to 200")
-        if not _is_whole(self.provisioned_concurrency, 0, self.max_concurrency):
+        if not _is_int_between(self.provisioned_concurrency, 0, self.max_concurrency):
             raise UsageError(
                 f"provisioned concurrency {self.provisioned_concurrency!r}",
                 hint=f"allowed are 0 to MaxConcurrency, here {self.max_concurrency}",
@@ -43,5 +43,5 @@ class ServerlessConfig:
         return f"{self.memory_mb} MB, MaxConcurrency {self.max_concurrency}"
 
 
-def _is_whole(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+def _is_int_between(value: object, minimum: int, maximum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum

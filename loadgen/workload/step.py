@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from loadgen.errors import UsageError
-from loadgen.validation import check_whole
+from loadgen.validation import validate_int
 from loadgen.workload.load import ClosedLoop, Load, OpenLoop
 from loadgen.workload.serverless_config import ServerlessConfig
 
@@ -25,11 +25,11 @@ class ErrorLimit:
 
     def __post_init__(self) -> None:
         if self.count is not None:
-            check_whole(self.count, 1, "error limit")
+            validate_int(self.count, 1, "error limit")
         if self.share is not None and not 0 <= self.share < 1:
             raise UsageError(f"an error share of {self.share!r}", hint="0 or more, below 1")
 
-    def is_reached(self, errors: int, answers: int) -> bool:
+    def is_reached(self, errors: int, completed: int) -> bool:
         """Tell whether the step must stop.
 
         Example:
@@ -40,7 +40,7 @@ class ErrorLimit:
         """
         if self.count is not None and errors >= self.count:
             return True
-        return self.share is not None and answers >= self.at_least and errors > self.share * answers
+        return self.share is not None and completed >= self.at_least and errors > self.share * completed
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +78,4 @@ class Step:
         for what, seconds in (("warmup", self.warmup), ("delay", self.delay)):
             if not 0 <= seconds < math.inf:
                 raise UsageError(f"{what} {seconds!r}", hint="seconds, 0 or more")
-        check_whole(self.warmup_calls, 0, "warmup_calls")
+        validate_int(self.warmup_calls, 0, "warmup_calls")

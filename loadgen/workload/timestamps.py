@@ -6,10 +6,10 @@ from pathlib import Path
 
 from loadgen.errors import DataError, InputError
 
-_SHOWN = 5  # bad lines shown before the rest is only counted
+_MAX_LISTED_ERRORS = 5  # bad lines shown before the rest is only counted
 
 
-def read_instants(path: str | Path) -> tuple[float, ...]:
+def read_timestamps(path: str | Path) -> tuple[float, ...]:
     """Read a file of timestamps: a number of seconds, or an ISO 8601 time (UTC unless it says), on each line.
 
     Blank lines and lines that begin with `#` are left out; the order does not matter to `trace`.
@@ -31,20 +31,20 @@ def read_instants(path: str | Path) -> tuple[float, ...]:
         if not line or line.startswith("#"):
             continue
         try:
-            instants.append(_seconds(line))
+            instants.append(_parse_timestamp(line))
         except ValueError:
             bad.append(f"line {number}: {line[:60]!a}")
     if bad or not instants:
-        more = [f"and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
+        more = [f"and {len(bad) - _MAX_LISTED_ERRORS} more"] if len(bad) > _MAX_LISTED_ERRORS else []
         raise DataError(
             f"{path}: {len(bad)} lines are no timestamps" if bad else f"{path} holds no timestamps",
             hint="give seconds or an ISO 8601 time on each line",
-            details=[*bad[:_SHOWN], *more],
+            details=[*bad[:_MAX_LISTED_ERRORS], *more],
         )
     return tuple(instants)
 
 
-def _seconds(text: str) -> float:
+def _parse_timestamp(text: str) -> float:
     """Return one timestamp in seconds; ValueError when it is none."""
     try:
         seconds = float(text)

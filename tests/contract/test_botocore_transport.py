@@ -5,13 +5,20 @@ import json
 
 import pytest
 
-from loadgen.aws.session import Access, open_clients
+from loadgen.aws.session import AwsConnectionConfig, open_clients
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome, classify
 from loadgen.transport.botocore import BotocoreTransport, TracedSession
 from loadgen.workload.request import Request
-from tests.support.botocore_calls import refusal, transport_to
-from tests.support.scripted_server import Act, Parts, far_side, ok, until, written
+from tests.support.botocore_calls import error_response, open_botocore_transport
+from tests.support.scripted_server import (
+    ConnectionAction,
+    ResponseParts,
+    http_response,
+    ok_response,
+    scripted_server,
+    wait_until,
+)
 
 REFUSALS = [
     (400, "ThrottlingException", Outcome.THROTTLED),
@@ -19,7 +26,7 @@ REFUSALS = [
     (500, "InternalFailure", Outcome.SERVER_5XX),
     (503, "ServiceUnavailable", Outcome.SERVER_5XX),
     (530, "InternalDependencyException", Outcome.SERVER_5XX),
-    (400, "ValidationError", Outcome.REJECTED_REQUEST),
+    (400, "ValidationError", Outcome.VALIDATION_ERROR),
     (403, "AccessDeniedException", Outcome.AUTH),
     (418, "Teapot", Outcome.OTHER),
 ]
@@ -35,15 +42,15 @@ def test_a_refused_request_is_sent_once_whatever_the_environment_asks(monkeypatc
 
     async def main() -> None:
         pending: list[bytes] = []
-        async with far_side(lambda _: [pending[-1]]) as side:
+        async with scripted_server(lambda _: [pending[-1]]) as side:
             monkeypatch.setenv("AWS_ENDPOINT_URL", side.url)
             async with (
-                open_clients(Access(region="us-east-1")) as clients,
+                open_clients(AwsConnectionConfig(region="us-east-1")) as clients,
                 clients.runtime(connections=1, timeout=20.0, http_session=TracedSession) as client,
             ):
                 transport = BotocoreTransport(client, "an-endpoint")
                 for number, (status, code, outcome) in enumerate(REFUSALS, start=1):
-                    pending.append(refusal(status, code))
+                    pending.append(error_response(status, code))
                     reply = await transport.invoke(Request(b"x"))
                     assert (reply.status, reply.code, reply.message, reply.attempts) == (status, code, "", 1)
                     assert classify(reply) is outcome
@@ -57,12 +64,15 @@ def test_twenty_calls_share_one_connection():
     """The body is read whole each time, so the connection goes on: the server counts one connection for 20 calls."""
 
     async def main() -> None:
-        async with far_side(lambda _: [ok(b"z" * 70_000)]) as side, transport_to(side.url) as transport:
+        async with (
+            scripted_server(lambda _: [ok_response(b"z" * 70_000)]) as side,
+            open_botocore_transport(side.url) as transport,
+        ):
             replies = [await transport.invoke(Request(b"x")) for _ in range(20)]
         assert side.connections == 1
         assert len(side.requests) == 20
-        assert [reply.fresh for reply in replies] == [True] + [False] * 19
-        assert {len(reply.body) for reply in replies} == {reply.size for reply in replies} == {70_000}
+        assert [reply.is_new_connection for reply in replies] == [True] + [False] * 19
+        assert {len(reply.body) for reply in replies} == {reply.response_bytes for reply in replies} == {70_000}
 
     asyncio.run(main())
 
@@ -71,8 +81,8 @@ def test_refusals_keep_the_connection_too():
     """A refusal's body is read as well: 20 throttles go over one connection."""
 
     async def main() -> None:
-        async with far_side(lambda _: [refusal(400, "ThrottlingException")]) as side:
-            async with transport_to(side.url) as transport:
+        async with scripted_server(lambda _: [error_response(400, "ThrottlingException")]) as side:
+            async with open_botocore_transport(side.url) as transport:
                 for _ in range(20):
                     assert classify(await transport.invoke(Request(b"x"))) is Outcome.THROTTLED
             assert side.connections == 1
@@ -84,9 +94,12 @@ def test_the_pool_is_as_large_as_the_requests_in_flight():
     """With 60 connections 60 requests are at the server at once: it answers none before it has them all."""
 
     async def main() -> None:
-        async with far_side(lambda _: [Act.HANG]) as side, transport_to(side.url, connections=60) as transport:
+        async with (
+            scripted_server(lambda _: [ConnectionAction.HANG]) as side,
+            open_botocore_transport(side.url, connections=60) as transport,
+        ):
             calls = [asyncio.create_task(transport.invoke(Request(b"x"))) for _ in range(60)]
-            await until(lambda: len(side.requests) == 60)
+            await wait_until(lambda: len(side.requests) == 60)
             for call in calls:
                 call.cancel()
             results = await asyncio.gather(*calls, return_exceptions=True)
@@ -99,13 +112,16 @@ def test_waiting_for_a_connection_is_not_service_time():
     """Two calls over one connection: the second's `sent` lies after the first's answer, its wait before it."""
 
     async def main() -> None:
-        async with far_side(lambda _: [ok()]) as side, transport_to(side.url, connections=1) as transport:
+        async with (
+            scripted_server(lambda _: [ok_response()]) as side,
+            open_botocore_transport(side.url, connections=1) as transport,
+        ):
             await transport.invoke(Request(b"open it"))
             first, second = await asyncio.gather(transport.invoke(Request(b"a")), transport.invoke(Request(b"b")))
         assert [heard.body for heard in side.requests] == [b"open it", b"a", b"b"]
         assert second.sent >= side.requests[1].answered
-        assert second.waited > first.waited >= 0.0
-        assert second.sent - second.waited <= first.done
+        assert second.pool_wait > first.pool_wait >= 0.0
+        assert second.sent - second.pool_wait <= first.done
 
     asyncio.run(main())
 
@@ -114,11 +130,11 @@ def test_instants_bracket_what_the_server_saw():
     """`sent` is before the server heard the request, `first_byte` and `done` after it began to answer, on one clock."""
 
     async def main() -> None:
-        async with far_side(lambda _: [ok()]) as side, transport_to(side.url) as transport:
+        async with scripted_server(lambda _: [ok_response()]) as side, open_botocore_transport(side.url) as transport:
             for _ in range(5):
                 reply = await transport.invoke(Request(b"x" * 100_000))
                 heard = side.requests[-1]
-                assert reply.sent <= heard.heard <= heard.answered <= reply.first_byte <= reply.done
+                assert reply.sent <= heard.received <= heard.answered <= reply.first_byte <= reply.done
 
     asyncio.run(main())
 
@@ -127,8 +143,8 @@ def test_arguments_travel_as_headers_and_the_body_untouched():
     """What InvokeEndpoint takes arrives under the header that the service model names, the body byte for byte."""
 
     async def main() -> None:
-        async with far_side(lambda _: [ok(b"", "x-amzn-RequestId: abc-1")]) as side:
-            async with transport_to(side.url) as transport:
+        async with scripted_server(lambda _: [ok_response(b"", "x-amzn-RequestId: abc-1")]) as side:
+            async with open_botocore_transport(side.url) as transport:
                 reply = await transport.invoke(
                     Request(bytes(range(256)), content_type="image/png", custom_attributes="a=1", inference_id="i-7")
                 )
@@ -139,7 +155,7 @@ def test_arguments_travel_as_headers_and_the_body_untouched():
         assert heard.header("x-amzn-sagemaker-custom-attributes") == "a=1"
         assert heard.header("x-amzn-sagemaker-inference-id") == "i-7"
         assert "/sagemaker/aws4_request" in heard.header("authorization")
-        assert (reply.status, reply.size, reply.body, reply.request_id) == (200, 0, b"", "abc-1")
+        assert (reply.status, reply.response_bytes, reply.body, reply.request_id) == (200, 0, b"", "abc-1")
 
     asyncio.run(main())
 
@@ -149,7 +165,10 @@ def test_a_model_error_carries_the_containers_status():
     body = json.dumps({"Message": "insufficient memory", "OriginalStatusCode": 507, "LogStreamArn": "arn:x"}).encode()
 
     async def main() -> None:
-        async with far_side(lambda _: [refusal(424, "ModelError", body)]) as side, transport_to(side.url) as transport:
+        async with (
+            scripted_server(lambda _: [error_response(424, "ModelError", body)]) as side,
+            open_botocore_transport(side.url) as transport,
+        ):
             reply = await transport.invoke(Request(b"x"))
         assert (reply.status, reply.code, reply.original_status) == (424, "ModelError", 507)
         assert classify(reply) is Outcome.MODEL_OOM
@@ -173,7 +192,10 @@ def test_an_error_of_any_form_is_a_reply(body):
     """HTML, nothing, broken bytes and odd JSON in an error are replies of the status' class, their text cut (C69)."""
 
     async def main() -> None:
-        async with far_side(lambda _: [written(502, body)]) as side, transport_to(side.url) as transport:
+        async with (
+            scripted_server(lambda _: [http_response(502, body)]) as side,
+            open_botocore_transport(side.url) as transport,
+        ):
             reply = await transport.invoke(Request(b"x"))
             assert (classify(reply), reply.code) == (Outcome.SERVER_5XX, "502")
             assert len(reply.message) <= 1024
@@ -185,9 +207,9 @@ def test_a_redirect_is_not_followed():
     """A 307 to another server is an answer; the other server hears nothing, and so no signature (C91)."""
 
     async def main() -> None:
-        async with far_side(lambda _: [ok()]) as other:
-            to_other = written(307, b"", f"Location: {other.url}/endpoints/x/invocations")
-            async with far_side(lambda _: [to_other]) as side, transport_to(side.url) as transport:
+        async with scripted_server(lambda _: [ok_response()]) as other:
+            to_other = http_response(307, b"", f"Location: {other.url}/endpoints/x/invocations")
+            async with scripted_server(lambda _: [to_other]) as side, open_botocore_transport(side.url) as transport:
                 reply = await transport.invoke(Request(b"x"))
             assert classify(reply) is Outcome.REDIRECT
             assert other.connections == 0
@@ -197,19 +219,25 @@ def test_a_redirect_is_not_followed():
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SHORT = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"
-FAILURES: dict[str, tuple[Parts, Outcome]] = {
-    "eof at once": ([Act.CLOSE], Outcome.RESET),
-    "reset at once": ([Act.RESET], Outcome.RESET),
-    "eof in the head": ([b"HTTP/1.1 200 OK\r\nContent-Le", Act.CLOSE], Outcome.TRUNCATED),
-    "eof in the body": ([SHORT, Act.CLOSE], Outcome.TRUNCATED),
-    "eof in a chunk": ([CHUNKED + b"10\r\nabc", Act.CLOSE], Outcome.TRUNCATED),
-    "eof in an error's body": ([b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n{", Act.CLOSE], Outcome.TRUNCATED),
-    "garbage": ([b"\x00\x01 no HTTP at all\r\n\r\n", Act.CLOSE], Outcome.PROTOCOL),
-    "bad chunk size": ([CHUNKED + b"zz\r\nabc\r\n", Act.HANG], Outcome.PROTOCOL),
-    "reset in the body": ([SHORT, Act.RESET], Outcome.TRUNCATED),
-    "silence": ([Act.HANG], Outcome.TIMEOUT_TTFB),
-    "silence in the body": ([SHORT, Act.HANG], Outcome.TIMEOUT_BODY),
-    "silence in an error's body": ([b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n{", Act.HANG], Outcome.TIMEOUT_BODY),
+FAILURES: dict[str, tuple[ResponseParts, Outcome]] = {
+    "eof at once": ([ConnectionAction.CLOSE], Outcome.RESET),
+    "reset at once": ([ConnectionAction.RESET], Outcome.RESET),
+    "eof in the head": ([b"HTTP/1.1 200 OK\r\nContent-Le", ConnectionAction.CLOSE], Outcome.TRUNCATED),
+    "eof in the body": ([SHORT, ConnectionAction.CLOSE], Outcome.TRUNCATED),
+    "eof in a chunk": ([CHUNKED + b"10\r\nabc", ConnectionAction.CLOSE], Outcome.TRUNCATED),
+    "eof in an error's body": (
+        [b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n{", ConnectionAction.CLOSE],
+        Outcome.TRUNCATED,
+    ),
+    "garbage": ([b"\x00\x01 no HTTP at all\r\n\r\n", ConnectionAction.CLOSE], Outcome.PROTOCOL),
+    "bad chunk size": ([CHUNKED + b"zz\r\nabc\r\n", ConnectionAction.HANG], Outcome.PROTOCOL),
+    "reset in the body": ([SHORT, ConnectionAction.RESET], Outcome.TRUNCATED),
+    "silence": ([ConnectionAction.HANG], Outcome.TIMEOUT_TTFB),
+    "silence in the body": ([SHORT, ConnectionAction.HANG], Outcome.TIMEOUT_BODY),
+    "silence in an error's body": (
+        [b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n{", ConnectionAction.HANG],
+        Outcome.TIMEOUT_BODY,
+    ),
 }
 
 
@@ -219,7 +247,10 @@ def test_a_broken_answer_has_its_own_outcome(case):
     parts, outcome = FAILURES[case]
 
     async def main() -> None:
-        async with far_side(lambda _: parts) as side, transport_to(side.url, timeout=0.3) as transport:
+        async with (
+            scripted_server(lambda _: parts) as side,
+            open_botocore_transport(side.url, timeout=0.3) as transport,
+        ):
             with pytest.raises(TransportError) as caught:
                 await transport.invoke(Request(b"x"))
         failure = caught.value
@@ -233,13 +264,13 @@ def test_a_broken_answer_has_its_own_outcome(case):
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("act", [Act.CLOSE, Act.RESET])
+@pytest.mark.parametrize("act", [ConnectionAction.CLOSE, ConnectionAction.RESET])
 def test_a_kept_connection_that_breaks_is_stale(act):
     """The same break on a connection that served before is the server's keep-alive running out, not a reset (C78)."""
 
     async def main() -> None:
-        async with far_side(lambda heard: [act] if len(side.requests) > 1 else [ok()]) as side:
-            async with transport_to(side.url) as transport:
+        async with scripted_server(lambda heard: [act] if len(side.requests) > 1 else [ok_response()]) as side:
+            async with open_botocore_transport(side.url) as transport:
                 await transport.invoke(Request(b"x"))
                 with pytest.raises(TransportError) as caught:
                     await transport.invoke(Request(b"x"))

@@ -13,14 +13,14 @@ import aiohttp
 import botocore.exceptions as sdk
 import pytest
 
-from loadgen.aws.session import Access, open_clients
+from loadgen.aws.session import AwsConnectionConfig, open_clients
 from loadgen.errors import InternalError
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
-from loadgen.transport.botocore import BotocoreTransport, TracedSession, _judge, _Trip
+from loadgen.transport.botocore import BotocoreTransport, TracedSession, _classify_error, _RequestTrace
 from loadgen.workload.request import Request
-from tests.support.botocore_calls import refusal, transport_to
-from tests.support.scripted_server import Act, far_side, ok, until
+from tests.support.botocore_calls import error_response, open_botocore_transport
+from tests.support.scripted_server import ConnectionAction, ok_response, scripted_server, wait_until
 
 
 def test_a_refused_connection_is_told():
@@ -29,7 +29,7 @@ def test_a_refused_connection_is_told():
     async def main() -> None:
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
-            async with transport_to(f"http://127.0.0.1:{nobody.getsockname()[1]}") as transport:
+            async with open_botocore_transport(f"http://127.0.0.1:{nobody.getsockname()[1]}") as transport:
                 with pytest.raises(TransportError) as caught:
                     await transport.invoke(Request(b"x"))
         assert caught.value.outcome is Outcome.CONNECT_REFUSED
@@ -45,7 +45,7 @@ def test_a_name_that_does_not_resolve_is_dns(monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     async def main() -> None:
-        async with transport_to("http://nowhere.invalid:80") as transport:
+        async with open_botocore_transport("http://nowhere.invalid:80") as transport:
             with pytest.raises(TransportError) as caught:
                 await transport.invoke(Request(b"x"))
         assert caught.value.outcome is Outcome.DNS
@@ -86,7 +86,10 @@ def test_a_certificate_nobody_vouches_for_is_tls(tmp_path):
     """A self-signed server is refused before any request is sent, never talked to unverified (C76)."""
 
     async def main() -> None:
-        async with far_side(lambda _: [ok()], tls=self_signed(tmp_path)) as side, transport_to(side.url) as transport:
+        async with (
+            scripted_server(lambda _: [ok_response()], tls=self_signed(tmp_path)) as side,
+            open_botocore_transport(side.url) as transport,
+        ):
             with pytest.raises(TransportError) as caught:
                 await transport.invoke(Request(b"x"))
             assert side.requests == []
@@ -104,7 +107,10 @@ def test_a_server_that_speaks_no_tls_is_tls():
             writer.close()
 
         server = await asyncio.start_server(plain, "127.0.0.1", 0)
-        async with server, transport_to(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as transport:
+        async with (
+            server,
+            open_botocore_transport(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as transport,
+        ):
             with pytest.raises(TransportError) as caught:
                 await transport.invoke(Request(b"x"))
         assert caught.value.outcome is Outcome.TLS
@@ -125,7 +131,7 @@ def test_a_dead_proxy_is_told(monkeypatch):
 
         async def main() -> None:
             async with (
-                open_clients(Access(region="us-east-1")) as clients,
+                open_clients(AwsConnectionConfig(region="us-east-1")) as clients,
                 clients.runtime(connections=1, timeout=5.0, http_session=TracedSession) as client,
             ):
                 with pytest.raises(TransportError) as caught:
@@ -136,10 +142,10 @@ def test_a_dead_proxy_is_told(monkeypatch):
 
 
 def test_running_out_of_files_is_told():
-    """With no descriptor left for a socket the outcome is `local_fd`: this machine's fault, not the target's (C97)."""
+    """With no descriptor left for a socket the outcome is `fd_exhausted`: this machine's fault, not the target's (C97)."""
 
     async def main() -> None:
-        async with far_side(lambda _: [ok()]) as side, transport_to(side.url) as transport:
+        async with scripted_server(lambda _: [ok_response()]) as side, open_botocore_transport(side.url) as transport:
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             highest = max(int(name) for name in os.listdir("/proc/self/fd"))
             spare = [os.dup(0) for _ in range(highest)]  # fill the gaps below the limit
@@ -158,7 +164,7 @@ def test_running_out_of_files_is_told():
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
                 for fd in spare:
                     os.close(fd)
-            assert caught.value.outcome is Outcome.LOCAL_FD
+            assert caught.value.outcome is Outcome.FD_EXHAUSTED
             assert "EMFILE" in caught.value.detail
 
     asyncio.run(main())
@@ -169,15 +175,17 @@ def test_a_cancelled_call_is_cancelled():
 
     async def main() -> None:
         async with (
-            far_side(lambda heard: [Act.HANG] if heard.body == b"hang" else [ok()]) as side,
-            transport_to(side.url, connections=1) as transport,
+            scripted_server(
+                lambda heard: [ConnectionAction.HANG] if heard.body == b"hang" else [ok_response()]
+            ) as side,
+            open_botocore_transport(side.url, connections=1) as transport,
         ):
             call = asyncio.create_task(transport.invoke(Request(b"hang")))
-            await until(lambda: len(side.requests) == 1)
+            await wait_until(lambda: len(side.requests) == 1)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            assert (await transport.invoke(Request(b"x"))).fresh
+            assert (await transport.invoke(Request(b"x"))).is_new_connection
 
     asyncio.run(main())
 
@@ -188,10 +196,10 @@ def test_a_client_that_repeats_requests_is_a_bug_of_ours():
     async def main() -> None:
         from aiobotocore.config import AioConfig
 
-        answers = iter([refusal(500, "InternalFailure"), ok()])
+        answers = iter([error_response(500, "InternalFailure"), ok_response()])
         async with (
-            far_side(lambda _: [next(answers)]) as side,
-            open_clients(Access(emulator_url=side.url)) as clients,
+            scripted_server(lambda _: [next(answers)]) as side,
+            open_clients(AwsConnectionConfig(emulator_url=side.url)) as clients,
             clients._session.client(
                 "sagemaker-runtime",
                 endpoint_url=side.url,
@@ -212,8 +220,8 @@ def test_a_client_without_a_trace_is_a_bug_of_ours():
 
     async def main() -> None:
         async with (
-            far_side(lambda _: [ok()]) as side,
-            open_clients(Access(emulator_url=side.url)) as clients,
+            scripted_server(lambda _: [ok_response()]) as side,
+            open_clients(AwsConnectionConfig(emulator_url=side.url)) as clients,
             clients.runtime(connections=1) as client,
         ):
             with pytest.raises(InternalError, match="trace"):
@@ -222,8 +230,8 @@ def test_a_client_without_a_trace_is_a_bug_of_ours():
     asyncio.run(main())
 
 
-def _reached(stage: str) -> _Trip:
-    trip = _Trip()
+def _reached(stage: str) -> _RequestTrace:
+    trip = _RequestTrace()
     for member in ("asked", "connected", "sent", "answered"):
         if stage == "nothing":
             break
@@ -239,8 +247,8 @@ def _connector_error(number: int) -> sdk.EndpointConnectionError:
 
 
 TABLE = [
-    (_connector_error(errno.EADDRNOTAVAIL), "asked", Outcome.LOCAL_PORT),
-    (_connector_error(errno.ENFILE), "asked", Outcome.LOCAL_FD),
+    (_connector_error(errno.EADDRNOTAVAIL), "asked", Outcome.PORTS_EXHAUSTED),
+    (_connector_error(errno.ENFILE), "asked", Outcome.FD_EXHAUSTED),
     (_connector_error(errno.EHOSTUNREACH), "asked", Outcome.CONNECT_REFUSED),
     (_connector_error(errno.ETIMEDOUT), "asked", Outcome.CONNECT_TIMEOUT),
     (sdk.ConnectTimeoutError(endpoint_url="http://secret"), "asked", Outcome.CONNECT_TIMEOUT),
@@ -255,7 +263,7 @@ TABLE = [
 @pytest.mark.parametrize(("error", "stage", "outcome"), TABLE, ids=lambda value: getattr(value, "name", None))
 def test_the_table_of_failures_is_total(error, stage, outcome):
     """What cannot be provoked on loopback is told apart all the same; the unknown is OTHER, never OK (C71, C98)."""
-    told, detail = _judge(error, _reached(stage), is_tls=True)
+    told, detail = _classify_error(error, _reached(stage), is_tls=True)
     assert told is outcome
     assert detail
     assert "secret" not in detail

@@ -26,7 +26,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from tests.support.emulator import client, config_of, emulated, eventually, fetch
+from tests.support.emulator import client, emulated, endpoint_config, eventually, fetch
 
 ROLE = "arn:aws:iam::123456789012:role/role"
 
@@ -71,7 +71,7 @@ def script(place):
         )
         steps["describe_model"] = sagemaker.describe_model(ModelName="quick-one")
         steps["list_models"] = sagemaker.list_models(NameContains="quick-one")
-        steps["create_config"] = sagemaker.create_endpoint_config(**config_of("quick-one", 2048, 4))
+        steps["create_config"] = sagemaker.create_endpoint_config(**endpoint_config("quick-one", 2048, 4))
         steps["describe_config"] = sagemaker.describe_endpoint_config(EndpointConfigName="config")
         steps["list_configs"] = sagemaker.list_endpoint_configs()
         tags = [{"Key": "run", "Value": "1"}]
@@ -124,7 +124,7 @@ def test_the_shapes_of_the_control_plane_agree():
         ("describe_model", {"ModelName": "none"}),
         ("delete_endpoint", {"EndpointName": "none"}),
         ("create_endpoint", {"EndpointName": "e", "EndpointConfigName": "none"}),
-        ("create_endpoint_config", config_of("none")),
+        ("create_endpoint_config", endpoint_config("none")),
     ],
 )
 def test_what_is_not_there_is_the_same_error(operation, arguments):
@@ -150,7 +150,7 @@ def test_filters_and_order_of_lists_agree():
         for place in places:
             with client("sagemaker", place) as sagemaker:
                 sagemaker.create_model(ModelName="m", PrimaryContainer={"Image": "i"}, ExecutionRoleArn=ROLE)
-                sagemaker.create_endpoint_config(**config_of("m"))
+                sagemaker.create_endpoint_config(**endpoint_config("m"))
                 for name in ("same-c", "same-a", "other", "same-b", "same-d"):
                     sagemaker.create_endpoint(EndpointName=name, EndpointConfigName="config")
                 pages = [sagemaker.list_endpoints(**asked)]

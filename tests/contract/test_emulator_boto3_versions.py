@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.emulator import emulated, fetch, ledger
+from tests.support.emulator import emulated, endpoint_counters, fetch
 
 SCRIPT = Path(__file__).parents[1] / "support" / "boto3_script.py"
 NOT_FOUND = 'Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/script-endpoint".'
@@ -61,7 +61,7 @@ def test_clients_of_any_age_see_the_same(age):
     python = sys.executable if age == "pinned" else newest_python()
     with emulated(time_scale=1000.0, quotas="ordinary") as emulator:
         seen = run_script(emulator, python)
-        books = ledger(emulator, "script-endpoint")
+        books = endpoint_counters(emulator, "script-endpoint")
     version, protocol = seen.pop("boto3"), seen.pop("protocol")
     if age == "newest":
         assert tuple(int(part) for part in version.split(".")[:2]) >= (1, 42)

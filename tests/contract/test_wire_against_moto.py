@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from loadgen.transport.wire.prepared_request import Envelope, Invocation, parse_url
+from loadgen.transport.wire.prepared_request import InvokeRequestTemplate, PreparedRequest, parse_url
 from loadgen.transport.wire.sigv4 import Credentials, Signer
 from loadgen.transport.wire.transport import WireSettings, open_wire
 from loadgen.workload.request import Request
@@ -76,10 +76,10 @@ def test_a_signed_call_is_accepted(strict):
 
 def signed(url, credentials):
     """The bytes of one call, signed now."""
-    envelope = Envelope(parse_url(url), "my-endpoint", "us-east-1", "sagemaker", "agent")
-    prepared = Invocation(REQUEST, envelope, Signer(credentials, "us-east-1", "sagemaker"), prefix="0" * 24)
+    envelope = InvokeRequestTemplate(parse_url(url), "my-endpoint", "us-east-1", "sagemaker", "agent")
+    prepared = PreparedRequest(REQUEST, envelope, Signer(credentials, "us-east-1", "sagemaker"), id_prefix="0" * 24)
     prepared.sign(int(time.time()))
-    return prepared.head + b"0" * 12 + prepared.tail
+    return prepared.bytes_before_id + b"0" * 12 + prepared.bytes_after_id
 
 
 def status_of(url, data):

@@ -15,26 +15,26 @@ from loadgen.measurement.outcome import Outcome
 from loadgen.transport.wire.sigv4 import Credentials
 from loadgen.transport.wire.transport import CredentialsError
 from loadgen.workload.request import Request
-from tests.support.faulty_server import OK, FaultyServer, Peer, answering, good
-from tests.support.wire import REQUEST, assert_usable, opened, run, until  # noqa: F401 - run is a fixture
+from tests.support.faulty_server import OK, FaultyServer, Peer, respond_once, serve_ok
+from tests.support.wire import REQUEST, assert_usable, open_transport_to, run, wait_until  # noqa: F401 - run is a fixture
 
 
 def test_what_is_prepared_for_a_request_goes_with_it(run):  # noqa: F811
     """Preparation keeps neither a Request nor its body alive, and is never used for another one at the same address."""
 
     async def main():
-        async with opened(server, 1) as transport:
+        async with open_transport_to(server, 1) as transport:
             for number in range(300):
                 await transport.invoke(Request(b"%d" % number))
             gc.collect()
-            assert [body for _, _, body in server.seen] == [b"%d" % number for number in range(300)]
+            assert [body for _, _, body in server.received] == [b"%d" % number for number in range(300)]
             assert transport._prepared == {}
             kept = Request(b"kept")
             await transport.invoke(kept)
             await transport.invoke(kept)
-            assert [prepared.of() for prepared in transport._prepared.values()] == [kept]
+            assert [prepared.request_ref() for prepared in transport._prepared.values()] == [kept]
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
 
 
@@ -42,13 +42,13 @@ def test_calls_are_numbered_and_never_repeat_a_name(run):  # noqa: F811
     """Each call's amz-sdk-invocation-id is a version 4 UUID that no other call has."""
 
     async def main():
-        async with opened(server, 1) as transport:
+        async with open_transport_to(server, 1) as transport:
             for _ in range(50):
                 await transport.invoke(REQUEST)
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
-    names = [re.search(rb"\r\namz-sdk-invocation-id: (\S+)\r\n", head)[1].decode() for _, head, _ in server.seen]
+    names = [re.search(rb"\r\namz-sdk-invocation-id: (\S+)\r\n", head)[1].decode() for _, head, _ in server.received]
     assert len(set(names)) == 50
     assert {uuid.UUID(name).version for name in names} == {4}
 
@@ -63,23 +63,23 @@ def test_new_credentials_sign_from_the_next_call_on(run):  # noqa: F811
         return given[0]
 
     async def main():
-        async with opened(server, 1, credentials=provider) as transport:
+        async with open_transport_to(server, 1, credentials=provider) as transport:
             await assert_usable(transport, server)
             given.pop(0)
-            await transport.renew()
+            await transport.refresh_credentials()
             await assert_usable(transport, server)
             given.pop(0)
-            await transport.renew()
+            await transport.refresh_credentials()
             with pytest.raises(TransportError) as caught:
                 await transport.invoke(REQUEST)
             assert (caught.value.outcome, caught.value.detail) == (Outcome.AUTH, "the session has expired")
             given.pop(0)
-            await transport.renew()
+            await transport.refresh_credentials()
             await assert_usable(transport, server)
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
-    heads = [head for _, head, _ in server.seen]
+    heads = [head for _, head, _ in server.received]
     assert [re.search(rb"Credential=(\w+)/", head)[1] for head in heads] == [b"AKIDONE", b"AKIDTWO", b"AKIDTHREE"]
     assert [b"\r\nX-Amz-Security-Token: token\r\n" in head for head in heads] == [False, True, False]
     assert server.connections == 1
@@ -93,10 +93,10 @@ def test_without_credentials_nothing_is_opened(run):  # noqa: F811
 
     async def main():
         with pytest.raises(AuthError, match="nobody is logged in"):
-            async with opened(server, 1, credentials=provider):
+            async with open_transport_to(server, 1, credentials=provider):
                 pass
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
     assert server.connections == 0
 
@@ -106,14 +106,14 @@ def test_the_signature_follows_the_wall_clock(run):  # noqa: F811
     clock = [1_800_000_000.2]
 
     async def main():
-        async with opened(server, 1, wall_clock=lambda: clock[0]) as transport:
+        async with open_transport_to(server, 1, wall_clock=lambda: clock[0]) as transport:
             for step in (0.5, 0.5, 1.0, -3600.0):
                 await transport.invoke(REQUEST)
                 clock[0] += step
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
-    dates = [re.search(rb"\r\nX-Amz-Date: (\S+)\r\n", head)[1] for _, head, _ in server.seen]
+    dates = [re.search(rb"\r\nX-Amz-Date: (\S+)\r\n", head)[1] for _, head, _ in server.received]
     # 1,800,000,000 is 2027-01-15 08:00:00 UTC, by GNU date.
     assert dates == [b"20270115T080000Z", b"20270115T080000Z", b"20270115T080001Z", b"20270115T080002Z"]
 
@@ -130,10 +130,10 @@ def test_instants_are_in_order_and_of_this_clock(run):  # noqa: F811
         peer.serve()
 
     async def main():
-        async with opened(server, 1) as transport:
+        async with open_transport_to(server, 1) as transport:
             started = perf_counter()
             task = asyncio.create_task(transport.invoke(REQUEST))
-            await until(lambda: next(iter(transport._pool.open)).first_byte)
+            await wait_until(lambda: next(iter(transport._pool.connections)).first_byte)
             between = perf_counter()
             may_go_on.set()
             reply = await task
@@ -168,10 +168,15 @@ def test_an_error_answer_is_a_reply_with_its_code(run, name):  # noqa: F811
     answer = b"HTTP/1.1 %b X\r\n%b\r\nContent-Length: %d\r\n\r\n%b" % (status, header, len(body), body)
 
     async def main():
-        async with opened(server, 1) as transport:
+        async with open_transport_to(server, 1) as transport:
             reply = await transport.invoke(REQUEST)
-            assert (reply.status, reply.code, reply.message, reply.size) == (int(status), code, message, len(body))
+            assert (reply.status, reply.code, reply.message, reply.response_bytes) == (
+                int(status),
+                code,
+                message,
+                len(body),
+            )
             assert reply.original_status == (500 if name == "model error" else 0)
 
-    with FaultyServer(answering(answer, Peer.wait_gone)) as server:
+    with FaultyServer(respond_once(answer, Peer.wait_until_closed)) as server:
         run(main)

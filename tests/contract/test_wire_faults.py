@@ -8,21 +8,21 @@ import pytest
 
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
-from tests.support.faulty_server import OK, FaultyServer, Peer, answering, good
+from tests.support.faulty_server import OK, FaultyServer, Peer, respond_once, serve_ok
 from tests.support.http_responses import BAD, CHUNKED
-from tests.support.wire import REQUEST, assert_usable, opened, run, until  # noqa: F401 - run is a fixture
+from tests.support.wire import REQUEST, assert_usable, open_transport_to, run, wait_until  # noqa: F401 - run is a fixture
 
 START = b"HTTP/1.1 200 OK\r\n"
 
 
 def resetting(data=b""):
     """A script: read a request, say this much, reset the connection."""
-    return answering(data, Peer.reset)
+    return respond_once(data, Peer.reset)
 
 
 def finishing(data=b""):
     """A script: read a request, say this much, end the stream."""
-    return answering(data, Peer.finish)
+    return respond_once(data, Peer.finish)
 
 
 # The first connection runs the script; what the first call ends as.
@@ -37,9 +37,9 @@ CASES = {
     "C81 missing last chunk": (finishing(CHUNKED + b"4\r\nhalf\r\n"), Outcome.TRUNCATED),
     "C83 only 1xx": (finishing(b"HTTP/1.1 100 Continue\r\n\r\n"), Outcome.TRUNCATED),
     "C86 end at once": (finishing(), Outcome.RESET),
-    "C88 an honest gigabyte": (answering(START + b"Content-Length: 1073741824\r\n\r\n"), Outcome.OVERSIZE),
+    "C88 an honest gigabyte": (respond_once(START + b"Content-Length: 1073741824\r\n\r\n"), Outcome.OVERSIZE),
 }
-CASES |= {name: (answering(data), Outcome.PROTOCOL) for name, data in BAD.items()}
+CASES |= {name: (respond_once(data), Outcome.PROTOCOL) for name, data in BAD.items()}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -48,18 +48,18 @@ def test_a_fault_has_its_outcome_and_costs_one_connection(run, name):  # noqa: F
     script, outcome = CASES[name]
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             started = perf_counter()
             with pytest.raises(TransportError) as caught:
                 await transport.invoke(REQUEST)
             error = caught.value
-            assert (error.outcome, error.waited) == (outcome, 0.0), error
+            assert (error.outcome, error.pool_wait) == (outcome, 0.0), error
             assert started <= error.sent <= error.done <= perf_counter()
-            assert server.seen[0][2] == REQUEST.body
+            assert server.received[0][2] == REQUEST.body
             await assert_usable(transport, server)
-            assert (server.connections, transport.opened, transport.desyncs) == (2, 2, 0)
+            assert (server.connections, transport.opened_count, transport.desync_count) == (2, 2, 0)
 
-    with FaultyServer(script, good) as server:
+    with FaultyServer(script, serve_ok) as server:
         run(main)
 
 
@@ -74,14 +74,14 @@ def test_a_used_connection_that_fails_unanswered_is_stale(run, end):  # noqa: F8
         end(peer)
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             await assert_usable(transport, server)
             with pytest.raises(TransportError) as caught:
                 await transport.invoke(REQUEST)
             assert caught.value.outcome is Outcome.STALE_KEEPALIVE
             await assert_usable(transport, server)
 
-    with FaultyServer(script, good) as server:
+    with FaultyServer(script, serve_ok) as server:
         run(main)
 
 
@@ -97,17 +97,17 @@ SURPLUS = {
 
 @pytest.mark.parametrize("name", SURPLUS)
 def test_surplus_bytes_never_reach_the_next_call(run, name):  # noqa: F811
-    """C80, C92: the answer stands, the connection is discarded, `desyncs` counts it."""
+    """C80, C92: the answer stands, the connection is discarded, `desync_count` counts it."""
     data, status, body = SURPLUS[name]
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             reply = await transport.invoke(REQUEST)
             assert (reply.status, reply.body) == (status, body)
             await assert_usable(transport, server)
-            assert (transport.desyncs, server.connections) == (1, 2)
+            assert (transport.desync_count, server.connections) == (1, 2)
 
-    with FaultyServer(answering(data), good) as server:
+    with FaultyServer(respond_once(data), serve_ok) as server:
         run(main)
 
 
@@ -121,17 +121,17 @@ def test_late_surplus_is_read_before_the_connection_is_used_again(run):  # noqa:
         peer.wait(may_send)
         peer.send(OK.replace(b"hello", b"WRONG"))
         has_sent.set()
-        peer.wait_gone()
+        peer.wait_until_closed()
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             await assert_usable(transport, server)
             may_send.set()
             assert has_sent.wait(10)  # blocks the loop on purpose: it cannot look at the socket
             await assert_usable(transport, server)
-            assert (transport.desyncs, server.connections) == (1, 2)
+            assert (transport.desync_count, server.connections) == (1, 2)
 
-    with FaultyServer(script, good) as server:
+    with FaultyServer(script, serve_ok) as server:
         run(main)
 
 
@@ -142,16 +142,16 @@ def test_data_on_an_idle_connection_discards_it(run):  # noqa: F811
     def script(peer):
         peer.wait(may_send)
         peer.send(OK)
-        peer.wait_gone()
+        peer.wait_until_closed()
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             may_send.set()
-            await until(lambda: transport.desyncs)
+            await wait_until(lambda: transport.desync_count)
             await assert_usable(transport, server)
             assert server.connections == 2
 
-    with FaultyServer(script, good) as server:
+    with FaultyServer(script, serve_ok) as server:
         run(main)
 
 
@@ -167,14 +167,14 @@ def test_a_connection_that_is_to_close_is_not_used_again(run, name):  # noqa: F8
     """C89: three calls take three connections, and none of them fails."""
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             replies = [await transport.invoke(REQUEST) for _ in range(3)]
             assert [reply.body for reply in replies] == [b"hello"] * 3
-            assert [reply.fresh for reply in replies] == [False, True, True]
-            assert all((reply.waited > 0) is reply.fresh for reply in replies)
-            await until(lambda: server.connections == 3)
+            assert [reply.is_new_connection for reply in replies] == [False, True, True]
+            assert all((reply.pool_wait > 0) is reply.is_new_connection for reply in replies)
+            await wait_until(lambda: server.connections == 3)
 
-    with FaultyServer(answering(CLOSING[name], Peer.finish)) as server:
+    with FaultyServer(respond_once(CLOSING[name], Peer.finish)) as server:
         run(main)
 
 
@@ -189,13 +189,13 @@ def test_an_idle_connection_the_peer_closes_is_replaced_without_an_error(run):  
         peer.finish()
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             await assert_usable(transport, server)
             served.set()
-            await until(lambda: not transport._pool.open)
+            await wait_until(lambda: not transport._pool.connections)
             await assert_usable(transport, server)
 
-    with FaultyServer(script, good) as server:
+    with FaultyServer(script, serve_ok) as server:
         run(main)
 
 
@@ -204,32 +204,32 @@ def test_an_idle_connection_is_retired_before_the_peer_ends_it(run):  # noqa: F8
     answer = START + b"Keep-Alive: timeout=3\r\nContent-Length: 0\r\n\r\n"
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             reply = await transport.invoke(REQUEST)
-            transport.sweep(reply.done + 1.9)
-            assert len(transport._pool.open) == 1
-            transport.sweep(reply.done + 2.1)
-            assert len(transport._pool.open) == 0
+            transport.check_timeouts(reply.done + 1.9)
+            assert len(transport._pool.connections) == 1
+            transport.check_timeouts(reply.done + 2.1)
+            assert len(transport._pool.connections) == 0
 
-    with FaultyServer(answering(answer)) as server:
+    with FaultyServer(respond_once(answer)) as server:
         run(main)
 
 
 def test_a_redirect_is_a_reply_and_is_not_followed(run):  # noqa: F811
     """C91: the status comes back, and nothing is sent to where it points."""
-    elsewhere = FaultyServer(good)
+    elsewhere = FaultyServer(serve_ok)
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             reply = await transport.invoke(REQUEST)
             assert (reply.status, reply.code) == (307, "307")
 
     with elsewhere:
         to = f"HTTP/1.1 307 Moved\r\nLocation: {elsewhere.url}/\r\nContent-Length: 0\r\n\r\n".encode()
-        with FaultyServer(answering(to)) as server:
+        with FaultyServer(respond_once(to)) as server:
             run(main)
         assert elsewhere.connections == 0
-        assert len(server.seen) == 1
+        assert len(server.received) == 1
 
 
 def test_an_unrequested_encoding_is_not_decoded(run):  # noqa: F811
@@ -238,8 +238,8 @@ def test_an_unrequested_encoding_is_not_decoded(run):  # noqa: F811
     answer = START + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             assert (await transport.invoke(REQUEST)).body == bomb
 
-    with FaultyServer(answering(answer)) as server:
+    with FaultyServer(respond_once(answer)) as server:
         run(main)

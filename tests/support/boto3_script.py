@@ -21,7 +21,7 @@ VARIANT = {
 }
 
 
-def code_of(call, **arguments):
+def error_of(call, **arguments):
     """Return code and message of the refusal, or None when there was none."""
     try:
         call(**arguments)
@@ -40,45 +40,45 @@ def main(url):
         return opened[-1]
 
     sagemaker, runtime, cloudwatch = client("sagemaker"), client("sagemaker-runtime"), client("cloudwatch")
-    seen = {"boto3": boto3.__version__, "account": client("sts").get_caller_identity()["Account"]}
-    seen["quotas"] = len(client("service-quotas").list_service_quotas(ServiceCode="sagemaker")["Quotas"])
+    observed = {"boto3": boto3.__version__, "account": client("sts").get_caller_identity()["Account"]}
+    observed["quotas"] = len(client("service-quotas").list_service_quotas(ServiceCode="sagemaker")["Quotas"])
     container = {"Image": "image:1", "Environment": {"LOADGEN_PROFILE": "instant"}}
     role = "arn:aws:iam::123456789012:role/role"
     sagemaker.create_model(ModelName="script-model", PrimaryContainer=container, ExecutionRoleArn=role)
-    seen["model"] = sagemaker.describe_model(ModelName="script-model")["PrimaryContainer"]["Image"]
+    observed["model"] = sagemaker.describe_model(ModelName="script-model")["PrimaryContainer"]["Image"]
     sagemaker.create_endpoint_config(EndpointConfigName="script-config", ProductionVariants=[VARIANT])
-    seen["too_soon"] = code_of(sagemaker.describe_endpoint, EndpointName=NAME)
+    observed["too_soon"] = error_of(sagemaker.describe_endpoint, EndpointName=NAME)
     tags = [{"Key": "run", "Value": "1"}]
     arn = sagemaker.create_endpoint(EndpointName=NAME, EndpointConfigName="script-config", Tags=tags)["EndpointArn"]
-    seen["creating"] = sagemaker.describe_endpoint(EndpointName=NAME)["EndpointStatus"]
-    seen["again"] = code_of(sagemaker.create_endpoint, EndpointName=NAME, EndpointConfigName="script-config")
+    observed["creating"] = sagemaker.describe_endpoint(EndpointName=NAME)["EndpointStatus"]
+    observed["again"] = error_of(sagemaker.create_endpoint, EndpointName=NAME, EndpointConfigName="script-config")
     sagemaker.get_waiter("endpoint_in_service").wait(
         EndpointName=NAME, WaiterConfig={"Delay": 0, "MaxAttempts": 100_000}
     )
     described = sagemaker.describe_endpoint(EndpointName=NAME)
-    seen["status"] = described["EndpointStatus"]
-    seen["serverless"] = described["ProductionVariants"][0]["CurrentServerlessConfig"]
-    seen["created_aware"] = described["CreationTime"].tzinfo is not None
+    observed["status"] = described["EndpointStatus"]
+    observed["serverless"] = described["ProductionVariants"][0]["CurrentServerlessConfig"]
+    observed["created_aware"] = described["CreationTime"].tzinfo is not None
     answer = runtime.invoke_endpoint(EndpointName=NAME, Body=b"1,2,3", ContentType="text/csv")
-    seen["body"] = json.loads(answer["Body"].read())
-    seen["answer"] = [
+    observed["body"] = json.loads(answer["Body"].read())
+    observed["answer"] = [
         answer["ContentType"],
         answer["InvokedProductionVariant"],
         answer["ResponseMetadata"]["RetryAttempts"],
     ]
     print("THROTTLE", flush=True)
     sys.stdin.readline()
-    seen["throttled"] = code_of(runtime.invoke_endpoint, EndpointName=NAME, Body=b"1")
-    seen["unknown"] = code_of(runtime.invoke_endpoint, EndpointName="none", Body=b"1")
-    seen["tags"] = sagemaker.list_tags(ResourceArn=arn)["Tags"]
+    observed["throttled"] = error_of(runtime.invoke_endpoint, EndpointName=NAME, Body=b"1")
+    observed["unknown"] = error_of(runtime.invoke_endpoint, EndpointName="none", Body=b"1")
+    observed["tags"] = sagemaker.list_tags(ResourceArn=arn)["Tags"]
     sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "owner", "Value": "me"}])
     pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-    seen["more_tags"] = [tag["Key"] for page in pages for tag in page["Tags"]]
+    observed["more_tags"] = [tag["Key"] for page in pages for tag in page["Tags"]]
     now = datetime.now(timezone.utc)  # noqa: UP017  older interpreters run this too
-    listing_questions(sagemaker, now, seen)
-    cloudwatch_questions(cloudwatch, now, seen)
-    seen["unknown_operation"] = code_of(sagemaker.list_training_jobs)
-    seen["wrong_period"] = code_of(
+    query_listing(sagemaker, now, observed)
+    query_cloudwatch(cloudwatch, now, observed)
+    observed["unknown_operation"] = error_of(sagemaker.list_training_jobs)
+    observed["wrong_period"] = error_of(
         cloudwatch.get_metric_statistics,
         Namespace="n",
         MetricName="m",
@@ -91,44 +91,44 @@ def main(url):
     sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=NAME, WaiterConfig={"Delay": 0, "MaxAttempts": 100_000})
     sagemaker.delete_endpoint_config(EndpointConfigName="script-config")
     sagemaker.delete_model(ModelName="script-model")
-    seen["gone"] = code_of(sagemaker.describe_endpoint, EndpointName=NAME)
-    seen["left"] = len(sagemaker.list_endpoints()["Endpoints"]) + len(
+    observed["gone"] = error_of(sagemaker.describe_endpoint, EndpointName=NAME)
+    observed["left"] = len(sagemaker.list_endpoints()["Endpoints"]) + len(
         sagemaker.list_endpoint_configs()["EndpointConfigs"]
     )
     for one in opened:
         one.close()
-    print(json.dumps(seen), flush=True)
+    print(json.dumps(observed), flush=True)
 
 
-def listing_questions(sagemaker, now, seen):
+def query_listing(sagemaker, now, observed):
     found = sagemaker.list_endpoints(
         NameContains="SCRIPT", StatusEquals="InService", CreationTimeAfter=now - timedelta(hours=1)
     )
-    seen["listed"] = [row["EndpointName"] for row in found["Endpoints"]]
-    seen["not_listed"] = sagemaker.list_endpoints(NameContains="script", CreationTimeAfter=now + timedelta(hours=1))[
-        "Endpoints"
-    ]
+    observed["listed"] = [row["EndpointName"] for row in found["Endpoints"]]
+    observed["not_listed"] = sagemaker.list_endpoints(
+        NameContains="script", CreationTimeAfter=now + timedelta(hours=1)
+    )["Endpoints"]
 
 
-def cloudwatch_questions(cloudwatch, now, seen):
+def query_cloudwatch(cloudwatch, now, observed):
     dimensions = [{"Name": "EndpointName", "Value": NAME}, {"Name": "VariantName", "Value": "AllTraffic"}]
-    seen["protocol"] = cloudwatch.meta.service_model.metadata.get("protocol")
+    observed["protocol"] = cloudwatch.meta.service_model.metadata.get("protocol")
     span = {"StartTime": now - timedelta(hours=2), "EndTime": now + timedelta(hours=2)}
     latency = {"Namespace": "AWS/SageMaker", "MetricName": "ModelLatency", "Dimensions": dimensions}
     points = cloudwatch.get_metric_statistics(
         Period=86400 * 365, Statistics=["Sum", "SampleCount"], ExtendedStatistics=["p50", "p99"], **latency, **span
     )["Datapoints"]
-    seen["points"] = [[p["SampleCount"], p["Sum"], p["Unit"], sorted(p["ExtendedStatistics"])] for p in points]
+    observed["points"] = [[p["SampleCount"], p["Sum"], p["Unit"], sorted(p["ExtendedStatistics"])] for p in points]
     count = {**latency, "MetricName": "Invocations"}
     queries = [
         {"Id": "count", "MetricStat": {"Metric": count, "Period": 86400 * 365, "Stat": "Sum"}},
         {"Id": "tail", "MetricStat": {"Metric": latency, "Period": 86400 * 365, "Stat": "p99"}},
     ]
     results = cloudwatch.get_metric_data(MetricDataQueries=queries, **span)["MetricDataResults"]
-    seen["data"] = {result["Id"]: [result["Values"], result["StatusCode"]] for result in results}
-    seen["data_aware"] = all(at.tzinfo is not None for result in results for at in result["Timestamps"])
+    observed["data"] = {result["Id"]: [result["Values"], result["StatusCode"]] for result in results}
+    observed["data_aware"] = all(at.tzinfo is not None for result in results for at in result["Timestamps"])
     cloudwatch.put_metric_data(Namespace="Mine", MetricData=[{"MetricName": "Own", "Value": 4.5, "Timestamp": now}])
-    seen["metrics"] = [metric["MetricName"] for metric in cloudwatch.list_metrics(Namespace="Mine")["Metrics"]]
+    observed["metrics"] = [metric["MetricName"] for metric in cloudwatch.list_metrics(Namespace="Mine")["Metrics"]]
 
 
 if __name__ == "__main__":

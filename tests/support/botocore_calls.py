@@ -3,19 +3,21 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from loadgen.aws.session import Access, open_clients
+from loadgen.aws.session import AwsConnectionConfig, open_clients
 from loadgen.transport.botocore import BotocoreTransport, TracedSession
-from tests.support.scripted_server import written
+from tests.support.scripted_server import http_response
 
 
 @asynccontextmanager
-async def transport_to(url: str, *, connections: int = 4, timeout: float = 20.0) -> AsyncIterator[BotocoreTransport]:
+async def open_botocore_transport(
+    url: str, *, connections: int = 4, timeout: float = 20.0
+) -> AsyncIterator[BotocoreTransport]:
     async with (
-        open_clients(Access(emulator_url=url)) as clients,
+        open_clients(AwsConnectionConfig(emulator_url=url)) as clients,
         clients.runtime(connections=connections, timeout=timeout, http_session=TracedSession) as client,
     ):
         yield BotocoreTransport(client, "an-endpoint")
 
 
-def refusal(status: int, code: str, body: bytes = b'{"message":null}') -> bytes:
-    return written(status, body, f"x-amzn-ErrorType: {code}", "Content-Type: application/json")
+def error_response(status: int, code: str, body: bytes = b'{"message":null}') -> bytes:
+    return http_response(status, body, f"x-amzn-ErrorType: {code}", "Content-Type: application/json")

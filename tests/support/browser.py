@@ -28,7 +28,7 @@ _FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
-_PATIENCE = 60.0  # seconds for the browser to come up or to answer; it takes two
+_TIMEOUT = 60.0  # seconds for the browser to come up or to answer; it takes two
 
 
 class Page:
@@ -36,7 +36,7 @@ class Page:
 
     def __init__(self, socket):
         self.messages = []  # console messages, errors, refusals by policy
-        self.fetched = []  # every address asked for
+        self.requested_urls = []  # every address asked for
         self._socket = socket
         self._ids = itertools.count(1)
 
@@ -44,7 +44,7 @@ class Page:
         """Send one command and return its result; events that come before it are kept."""
         number = next(self._ids)
         await self._socket.send_json({"id": number, "method": method, "params": params})
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             while True:
                 message = await self._socket.receive_json()
                 if message.get("id") == number:
@@ -57,7 +57,7 @@ class Page:
         if method in ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"):
             self.messages.append(params)
         if method == "Network.requestWillBeSent":
-            self.fetched.append(params["request"]["url"])
+            self.requested_urls.append(params["request"]["url"])
 
     async def open(self, path, *, width, height=900, is_dark=False):
         """Show a file at a width in pixels."""
@@ -69,11 +69,11 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
         await self.call("Page.navigate", url=path.as_uri())
-        async with asyncio.timeout(_PATIENCE):
-            while await self.ask("document.readyState") != "complete":
+        async with asyncio.timeout(_TIMEOUT):
+            while await self.evaluate("document.readyState") != "complete":
                 await asyncio.sleep(0)
 
-    async def ask(self, expression):
+    async def evaluate(self, expression):
         """Return what an expression is worth in the page."""
         answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         return answer["result"].get("value")
@@ -82,9 +82,9 @@ class Page:
         """Move the mouse there."""
         await self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
-    async def picture(self, *, whole=True):
+    async def screenshot(self, *, full_page=True):
         """Return a PNG of the page."""
-        answer = await self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        answer = await self.call("Page.captureScreenshot", captureBeyondViewport=full_page)
         return base64.b64decode(answer["data"])
 
 
@@ -115,7 +115,7 @@ async def chromium():
 
 async def _port(path):
     """Return the port the browser chose, once it has written it."""
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         while not (path.exists() and path.read_text().count("\n")):
             await asyncio.sleep(0)
     return int(path.read_text().split()[0])

@@ -89,7 +89,9 @@ def client(service: str, emulator: Emulator, **options: Any) -> Iterator[Any]:
         opened.close()
 
 
-def config_of(model: str = "quick", memory_mb: int = 2048, max_concurrency: int = 1, **more: int) -> dict[str, Any]:
+def endpoint_config(
+    model: str = "quick", memory_mb: int = 2048, max_concurrency: int = 1, **more: int
+) -> dict[str, Any]:
     """Return CreateEndpointConfig's input for one serverless variant."""
     serverless = {"MemorySizeInMB": memory_mb, "MaxConcurrency": max_concurrency, **more}
     variant = {"VariantName": "AllTraffic", "ModelName": model, "ServerlessConfig": serverless}
@@ -99,9 +101,9 @@ def config_of(model: str = "quick", memory_mb: int = 2048, max_concurrency: int 
 def deploy(emulator: Emulator, name: str = "endpoint", **config: Any) -> None:
     """Bring an endpoint into service, without a client in between."""
     control, now = emulator.control, emulator.clock()
-    control.create_endpoint_config({**config_of(**config), "EndpointConfigName": f"{name}-config"}, now)
+    control.create_endpoint_config({**endpoint_config(**config), "EndpointConfigName": f"{name}-config"}, now)
     control.create_endpoint({"EndpointName": name, "EndpointConfigName": f"{name}-config"}, now)
-    eventually(lambda: control.serving(name, emulator.clock()))
+    eventually(lambda: control.find_serving(name, emulator.clock()))
 
 
 def fetch(url: str, body: bytes | None = None, *, method: str | None = None, **headers: str) -> tuple[int, Any, bytes]:
@@ -122,7 +124,7 @@ def invoke(emulator: Emulator, name: str = "endpoint", body: bytes = b"1", **hea
 
 
 @contextmanager
-def holding(emulator: Emulator, clients: int, name: str = "endpoint") -> Iterator[list[socket.socket]]:
+def requests_in_flight(emulator: Emulator, clients: int, name: str = "endpoint") -> Iterator[list[socket.socket]]:
     """Have so many requests in flight, one after the other, each on its own connection, which closes at the end."""
     port = int(emulator.url.rsplit(":", 1)[1])
     request = f"POST /endpoints/{name}/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
@@ -131,15 +133,15 @@ def holding(emulator: Emulator, clients: int, name: str = "endpoint") -> Iterato
         for number in range(1, clients + 1):
             held.append(stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)))
             held[-1].sendall(request.encode())
-            eventually(lambda: ledger(emulator, name)["arrivals"] >= number)
+            eventually(lambda: endpoint_counters(emulator, name)["arrivals"] >= number)
         yield held
 
 
-def ledger(emulator: Emulator, name: str = "endpoint") -> dict[str, Any]:
+def endpoint_counters(emulator: Emulator, name: str = "endpoint") -> dict[str, Any]:
     """Read an endpoint's books over HTTP."""
     return json.loads(fetch(f"{emulator.url}/ledger")[2])["endpoints"][name]
 
 
-def slow(seconds: float, **changes: Any) -> Profile:
+def profile_of_latency(seconds: float, **changes: Any) -> Profile:
     """Return a model that takes exactly so long, and no time to start."""
     return replace(QUICK, name="slow", model_latency=((1024, seconds),), **changes)

@@ -23,18 +23,18 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.measurement.cloudwatch_metrics import UNITS, Metric, Metrics
-from loadgen.measurement.generator_stats import Watch
-from loadgen.measurement.outcome import Column, Outcome
+from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetric, CloudWatchMetrics
+from loadgen.measurement.generator_stats import GeneratorStats
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import ANSWERED, SAMPLE, WARMUP, Code, checksum
+from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE, WARMUP, ErrorCode, checksum
 from loadgen.measurement.tally import Tally
 from loadgen.workload.arrivals import even
 from loadgen.workload.load import ClosedLoop, OpenLoop
 from loadgen.workload.rate import constant
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import ErrorLimit, Step
-from tests.support.fleet_samples import Made, simulate
+from tests.support.fleet_samples import Simulation, simulate
 
 STARTED = 1_793_534_400.0  # 2026-11-01 12:00:00 UTC
 # The published example's endpoint latency in seconds: 102 ms at 2048 MB, 92 ms at 3072 MB, flat above.
@@ -50,26 +50,26 @@ _MESSAGES = {
 }
 
 
-def recorded(step: Step, samples: NDArray[np.void], **fields: object) -> Run:
+def run_of_samples(step: Step, samples: NDArray[np.void], **fields: object) -> Run:
     """Return the run that the engine would make of these samples."""
     samples = samples.copy()
     samples["check"] = checksum(samples) if len(samples) else 0
     tally = Tally()
-    tally.fold(samples, response=isinstance(step.load, OpenLoop))
+    tally.record_samples(samples, with_response=isinstance(step.load, OpenLoop))
     duration = float(samples["done"].max()) if len(samples) else 0.0
     counted = samples[(samples["flags"] & WARMUP) == 0]
-    windows = np.zeros((max(1, math.ceil(duration)), len(ANSWERED)), dtype=np.int64)
+    windows = np.zeros((max(1, math.ceil(duration)), len(COMPLETED_CATEGORIES)), dtype=np.int64)
     for record in counted:
-        column = Outcome(int(record["outcome"])).column
-        if column in ANSWERED:
-            windows[min(int(record["done"]), len(windows) - 1), ANSWERED.index(column)] += 1
+        column = Outcome(int(record["outcome"])).category
+        if column in COMPLETED_CATEGORIES:
+            windows[min(int(record["done"]), len(windows) - 1), COMPLETED_CATEGORIES.index(column)] += 1
     codes = {
-        int(r["code"]): Code(int(r["code"]), Outcome(int(r["outcome"])), *_MESSAGES[Outcome(int(r["outcome"]))])
+        int(r["code"]): ErrorCode(int(r["code"]), Outcome(int(r["outcome"])), *_MESSAGES[Outcome(int(r["outcome"]))])
         for r in samples[samples["code"] > 0]
     }
     sent = samples["sent"][~np.isnan(samples["sent"])]
     lag = np.sort((samples["sent"] - samples["scheduled"])[~np.isnan(samples["sent"])])
-    watch = Watch(
+    watch = GeneratorStats(
         cpu_share=0.07,
         loop_lag_p99=0.0011,
         loop_lag_max=0.0063,
@@ -77,52 +77,52 @@ def recorded(step: Step, samples: NDArray[np.void], **fields: object) -> Run:
         send_lag_p99=float(lag[int(0.99 * (len(lag) - 1))]) if lag.size else 0.0,
         send_lag_max=float(lag[-1]) if lag.size else 0.0,
         gc_pauses=1,
-        gc_longest=0.0021,
+        gc_pause_max=0.0021,
         dropped=int(np.count_nonzero(samples["outcome"] == Outcome.DROPPED)),
-        asked_rate=len(samples) / (step.load.duration or 1.0) if isinstance(step.load, OpenLoop) else 0.0,
+        target_rate=len(samples) / (step.load.duration or 1.0) if isinstance(step.load, OpenLoop) else 0.0,
         achieved_rate=sent.size / duration if duration else 0.0,
     )
     given: dict = {
         "started": STARTED,
         "duration": duration,
-        "ended_by": "schedule" if isinstance(step.load, OpenLoop) else "count",
+        "stop_reason": "schedule" if isinstance(step.load, OpenLoop) else "count",
         "scheduled": len(samples),
         "tally": tally,
-        "per_window": windows,
-        "measured_from": float(counted["scheduled"].min()) if len(counted) and len(counted) < len(samples) else 0.0,
-        "codes": tuple(codes[number] for number in sorted(codes)),
-        "watch": watch,
+        "window_counts": windows,
+        "measurement_start": float(counted["scheduled"].min()) if len(counted) and len(counted) < len(samples) else 0.0,
+        "error_codes": tuple(codes[number] for number in sorted(codes)),
+        "generator_stats": watch,
         "samples": samples,
         "endpoint": f"loadgen-k3v9q2-{step.config.memory_mb}-{step.config.max_concurrency}" if step.config else "mine",
-        "deployed_in": 131.4,
+        "deploy_duration": 131.4,
         "transport": "wire",
     }
     return Run(step=step, **(given | fields))
 
 
-def ledger_of(made: Made) -> dict[str, int]:
+def server_counts(simulation: Simulation) -> dict[str, int]:
     """Return the target's own books of a simulation."""
-    reached = made.samples[~np.isnan(made.samples["sent"])]
-    columns = [Outcome(int(o)).column for o in reached["outcome"]]
+    reached = simulation.samples[~np.isnan(simulation.samples["sent"])]
+    columns = [Outcome(int(o)).category for o in reached["outcome"]]
     return {
         "arrivals": len(reached),
-        "ok": columns.count(Column.OK),
-        "throttled": columns.count(Column.THROTTLED),
-        "failed": columns.count(Column.FAILED),
-        "cold": int(made.cold.sum()),
+        "ok": columns.count(OutcomeCategory.OK),
+        "throttled": columns.count(OutcomeCategory.THROTTLED),
+        "failed": columns.count(OutcomeCategory.FAILED),
+        "cold": int(simulation.cold.sum()),
     }
 
 
-def metrics_of(made: Made, *, memory_percent: float = 41.0) -> Metrics:
+def cloudwatch_metrics(simulation: Simulation, *, memory_percent: float = 41.0) -> CloudWatchMetrics:
     """Return what CloudWatch would say of a simulation."""
-    reached = ~np.isnan(made.model)
+    reached = ~np.isnan(simulation.model)
     micro = {
-        "ModelLatency": made.model[reached] * 1e6,
-        "OverheadLatency": made.overhead[reached] * 1e6,
-        "ModelSetupTime": made.overhead[made.cold] * 0.9e6,
+        "ModelLatency": simulation.model[reached] * 1e6,
+        "OverheadLatency": simulation.overhead[reached] * 1e6,
+        "ModelSetupTime": simulation.overhead[simulation.cold] * 0.9e6,
     }
-    columns = np.array([Outcome(int(o)).column for o in made.samples["outcome"]])
-    failed = (columns[reached] == Column.FAILED).astype(float)
+    columns = np.array([Outcome(int(o)).category for o in simulation.samples["outcome"]])
+    failed = (columns[reached] == OutcomeCategory.FAILED).astype(float)
     micro |= {
         "MemoryUtilization": memory_percent + np.linspace(0, 4, 6),
         "Invocations": np.ones(int(reached.sum())),
@@ -133,15 +133,15 @@ def metrics_of(made: Made, *, memory_percent: float = 41.0) -> Metrics:
     missing = {name: "CloudWatch has no datapoints for it" for name in UNITS if name not in values}
     if "ModelSetupTime" in missing:
         missing["ModelSetupTime"] = "no cold start was recorded"
-    return Metrics(values=values, missing=missing, settled=True, lag=72.0)
+    return CloudWatchMetrics(values=values, unavailable=missing, is_final=True, publish_delay=72.0)
 
 
-def metric(name: str, column: NDArray[np.float64]) -> Metric:
+def metric(name: str, column: NDArray[np.float64]) -> CloudWatchMetric:
     """Return the metric of these observations, in CloudWatch's unit."""
-    return Metric(
+    return CloudWatchMetric(
         name,
         UNITS[name],
-        samples=float(column.size),
+        sample_count=float(column.size),
         total=float(column.sum()),
         average=float(column.mean()),
         minimum=float(column.min()),
@@ -151,7 +151,9 @@ def metric(name: str, column: NDArray[np.float64]) -> Metric:
     )
 
 
-NO_METRICS = Metrics(missing=dict.fromkeys(UNITS, "AccessDenied: cloudwatch:GetMetricData is not allowed"))
+NO_METRICS = CloudWatchMetrics(
+    unavailable=dict.fromkeys(UNITS, "AccessDenied: cloudwatch:GetMetricData is not allowed")
+)
 
 
 def stability_step(memory_mb: int, count: int = 200) -> Step:
@@ -165,24 +167,29 @@ def stability_step(memory_mb: int, count: int = 200) -> Step:
     )
 
 
-def stable(memory_mb: int = 2048, count: int = 200, *, cold: int = 0, seed: int = 0) -> Run:
+def stability_run(memory_mb: int = 2048, count: int = 200, *, cold: int = 0, seed: int = 0) -> Run:
     """Return a healthy run of one memory size; with `cold` 1 its first call met a cold start."""
     made = simulate(count=count, service=SERVICE[memory_mb], warm=1 - cold, seed=seed + memory_mb)
     step = stability_step(memory_mb, count)
     percent = 41.0 * 2048 / memory_mb
-    return recorded(
-        step, made.samples, metrics=metrics_of(made, memory_percent=percent), ledger=ledger_of(made), started=STARTED
+    return run_of_samples(
+        step,
+        made.samples,
+        metrics=cloudwatch_metrics(made, memory_percent=percent),
+        ledger=server_counts(made),
+        started=STARTED,
     )
 
 
-def stability(count: int = 200, *, cold: int = 0, seed: int = 0) -> tuple[Run, ...]:
+def stability_runs(count: int = 200, *, cold: int = 0, seed: int = 0) -> tuple[Run, ...]:
     """Return a healthy stability benchmark of six memory sizes, smallest first."""
     return tuple(
-        replace(stable(mb, count, cold=cold, seed=seed), started=STARTED + 60 * i) for i, mb in enumerate(SERVICE)
+        replace(stability_run(mb, count, cold=cold, seed=seed), started=STARTED + 60 * i)
+        for i, mb in enumerate(SERVICE)
     )
 
 
-def cell(
+def concurrency_run(
     max_concurrency: int = 2, clients: int = 3, *, memory_mb: int = 2048, count: int = 200, warm: int = 1, seed: int = 0
 ) -> Run:
     """Return one cell of the concurrency benchmark; clients beyond MaxConcurrency meet throttles, new instances are cold."""
@@ -200,10 +207,12 @@ def cell(
         name=f"concurrency-{max_concurrency}-{clients}",
         phase="concurrency",
     )
-    return recorded(step, made.samples, metrics=metrics_of(made), ledger=ledger_of(made), started=STARTED + 600)
+    return run_of_samples(
+        step, made.samples, metrics=cloudwatch_metrics(made), ledger=server_counts(made), started=STARTED + 600
+    )
 
 
-def concurrency(
+def concurrency_runs(
     sizes: Iterable[int] = (2, 4, 8),
     multipliers: Iterable[float] = (1, 1.5, 1.75, 2),
     *,
@@ -214,13 +223,13 @@ def concurrency(
     runs = []
     for size in sizes:
         for i, clients in enumerate(sorted({math.ceil(size * m) for m in multipliers})):
-            runs.append(cell(size, clients, count=count, warm=1 if i == 0 else size, seed=seed))
+            runs.append(concurrency_run(size, clients, count=count, warm=1 if i == 0 else size, seed=seed))
     return tuple(replace(run, started=STARTED + 600 + 60 * i) for i, run in enumerate(runs))
 
 
-def benchmark(count: int = 200, seed: int = 0) -> tuple[Run, ...]:
+def benchmark_runs(count: int = 200, seed: int = 0) -> tuple[Run, ...]:
     """Return what a whole benchmark makes: six sizes, then eleven cells."""
-    return (*stability(count, seed=seed), *concurrency(count=count, seed=seed))
+    return (*stability_runs(count, seed=seed), *concurrency_runs(count=count, seed=seed))
 
 
 def failed_deploy(memory_mb: int = 1024) -> Run:
@@ -229,11 +238,11 @@ def failed_deploy(memory_mb: int = 1024) -> Run:
         step=stability_step(memory_mb),
         started=STARTED,
         duration=0.0,
-        ended_by="not deployed",
+        stop_reason="not deployed",
         scheduled=0,
         failure="the endpoint failed: CannotStartContainerError. Please ensure the model container starts correctly",
         endpoint=f"loadgen-k3v9q2-{memory_mb}-1",
-        deployed_in=0.0,
+        deploy_duration=0.0,
     )
 
 
@@ -241,7 +250,7 @@ def all_failed(memory_mb: int = 1024, count: int = 20) -> Run:
     """Return a run in which no call was answered well."""
     made = simulate(count=count, service=SERVICE[memory_mb], failing={Outcome.MODEL_ERROR: 1.0})
     step = replace(stability_step(memory_mb, count), error_limit=None)
-    return recorded(step, made.samples, metrics=metrics_of(made), ledger=ledger_of(made))
+    return run_of_samples(step, made.samples, metrics=cloudwatch_metrics(made), ledger=server_counts(made))
 
 
 def out_of_memory(memory_mb: int = 1024, ok: int = 41) -> Run:
@@ -249,23 +258,25 @@ def out_of_memory(memory_mb: int = 1024, ok: int = 41) -> Run:
     made = simulate(count=ok + 3, service=SERVICE[memory_mb], seed=3)
     made.samples["outcome"][ok:] = Outcome.MODEL_OOM
     made.samples["code"][ok:] = 1
-    return recorded(
+    return run_of_samples(
         stability_step(memory_mb),
         made.samples,
-        ended_by="errors",
-        metrics=metrics_of(made, memory_percent=95.0),
-        ledger=ledger_of(made),
+        stop_reason="errors",
+        metrics=cloudwatch_metrics(made, memory_percent=95.0),
+        ledger=server_counts(made),
     )
 
 
 def zero_samples(memory_mb: int = 2048) -> Run:
     """Return a run that was stopped before its first call."""
-    return recorded(stability_step(memory_mb), np.empty(0, SAMPLE), ended_by="stop", duration=0.4, metrics=NO_METRICS)
+    return run_of_samples(
+        stability_step(memory_mb), np.empty(0, SAMPLE), stop_reason="stop", duration=0.4, metrics=NO_METRICS
+    )
 
 
 def one_sample(memory_mb: int = 2048) -> Run:
     """Return a run of a single call."""
-    return stable(memory_mb, count=1)
+    return stability_run(memory_mb, count=1)
 
 
 def open_loop(
@@ -282,21 +293,21 @@ def open_loop(
         seed=seed,
     )
     step = Step(ServerlessConfig(2048, max_concurrency), load, name="promise")
-    return recorded(step, made.samples, metrics=metrics_of(made), ledger=ledger_of(made))
+    return run_of_samples(step, made.samples, metrics=cloudwatch_metrics(made), ledger=server_counts(made))
 
 
 def without_metrics(memory_mb: int = 2048, count: int = 200) -> Run:
     """Return a healthy run where CloudWatch had nothing to say."""
-    return replace(stable(memory_mb, count), metrics=NO_METRICS)
+    return replace(stability_run(memory_mb, count), metrics=NO_METRICS)
 
 
 def warmed_up(memory_mb: int = 2048, count: int = 200, warmup_calls: int = 10) -> Run:
     """Return a healthy run whose first calls are recorded but not counted."""
-    run = stable(memory_mb, count, cold=1)
+    run = stability_run(memory_mb, count, cold=1)
     samples = run.samples.copy()
     samples["flags"][samples["seq"] < warmup_calls] |= WARMUP
     step = replace(run.step, warmup_calls=warmup_calls)
-    return recorded(step, samples, metrics=run.metrics, ledger=run.ledger)
+    return run_of_samples(step, samples, metrics=run.metrics, ledger=run.server_counts)
 
 
 def without_samples(run: Run) -> Run:
@@ -306,14 +317,14 @@ def without_samples(run: Run) -> Run:
 
 def starved(memory_mb: int = 2048) -> Run:
     """Return a run in which the generator itself was the bottleneck."""
-    run = stable(memory_mb)
+    run = stability_run(memory_mb)
     watch = replace(
-        run.watch,
+        run.generator_stats,
         cpu_share=0.99,
-        busiest=17.0,
+        longest_saturated=17.0,
         loop_lag_p99=0.061,
         loop_lag_max=0.254,
         send_lag_p99=0.048,
         send_lag_max=0.25,
     )
-    return replace(run, watch=watch)
+    return replace(run, generator_stats=watch)

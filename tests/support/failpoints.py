@@ -17,12 +17,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from loadgen.aws.deployment.naming import CREATED, EXPIRES, OWNER, RUN
+from loadgen.aws.deployment.naming import CREATED_TAG, EXPIRES_TAG, OWNER_TAG, RUN_TAG
 from loadgen.emulator.behaviour.profile import PROFILES
-from loadgen.emulator.faults import Fault, Faults, Kind
+from loadgen.emulator.faults import Fault, FaultKind, Faults
 from loadgen.emulator.server import Emulator, serve
 from loadgen.emulator.settings import Settings
-from tests.support.fork_server import Child, Zygote
+from tests.support.fork_server import Child, ForkServer
 
 OWNER_ARN = "arn:aws:iam::123456789012:user/emulated"
 _SCENARIO = """
@@ -38,7 +38,7 @@ CANARY = "payload-canary-7c1e"
 # Throttled: a refusal that is no error. The others: as the answer is lost, before or after what was asked had happened.
 FAULTS = ("error_before", "error_after", "throttle")
 SIGNALS = ("SIGINT", "SIGTERM", "SIGKILL before", "SIGKILL after")
-_LIMIT = 60.0
+_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,35 +72,35 @@ class Failpoints(Faults):
     def __bool__(self) -> bool:
         return True
 
-    def take(self, operation: str, name: str) -> Fault | None:
+    def consume(self, operation: str, name: str) -> Fault | None:
         """Return the fault that this call meets, and send the run the signal that it must get."""
         if operation == "ListTags" and self.is_denying_tags:
-            return Fault("", Kind.ERROR_BEFORE, status=400, code="AccessDeniedException", message="not authorized")
+            return Fault("", FaultKind.ERROR_BEFORE, status=400, code="AccessDeniedException", message="not authorized")
         if operation == "InvokeEndpoint" or self.child is None:
-            return super().take(operation, name)
+            return super().consume(operation, name)
         self.calls.append(operation)
         at, case = len(self.calls), self.case
         if case.fault == "throttle" and case.call <= at < case.call + 5:
-            return Fault("", Kind.THROTTLE)
+            return Fault("", FaultKind.THROTTLE)
         if at != case.call:
-            return super().take(operation, name)
+            return super().consume(operation, name)
         if case.fault in SIGNALS:
             self.child.signal(getattr(signal, case.fault.partition(" ")[0]))
             # What the dead asked for happens, or does not: its connection is gone either way.
-            return Fault("", Kind.ERROR_BEFORE) if case.fault == "SIGKILL before" else None
-        return Fault("", Kind(case.fault))
+            return Fault("", FaultKind.ERROR_BEFORE) if case.fault == "SIGKILL before" else None
+        return Fault("", FaultKind(case.fault))
 
 
 @dataclass(slots=True)
-class Stage:
+class Sandbox:
     """An emulated account, a directory, and a way to start runs."""
 
     emulator: Emulator
     faults: Failpoints  # of the calls
-    within: Faults  # of what they begin, and of invocations
+    deployment_faults: Faults  # of what they begin, and of invocations
     directory: Path
-    zygote: Zygote
-    bystanders: set[str] = field(default_factory=set)
+    fork_server: ForkServer
+    unrelated_resources: set[str] = field(default_factory=set)
 
     def environment(self) -> dict[str, str]:
         """Return what a run finds: a home of its own, and the emulator where AWS would be."""
@@ -115,28 +115,28 @@ class Stage:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def write(self, *, load: str = "count=6", sizes: Sequence[int] = (1024, 2048)) -> Path:
+    def write_scenario(self, *, load: str = "count=6", sizes: Sequence[int] = (1024, 2048)) -> Path:
         """Write the scenario and return its path."""
         path = self.directory / "scenario.py"
         path.write_text(_SCENARIO.format(url=self.emulator.url, canary=CANARY, load=load, sizes=list(sizes)))
         return path
 
-    def start(self, *words: str, **changes: str) -> Child:
+    def start(self, *argv: str, **changes: str) -> Child:
         """Run `loadgen WORDS` here."""
-        return self.zygote.start(words, self.directory, self.environment() | changes)
+        return self.fork_server.start(argv, self.directory, self.environment() | changes)
 
     async def finish(self, child: Child) -> int:
         """Wait until it is over and return its exit status, negative for a signal."""
-        async with asyncio.timeout(_LIMIT):
+        async with asyncio.timeout(_TIMEOUT):
             return await child.exit
 
-    async def run(self, *words: str, **changes: str) -> tuple[int, str, str]:
+    async def run(self, *argv: str, **changes: str) -> tuple[int, str, str]:
         """Run `loadgen WORDS` to its end, and return status, stdout and stderr."""
-        child = self.start(*words, **changes)
+        child = self.start(*argv, **changes)
         status = await self.finish(child)
         return status, child.stdout.read_text("utf-8", "replace"), child.stderr.read_text("utf-8", "replace")
 
-    async def until(self, condition: Callable[[], object], within: float = 20.0) -> None:
+    async def wait_until(self, condition: Callable[[], object], within: float = 20.0) -> None:
         """Wait until a condition holds, looking at it often."""
         async with asyncio.timeout(within):
             while not condition():
@@ -145,11 +145,11 @@ class Stage:
     def fault(self, operation: str, kind: str, **more: Any) -> None:
         """Have the next call of an operation go wrong."""
         is_within = operation == "InvokeEndpoint" or kind in ("fail_deploy", "status_stuck")
-        (self.within if is_within else self.faults).add({"operation": operation, "kind": kind, **more})
+        (self.deployment_faults if is_within else self.faults).add({"operation": operation, "kind": kind, **more})
 
     def arrivals(self) -> int:
         """Count the invocations that came in."""
-        endpoints: Mapping[str, Any] = self.emulator.ledger.figures()["endpoints"]
+        endpoints: Mapping[str, Any] = self.emulator.ledger.to_dict()["endpoints"]
         return sum(int(books["arrivals"]) for books in endpoints.values())
 
     def result(self) -> dict[str, Any]:
@@ -157,24 +157,24 @@ class Stage:
         read: dict[str, Any] = json.loads((self.directory / "out" / "result.json").read_text())
         return read
 
-    def standing(self) -> set[str]:
+    def existing_resources(self) -> set[str]:
         """Name what the account holds beside the bystanders."""
         now, operations = self.emulator.clock(), self.emulator.control.operations
         endpoints = operations["ListEndpoints"]({"MaxResults": 100}, now) or {}
         configs = operations["ListEndpointConfigs"]({"MaxResults": 100}, now) or {}
         names = {f"endpoint {e['EndpointName']}" for e in endpoints["Endpoints"]}
         names |= {f"config {c['EndpointConfigName']}" for c in configs["EndpointConfigs"]}
-        return names - self.bystanders
+        return names - self.unrelated_resources
 
-    def lost_bystanders(self) -> set[str]:
+    def deleted_unrelated_resources(self) -> set[str]:
         """Name the bystanders that are gone."""
-        kept, self.bystanders = self.bystanders, set()
+        kept, self.unrelated_resources = self.unrelated_resources, set()
         try:
-            return kept - self.standing()
+            return kept - self.existing_resources()
         finally:
-            self.bystanders = kept
+            self.unrelated_resources = kept
 
-    def place_bystander(self, name: str, tags: Mapping[str, str]) -> None:
+    def create_unrelated_endpoint(self, name: str, tags: Mapping[str, str]) -> None:
         """Create an endpoint that is none of ours, however much it looks like it."""
         now, operations = self.emulator.clock(), self.emulator.control.operations
         tagged = [{"Key": key, "Value": value} for key, value in tags.items()]
@@ -187,21 +187,21 @@ class Stage:
             {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": tagged}, now
         )
         operations["CreateEndpoint"]({"EndpointName": name, "EndpointConfigName": name, "Tags": tagged}, now)
-        self.bystanders |= {f"endpoint {name}", f"config {name}"}
+        self.unrelated_resources |= {f"endpoint {name}", f"config {name}"}
 
-    def place_lookalikes(self, run_id: str) -> None:
+    def create_lookalike_endpoints(self, run_id: str) -> None:
         """Create bystanders that share name, tag or owner with a run, never all of it."""
         now = datetime.now(UTC)
 
         def tags(run: str, owner: str, made: datetime) -> dict[str, str]:
             expires = made + timedelta(days=1)
-            return {RUN: run, OWNER: owner, CREATED: made.isoformat(), EXPIRES: expires.isoformat()}
+            return {RUN_TAG: run, OWNER_TAG: owner, CREATED_TAG: made.isoformat(), EXPIRES_TAG: expires.isoformat()}
 
-        self.place_bystander("loadgen-untagged", {})
-        self.place_bystander("loadgen-other-run", tags("another", OWNER_ARN, now))
-        self.place_bystander("loadgen-other-owner", tags(run_id, "arn:aws:iam::123456789012:user/else", now))
-        self.place_bystander("loadgen-copied-tags", tags(run_id, OWNER_ARN, now - timedelta(hours=9)))
-        self.place_bystander("ranker-prod", tags(run_id, OWNER_ARN, now))
+        self.create_unrelated_endpoint("loadgen-untagged", {})
+        self.create_unrelated_endpoint("loadgen-other-run", tags("another", OWNER_ARN, now))
+        self.create_unrelated_endpoint("loadgen-other-owner", tags(run_id, "arn:aws:iam::123456789012:user/else", now))
+        self.create_unrelated_endpoint("loadgen-copied-tags", tags(run_id, OWNER_ARN, now - timedelta(hours=9)))
+        self.create_unrelated_endpoint("ranker-prod", tags(run_id, OWNER_ARN, now))
 
     def run_id(self) -> str:
         """Return the id of the run in `out`; empty when it never came so far."""
@@ -214,14 +214,14 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(
-    directory: Path, zygote: Zygote, *, service: float = 0.0, deploy: float = 0.0, **settings: Any
-) -> AsyncIterator[Stage]:
+async def open_sandbox(
+    directory: Path, fork_server: ForkServer, *, service: float = 0.0, deploy: float = 0.0, **settings: Any
+) -> AsyncIterator[Sandbox]:
     """Set up an emulated account in which everything takes no time.
 
     Args:
         directory: for the scenario, its results and the user's state.
-        zygote: starts the runs.
+        fork_server: starts the runs.
         service: seconds that the model takes.
         deploy: seconds that a deployment takes.
         settings: of the emulator.
@@ -233,86 +233,90 @@ async def stage(
     async with serve(Settings(**chosen)) as emulator:
         within, emulator.faults = emulator.faults, Failpoints()
         directory.mkdir(parents=True, exist_ok=True)
-        yield Stage(emulator, emulator.faults, within, directory, zygote)
+        yield Sandbox(emulator, emulator.faults, within, directory, fork_server)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a case came to; `wrong` is empty when all promises were kept."""
+class CaseResult:
+    """What a case came to; `violations` is empty when all promises were kept."""
 
     case: Case
     status: int
-    wrong: tuple[str, ...]
+    violations: tuple[str, ...]
 
 
-async def count_calls(directory: Path, zygote: Zygote) -> list[str]:
+async def list_calls(directory: Path, fork_server: ForkServer) -> list[str]:
     """Return the AWS calls of a run in which nothing goes wrong."""
-    async with stage(directory, zygote) as on:
-        child = on.start(str(on.write()), "--out", "out", "--quiet")
+    async with open_sandbox(directory, fork_server) as on:
+        child = on.start(str(on.write_scenario()), "--out", "out", "--quiet")
         on.faults.child = child
         status = await on.finish(child)
         assert status == 0, child.stderr.read_text()
-        assert not on.standing()
+        assert not on.existing_resources()
         return list(on.faults.calls)
 
 
 # What a run may end with when something went wrong on its way, and it still removed everything.
-_ENDS = {"SIGINT": {130}, "SIGTERM": {143}, "SIGKILL before": {-9}, "SIGKILL after": {-9}}
-_CLEAN = {0, 69, 74, 75, 77, 78, 110}
+_SIGNAL_STATUSES = {"SIGINT": {130}, "SIGTERM": {143}, "SIGKILL before": {-9}, "SIGKILL after": {-9}}
+_CLEAN_STATUSES = {0, 69, 74, 75, 77, 78, 110}
 
 
-async def try_case(case: Case, directory: Path, zygote: Zygote) -> Verdict:
+async def run_case(case: Case, directory: Path, fork_server: ForkServer) -> CaseResult:
     """Have a run meet a case, clean up if it was killed, and judge what is left."""
     wrong: list[str] = []
-    async with stage(directory, zygote) as on:
-        on.place_lookalikes("another-still")
+    async with open_sandbox(directory, fork_server) as on:
+        on.create_lookalike_endpoints("another-still")
         on.faults.case = case
-        child = on.start(str(on.write()), "--out", "out", "--quiet")
+        child = on.start(str(on.write_scenario()), "--out", "out", "--quiet")
         on.faults.child = child
         status = await on.finish(child)
         on.faults.child = None
         stderr = child.stderr.read_text("utf-8", "replace")
         # A signal that comes after the last decision finds nothing to end: the run is as good as over.
-        expected = _ENDS.get(case.fault, _CLEAN)
+        expected = _SIGNAL_STATUSES.get(case.fault, _CLEAN_STATUSES)
         if status not in expected and not (case.fault.startswith("SIG") and status in (0, 110)):
             wrong.append(f"status {status}")
         if "Traceback" in stderr:
             wrong.append("a traceback")
         if case.fault.startswith("SIGKILL") or case.variant:
             wrong += await _clean_up(on, case)
-        if left := on.standing():
+        if left := on.existing_resources():
             wrong.append(f"left: {sorted(left)}")
-        if lost := on.lost_bystanders():
+        if lost := on.deleted_unrelated_resources():
             wrong.append(f"bystanders removed: {sorted(lost)}")
-    return Verdict(case, status, tuple(wrong))
+    return CaseResult(case, status, tuple(wrong))
 
 
-async def _clean_up(on: Stage, case: Case) -> list[str]:
+async def _clean_up(sandbox: Sandbox, case: Case) -> list[str]:
     """Run `cleanup` as the case has it: with the journal gone, or tags unreadable."""
     wrong: list[str] = []
-    run_id = on.run_id()
+    run_id = sandbox.run_id()
     if not run_id:
         return wrong
     for name in ("loadgen-other-owner", "loadgen-copied-tags", "ranker-prod"):
-        assert f"endpoint {name}" in on.bystanders
-    more = {RUN: run_id, OWNER: "arn:aws:iam::123456789012:user/else", CREATED: datetime.now(UTC).isoformat()}
-    on.place_bystander("loadgen-same-run-other-owner", more)
+        assert f"endpoint {name}" in sandbox.unrelated_resources
+    more = {
+        RUN_TAG: run_id,
+        OWNER_TAG: "arn:aws:iam::123456789012:user/else",
+        CREATED_TAG: datetime.now(UTC).isoformat(),
+    }
+    sandbox.create_unrelated_endpoint("loadgen-same-run-other-owner", more)
     old = (datetime.now(UTC) - timedelta(hours=9)).isoformat()
-    on.place_bystander("loadgen-same-run-copied", more | {OWNER: OWNER_ARN, CREATED: old})
+    sandbox.create_unrelated_endpoint("loadgen-same-run-copied", more | {OWNER_TAG: OWNER_ARN, CREATED_TAG: old})
     if case.variant == "no journal":
-        journal = on.directory / "out" / "journal.jsonl"
+        journal = sandbox.directory / "out" / "journal.jsonl"
         journal.unlink(missing_ok=True)
-    on.faults.is_denying_tags = case.variant == "no tags"
-    before = on.standing()
-    status, _, stderr = await on.run("cleanup", run_id, "--dry-run")
-    if status != 0 or on.standing() != before:
+    sandbox.faults.is_denying_tags = case.variant == "no tags"
+    before = sandbox.existing_resources()
+    status, _, stderr = await sandbox.run("cleanup", run_id, "--dry-run")
+    if status != 0 or sandbox.existing_resources() != before:
         wrong.append(f"cleanup --dry-run ended with {status}, or changed something: {stderr[-300:]}")
-    status, _, stderr = await on.run("cleanup", run_id, "--yes")
+    status, _, stderr = await sandbox.run("cleanup", run_id, "--yes")
     if status != 0:
         wrong.append(f"cleanup ended with {status}: {stderr[-300:]}")
     return wrong
 
 
-def workers() -> int:
+def parallel_cases() -> int:
     """Return how many cases to try at once: they mostly wait."""
     return 2 * (os.cpu_count() or 1)

@@ -13,15 +13,15 @@ import threading
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nx-amzn-RequestId: r-1\r\nContent-Length: 5\r\n\r\nhello"
 
 
-_LIVE = set()
+_RUNNING = set()
 
 
-def accepted():
+def accepted_socket_count():
     """How many accepted sockets the servers of this process hold: the far side's, not the client's."""
-    return sum(sock.fileno() >= 0 for server in list(_LIVE) for sock in list(server._sockets))
+    return sum(sock.fileno() >= 0 for server in list(_RUNNING) for sock in list(server._sockets))
 
 
-class GoneError(Exception):
+class ClientClosedError(Exception):
     """The client has closed the connection; ends the script."""
 
 
@@ -40,7 +40,7 @@ class Peer:
         except OSError:
             data = b""
         if not data:
-            raise GoneError
+            raise ClientClosedError
         self._buffer += data
 
     def read_head(self):
@@ -64,7 +64,7 @@ class Peer:
         try:
             self.sock.sendall(data)
         except OSError as error:
-            raise GoneError from error
+            raise ClientClosedError from error
 
     def serve(self, answer=OK):
         """Answer every request the same way until the client leaves."""
@@ -76,9 +76,9 @@ class Peer:
         """Wait until the test sets the event, or the server is closed."""
         while not event.wait(0.01):
             if self.server.is_closed:
-                raise GoneError
+                raise ClientClosedError
 
-    def wait_gone(self):
+    def wait_until_closed(self):
         """Read until the client has closed."""
         while True:
             self.receive()
@@ -86,28 +86,28 @@ class Peer:
     def finish(self):
         """Send FIN and keep reading."""
         self.sock.shutdown(socket.SHUT_WR)
-        self.wait_gone()
+        self.wait_until_closed()
 
     def reset(self):
         """Close with RST."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
-        raise GoneError
+        raise ClientClosedError
 
 
 class FaultyServer:
     """Listen on a free loopback port and run the script on each connection.
 
-    `scripts`: the n-th connection runs the n-th script, later ones the last. `seen` holds (connection, head, body).
+    `scripts`: the n-th connection runs the n-th script, later ones the last. `received` holds (connection, head, body).
     """
 
     def __init__(self, *scripts, context=None, receive_buffer=0, family=socket.AF_INET):
         self.scripts = scripts
         self.context = context
-        self.seen = []
+        self.received = []
         self.connections = 0
         self.is_closed = False
-        self.problems = []
+        self.script_errors = []
         self._sockets = set()
         self._threads = []
         self._listener = socket.socket(family, socket.SOCK_STREAM)
@@ -122,7 +122,7 @@ class FaultyServer:
         self.url = f"{scheme}://{name}:{self.port}"
 
     def __enter__(self):
-        _LIVE.add(self)
+        _RUNNING.add(self)
         thread = threading.Thread(target=self._accept)
         self._threads.append(thread)
         thread.start()
@@ -130,7 +130,7 @@ class FaultyServer:
 
     def __exit__(self, *_):
         self.close()
-        assert self.problems == []
+        assert self.script_errors == []
 
     def close(self):
         """Stop listening, cut every connection, wait for every thread. Harmless when closed."""
@@ -144,7 +144,7 @@ class FaultyServer:
         for thread in self._threads:
             thread.join(10)
             assert not thread.is_alive()
-        _LIVE.discard(self)
+        _RUNNING.discard(self)
 
     def _accept(self):
         while True:
@@ -170,27 +170,27 @@ class FaultyServer:
                 sock = self.context.wrap_socket(sock, server_side=True)
                 self._sockets.add(sock)
             script(Peer(self, sock, number))
-        except (GoneError, ssl.SSLError, ConnectionError):
+        except (ClientClosedError, ssl.SSLError, ConnectionError):
             pass
         except Exception as error:
-            self.problems.append(repr(error))
+            self.script_errors.append(repr(error))
         finally:
             sock.close()
             bare.close()
             self._sockets -= {sock, bare}
 
 
-def good(peer):
+def serve_ok(peer):
     """Answer every request as it should be."""
     peer.serve()
 
 
-def answering(data, then=None):
+def respond_once(response, then=None):
     """A script: answer one request with these bytes, then do `then`, or wait until the client leaves."""
 
     def script(peer):
         peer.read_request()
-        peer.send(data)
-        (then or Peer.wait_gone)(peer)
+        peer.send(response)
+        (then or Peer.wait_until_closed)(peer)
 
     return script

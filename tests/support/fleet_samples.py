@@ -12,18 +12,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.measurement.outcome import Column, Outcome
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.sample import SAMPLE
 
 OVERHEAD = 0.012  # of the endpoint's latency: what SageMaker adds to a warm call
 NETWORK = 0.006  # between the client and the endpoint
-REFUSAL = 0.009  # a refused call comes back at once
-SETUP = 6.0  # a cold start
+THROTTLE_LATENCY = 0.009  # a refused call comes back at once
+COLD_START = 6.0  # a cold start
 REQUEST_BYTES = 29_000
 RESPONSE_BYTES = 480
 
 
-class Made(NamedTuple):
+class Simulation(NamedTuple):
     """What a simulation made: the samples, and which of them met a cold start."""
 
     samples: NDArray[np.void]
@@ -32,7 +32,7 @@ class Made(NamedTuple):
     overhead: NDArray[np.float64]
 
 
-def sample(
+def sample_record(
     seq: int,
     scheduled: float,
     sent: float,
@@ -46,7 +46,7 @@ def sample(
 ) -> tuple:
     """Return one record of dtype SAMPLE as a tuple."""
     size = response_bytes if outcome is Outcome.OK else 30
-    first = done - 0.0002 if outcome.column in (Column.OK, Column.THROTTLED) else math.nan
+    first = done - 0.0002 if outcome.category in (OutcomeCategory.OK, OutcomeCategory.THROTTLED) else math.nan
     return (seq, scheduled, sent, first, done, request_bytes, size, seq % 7, 0.0, outcome, flags, code, 0)
 
 
@@ -59,11 +59,11 @@ def simulate(
     max_concurrency: int = 1,
     warm: int = 1,
     service: float = 0.1,
-    cold_start: float = SETUP,
+    cold_start: float = COLD_START,
     backoff: float = 0.1,
     failing: Mapping[Outcome, float] | None = None,
     seed: int = 0,
-) -> Made:
+) -> Simulation:
     """Call a simulated endpoint, in a closed loop or at given arrivals; failing: outcome -> share of accepted calls."""
     rng = np.random.default_rng(seed)
     records, cold, model, overhead = [], [], [], []
@@ -85,10 +85,10 @@ def simulate(
         else:
             idle = [i for i, until in enumerate(free) if until <= sent]
             if not idle and len(free) >= max_concurrency:
-                outcome, done = Outcome.THROTTLED, sent + REFUSAL * rng.uniform(0.8, 1.4)
+                outcome, done = Outcome.THROTTLED, sent + THROTTLE_LATENCY * rng.uniform(0.8, 1.4)
             else:
                 is_cold = not idle
-                outcome = _drawn(rng, failing or {})
+                outcome = _draw_outcome(rng, failing or {})
                 inside = max(0.002, service - OVERHEAD) * rng.lognormal(-0.00320, 0.08)
                 added = OVERHEAD * rng.lognormal(-0.005, 0.1) + is_cold * cold_start * rng.lognormal(0, 0.05)
                 done = sent + inside + added + NETWORK * rng.lognormal(-0.02, 0.2)
@@ -98,9 +98,9 @@ def simulate(
                     free[idle[0]] = done
             heapq.heappush(in_flight, done)
         number = 0
-        if outcome.column in (Column.THROTTLED, Column.FAILED):
+        if outcome.category in (OutcomeCategory.THROTTLED, OutcomeCategory.FAILED):
             number = numbers.setdefault(outcome, len(numbers) + 1)
-        records.append(sample(len(records), at, sent, done, outcome, code=number))
+        records.append(sample_record(len(records), at, sent, done, outcome, code=number))
         cold.append(is_cold)
         model.append(inside)
         overhead.append(added)
@@ -108,10 +108,10 @@ def simulate(
             heapq.heappush(due, (done + (0.0 if outcome is Outcome.OK else backoff), next(ties), client))
     samples = np.array(records, dtype=SAMPLE)
     order = np.argsort(samples["done"], kind="stable")  # the engine records what is done, in that order
-    return Made(samples[order], np.array(cold, bool)[order], np.array(model)[order], np.array(overhead)[order])
+    return Simulation(samples[order], np.array(cold, bool)[order], np.array(model)[order], np.array(overhead)[order])
 
 
-def _drawn(rng: np.random.Generator, failing: Mapping[Outcome, float]) -> Outcome:
+def _draw_outcome(rng: np.random.Generator, failing: Mapping[Outcome, float]) -> Outcome:
     at = rng.random()
     for outcome, share in failing.items():
         at -= share

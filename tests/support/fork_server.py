@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_LOOK = 0.01
+_POLL_INTERVAL = 0.01
 
 
 @dataclass(slots=True)
@@ -42,13 +42,13 @@ class Child:
 
 
 @dataclass(slots=True)
-class Zygote:
-    """The way to the process that forks. Made by `zygote`."""
+class ForkServer:
+    """The way to the process that forks. Made by `fork_server`."""
 
     process: asyncio.subprocess.Process
     children: dict[int, Child] = field(default_factory=dict)
 
-    def start(self, words: Sequence[str], directory: Path, environment: Mapping[str, str]) -> Child:
+    def start(self, argv: Sequence[str], directory: Path, environment: Mapping[str, str]) -> Child:
         """Run `loadgen WORDS` in a directory, with nothing but this environment beside PATH and PYTHONPATH."""
         loop = asyncio.get_running_loop()
         number = len(self.children) + 1
@@ -58,7 +58,7 @@ class Zygote:
         self.children[number] = child
         order = {
             "id": number,
-            "words": list(words),
+            "words": list(argv),
             "directory": str(directory),
             "environment": dict(environment),
             "stdout": str(child.stdout),
@@ -68,7 +68,7 @@ class Zygote:
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         return child
 
-    async def listen(self) -> None:
+    async def read_events(self) -> None:
         """Pass on what becomes of the children."""
         assert self.process.stdout is not None
         async for line in self.process.stdout:
@@ -78,7 +78,7 @@ class Zygote:
 
 
 @asynccontextmanager
-async def zygote() -> AsyncIterator[Zygote]:
+async def fork_server() -> AsyncIterator[ForkServer]:
     """Start a zygote, and end it with all its children on the way out."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.support.fork_server"),
@@ -87,8 +87,8 @@ async def zygote() -> AsyncIterator[Zygote]:
         cwd=Path(__file__).parents[2],
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
-    made = Zygote(process)
-    listening = asyncio.create_task(made.listen())
+    made = ForkServer(process)
+    listening = asyncio.create_task(made.read_events())
     try:
         yield made
     finally:
@@ -104,7 +104,7 @@ def main() -> None:
     running: dict[int, int] = {}
     pending = b""
     while True:
-        readable, _, _ = select.select([0], [], [], _LOOK if running else None)
+        readable, _, _ = select.select([0], [], [], _POLL_INTERVAL if running else None)
         if readable:
             read = os.read(0, 1 << 16)
             if not read:
@@ -114,14 +114,14 @@ def main() -> None:
                 order = json.loads(line)
                 pid = os.fork()
                 if pid == 0:
-                    _be_child(order)
+                    _run_child(order)
                 running[pid] = order["id"]
-                _say(id=order["id"], pid=pid)
+                _send_event(id=order["id"], pid=pid)
         while running:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 break
-            _say(id=running.pop(pid), exit=os.waitstatus_to_exitcode(status))
+            _send_event(id=running.pop(pid), exit=os.waitstatus_to_exitcode(status))
     for pid in running:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -140,10 +140,10 @@ def _import_all() -> None:
     for name in ("botocore", "wire", "wire_session"):
         importlib.import_module(f"loadgen.transport.{name}")
     importlib.import_module("uvloop")
-    _shorten()
+    _stub_slow_parts()
 
 
-def _shorten() -> None:
+def _stub_slow_parts() -> None:
     """Leave out what costs most and is tested elsewhere: drawing charts, parsing botocore's models each time."""
     import vl_convert
     from botocore.loaders import JSONFileLoader
@@ -161,30 +161,30 @@ def _shorten() -> None:
 
 
 async def _open_clients() -> None:
-    from loadgen.aws.session import Access, open_clients
+    from loadgen.aws.session import AwsConnectionConfig, open_clients
 
-    async with open_clients(Access(emulator_url="http://127.0.0.1:9")):
+    async with open_clients(AwsConnectionConfig(emulator_url="http://127.0.0.1:9")):
         pass
 
 
-def _say(**said: int) -> None:
-    os.write(1, json.dumps(said).encode() + b"\n")
+def _send_event(**event: int) -> None:
+    os.write(1, json.dumps(event).encode() + b"\n")
 
 
-def _be_child(order: Mapping[str, Any]) -> None:
+def _run_child(request: Mapping[str, Any]) -> None:
     status = 70
     try:
         os.setsid()
         for number, name in ((1, "stdout"), (2, "stderr")):
-            opened = os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            opened = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             os.dup2(opened, number)
             os.close(opened)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in os.environ}
         os.environ.clear()
-        os.environ.update(kept | order["environment"])
-        os.chdir(order["directory"])
+        os.environ.update(kept | request["environment"])
+        os.chdir(request["directory"])
         if limit := os.environ.pop("BENCH_FILE_LIMIT", ""):  # bytes in any one file: a disk that is full
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
         if limit := os.environ.pop("BENCH_OPEN_LIMIT", ""):
@@ -192,7 +192,7 @@ def _be_child(order: Mapping[str, Any]) -> None:
 
         from loadgen.cli import main
 
-        status = main.main(order["words"])
+        status = main.main(request["words"])
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

@@ -56,7 +56,7 @@ GOOD = {
     "redirect (C91)": (b"HTTP/1.1 307 T\r\nLocation: http://x/\r\nContent-Length: 0\r\n\r\n", 307, b"", True),
 }
 # Ended by the end of the stream.
-UNTIL_END = {
+UNTIL_EOF = {
     "1.0 until the end (C89)": (b"HTTP/1.0 200 OK\r\n\r\nabc", 200, b"abc"),
     "1.1 until the end": (OK + b"\r\nabc", 200, b"abc"),
     "until the end, empty": (OK + b"X: y\r\n\r\n", 200, b""),

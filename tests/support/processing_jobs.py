@@ -5,11 +5,14 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
-from tests.support.emulator import client, emulated, eventually, slow
+from tests.support.emulator import client, emulated, eventually, profile_of_latency
 
 ROLE = "arn:aws:iam::123456789012:role/runner"
-SHELF = "s3://jobs-of-mine/deep/er"
-RAN = (0, 110)  # on a busy machine the verdict of a run that took place is INVALID, and the job is none the less done
+S3_PREFIX = "s3://jobs-of-mine/deep/er"
+COMPLETED_STATUSES = (
+    0,
+    110,
+)  # on a busy machine the verdict of a run that took place is INVALID, and the job is none the less done
 
 
 def environment(emulator):
@@ -27,14 +30,14 @@ def environment(emulator):
 
 
 @contextmanager
-def account(latency=0.004, **changes):
+def job_account(latency=0.004, **changes):
     """An emulated account that runs jobs, with one model."""
-    models = {"model": slow(latency)}
+    models = {"model": profile_of_latency(latency)}
     with emulated(**({"models": models, "time_scale": 1e6, "runs_jobs": True} | changes)) as emulator:
         yield emulator
 
 
-def scenario(directory, load, memory_sizes=(2048,)):
+def write_scenario(directory, load, memory_sizes=(2048,)):
     """A scenario file with a payload file beside it, and a module of its own."""
     (directory / "examples.jsonl").write_text('{"Body": "1,2,3"}\n{"Body": "4,5"}\n')
     (directory / "our_loads.py").write_text(f"from loadgen import *\nload = {load}\n")
@@ -48,10 +51,10 @@ def scenario(directory, load, memory_sizes=(2048,)):
     return directory / "ask.py"
 
 
-def run(emulator, directory, *words, timeout=120):
+def run_command(emulator, directory, *argv, timeout=120):
     """Run a command line as a person does."""
     return subprocess.run(
-        [sys.executable, "-m", "loadgen", *map(str, words)],
+        [sys.executable, "-m", "loadgen", *map(str, argv)],
         check=False,
         cwd=directory,
         env=environment(emulator),
@@ -61,23 +64,23 @@ def run(emulator, directory, *words, timeout=120):
     )
 
 
-def submit(emulator, directory, *words):
+def submit_job(emulator, directory, *argv):
     """Submit a job without waiting for it; return its name."""
-    done = run(emulator, directory, "ask.py", "--processing-job", "--role", ROLE, "--s3", SHELF, *words)
+    done = run_command(emulator, directory, "ask.py", "--processing-job", "--role", ROLE, "--s3", S3_PREFIX, *argv)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def described(emulator, name):
+def describe_job(emulator, name):
     with client("sagemaker", emulator) as sagemaker:
         return sagemaker.describe_processing_job(ProcessingJobName=name)
 
 
-def ended(emulator, name, within=90.0):
+def wait_for_job(emulator, name, within=90.0):
     """The description of a job, once it is over."""
     over = ("Completed", "Failed", "Stopped")
-    return eventually(lambda: (d := described(emulator, name))["ProcessingJobStatus"] in over and d, within=within)
+    return eventually(lambda: (d := describe_job(emulator, name))["ProcessingJobStatus"] in over and d, within=within)
 
 
-def keys(emulator, part):
+def uploaded_keys(emulator, part):
     return [key for key in emulator.storage.keys("jobs-of-mine", "deep/er/") if part in key]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from loadgen.analysis.findings import find
+from loadgen.analysis.findings import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.interfaces import Identity
 from loadgen.results.manifest import Manifest
@@ -41,7 +41,7 @@ def manifest(kind="emulator", **fields):
         run_id="k3v9q2",
         created="2026-11-01T12:00:00+00:00",
         scenario="quickstart.py",
-        question="Which memory size and concurrency should this model have?",
+        title="Which memory size and concurrency should this model have?",
         kind="ServerlessBenchmark",
         settings={"memory_sizes": [1024, 2048], "target": {"profile": "mobilenet-v2"}, "invocations": 200},
         scenario_sha256="9f" * 32,
@@ -54,14 +54,17 @@ def manifest(kind="emulator", **fields):
     return replace(made, **fields)
 
 
-def findings_of(*runs, region="us-east-1", slos=()):
+def analyze_runs(*runs, region="us-east-1", slos=()):
     """Return what these runs say."""
-    return find(runs, region=region, prices=PriceBook.builtin(), slos=slos)
+    return analyze(runs, region=region, prices=PriceBook.builtin(), slos=slos)
 
 
 def small_benchmark(count=60):
     """Return a whole benchmark of few calls: all of its sections, quickly."""
-    return (*example_runs.stability(count), *example_runs.concurrency(sizes=(2, 4), multipliers=(1, 2), count=count))
+    return (
+        *example_runs.stability_runs(count),
+        *example_runs.concurrency_runs(sizes=(2, 4), multipliers=(1, 2), count=count),
+    )
 
 
 def edge_runs():
@@ -78,29 +81,29 @@ def edge_runs():
     )
 
 
-def troubled(text):
+def hostile_analysis(text):
     """Return runs and a manifest that carry this text wherever a server, a file or a user could have put it."""
     runs = []
     for run in (
         example_runs.failed_deploy(),
         example_runs.out_of_memory(2048),
-        example_runs.cell(2, 4, count=40),
+        example_runs.concurrency_run(2, 4, count=40),
         example_runs.open_loop(20, 5),
     ):
         step = replace(run.step, name=text)
-        codes = tuple(code._replace(code=text[:128], message=text[:256]) for code in run.codes)
-        missing = dict.fromkeys(run.metrics.missing, text)
+        codes = tuple(code._replace(code=text[:128], message=text[:256]) for code in run.error_codes)
+        missing = dict.fromkeys(run.metrics.unavailable, text)
         example_runs.append(
             replace(
                 run,
                 step=step,
-                codes=codes,
+                error_codes=codes,
                 endpoint=text,
                 failure=text if run.failure else "",
                 transport=text,
                 transport_note=text,
-                metrics=replace(run.metrics, missing=missing),
-                damage=(text,),
+                metrics=replace(run.metrics, unavailable=missing),
+                data_errors=(text,),
             )
         )
     identity = Identity("aws", "", "us-east-1", text)
@@ -108,10 +111,10 @@ def troubled(text):
     about = manifest(
         question=text, scenario=text, command=text, settings=settings, versions={"loadgen": text}, identity=identity
     )
-    return about, findings_of(*runs)
+    return about, analyze_runs(*runs)
 
 
-class Elements(HTMLParser):
+class PageParser(HTMLParser):
     """Every element of a page with its attributes, and its text."""
 
     def __init__(self, page):

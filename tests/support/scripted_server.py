@@ -15,23 +15,23 @@ from enum import Enum, auto
 from ssl import SSLContext
 
 
-class Act(Enum):
+class ConnectionAction(Enum):
     CLOSE = auto()
     RESET = auto()
     HANG = auto()
 
 
-Parts = Sequence[bytes | Act]
+ResponseParts = Sequence[bytes | ConnectionAction]
 
 
 @dataclass
-class Heard:
+class ReceivedRequest:
     """One request as it arrived."""
 
     head: bytes
     body: bytes
     connection: int
-    heard: float
+    received: float
     answered: float = 0.0
 
     def header(self, name: str) -> str:
@@ -43,15 +43,15 @@ class Heard:
 
 
 @dataclass
-class FarSide:
+class ScriptedServer:
     """What a server saw."""
 
-    answer: Callable[[Heard], Parts]
+    respond: Callable[[ReceivedRequest], ResponseParts]
     port: int = 0
     scheme: str = "http"
     connections: int = 0
-    requests: list[Heard] = field(default_factory=list)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    requests: list[ReceivedRequest] = field(default_factory=list)
+    test_ended: asyncio.Event = field(default_factory=asyncio.Event)
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
@@ -72,20 +72,20 @@ class FarSide:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> None:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            heard = Heard(head, b"", connection, 0.0)
+            heard = ReceivedRequest(head, b"", connection, 0.0)
             heard.body = await reader.readexactly(int(heard.header("content-length") or 0))
-            heard.heard = time.perf_counter()
+            heard.received = time.perf_counter()
             self.requests.append(heard)
             heard.answered = time.perf_counter()
-            for part in self.answer(heard):
+            for part in self.respond(heard):
                 if isinstance(part, bytes):
                     writer.write(part)
                     await writer.drain()
-                elif part is Act.HANG:
-                    await self.over.wait()
+                elif part is ConnectionAction.HANG:
+                    await self.test_ended.wait()
                     return
                 else:
-                    if part is Act.RESET:
+                    if part is ConnectionAction.RESET:
                         linger = struct.pack("ii", 1, 0)  # closing then sends RST instead of FIN
                         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                         writer.transport.abort()
@@ -93,35 +93,37 @@ class FarSide:
 
 
 @asynccontextmanager
-async def far_side(answer: Callable[[Heard], Parts], *, tls: SSLContext | None = None) -> AsyncIterator[FarSide]:
+async def scripted_server(
+    respond: Callable[[ReceivedRequest], ResponseParts], *, tls: SSLContext | None = None
+) -> AsyncIterator[ScriptedServer]:
     """Run a scripted server for as long as the context lasts."""
-    side = FarSide(answer)
+    side = ScriptedServer(respond)
     server = await asyncio.start_server(side.serve, "127.0.0.1", 0, ssl=tls)
     side.port = server.sockets[0].getsockname()[1]
     side.scheme = "https" if tls else "http"
     try:
         yield side
     finally:
-        side.over.set()
+        side.test_ended.set()
         server.close()
         for writer in list(side.writers):
             writer.transport.abort()
-        await until(lambda: not side.writers)
+        await wait_until(lambda: not side.writers)
         await server.wait_closed()
 
 
-def ok(body: bytes = b"fine", *headers: str) -> bytes:
+def ok_response(body: bytes = b"fine", *headers: str) -> bytes:
     """Write a 200 with this body."""
-    return written(200, body, *headers)
+    return http_response(200, body, *headers)
 
 
-def written(status: int, body: bytes, *headers: str) -> bytes:
+def http_response(status: int, body: bytes, *headers: str) -> bytes:
     """Write an answer of this status."""
     lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
+async def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
     """Give way to the loop until the condition holds; fail when it does not hold in time."""
     deadline = time.perf_counter() + seconds
     while not condition():

@@ -15,15 +15,15 @@ import numpy as np
 from loadgen.engine.engine import run
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
-from loadgen.measurement.sample import ANSWERED, SAMPLE, WARMUP
+from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE, WARMUP
 from loadgen.workload.request import Reply, Request
 
 NANOSECOND = 1e-9
-ONE = [Request(b"{}")]
-START = 4096.0  # not 0: an instant from the start is not an instant on the clock
+ONE_REQUEST = [Request(b"{}")]
+START_TIME = 4096.0  # not 0: an instant from the start is not an instant on the clock
 
 
-class _Jump(selectors.SelectSelector):
+class _TimeJumpSelector(selectors.SelectSelector):
     """Waits for nobody: where a real selector would sleep, time jumps to the next timer."""
 
     loop: "VirtualLoop"
@@ -41,9 +41,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop with a clock of its own."""
 
     def __init__(self) -> None:
-        selector = _Jump()
+        selector = _TimeJumpSelector()
         selector.loop = self
-        self.now = START
+        self.now = START_TIME
         super().__init__(selector)
         self._clock_resolution = 0.0
 
@@ -62,7 +62,7 @@ class VirtualClock:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def until(self, due: float) -> None:
+    async def sleep_until(self, due: float) -> None:
         if due <= self.now():
             return
         loop = asyncio.get_running_loop()
@@ -92,28 +92,28 @@ def run_virtual(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 @dataclass(frozen=True)
-class Says:
+class FakeReply:
     """What the far side does with one request."""
 
-    after: float = 0.1
+    delay: float = 0.1
     status: int = 200
     code: str = ""
     message: str = ""
     error: Outcome | None = None  # no answer: a TransportError of this outcome
-    bug: BaseException | None = None  # the transport itself fails
+    exception: BaseException | None = None  # the transport itself fails
 
 
-OK = Says()
-THROTTLED = Says(0.01, 400, "ThrottlingException")
-FAILED = Says(0.05, 424, "ModelError", "division by zero")
+OK = FakeReply()
+THROTTLED = FakeReply(0.01, 400, "ThrottlingException")
+FAILED = FakeReply(0.05, 424, "ModelError", "division by zero")
 
 
 @dataclass
-class FarSide:
+class FakeTransport:
     """A transport: asks `behave(number, seconds from the start)` what to do with each request, and keeps books."""
 
-    behave: Callable[[int, float], Says] = lambda _n, _t: OK
-    arrived: list[float] = field(default_factory=list)
+    behave: Callable[[int, float], FakeReply] = lambda _n, _t: OK
+    arrivals: list[float] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -121,37 +121,37 @@ class FarSide:
     async def invoke(self, request: Request) -> Reply:
         time = asyncio.get_running_loop().time
         sent = time()
-        says = self.behave(len(self.arrived), sent - START)
-        self.arrived.append(sent - START)
+        says = self.behave(len(self.arrivals), sent - START_TIME)
+        self.arrivals.append(sent - START_TIME)
         self.bodies.append(request.body)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            await asyncio.sleep(says.after)
+            await asyncio.sleep(says.delay)
         finally:
             self.in_flight -= 1
-        if says.bug is not None:
-            raise says.bug
+        if says.exception is not None:
+            raise says.exception
         if says.error is not None:
             raise TransportError(says.error, "broken", sent=sent, done=time())
-        return Reply(says.status, sent, time(), time(), size=10, code=says.code, message=says.message)
+        return Reply(says.status, sent, time(), time(), response_bytes=10, code=says.code, message=says.message)
 
 
 @dataclass
-class Kept:
+class MemorySink:
     """A sink that keeps everything in memory; fails at the n-th batch or code when told to."""
 
     batches: list[Any] = field(default_factory=list)
     codes: list[Any] = field(default_factory=list)
-    failing: BaseException | None = None
+    error: BaseException | None = None
 
-    def samples(self, batch) -> None:
-        if self.failing is not None:
-            raise self.failing
+    def write_samples(self, batch) -> None:
+        if self.error is not None:
+            raise self.error
         self.batches.append(batch.copy())
 
-    def code(self, code) -> None:
-        self.codes.append(code)
+    def write_error_code(self, error_code) -> None:
+        self.codes.append(error_code)
 
     @property
     def all(self):
@@ -159,37 +159,39 @@ class Kept:
         return np.concatenate(self.batches) if self.batches else np.empty(0, SAMPLE)
 
 
-def execute(load, far=None, *, requests=ONE, kept=None, stop_at=None, **more):
+def execute(load, transport=None, *, requests=ONE_REQUEST, sink=None, stop_at=None, **more):
     """Run a load on virtual time; returns the run, the far side and what the sink kept."""
-    far = far or FarSide()
-    kept = kept or Kept()
+    transport = transport or FakeTransport()
+    sink = sink or MemorySink()
 
     async def main():
         stop = None
         async with asyncio.TaskGroup() as group:
             if stop_at is not None:
                 stop = asyncio.Event()
-                timer = asyncio.get_running_loop().call_at(START + stop_at, stop.set)
-            done = await group.create_task(run(load, far, requests, clock=VirtualClock(), sink=kept, stop=stop, **more))
+                timer = asyncio.get_running_loop().call_at(START_TIME + stop_at, stop.set)
+            done = await group.create_task(
+                run(load, transport, requests, clock=VirtualClock(), sink=sink, stop=stop, **more)
+            )
             if stop is not None:
                 timer.cancel()
             return done
 
     done = run_virtual(main())
-    balance(done, kept)
-    return done, far, kept
+    check_counts(done, sink)
+    return done, transport, sink
 
 
-def balance(done, kept) -> None:
+def check_counts(result, sink) -> None:
     """Scheduled = every outcome = records; answered = histogram counts = windows: from the samples alone."""
-    samples = kept.all
-    assert done.scheduled == len(samples) == done.tally.total
+    samples = sink.all
+    assert result.scheduled == len(samples) == result.tally.total
     assert len(set(samples["seq"].tolist())) == len(samples)
     warm = (samples["flags"] & WARMUP) != 0
-    assert Counter(samples["outcome"][~warm].tolist()) == {int(o): n for o, n in done.tally.counts.items()}
-    answered = sum(Outcome(o).column in ANSWERED for o in samples["outcome"][~warm].tolist())
-    assert answered == sum(h.total for h in done.tally.service.values()) == int(done.per_window.sum())
-    if done.is_open_loop:
-        assert answered == sum(h.total for h in done.tally.response.values())
+    assert Counter(samples["outcome"][~warm].tolist()) == {int(o): n for o, n in result.tally.counts.items()}
+    answered = sum(Outcome(o).category in COMPLETED_CATEGORIES for o in samples["outcome"][~warm].tolist())
+    assert answered == sum(h.total for h in result.tally.service.values()) == int(result.window_counts.sum())
+    if result.is_open_loop:
+        assert answered == sum(h.total for h in result.tally.response.values())
     assert (np.nan_to_num(samples["sent"] - samples["scheduled"]) >= -NANOSECOND).all()
     assert (samples["done"] >= np.nan_to_num(samples["sent"], nan=-1)).all()

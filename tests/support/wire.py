@@ -12,25 +12,25 @@ from loadgen.transport.wire.sigv4 import Credentials
 from loadgen.transport.wire.timeouts import Timeouts
 from loadgen.transport.wire.transport import WireSettings, open_wire
 from loadgen.workload.request import Request
-from tests.support.faulty_server import accepted
+from tests.support.faulty_server import accepted_socket_count
 
 REQUEST = Request(b"1,2,3", content_type="text/csv")
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-LATER = 10_000.0  # seconds; past every deadline
+PAST_ALL_DEADLINES = 10_000.0  # seconds; past every deadline
 
 
-async def keys():
+async def static_credentials():
     """The credentials of the tests."""
     return Credentials("AKIDEXAMPLE", "secret", "token")
 
 
-def opened(server, connections=1, *, context=None, credentials=keys, timeouts=None, **options):
+def open_transport_to(server, connections=1, *, context=None, credentials=static_credentials, timeouts=None, **options):
     """Open a wire transport to a faulty server."""
     settings = WireSettings(server.url, "us-east-1", credentials, "tests", ssl_context=context)
     return open_wire(settings, "my-endpoint", connections=connections, timeouts=timeouts or Timeouts(), **options)
 
 
-async def until(condition):
+async def wait_until(condition):
     """Let the loop turn until the condition holds; ten seconds at most."""
     deadline = perf_counter() + 10
     while not condition():
@@ -46,7 +46,7 @@ async def assert_usable(transport, server):
     assert REQUEST.body in [body for _, _, body in server.seen[-3:]]
 
 
-def sockets():
+def open_socket_count():
     """How many sockets this process has open."""
     count = 0
     for fd in os.listdir("/proc/self/fd"):
@@ -63,7 +63,7 @@ def run(request):
 
     def runner(main):
         complaints = []
-        before = sockets() - accepted()
+        before = open_socket_count() - accepted_socket_count()
 
         async def checked():
             loop = asyncio.get_running_loop()
@@ -77,7 +77,7 @@ def run(request):
         gc.collect()
         assert complaints == []
         deadline = perf_counter() + 10
-        while sockets() - accepted() > before:  # the far side notices the end in its own time
+        while open_socket_count() - accepted_socket_count() > before:  # the far side notices the end in its own time
             assert perf_counter() < deadline, "a socket is left open"
             os.sched_yield()
 

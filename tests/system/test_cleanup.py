@@ -4,20 +4,27 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loadgen.aws.deployment.cleanup import Tagged, decide
-from loadgen.aws.deployment.journal import Place
-from loadgen.aws.deployment.naming import CREATED, EXPIRES, OWNER, RUN, tags
-from loadgen.aws.deployment.resources import Existence, Kind
-from loadgen.aws.deployment.run_registry import Unfinished, enter, leave, left, state_directory, unfinished
-from loadgen.process_identity import Process
+from loadgen.aws.deployment.cleanup import TaggedResource, select_orphans
+from loadgen.aws.deployment.journal import ResourceLocation
+from loadgen.aws.deployment.naming import CREATED_TAG, EXPIRES_TAG, OWNER_TAG, RUN_TAG, tags
+from loadgen.aws.deployment.resources import Existence, ResourceKind
+from loadgen.aws.deployment.run_registry import (
+    RegisteredRun,
+    list_dead_runs,
+    list_runs,
+    register_run,
+    state_directory,
+    unregister_run,
+)
+from loadgen.process_identity import ProcessIdentity
 
 NOW = datetime(2026, 11, 22, 20, tzinfo=UTC)
 ME = "arn:aws:iam::123456789012:user/me"
 ROLE = "arn:aws:sts::123456789012:assumed-role/bench/"
 
 
-def thing(name="loadgen-x", *, kind=Kind.ENDPOINT, created=NOW, run="r", owner=ME, made=NOW, **more):
-    return Tagged(kind, name, created, dict(tags(run_id=run, owner=owner, created=made)) | more)
+def thing(name="loadgen-x", *, kind=ResourceKind.ENDPOINT, created=NOW, run="r", owner=ME, made=NOW, **more):
+    return TaggedResource(kind, name, created, dict(tags(run_id=run, owner=owner, created=made)) | more)
 
 
 def names(found):
@@ -33,100 +40,111 @@ def names(found):
         (thing(owner="arn:aws:iam::123456789012:user/you"), False),
         (thing(created=NOW - timedelta(hours=2)), False),  # older than its tag: the tag was copied
         (thing(created=NOW + timedelta(hours=2)), False),  # younger: likewise
-        (thing(**{CREATED: "yesterday"}), False),
-        (thing(**{CREATED: "2026-11-22T20:00:00"}), False),  # of no time zone
-        (Tagged(Kind.ENDPOINT, "loadgen-x", NOW, None), False),
-        (Tagged(Kind.ENDPOINT, "loadgen-x", NOW, {}), False),
-        (Tagged(Kind.ENDPOINT, "loadgen-x", NOW, {RUN: "r"}), False),
+        (thing(**{CREATED_TAG: "yesterday"}), False),
+        (thing(**{CREATED_TAG: "2026-11-22T20:00:00"}), False),  # of no time zone
+        (TaggedResource(ResourceKind.ENDPOINT, "loadgen-x", NOW, None), False),
+        (TaggedResource(ResourceKind.ENDPOINT, "loadgen-x", NOW, {}), False),
+        (TaggedResource(ResourceKind.ENDPOINT, "loadgen-x", NOW, {RUN_TAG: "r"}), False),
     ],
 )
 def test_by_tags_alone_only_what_agrees_in_everything_is_ours(tagged, is_ours):
     """G15: run, owner and time of creation must all agree; one that does not is a bystander."""
-    found, spared = decide({}, [tagged], run_id="r", owner=ME)
+    found, spared = select_orphans({}, [tagged], run_id="r", owner=ME)
     assert (names(found), spared) == ([("endpoint", "loadgen-x")] if is_ours else [], [])
 
 
 def test_an_assumed_role_is_the_same_owner_in_another_session():
     """The last part of the ARN changes with each login; another role, or the account alone, is another owner."""
     mine = thing(owner=ROLE + "monday")
-    assert names(decide({}, [mine], run_id="r", owner=ROLE + "tuesday")[0])
-    assert not decide({}, [mine], run_id="r", owner=ROLE.replace("bench", "other") + "monday")[0]
-    assert not decide({}, [mine], run_id="r", owner="")[0]
+    assert names(select_orphans({}, [mine], run_id="r", owner=ROLE + "tuesday")[0])
+    assert not select_orphans({}, [mine], run_id="r", owner=ROLE.replace("bench", "other") + "monday")[0]
+    assert not select_orphans({}, [mine], run_id="r", owner="")[0]
 
 
 def test_nothing_is_ours_without_a_run():
     """An empty run id matches no tag, not even an empty one."""
-    assert decide({}, [thing(run="")], run_id="", owner=ME) == ([], [])
+    assert select_orphans({}, [thing(run="")], run_id="", owner=ME) == ([], [])
 
 
 @pytest.mark.parametrize(
     ("tagged", "found", "spared"),
     [
         ([], True, False),  # not there, or not visible yet: its deletion will tell
-        ([Tagged(Kind.ENDPOINT, "loadgen-x", NOW, None)], True, False),  # tags denied: the journal is enough
+        (
+            [TaggedResource(ResourceKind.ENDPOINT, "loadgen-x", NOW, None)],
+            True,
+            False,
+        ),  # tags denied: the journal is enough
         ([thing()], True, False),
         ([thing(run="another")], False, True),  # someone else has the name: it is left alone, and said
-        ([Tagged(Kind.ENDPOINT, "loadgen-x", NOW, {})], False, True),
+        ([TaggedResource(ResourceKind.ENDPOINT, "loadgen-x", NOW, {})], False, True),
     ],
 )
 def test_by_the_journal_what_contradicts_it_is_left_alone(tagged, found, spared):
     """C51: what the journal names is removed, unless its tags say that it is another's."""
-    standing = {(Kind.ENDPOINT, "loadgen-x"): Existence.UNKNOWN}
-    got, left_alone = decide(standing, tagged, run_id="r", owner=ME)
+    standing = {(ResourceKind.ENDPOINT, "loadgen-x"): Existence.UNCERTAIN}
+    got, left_alone = select_orphans(standing, tagged, run_id="r", owner=ME)
     assert (bool(got), bool(left_alone)) == (found, spared)
 
 
 def test_both_records_are_joined_and_endpoints_come_first():
     """What either knows is removed once; endpoints before the configurations that they are made from."""
-    standing = {(Kind.CONFIG, "loadgen-a"): Existence.CREATED, (Kind.ENDPOINT, "loadgen-a"): Existence.UNKNOWN}
-    tagged = [thing("loadgen-b", kind=Kind.CONFIG), thing("loadgen-b"), thing("loadgen-a")]
-    found, _ = decide(standing, tagged, run_id="r", owner=ME)
+    standing = {
+        (ResourceKind.CONFIG, "loadgen-a"): Existence.CREATED,
+        (ResourceKind.ENDPOINT, "loadgen-a"): Existence.UNCERTAIN,
+    }
+    tagged = [thing("loadgen-b", kind=ResourceKind.CONFIG), thing("loadgen-b"), thing("loadgen-a")]
+    found, _ = select_orphans(standing, tagged, run_id="r", owner=ME)
     assert names(found) == [
         ("endpoint", "loadgen-a"),
         ("endpoint", "loadgen-b"),
         ("endpoint-config", "loadgen-a"),
         ("endpoint-config", "loadgen-b"),
     ]
-    assert found[0].existence is Existence.SEEN
+    assert found[0].existence is Existence.OBSERVED
 
 
 def test_a_day_later_a_run_must_be_over():
     """The expiry tag is a day after the creation; nothing without it ever expires."""
-    assert thing().tags[EXPIRES] == "2026-11-23T20:00:00+00:00"
+    assert thing().tags[EXPIRES_TAG] == "2026-11-23T20:00:00+00:00"
     assert not thing().is_expired(NOW + timedelta(hours=23))
     assert thing().is_expired(NOW + timedelta(hours=25))
-    assert not Tagged(Kind.ENDPOINT, "loadgen-x", NOW, {OWNER: ME}).is_expired(NOW + timedelta(days=900))
+    assert not TaggedResource(ResourceKind.ENDPOINT, "loadgen-x", NOW, {OWNER_TAG: ME}).is_expired(
+        NOW + timedelta(days=900)
+    )
 
 
 def test_the_register_tells_of_dead_runs_only(tmp_path):
     """C120: a run that is alive is not told of, nor one whose emulator is gone; one that died is, until it is removed."""
-    dead = Process(2**22 + 1, Process.this().host, "1 gone")
-    aws = Place("aws", "123456789012", "eu-west-1")
+    dead = ProcessIdentity(2**22 + 1, ProcessIdentity.current().host, "1 gone")
+    aws = ResourceLocation("aws", "123456789012", "eu-west-1")
     runs = [
-        Unfinished("alive", tmp_path / "a.jsonl", aws, Process.this()),
-        Unfinished("dead", tmp_path / "d.jsonl", aws, dead),
-        Unfinished("rehearsed", tmp_path / "e.jsonl", Place("emulator", "1", "x", "http://127.0.0.1:9"), dead),
-        Unfinished("far", tmp_path / "f.jsonl", aws, Process(1, "elsewhere")),
+        RegisteredRun("alive", tmp_path / "a.jsonl", aws, ProcessIdentity.current()),
+        RegisteredRun("dead", tmp_path / "d.jsonl", aws, dead),
+        RegisteredRun(
+            "rehearsed", tmp_path / "e.jsonl", ResourceLocation("emulator", "1", "x", "http://127.0.0.1:9"), dead
+        ),
+        RegisteredRun("far", tmp_path / "f.jsonl", aws, ProcessIdentity(1, "elsewhere")),
     ]
     for run in runs:
-        assert enter(tmp_path, run) == ""
-    assert sorted(run.run_id for run in unfinished(tmp_path)) == ["alive", "dead", "far", "rehearsed"]
-    assert left(tmp_path) == [runs[1]]
-    assert sorted(run.run_id for run in unfinished(tmp_path)) == ["alive", "dead", "far"]
-    leave(tmp_path, "dead")
-    assert left(tmp_path) == []
+        assert register_run(tmp_path, run) == ""
+    assert sorted(run.run_id for run in list_runs(tmp_path)) == ["alive", "dead", "far", "rehearsed"]
+    assert list_dead_runs(tmp_path) == [runs[1]]
+    assert sorted(run.run_id for run in list_runs(tmp_path)) == ["alive", "dead", "far"]
+    unregister_run(tmp_path, "dead")
+    assert list_dead_runs(tmp_path) == []
 
 
 def test_a_register_that_cannot_be_kept_is_said_and_no_obstacle(tmp_path):
     """C09: a state directory that is a file: a sentence, and nothing else; garbage in it is passed over."""
     (tmp_path / "file").write_text("")
-    run = Unfinished("r", tmp_path / "j", Place("aws", "1", "x"), Process.this())
-    assert "cannot write" in enter(tmp_path / "file", run)
-    assert unfinished(tmp_path / "file") == []
+    run = RegisteredRun("r", tmp_path / "j", ResourceLocation("aws", "1", "x"), ProcessIdentity.current())
+    assert "cannot write" in register_run(tmp_path / "file", run)
+    assert list_runs(tmp_path / "file") == []
     (tmp_path / "unfinished").mkdir()
     for number, content in enumerate(("", "[]", "{}", '{"run": "../x", "process": {"pid": 1}}', "\0")):
         (tmp_path / "unfinished" / f"{number}.json").write_text(content)
-    assert unfinished(tmp_path) == []
+    assert list_runs(tmp_path) == []
 
 
 def test_where_state_is_kept_follows_the_environment(tmp_path):
@@ -184,15 +202,15 @@ def test_cleanup_without_a_run_leaves_what_may_still_go_on(play):
     async def main(on):
         day = datetime.now(UTC) - timedelta(days=2)
         arn = "arn:aws:iam::123456789012:user/emulated"
-        on.place_bystander("loadgen-young", dict(tags(run_id="young", owner=arn, created=datetime.now(UTC))))
+        on.create_unrelated_endpoint("loadgen-young", dict(tags(run_id="young", owner=arn, created=datetime.now(UTC))))
         status, _, said = await on.run("cleanup", "--yes")
         assert status == 0
         assert "young" in said
-        assert on.lost_bystanders() == set()
-        old = dict(tags(run_id="old", owner=arn, created=datetime.now(UTC))) | {EXPIRES: day.isoformat()}
-        on.place_bystander("loadgen-old", old)
+        assert on.deleted_unrelated_resources() == set()
+        old = dict(tags(run_id="old", owner=arn, created=datetime.now(UTC))) | {EXPIRES_TAG: day.isoformat()}
+        on.create_unrelated_endpoint("loadgen-old", old)
         status, _, said = await on.run("cleanup", "--yes")
         assert status == 0
-        assert on.lost_bystanders() == {"endpoint loadgen-old", "config loadgen-old"}
+        assert on.deleted_unrelated_resources() == {"endpoint loadgen-old", "config loadgen-old"}
 
     play(main)

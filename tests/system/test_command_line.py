@@ -143,7 +143,7 @@ def test_a_directory_that_holds_a_run_is_refused(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "status"), [(None, 66), ("{", 65), ("{}", 65), ('{"is": "Manifest", "format": 99}', 65)]
+    ("content", "status"), [(None, 66), ("{", 65), ("{}", 65), ('{"type": "Manifest", "format": 99}', 65)]
 )
 def test_a_report_of_nothing_is_refused(capsys, tmp_path, content, status):
     """`report` of a directory without a run is 66, of a damaged or later one 65."""
@@ -154,7 +154,7 @@ def test_a_report_of_nothing_is_refused(capsys, tmp_path, content, status):
 
 @pytest.mark.parametrize("status", [s for s in ExitStatus if s is not ExitStatus.USAGE])
 def test_every_status_is_explained(capsys, status):
-    """`explain` has a line for each, with its number and name."""
+    """`to_loadgen_error` has a line for each, with its number and name."""
     assert main(["explain", str(int(status))]) == 0
     out = capsys.readouterr().out
     assert re.fullmatch(rf"{int(status)} {status.name}: \w.+\.\n", out)

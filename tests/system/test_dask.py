@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from loadgen import ClosedLoop, Emulated, OpenLoop, Scenario, Step, constant, even, judge, poisson
-from loadgen.distributed.dask import DaskCrew, station
+from loadgen.distributed.dask import DaskExecutor, run_worker_task
 from loadgen.errors import ConfigError, ExitStatus, UnavailableError, UsageError
 from loadgen.measurement.outcome import Outcome
-from tests.support.emulator import emulated, eventually, ledger, slow
+from tests.support.emulator import emulated, endpoint_counters, eventually, profile_of_latency
 from tests.system.test_end_to_end import REQUESTS, list_all
 from tests.system.test_worker_processes import CONFIG, Watching, balances, execute, same_histograms
 
@@ -40,18 +40,18 @@ def test_a_cluster_sends_what_one_process_would(tmp_path, client):
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps, seed=5)
         alone = execute(scenario, tmp_path / "one", None)
         watching = Watching()
-        both = execute(scenario, tmp_path / "two", DaskCrew(client), watching)
+        both = execute(scenario, tmp_path / "two", DaskExecutor(client), watching)
         assert list_all(emulator) == []
     assert both.statuses == ()
     addresses = set(client.nthreads())
     for one, two, joined in zip(alone.runs, both.runs, watching.ended, strict=True):
         balances(two)
         same_histograms(joined, two)
-        assert two.scheduled == one.scheduled == two.ledger["arrivals"] == two.ledger["ok"]
+        assert two.scheduled == one.scheduled == two.server_counts["arrivals"] == two.server_counts["ok"]
         first, second = (np.sort(np.asarray(run.samples), order="seq") for run in (one, two))
         assert first["payload"].tolist() == second["payload"].tolist()
         assert {worker.name for worker in two.workers} == addresses
-        assert all(0 < worker.clock_bound < 5 and worker.repeats == 0 for worker in two.workers)
+        assert all(0 < worker.clock_uncertainty < 5 and worker.duplicate_starts == 0 for worker in two.workers)
     assert sum(sum(window.counts.values()) for window in watching.windows) == sum(run.scheduled for run in both.runs)
 
 
@@ -65,16 +65,16 @@ def test_a_task_that_is_run_again_sends_nothing(tmp_path, client):
             key = min(str(key) for key in running if str(key).startswith("loadgen-"))
             _, run, unit = key.split("-")
             place = next(address for address, keys in client.processing().items() if key in map(str, keys))
-            futures.append(client.submit(station, run, int(unit), workers=[place], pure=False))
+            futures.append(client.submit(run_worker_task, run, int(unit), workers=[place], pure=False))
 
-    with emulated(models={"quick": slow(0.01)}) as emulator:
+    with emulated(models={"quick": profile_of_latency(0.01)}) as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(4, duration=3.0))]
         )
-        (run,) = execute(scenario, tmp_path / "out", DaskCrew(client), Watching(again)).runs
-        assert ledger(emulator, run.endpoint)["arrivals"] == run.scheduled
+        (run,) = execute(scenario, tmp_path / "out", DaskExecutor(client), Watching(again)).runs
+        assert endpoint_counters(emulator, run.endpoint)["arrivals"] == run.scheduled
     assert len(futures[0].result(timeout=30)) == 3
-    assert sorted(worker.repeats for worker in run.workers) == [0, 1]
+    assert sorted(worker.duplicate_starts for worker in run.workers) == [0, 1]
     assert any("was given its share 2 times; it was sent once" in note for note in judge(run).notes)
     balances(run)
 
@@ -93,7 +93,7 @@ def test_a_killed_dask_worker_is_told_and_nothing_is_sent_twice(tmp_path, victim
     with (
         cluster_of(threads_per_worker=1) as cluster,
         distributed.Client(cluster) as client,
-        emulated(models={"quick": slow(0.02)}) as emulator,
+        emulated(models={"quick": profile_of_latency(0.02)}) as emulator,
     ):
         first = sorted(client.nthreads())
         found = client.run(os.getpid)
@@ -103,18 +103,18 @@ def test_a_killed_dask_worker_is_told_and_nothing_is_sent_twice(tmp_path, victim
             REQUESTS,
             [Step(CONFIG, OpenLoop(even(constant(40)), duration=5.0))],
         )
-        finished = execute(scenario, tmp_path / "out", DaskCrew(client), Watching(then))
+        finished = execute(scenario, tmp_path / "out", DaskExecutor(client), Watching(then))
         (run,) = finished.runs
         # Dask starts workers again; give it the time to run a task again if it would.
         eventually(
             lambda: len(client.nthreads()) == 2 and not set(pids[:victims]) & set(client.run(os.getpid).values())
         )
-        books = ledger(emulator, run.endpoint)
+        books = endpoint_counters(emulator, run.endpoint)
         assert list_all(emulator) == []
     balances(run)
-    dead = [worker for worker in run.workers if worker.lost]
+    dead = [worker for worker in run.workers if worker.lost_reason]
     assert len(dead) == victims
-    assert "left the Dask cluster" in dead[0].lost
+    assert "left the Dask cluster" in dead[0].lost_reason
     # What went out after the last message from there is lost_with_worker; the schedule says which that was.
     assert books["arrivals"] <= run.scheduled
     assert books["arrivals"] >= run.scheduled - np.count_nonzero(run.samples["outcome"] == Outcome.LOST_WITH_WORKER)
@@ -129,7 +129,7 @@ def test_a_cluster_is_reached_by_its_address(tmp_path, client):
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(4, count=20))]
         )
-        crew = DaskCrew(address=client.scheduler.address, workers=1)
+        crew = DaskExecutor(address=client.scheduler.address, workers=1)
         (run,) = execute(scenario, tmp_path / "out", crew).runs
     assert len(run.workers) == 1
     assert run.scheduled == 20
@@ -144,7 +144,7 @@ def test_a_cluster_that_is_not_there_is_told(tmp_path, monkeypatch):
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(4, count=20))]
         )
         with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1"):
-            execute(scenario, tmp_path / "out", DaskCrew(address="tcp://127.0.0.1:1"))
+            execute(scenario, tmp_path / "out", DaskExecutor(address="tcp://127.0.0.1:1"))
         assert list_all(emulator) == []
 
 
@@ -152,30 +152,30 @@ def test_dask_is_an_extra(monkeypatch):
     """Without it the refusal is a configuration error that says what to install (78)."""
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=r"pip install 'loadgen\[dask\]'"):
-        DaskCrew(address="tcp://127.0.0.1:8786")
+        DaskExecutor(address="tcp://127.0.0.1:8786")
 
 
 def test_a_crew_without_a_cluster_is_refused():
     """Neither a client nor an address, or no worker at all, cannot be meant."""
     with pytest.raises(UsageError):
-        DaskCrew()
+        DaskExecutor()
     with pytest.raises(UsageError):
-        DaskCrew(address="tcp://127.0.0.1:8786", workers=0)
+        DaskExecutor(address="tcp://127.0.0.1:8786", workers=0)
 
 
 def test_a_desk_delivers_once_whatever_is_repeated():
     """A visit that is made twice, as after a broken connection, hands a message over once, and loses no answer."""
     import pickle
 
-    from loadgen.distributed.dask import _Desk, _Mail
+    from loadgen.distributed.dask import _Mailbox, _Poll
 
     async def visits():
-        desk = _Desk()
-        desk.emit("answer 1")
-        mail = _Mail("a", 0, (pickle.dumps("order 1"),), 0)
-        first, again = desk.visit(mail), desk.visit(mail)
-        desk.emit("answer 2")
-        later = desk.visit(_Mail("a", 1, (pickle.dumps("order 2"),), 1))
+        desk = _Mailbox()
+        desk.send("answer 1")
+        mail = _Poll("a", 0, (pickle.dumps("order 1"),), 0)
+        first, again = desk.poll(mail), desk.poll(mail)
+        desk.send("answer 2")
+        later = desk.poll(_Poll("a", 1, (pickle.dumps("order 2"),), 1))
         inbox = desk.messages()
         return [await anext(inbox), await anext(inbox)], first, again, later
 

@@ -7,15 +7,15 @@ import time
 import pytest
 
 from loadgen import ClosedLoop, Emulated, Scenario, ServerlessConfig, Step
-from loadgen.aws.deployment.journal import FileJournal, Place, read_journal
-from loadgen.aws.deployment.resources import Event, Kind
+from loadgen.aws.deployment.journal import JournalWriter, ResourceLocation, read_journal
+from loadgen.aws.deployment.resources import JournalEvent, ResourceKind
 from loadgen.errors import ExitStatus, WriteError
-from loadgen.results.directory import Results
+from loadgen.results.directory import ResultsDirectory
 from tests.support.emulator import emulated
 from tests.system.test_end_to_end import REQUESTS, execute, list_all
 
 RUN = ("--out", "out", "--quiet")
-PLACE = Place("emulator", "123456789012", "us-east-1")
+PLACE = ResourceLocation("emulator", "123456789012", "us-east-1")
 
 
 def scenario(emulator, **load):
@@ -49,9 +49,9 @@ def test_a_disk_that_fills_up_under_load_stops_it_and_removes_everything(play):
         assert status == 74, said
         assert time.perf_counter() - began < 20
         assert on.standing() == set()
-        (run,) = Results.open(on.directory / "out").runs()
+        (run,) = ResultsDirectory.open(on.directory / "out").read_runs()
         assert len(run.samples) == (20_000 - 64) // 64
-        assert all("record" in damage or "did not end" in damage for damage in run.damage)
+        assert all("record" in damage or "did not end" in damage for damage in run.data_errors)
         status, _, said = await on.run("report", "out")
         assert status == 0, said
 
@@ -61,7 +61,7 @@ def test_a_disk_that_fills_up_under_load_stops_it_and_removes_everything(play):
 @pytest.mark.parametrize("failing", [1, 3])
 def test_an_intent_that_cannot_be_kept_keeps_the_create_from_going_out(tmp_path, monkeypatch, failing):
     """C95: the first, or a later, intent fails: nothing is created without it, what was created before is removed; 74."""
-    append, intents = FileJournal._append, []
+    append, intents = JournalWriter._write_entry, []
 
     def full(self, entry, *, sync):
         if entry["event"] == "intent":
@@ -70,11 +70,11 @@ def test_an_intent_that_cannot_be_kept_keeps_the_create_from_going_out(tmp_path,
                 raise OSError(errno.ENOSPC, "No space left on device")
         append(self, entry, sync=sync)
 
-    monkeypatch.setattr(FileJournal, "_append", full)
+    monkeypatch.setattr(JournalWriter, "_write_entry", full)
     with emulated() as emulator:
         finished = execute(scenario(emulator), tmp_path / "out")
         assert list_all(emulator) == []
-        made = emulator.ledger.figures()["endpoints"]
+        made = emulator.ledger.to_dict()["endpoints"]
     assert ExitStatus.IO_ERROR in finished.statuses
     assert finished.leftovers == ()
     assert intents[failing - 1] not in made
@@ -82,14 +82,14 @@ def test_an_intent_that_cannot_be_kept_keeps_the_create_from_going_out(tmp_path,
 
 def test_a_journal_that_fails_during_removal_does_not_stop_it(tmp_path, monkeypatch):
     """C95, C96: notes after the intents cannot be written: everything is still removed, and the status is 74."""
-    append = FileJournal._append
+    append = JournalWriter._write_entry
 
     def broken(self, entry, *, sync):
         if entry["event"] in {"deleting", "gone"}:
             raise OSError(errno.EIO, "Input/output error")
         append(self, entry, sync=sync)
 
-    monkeypatch.setattr(FileJournal, "_append", broken)
+    monkeypatch.setattr(JournalWriter, "_write_entry", broken)
     with emulated() as emulator:
         finished = execute(scenario(emulator), tmp_path / "out")
         assert list_all(emulator) == []
@@ -123,7 +123,7 @@ def test_an_intent_is_on_disk_before_its_create_goes_out(tmp_path, monkeypatch):
     def synced(file):
         name = os.readlink(f"/proc/self/fd/{file}")
         if name.endswith("journal.jsonl"):
-            noted = read_journal(tmp_path / "out" / "journal.jsonl").standing
+            noted = read_journal(tmp_path / "out" / "journal.jsonl").resources
             happened.extend(("synced", str(kind), name) for kind, name in noted)
         fsync(file)
 
@@ -152,16 +152,19 @@ def test_an_intent_is_on_disk_before_its_create_goes_out(tmp_path, monkeypatch):
 def test_a_journal_cut_anywhere_names_what_may_exist(tmp_path):
     """G10, C120: for every length of the file, what its whole lines say is read; nothing that was gone comes back."""
     path = tmp_path / "journal.jsonl"
-    journal = FileJournal(path, run_id="r", place=PLACE)
+    journal = JournalWriter(path, run_id="r", location=PLACE)
     noted = [
-        (e, k, f"n{i}") for i in range(3) for k in (Kind.CONFIG, Kind.ENDPOINT) for e in (Event.INTENT, Event.CREATED)
+        (e, k, f"n{i}")
+        for i in range(3)
+        for k in (ResourceKind.CONFIG, ResourceKind.ENDPOINT)
+        for e in (JournalEvent.INTENT, JournalEvent.CREATED)
     ]
-    noted += [(Event.GONE, Kind.ENDPOINT, "n0"), (Event.GONE, Kind.CONFIG, "n0")]
+    noted += [(JournalEvent.GONE, ResourceKind.ENDPOINT, "n0"), (JournalEvent.GONE, ResourceKind.CONFIG, "n0")]
     ends, standing = {}, set()
     ends[journal._end] = set()
     for event, kind, name in noted:
-        journal.note(event, kind, name)
-        standing = standing - {(kind, name)} if event is Event.GONE else standing | {(kind, name)}
+        journal.append(event, kind, name)
+        standing = standing - {(kind, name)} if event is JournalEvent.GONE else standing | {(kind, name)}
         ends[journal._end] = set(standing)
     reserved = path.stat().st_size
     journal.close()
@@ -171,28 +174,28 @@ def test_a_journal_cut_anywhere_names_what_may_exist(tmp_path):
     for end in range(first, len(whole) + 1):
         path.write_bytes(whole[:end] + b"\0" * 100)
         said = read_journal(path)
-        assert (said.run_id, said.place) == ("r", PLACE)
-        assert set(said.standing) == ends[max(at for at in ends if at <= end)]
+        assert (said.run_id, said.location) == ("r", PLACE)
+        assert set(said.resources) == ends[max(at for at in ends if at <= end)]
     # It is continued behind the last whole line.
-    again = FileJournal(path, run_id="r", place=PLACE)
-    again.note(Event.INTENT, Kind.ENDPOINT, "later")
+    again = JournalWriter(path, run_id="r", location=PLACE)
+    again.append(JournalEvent.INTENT, ResourceKind.ENDPOINT, "later")
     again.close()
-    assert (Kind.ENDPOINT, "later") in read_journal(path).standing
+    assert (ResourceKind.ENDPOINT, "later") in read_journal(path).resources
 
 
 def test_a_damaged_line_of_a_journal_costs_itself_only(tmp_path):
     """C128: flipped bytes are counted, and the lines around them are read."""
     path = tmp_path / "journal.jsonl"
-    journal = FileJournal(path, run_id="r", place=PLACE)
+    journal = JournalWriter(path, run_id="r", location=PLACE)
     for name in ("a", "b", "c"):
-        journal.note(Event.INTENT, Kind.ENDPOINT, name)
+        journal.append(JournalEvent.INTENT, ResourceKind.ENDPOINT, name)
     journal.close()
     lines = path.read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b'"intent"', b'"\xff\xfeent"')
     path.write_bytes(b"".join(lines))
     said = read_journal(path)
-    assert {name for _, name in said.standing} == {"a", "c"}
-    assert said.damaged == 1
+    assert {name for _, name in said.resources} == {"a", "c"}
+    assert said.damaged_lines == 1
 
 
 def test_too_few_descriptors_are_told(play):

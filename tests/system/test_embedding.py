@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from loadgen import ClosedLoop, NullTransport, OpenLoop, Request, constant, even, run
-from loadgen.measurement.outcome import Column
+from loadgen.measurement.outcome import OutcomeCategory
 
 ONE = [Request(b"{}")]
 LOOPS = pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -55,8 +55,8 @@ def test_two_engines_share_one_loop(factory):
         return [task.result() for task in tasks], gauges
 
     (closed, opened), gauges = hosted(factory, main())
-    assert (closed.count(Column.OK), opened.count(Column.OK)) == (90, 80)
-    assert [sum(w.count(Column.OK) for w in gauge) for gauge in gauges] == [90, 80]
+    assert (closed.count(OutcomeCategory.OK), opened.count(OutcomeCategory.OK)) == (90, 80)
+    assert [sum(w.count(OutcomeCategory.OK) for w in gauge) for gauge in gauges] == [90, 80]
 
 
 @LOOPS
@@ -76,7 +76,7 @@ def test_one_of_two_engines_can_be_cancelled(factory):
 
     (cancelled, done), left = hosted(factory, main())
     assert isinstance(cancelled, asyncio.CancelledError)
-    assert done.count(Column.OK) == 200
+    assert done.count(OutcomeCategory.OK) == 200
     assert not left
 
 
@@ -107,7 +107,7 @@ def test_two_hundred_starts_and_stops_leave_nothing(factory, caplog, capfd):
             else:
                 task.cancel()
             (result,) = await asyncio.gather(task, return_exceptions=True)
-            assert isinstance(result, asyncio.CancelledError) if number % 3 == 0 else result.ended_by == "stop"
+            assert isinstance(result, asyncio.CancelledError) if number % 3 == 0 else result.stop_reason == "stop"
         left = asyncio.all_tasks() - {asyncio.current_task()}
         del task, result
         gc.collect()
@@ -141,8 +141,8 @@ def test_a_run_can_be_stopped_from_a_gauge(factory):
         )
 
     done = hosted(factory, main())
-    assert done.ended_by == "stop"
-    assert done.count(Column.OK) == done.scheduled > 0
+    assert done.stop_reason == "stop"
+    assert done.count(OutcomeCategory.OK) == done.scheduled > 0
 
 
 def test_a_run_may_be_timed_out_by_its_host():

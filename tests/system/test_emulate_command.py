@@ -46,7 +46,7 @@ def test_it_prints_its_url_once_it_accepts_and_stops_on_a_signal(number):
 
 def test_the_end_of_stdin_is_its_end_when_asked_for():
     """With --with-parent it ends with status 0 when its stdin closes."""
-    with started("--with-parent") as (process, url):
+    with started("--exit-with-stdin") as (process, url):
         assert fetch(f"{url}/ledger")[0] == 200
         process.stdin.close()
         assert process.wait(10) == 0
@@ -56,7 +56,7 @@ def test_it_dies_with_a_parent_that_is_killed():
     """A process that started it with --with-parent is killed with SIGKILL: the emulator goes too."""
     parent = """
 import subprocess, sys
-command = [sys.executable, "-c", sys.argv[1], "--with-parent"]
+command = [sys.executable, "-c", sys.argv[1], "--exit-with-stdin"]
 child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 print(child.stdout.readline(), end="", flush=True)
 sys.stdin.read()

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from loadgen import ClosedLoop, Emulated, Request, Scenario, ServerlessBenchmark, ServerlessConfig, Step
-from loadgen.analysis.findings import find
+from loadgen.analysis.findings import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ExitStatus, QuotaError
-from loadgen.execution.run_identity import Circumstances
+from loadgen.execution.run_identity import RunContext
 from loadgen.execution.scenario_runner import execute_scenario
-from loadgen.measurement.outcome import Column, Outcome
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.scenario.loader import LoadedScenario
-from tests.support.emulator import QUICK, client, emulated, fetch, ledger, slow
+from tests.support.emulator import QUICK, client, emulated, endpoint_counters, fetch, profile_of_latency
 
 REQUESTS = [Request(b"x" * size, content_type="application/octet-stream") for size in (10, 200, 3000)]
 
@@ -26,30 +26,30 @@ class Silent:
     def __init__(self):
         self.said = []
 
-    def say(self, text):
+    def log(self, text):
         self.said.append(text)
 
-    def begin(self, step):
+    def step_started(self, step):
         pass
 
-    def window(self, step, window):
+    def window_closed(self, step, window):
         pass
 
-    def end(self, step, run):
+    def step_finished(self, step, run):
         pass
 
 
 def execute(scenario, out, *, stop_after=None):
     """Carry a scenario out as the command line does, without its report."""
-    about = Circumstances.of(LoadedScenario(scenario, "test", "does it work?", "", Path("test.py")), command="test")
+    about = RunContext.create(LoadedScenario(scenario, "test", "does it work?", "", Path("test.py")), command="test")
 
     async def carry_out():
         stop = asyncio.Event()
         progress = Silent()
         if stop_after is not None:
-            progress.window = lambda step, window: stop.set() if window.index >= stop_after else None
+            progress.window_closed = lambda step, window: stop.set() if window.index >= stop_after else None
         return await execute_scenario(
-            scenario, out, run_id=about.run_id, describe=about.manifest, progress=progress, stop=stop
+            scenario, out, run_id=about.run_id, make_manifest=about.make_manifest, progress=progress, stop=stop
         )
 
     return asyncio.run(carry_out())
@@ -65,15 +65,20 @@ def list_all(emulator):
 
 def agrees(run, emulator):
     """Both sets of books: ours by column, the emulator's own, over the life of the endpoint."""
-    books = ledger(emulator, run.endpoint)
-    ours = (run.scheduled, run.count(Column.OK), run.count(Column.THROTTLED), run.count(Column.FAILED))
+    books = endpoint_counters(emulator, run.endpoint)
+    ours = (
+        run.scheduled,
+        run.count(OutcomeCategory.OK),
+        run.count(OutcomeCategory.THROTTLED),
+        run.count(OutcomeCategory.FAILED),
+    )
     failed = books["failed"] if isinstance(books["failed"], int) else sum(books["failed"].values())
     return ours == (books["arrivals"], books["ok"], books["throttled"], failed)
 
 
 def test_a_sweep_counts_what_the_emulator_counted(tmp_path):
     """For several memory sizes and client counts, ok and throttled equal the ledger's exactly, step by step."""
-    with emulated(models={"quick": slow(0.004)}) as emulator:
+    with emulated(models={"quick": profile_of_latency(0.004)}) as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url),
             REQUESTS,
@@ -84,17 +89,17 @@ def test_a_sweep_counts_what_the_emulator_counted(tmp_path):
         )
         finished = execute(scenario, tmp_path / "out")
 
-        assert [run.ended_by for run in finished.runs] == ["count"] * 5
+        assert [run.stop_reason for run in finished.runs] == ["count"] * 5
         assert all(agrees(run, emulator) for run in finished.runs)
-        assert any(run.count(Column.THROTTLED) for run in finished.runs)
+        assert any(run.count(OutcomeCategory.THROTTLED) for run in finished.runs)
         assert list_all(emulator) == []
     assert finished.statuses == ()
     for run in finished.runs:
-        assert run.ledger["arrivals"] == run.scheduled == len(run.samples) == 60
-        assert run.ledger["hidden_retries"] == 0
+        assert run.server_counts["arrivals"] == run.scheduled == len(run.samples) == 60
+        assert run.server_counts["hidden_retries"] == 0
         sizes = [len(REQUESTS[index].body) for index in run.samples["payload"]]
         assert run.samples["request_bytes"].tolist() == sizes
-        assert sum(sizes) == run.ledger["bytes_in"]
+        assert sum(sizes) == run.server_counts["bytes_in"]
 
 
 def test_every_size_is_sent_the_same_payloads(tmp_path):
@@ -113,7 +118,7 @@ def test_every_size_is_sent_the_same_payloads(tmp_path):
 
 def test_cold_calls_are_the_ledgers_and_cloudwatchs(tmp_path):
     """As many calls were held for a cold start as the ledger says, and as ModelSetupTime counts."""
-    cold = replace(slow(0.02), cold_start=0.3)
+    cold = replace(profile_of_latency(0.02), cold_start=0.3)
     with emulated(models={"cold": cold}, time_scale=1.0, delete_time=0.0) as emulator:
         scenario = Scenario(
             Emulated(model="cold", url=emulator.url),
@@ -122,7 +127,7 @@ def test_cold_calls_are_the_ledgers_and_cloudwatchs(tmp_path):
         )
         (run,) = execute(scenario, tmp_path / "out").runs
     held = int(((run.samples["done"] - run.samples["sent"]) > 0.2).sum())
-    assert held == run.ledger["cold"] == run.metrics.values["ModelSetupTime"].samples
+    assert held == run.server_counts["cold"] == run.metrics.values["ModelSetupTime"].sample_count
     assert held == 3  # one instance is warm when the endpoint is in service; MaxConcurrency 4 needs three more
 
 
@@ -143,11 +148,11 @@ def test_a_model_that_needs_more_memory_is_given_up_at_that_size_only(tmp_path):
         finished = execute(scenario, tmp_path / "out")
         assert all(agrees(run, emulator) for run in finished.runs)
     small, *rest = finished.runs
-    assert (small.ended_by, dict(small.tally.counts)) == ("errors", {Outcome.MODEL_OOM: 3})
-    assert [run.count(Column.OK) for run in rest] == [30, 30, 20]
-    findings = find(finished.runs, region="us-east-1", prices=PriceBook.builtin())
+    assert (small.stop_reason, dict(small.tally.counts)) == ("errors", {Outcome.MODEL_OOM: 3})
+    assert [run.count(OutcomeCategory.OK) for run in rest] == [30, 30, 20]
+    findings = analyze(finished.runs, region="us-east-1", prices=PriceBook.builtin())
     assert findings.recommendation.memory_mb != 1024
-    assert 1024 in findings.recommendation.unstable
+    assert 1024 in findings.recommendation.excluded
 
 
 def test_an_endpoint_that_fails_to_deploy_is_told_and_the_rest_goes_on(tmp_path):
@@ -168,7 +173,7 @@ def test_an_endpoint_that_fails_to_deploy_is_told_and_the_rest_goes_on(tmp_path)
         )
         finished = execute(scenario, tmp_path / "out")
         assert list_all(emulator) == []
-    assert [run.ended_by for run in finished.runs] == ["count", "not deployed", "count"]
+    assert [run.stop_reason for run in finished.runs] == ["count", "not deployed", "count"]
     assert "Image size 13127985835 is greater than supported size 10737418240" in finished.runs[1].failure
     assert finished.statuses == (ExitStatus.UNAVAILABLE,)
 
@@ -196,12 +201,12 @@ def test_a_sweep_larger_than_the_quota_deploys_in_waves(tmp_path):
             ],
         )
         finished = execute(scenario, tmp_path / "out")
-    assert [run.count(Column.OK) for run in finished.runs] == [6] * 8
+    assert [run.count(OutcomeCategory.OK) for run in finished.runs] == [6] * 8
 
 
 def test_a_stopped_sweep_keeps_what_it_measured_and_leaves_nothing(tmp_path):
     """After a stop no further step is sent, the one in progress ends as `stop`, its books balance, all is removed."""
-    with emulated(models={"quick": slow(0.01)}) as emulator:
+    with emulated(models={"quick": profile_of_latency(0.01)}) as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url),
             REQUESTS,
@@ -209,7 +214,7 @@ def test_a_stopped_sweep_keeps_what_it_measured_and_leaves_nothing(tmp_path):
         )
         finished = execute(scenario, tmp_path / "out", stop_after=0)
         assert list_all(emulator) == []
-    assert finished.is_partial
-    assert [run.ended_by for run in finished.runs] == ["stop"]
+    assert finished.is_incomplete
+    assert [run.stop_reason for run in finished.runs] == ["stop"]
     (run,) = finished.runs
     assert run.scheduled == run.tally.total == len(run.samples) > 0

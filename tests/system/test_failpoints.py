@@ -10,9 +10,9 @@ import pytest
 
 from bench.faults import matrix
 from bench.kills import kill_all
-from loadgen.results.directory import Results
+from loadgen.results.directory import ResultsDirectory
 from loadgen.results.reader import read_samples
-from tests.support.failpoints import CANARY, Case, try_case
+from tests.support.failpoints import CANARY, Case, run_case
 
 RUN = ("--out", "out", "--quiet")
 # The calls up to the first deletions; later ones mostly ask CloudWatch. All of them: python -m bench.faults.
@@ -27,22 +27,22 @@ def test_nothing_is_left_whatever_goes_wrong_at_whichever_call(zygote, tmp_path,
     async def main():
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(try_case(case, tmp_path / str(number), mother))
+                group.create_task(run_case(case, tmp_path / str(number), mother))
                 for number, case in enumerate(CASES[part::6])
             ]
         return [task.result() for task in tasks]
 
     verdicts = runner.run(main())
     assert len(verdicts) == 10
-    assert [(str(verdict.case), verdict.wrong) for verdict in verdicts if verdict.wrong] == []
+    assert [(str(verdict.case), verdict.violations) for verdict in verdicts if verdict.violations] == []
 
 
 @pytest.mark.parametrize("variant", ["", "no journal", "no tags"])
 def test_a_killed_run_is_cleaned_up_by_either_record(zygote, tmp_path, variant):
     """C120, C121: after kill -9 at CreateEndpoint, with the journal gone or the tags unreadable, one cleanup leaves nothing."""
     runner, mother = zygote
-    verdict = runner.run(try_case(Case(7, "SIGKILL after", variant), tmp_path, mother))
-    assert (verdict.status, verdict.wrong) == (-9, ())
+    verdict = runner.run(run_case(Case(7, "SIGKILL after", variant), tmp_path, mother))
+    assert (verdict.status, verdict.violations) == (-9, ())
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -54,7 +54,7 @@ def test_kill_9_costs_no_sample_older_than_the_bound(zygote, tmp_path, seed):
     runner, mother = zygote
     losses = runner.run(kill_all(tmp_path, mother, count=10, bound=1.0, seed=100 * seed))
     assert len(losses) == 10
-    assert [loss for loss in losses if loss.wrong] == []
+    assert [loss for loss in losses if loss.violations] == []
 
 
 def test_a_killed_run_is_resumed(play):
@@ -74,8 +74,8 @@ def test_a_killed_run_is_resumed(play):
         assert status in (0, 110), said
         assert on.standing() == set()
         assert (kept.parent / "samples.bin").read_bytes() == samples
-        runs = Results.open(on.directory / "out").runs()
-        assert [(run.step.name, run.scheduled, run.ended_by) for run in runs] == [
+        runs = ResultsDirectory.open(on.directory / "out").read_runs()
+        assert [(run.step.name, run.scheduled, run.stop_reason) for run in runs] == [
             (f"{size} MB", 40, "count") for size in (1024, 2048, 3072)
         ]
         assert 40 <= on.arrivals() - before <= 80
@@ -160,12 +160,12 @@ def test_no_secret_is_anywhere(play):
 @pytest.mark.parametrize("seed", range(2))
 def test_two_thousand_bad_inputs(tmp_path, seed, monkeypatch, capsys):
     """G24: a thousand generated command lines, scenario and payload files each: a documented status, clear lines, no traceback, no AWS."""
-    from bench.inputs import attack
+    from bench.inputs import fuzz
 
     monkeypatch.chdir(tmp_path)
-    told = attack(Path(tmp_path), count=1000, seed=seed)
+    told = fuzz(Path(tmp_path), count=1000, seed=seed)
     capsys.readouterr()
-    assert told.wrong == []
+    assert told.violations == []
     assert told.tried == 1000
 
 

@@ -8,11 +8,11 @@ import pytest
 from loadgen import ClosedLoop, Emulated, Scenario, ServerlessConfig, Step, cli
 from loadgen.aws.session import READ_TIMEOUT
 from loadgen.errors import DataError, ExitStatus
-from loadgen.execution.plan_executor import Sweep
+from loadgen.execution.plan_executor import PlanExecutor
 from loadgen.measurement.outcome import Outcome
-from loadgen.results.directory import Results
+from loadgen.results.directory import ResultsDirectory
 from loadgen.workload.payload import read_requests
-from tests.support.emulator import emulated, slow
+from tests.support.emulator import emulated, profile_of_latency
 from tests.system.test_end_to_end import REQUESTS, execute, list_all
 
 RUN = ("--out", "out", "--quiet")
@@ -26,7 +26,7 @@ def test_the_default_deadline_outlasts_the_models_own():
     assert READ_TIMEOUT >= LIMIT + 10
 
 
-def test_a_body_that_the_service_refuses_is_a_rejected_request(tmp_path):
+def test_a_body_that_the_service_refuses_is_a_validation_error(tmp_path):
     """C70: when the service's limit is lower than ours, its refusal is a class of its own and stops the step at its error limit."""
     from loadgen.workload.step import ErrorLimit
 
@@ -34,8 +34,8 @@ def test_a_body_that_the_service_refuses_is_a_rejected_request(tmp_path):
         step = Step(ServerlessConfig(1024), ClosedLoop(1, count=50), error_limit=ErrorLimit(count=3))
         finished = execute(Scenario(Emulated(model="quick", url=emulator.url), REQUESTS[2:], [step]), tmp_path / "out")
     (run,) = finished.runs
-    assert run.tally.counts == {Outcome.REJECTED_REQUEST: 3}
-    assert run.ended_by == "errors"
+    assert run.tally.counts == {Outcome.VALIDATION_ERROR: 3}
+    assert run.stop_reason == "errors"
 
 
 def test_memory_that_is_used_up_has_a_status_of_its_own(tmp_path, monkeypatch, capsys):
@@ -45,7 +45,7 @@ def test_memory_that_is_used_up_has_a_status_of_its_own(tmp_path, monkeypatch, c
         raise MemoryError
 
     with emulated() as emulator, monkeypatch.context() as patch:
-        patch.setattr(Sweep, "_execute", used_up)
+        patch.setattr(PlanExecutor, "_run_step", used_up)
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(ServerlessConfig(1024), ClosedLoop(1, count=5))]
         )
@@ -72,7 +72,7 @@ def test_a_generator_that_was_stopped_says_so(play):
         assert result["verdict"] == "INVALID"
         assert result["reasons"]
         assert on.standing() == set()
-        (run,) = Results.open(on.directory / "out").runs()
+        (run,) = ResultsDirectory.open(on.directory / "out").read_runs()
         assert run.scheduled == len(run.samples)
 
     play(main, service=0.005)
@@ -155,7 +155,7 @@ def test_nothing_of_an_emulated_run_can_be_taken_for_aws(play):
 
 def test_a_slow_model_and_a_stop_between_steps(tmp_path):
     """C113: a stop while other endpoints wait for their turn removes them at once; only what was measured is there."""
-    with emulated(models={"quick": slow(0.02)}) as emulator:
+    with emulated(models={"quick": profile_of_latency(0.02)}) as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url),
             REQUESTS,
@@ -163,7 +163,7 @@ def test_a_slow_model_and_a_stop_between_steps(tmp_path):
         )
         finished = execute(scenario, tmp_path / "out", stop_after=0)
         assert list_all(emulator) == []
-    assert finished.partial == "stopped before its end"
+    assert finished.incomplete_reason == "stopped before its end"
     assert len(finished.runs) == 1
 
 

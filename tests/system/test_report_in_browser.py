@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from loadgen.analysis.slo import Slo
-from loadgen.report.formats.html_page import page
+from loadgen.report.formats.html_page import render_page
 from tests.support import example_runs
 from tests.support.browser import CHROMIUM, chromium
-from tests.support.report_examples import findings_of, manifest, small_benchmark
+from tests.support.report_examples import analyze_runs, manifest, small_benchmark
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
@@ -17,11 +17,13 @@ PLACE = f"(() => {{const r = {MARK}.getBoundingClientRect(); return [r.x + r.wid
 
 
 @pytest.fixture
-def report(tmp_path):
+def build_report(tmp_path):
     """A page with every section."""
     runs = (*small_benchmark(), example_runs.open_loop(20, 5), example_runs.all_failed())
     path = tmp_path / "report.html"
-    path.write_text(page(manifest(), findings_of(*runs, slos=[Slo("service_p50", at_most=1)])), encoding="utf-8")
+    path.write_text(
+        render_page(manifest(), analyze_runs(*runs, slos=[Slo("service_p50", at_most=1)])), encoding="utf-8"
+    )
     return path
 
 
@@ -32,20 +34,22 @@ def test_page_in_a_browser(report):
         async with chromium() as tab:
             for width in (1280, 400):
                 await tab.open(report, width=width)
-                assert await tab.ask("document.documentElement.scrollWidth") == width
-                assert await tab.ask("[...document.querySelectorAll('.chart svg')].every(c => c.getBBox().width > 300)")
-                await tab.ask(f"{MARK}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+                assert await tab.evaluate("document.documentElement.scrollWidth") == width
+                assert await tab.evaluate(
+                    "[...document.querySelectorAll('.chart svg')].every(c => c.getBBox().width > 300)"
+                )
+                await tab.evaluate(f"{MARK}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
                 async with asyncio.timeout(30):
-                    while await tab.ask("document.getElementById('reading').hidden"):
-                        x, y = await tab.ask(PLACE)
+                    while await tab.evaluate("document.getElementById('reading').hidden"):
+                        x, y = await tab.evaluate(PLACE)
                         await tab.point_at(x - 3, y)  # until the scrolling, which hides the reading, is over
                         await tab.point_at(x, y)
-                assert await tab.ask("document.getElementById('reading').textContent") == await tab.ask(
+                assert await tab.evaluate("document.getElementById('reading').textContent") == await tab.evaluate(
                     f"{MARK}.getAttribute('aria-label')"
                 )
-                picture = await tab.picture()
+                picture = await tab.screenshot()
                 assert len(picture) > 50_000
             assert tab.messages == []
-            assert {address for address in tab.fetched if address != report.as_uri()} == set()
+            assert {address for address in tab.requested_urls if address != report.as_uri()} == set()
 
     asyncio.run(look())

@@ -11,7 +11,7 @@ from loadgen.cli import run
 from loadgen.cli.signals import Interrupted
 from loadgen.errors import ExitStatus
 from loadgen.measurement.outcome import Outcome
-from loadgen.results.directory import Results
+from loadgen.results.directory import ResultsDirectory
 
 STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 143}
 RUN = ("--out", "out", "--quiet")
@@ -114,8 +114,8 @@ def test_a_signal_under_load_stops_sending_and_keeps_what_was_measured(play, nam
         assert await on.finish(child) == STATUS[name]
         assert on.arrivals() == sent
         assert on.standing() == set()
-        (run,) = Results.open(on.directory / "out").runs()
-        assert run.ended_by == "stop"
+        (run,) = ResultsDirectory.open(on.directory / "out").read_runs()
+        assert run.stop_reason == "stop"
         assert run.scheduled == run.tally.total == len(run.samples)
         assert run.tally.counts[Outcome.CANCELLED_IN_FLIGHT] == 2
         assert on.result()["partial"]
@@ -138,7 +138,7 @@ def test_a_signal_while_requests_drain_cuts_the_drain_short(play):
         told = time.perf_counter()
         assert await on.finish(child) == 130
         assert time.perf_counter() - told < 8
-        (run,) = Results.open(on.directory / "out").runs()
+        (run,) = ResultsDirectory.open(on.directory / "out").read_runs()
         assert run.tally.counts[Outcome.CANCELLED_IN_FLIGHT] == 2
 
     play(main, service=30.0)
@@ -162,7 +162,7 @@ def test_a_signal_while_the_report_is_written_names_the_command_that_writes_it(m
         raise Interrupted(ExitStatus.TERMINATED)
 
     monkeypatch.setattr(run.job, "report", interrupted)
-    assert run.conclude(Finished, None) is ExitStatus.TERMINATED
+    assert run.finish_run(Finished, None) is ExitStatus.TERMINATED
     assert f"loadgen report {tmp_path}" in capsys.readouterr().err
 
 
@@ -196,7 +196,7 @@ def test_a_second_signal_with_nothing_left_has_the_first_ones_status(play):
     """C117: 130 when nothing can remain: here the endpoint stands by itself, and was never ours."""
 
     async def main(on):
-        on.place_bystander("ranker-prod", {})
+        on.create_unrelated_endpoint("ranker-prod", {})
         path = on.directory / "existing.py"
         path.write_text(
             "from loadgen import ClosedLoop, Existing, Request, Scenario, Step\n"
@@ -209,7 +209,7 @@ def test_a_second_signal_with_nothing_left_has_the_first_ones_status(play):
         child.signal(signal.SIGINT)
         assert await on.finish(child) == 130
         assert "nothing remains" in stderr(child)
-        assert on.lost_bystanders() == set()
+        assert on.deleted_unrelated_resources() == set()
 
     play(main, service=20.0)
 
@@ -269,4 +269,4 @@ def test_the_next_start_tells_of_a_run_that_was_killed(play):
 def test_interrupts_at_random_instants(zygote, tmp_path, seed):
     """G23: ten runs each, with one signal or two: right status, right list, no traceback, nothing left behind."""
     runner, mother = zygote
-    assert runner.run(interrupt_all(tmp_path, mother, count=10, seed=1000 * seed, at_once=PROMPT)) == []
+    assert runner.run(interrupt_all(tmp_path, mother, count=10, seed=1000 * seed, second_signal_limit=PROMPT)) == []

@@ -1,7 +1,7 @@
 """A generator that was starved says so, and one that was not is believed: real runs, each in a process of its own.
 
 A clean run on a busy machine may truly be starved, by whoever else runs there. The tolerance: its INVALID is accepted
-when the kernel's own books say that the process was kept from a core (bench/starved.py, EXCUSE), and never otherwise.
+when the kernel's own books say that the process was kept from a core (bench/starved.py, EXCUSED_WAIT), and never otherwise.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from loadgen.engine.clock import Clock
-from loadgen.engine.monitor import TICK, Watcher
+from loadgen.engine.monitor import TICK_INTERVAL, GeneratorMonitor
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="cores, schedstat and the oracle are Linux's")
 SECONDS = 2.0
@@ -20,7 +20,7 @@ REASONS = {
     "hog": "late",
     "cap": "dropped",
     "stalls": "stood still",
-    "fds": "local_fd",
+    "fds": "fd_exhausted",
     "saturated": "read late",
 }
 
@@ -30,7 +30,7 @@ REASONS = {
 def test_a_starved_run_is_invalid_and_says_why(kind):
     """A competitor on the core, a cap at twice the rate, a blocked loop, too few descriptors, too many callers."""
     starved = pytest.importorskip("bench.starved")
-    judged = starved.in_a_process(kind, SECONDS)
+    judged = starved.run_in_subprocess(kind, SECONDS)
     assert judged.is_invalid
     assert any(REASONS[kind] in reason for reason in judged.reasons), judged.reasons
 
@@ -40,7 +40,7 @@ def test_a_starved_run_is_invalid_and_says_why(kind):
 def test_a_clean_run_is_valid(kind):
     """A load of a hundredth of what the engine can do is believed, unless the kernel kept the process waiting."""
     starved = pytest.importorskip("bench.starved")
-    judged = starved.in_a_process(kind, SECONDS)
+    judged = starved.run_in_subprocess(kind, SECONDS)
     assert not judged.is_invalid or judged.is_excused, judged
 
 
@@ -61,7 +61,7 @@ class Stopping(Clock):
     def now(self) -> float:
         return self.time
 
-    async def until(self, due: float) -> None:
+    async def sleep_until(self, due: float) -> None:
         self.time = self.end if self.begin <= due < self.end else due
         if self.time > 10:
             raise asyncio.CancelledError
@@ -72,9 +72,9 @@ def test_the_ticker_counts_what_it_missed():
 
     Of 1,000 instants 10 ms apart 25 lie in the stall, late by 5 to 245 ms: the 990th in order is late by 145 ms.
     """
-    watcher = Watcher(Stopping(2.995, 3.245))
+    watcher = GeneratorMonitor(Stopping(2.995, 3.245))
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(watcher.tick())
-    assert watcher.loop_lag.total == pytest.approx(10 / TICK, abs=2)
+        asyncio.run(watcher.run())
+    assert watcher.loop_lag.total == pytest.approx(10 / TICK_INTERVAL, abs=2)
     assert watcher.loop_lag.percentile(99) == pytest.approx(0.145, abs=0.011)
     assert watcher.loop_lag_max == pytest.approx(0.245, abs=0.001)

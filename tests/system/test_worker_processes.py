@@ -26,18 +26,18 @@ from loadgen import (
     poisson,
 )
 from loadgen.distributed import coordinator, protocol
-from loadgen.distributed.local_processes import Processes
+from loadgen.distributed.local_processes import ProcessExecutor
 from loadgen.emulator.settings import Settings
 from loadgen.errors import ConfigError, ExitStatus, UsageError
-from loadgen.execution.run_identity import Circumstances
+from loadgen.execution.run_identity import RunContext
 from loadgen.execution.scenario_runner import execute_scenario
-from loadgen.measurement.outcome import Column, Outcome
-from loadgen.measurement.sample import ANSWERED, WARMUP, checksum
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
+from loadgen.measurement.sample import COMPLETED_CATEGORIES, WARMUP, checksum
 from loadgen.report.build import build_report
-from loadgen.results.directory import Results
+from loadgen.results.directory import ResultsDirectory
 from loadgen.scenario.loader import LoadedScenario
 from loadgen.workload.step import ErrorLimit
-from tests.support.emulator import QUICK, emulated, eventually, ledger, slow
+from tests.support.emulator import QUICK, emulated, endpoint_counters, eventually, profile_of_latency
 from tests.system.test_end_to_end import REQUESTS, Silent, list_all
 
 CONFIG = ServerlessConfig(2048, 50)
@@ -52,11 +52,11 @@ class Watching(Silent):
         self.ended = []
         self.then = then
 
-    def window(self, step, window):
+    def window_closed(self, step, window):
         self.windows.append(window)
         self.then(self, window)
 
-    def end(self, step, run):
+    def step_finished(self, step, run):
         self.ended.append(run)
 
     @property
@@ -65,19 +65,19 @@ class Watching(Silent):
         return [int(pid) for pid in re.findall(r"pid (\d+)", next(line for line in self.said if "workers:" in line))]
 
 
-def execute(scenario, out, crew, progress=None, stop=None):
+def execute(scenario, out, executor, progress=None, stop=None):
     """Carry a scenario out as the command line does, without its report."""
-    about = Circumstances.of(LoadedScenario(scenario, "test", "does it work?", "", Path("test.py")), command="test")
+    about = RunContext.create(LoadedScenario(scenario, "test", "does it work?", "", Path("test.py")), command="test")
 
     async def carry_out():
         return await execute_scenario(
             scenario,
             out,
             run_id=about.run_id,
-            describe=about.manifest,
+            make_manifest=about.make_manifest,
             progress=progress or Silent(),
             stop=stop or asyncio.Event(),
-            crew=crew,
+            executor=executor,
         )
 
     return asyncio.run(carry_out())
@@ -85,7 +85,7 @@ def execute(scenario, out, crew, progress=None, stop=None):
 
 def same_histograms(one, other):
     assert one.tally.counts == other.tally.counts
-    for column in ANSWERED:
+    for column in COMPLETED_CATEGORIES:
         for a, b in ((one.tally.service, other.tally.service), (one.tally.response, other.tally.response)):
             assert a[column] == b[column]
             assert a[column].encode() == b[column].encode()
@@ -109,16 +109,16 @@ def test_two_processes_send_what_one_would(tmp_path):
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps, seed=5)
         alone = execute(scenario, tmp_path / "one", None)
         watching = Watching()
-        both = execute(scenario, tmp_path / "two", Processes(2), watching)
+        both = execute(scenario, tmp_path / "two", ProcessExecutor(2), watching)
         assert list_all(emulator) == []
-        books = ledger(emulator, both.runs[0].endpoint)
+        books = endpoint_counters(emulator, both.runs[0].endpoint)
 
     assert both.statuses == ()
     assert books["arrivals"] == books["ok"] == sum(run.scheduled for run in both.runs)
     for one, two in zip(alone.runs, both.runs, strict=True):
         balances(two)
-        assert (one.scheduled, one.ended_by) == (two.scheduled, two.ended_by)
-        assert two.ledger["arrivals"] == two.scheduled
+        assert (one.scheduled, one.stop_reason) == (two.scheduled, two.stop_reason)
+        assert two.server_counts["arrivals"] == two.scheduled
         first, second = (np.sort(np.asarray(run.samples), order="seq") for run in (one, two))
         for name in ("seq", "payload", "request_bytes"):
             assert np.array_equal(first[name], second[name])
@@ -129,15 +129,17 @@ def test_two_processes_send_what_one_would(tmp_path):
     # What was joined from the workers' own histograms is what the pooled samples make, bit for bit.
     for joined, read in zip(watching.ended, both.runs, strict=True):
         same_histograms(joined, read)
-        assert joined.measured_from == pytest.approx(read.measured_from)
+        assert joined.measurement_start == pytest.approx(read.measurement_start)
     assert sum(sum(window.counts.values()) + window.warmup for window in watching.windows) == books["ok"]
     assert [len(run.workers) for run in both.runs] == [2, 2, 1]
     assert [worker.scheduled for worker in both.runs[1].workers] == [42, 41]
-    assert all(worker.watch.cpu_share > 0 for run in both.runs for worker in run.workers)
+    assert all(worker.generator_stats.cpu_share > 0 for run in both.runs for worker in run.workers)
     _, page = build_report(both.results)
     shown = page.read_text("utf-8")
     assert all(f"{run.step.name}, {worker.name}" in shown for run in both.runs for worker in run.workers)
-    assert all(worker.late < 1.0 and worker.clock_bound == 0 for run in both.runs for worker in run.workers)
+    assert all(
+        worker.start_delay < 1.0 and worker.clock_uncertainty == 0 for run in both.runs for worker in run.workers
+    )
 
 
 def kill(number):
@@ -153,19 +155,19 @@ def kill(number):
 )
 def test_a_killed_worker_is_told_and_its_share_is_nobodys(tmp_path, load):
     """After kill -9: what it had begun is lost_with_worker, the other's data is whole, the verdict is INVALID (C105)."""
-    with emulated(models={"quick": slow(0.15)}, payload_limit=1 << 22) as emulator:
+    with emulated(models={"quick": profile_of_latency(0.15)}, payload_limit=1 << 22) as emulator:
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, load)])
-        finished = execute(scenario, tmp_path / "out", Processes(2), Watching(kill(0)))
+        finished = execute(scenario, tmp_path / "out", ProcessExecutor(2), Watching(kill(0)))
         (run,) = finished.runs
         # What had just gone out is still being served when the worker is gone.
-        eventually(lambda: ledger(emulator, run.endpoint)["arrivals"] >= run.scheduled - 4)
-        arrivals = ledger(emulator, run.endpoint)["arrivals"]
+        eventually(lambda: endpoint_counters(emulator, run.endpoint)["arrivals"] >= run.scheduled - 4)
+        arrivals = endpoint_counters(emulator, run.endpoint)["arrivals"]
         assert list_all(emulator) == []
 
     balances(run)
     dead, living = run.workers
-    assert "SIGKILL" in dead.lost
-    assert living.lost == ""
+    assert "SIGKILL" in dead.lost_reason
+    assert living.lost_reason == ""
     lost = np.asarray(run.samples)[run.samples["outcome"] == Outcome.LOST_WITH_WORKER]
     # In flight, or answered in the last moment before the samples were written.
     assert 1 <= len(lost) <= 20
@@ -180,36 +182,36 @@ def test_a_killed_worker_is_told_and_its_share_is_nobodys(tmp_path, load):
         assert dead.scheduled + dead.unsent == 80
     verdict = judge(run)
     assert not verdict.is_valid
-    assert "a worker was lost" in [reason.what for reason in verdict.reasons]
+    assert "a worker was lost" in [reason.problem for reason in verdict.reasons]
     assert finished.statuses == ()
-    same_histograms(run, Results.open(tmp_path / "out").runs()[0])
+    same_histograms(run, ResultsDirectory.open(tmp_path / "out").read_runs()[0])
 
 
 def test_a_worker_that_dies_before_the_start_has_sent_nothing(tmp_path):
     """Killed while it gets ready: its whole share is counted as never sent, and nothing as lost in flight."""
 
     class Killing(Watching):
-        def say(self, text):
-            super().say(text)
+        def log(self, text):
+            super().log(text)
             if text.startswith("2 workers:"):
                 os.kill(self.pids[1], signal.SIGKILL)
 
     with emulated() as emulator:
         load = OpenLoop(even(constant(50)), duration=1.0)
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, load)])
-        (run,) = execute(scenario, tmp_path / "out", Processes(2), Killing()).runs
-        assert ledger(emulator, run.endpoint)["arrivals"] == run.scheduled
+        (run,) = execute(scenario, tmp_path / "out", ProcessExecutor(2), Killing()).runs
+        assert endpoint_counters(emulator, run.endpoint)["arrivals"] == run.scheduled
     balances(run)
     # Lost before the step it has no share of it; lost while it opens the endpoint, all of its share is unsent.
     assert run.scheduled + sum(worker.unsent for worker in run.workers) == 50
     assert not (run.samples["outcome"] == Outcome.LOST_WITH_WORKER).any()
-    is_told = "a worker was lost" in [reason.what for reason in judge(run).reasons]
+    is_told = "a worker was lost" in [reason.problem for reason in judge(run).reasons]
     assert is_told == (len(run.workers) == 2)
 
 
 def test_a_worker_that_stands_still_is_given_up(tmp_path, monkeypatch):
     """No sign of life for long: it is killed and told as lost, rather than waited for without end."""
-    monkeypatch.setattr(coordinator, "_SILENCE", 2.0)
+    monkeypatch.setattr(coordinator, "_HEARTBEAT_TIMEOUT", 2.0)
     stood = []
 
     def then(progress, window):
@@ -217,13 +219,13 @@ def test_a_worker_that_stands_still_is_given_up(tmp_path, monkeypatch):
             stood.append(progress.pids[1])
             os.kill(stood[0], signal.SIGSTOP)
 
-    with emulated(models={"quick": slow(0.02)}) as emulator:
+    with emulated(models={"quick": profile_of_latency(0.02)}) as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(4, duration=3.0))]
         )
-        (run,) = execute(scenario, tmp_path / "out", Processes(2), Watching(then)).runs
+        (run,) = execute(scenario, tmp_path / "out", ProcessExecutor(2), Watching(then)).runs
     balances(run)
-    assert [worker.lost for worker in run.workers] == ["", "gave no sign of life for 2 s"]
+    assert [worker.lost_reason for worker in run.workers] == ["", "gave no sign of life for 2 s"]
     assert not judge(run).is_valid
 
 
@@ -235,33 +237,33 @@ def test_when_all_workers_are_lost_the_run_ends_with_71(tmp_path):
             for pid in progress.pids:
                 os.kill(pid, signal.SIGKILL)
 
-    with emulated(models={"quick": slow(0.02)}) as emulator:
+    with emulated(models={"quick": profile_of_latency(0.02)}) as emulator:
         steps = [Step(ServerlessConfig(memory, 4), ClosedLoop(4, count=10_000)) for memory in (1024, 2048)]
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps)
-        finished = execute(scenario, tmp_path / "out", Processes(2), Watching(then))
+        finished = execute(scenario, tmp_path / "out", ProcessExecutor(2), Watching(then))
         assert list_all(emulator) == []
     assert finished.statuses == (ExitStatus.OS_RESOURCE,)
     (run,) = finished.runs
-    assert run.ended_by == "lost"
+    assert run.stop_reason == "lost"
     balances(run)
-    assert run.count(Column.OK) > 10
+    assert run.count(OutcomeCategory.OK) > 10
 
 
 def test_a_stop_reaches_every_worker(tmp_path):
     """The director alone decides: after its stop all workers end, their books balance, nothing is left behind."""
     stop = asyncio.Event()
-    with emulated(models={"quick": slow(0.01)}) as emulator:
+    with emulated(models={"quick": profile_of_latency(0.01)}) as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url),
             REQUESTS,
             [Step(CONFIG, ClosedLoop(4, duration=60)), Step(CONFIG, ClosedLoop(4, duration=60))],
         )
-        finished = execute(scenario, tmp_path / "out", Processes(2), Watching(lambda *_: stop.set()), stop)
+        finished = execute(scenario, tmp_path / "out", ProcessExecutor(2), Watching(lambda *_: stop.set()), stop)
         assert list_all(emulator) == []
-    assert finished.is_partial
+    assert finished.is_incomplete
     (run,) = finished.runs
-    assert [worker.ended_by for worker in run.workers] == ["stop", "stop"]
-    assert run.ended_by == "stop"
+    assert [worker.stop_reason for worker in run.workers] == ["stop", "stop"]
+    assert run.stop_reason == "stop"
     balances(run)
 
 
@@ -272,13 +274,13 @@ def test_signals_of_the_terminal_do_not_reach_workers(tmp_path):
         for pid in progress.pids:
             os.kill(pid, signal.SIGINT)
 
-    with emulated(models={"quick": slow(0.01)}) as emulator:
+    with emulated(models={"quick": profile_of_latency(0.01)}) as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(2, duration=1.5))]
         )
-        (run,) = execute(scenario, tmp_path / "out", Processes(2), Watching(then)).runs
-    assert [worker.lost for worker in run.workers] == ["", ""]
-    assert run.ended_by == "duration"
+        (run,) = execute(scenario, tmp_path / "out", ProcessExecutor(2), Watching(then)).runs
+    assert [worker.lost_reason for worker in run.workers] == ["", ""]
+    assert run.stop_reason == "duration"
 
 
 def test_an_error_limit_counts_the_errors_of_all_workers(tmp_path):
@@ -291,10 +293,10 @@ def test_an_error_limit_counts_the_errors_of_all_workers(tmp_path):
             error_limit=ErrorLimit(share=0.5, at_least=8),
         )
         scenario = Scenario(Emulated(model="hungry", url=emulator.url), REQUESTS, [step])
-        (run,) = execute(scenario, tmp_path / "out", Processes(2)).runs
-    assert run.ended_by == "errors"
-    assert 8 <= run.count(Column.FAILED) == run.scheduled < 2000
-    assert [(code.code, code.number) for code in run.codes] == [("ModelError", 1)]
+        (run,) = execute(scenario, tmp_path / "out", ProcessExecutor(2)).runs
+    assert run.stop_reason == "errors"
+    assert 8 <= run.count(OutcomeCategory.FAILED) == run.scheduled < 2000
+    assert [(code.code, code.number) for code in run.error_codes] == [("ModelError", 1)]
 
 
 @dataclass(frozen=True)
@@ -313,7 +315,7 @@ def test_a_target_that_cannot_be_shared_is_refused(tmp_path):
         target = Lonely(Emulated(model="quick", url=emulator.url))
         scenario = Scenario(target, REQUESTS, [Step(CONFIG, ClosedLoop(2, count=2))])
         with pytest.raises(ConfigError, match="one process only"):
-            execute(scenario, tmp_path / "out", Processes(2))
+            execute(scenario, tmp_path / "out", ProcessExecutor(2))
         assert list_all(emulator) == []
 
 
@@ -321,9 +323,9 @@ def test_workers_of_another_version_are_refused(tmp_path, monkeypatch):
     """What two versions record cannot be joined: they refuse to work together before anything is sent (C107, 78)."""
     with emulated() as emulator:
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(2, count=2))])
-        monkeypatch.setattr(protocol.Badge, "own", lambda: protocol.Badge("9.9.9", "3.11"))
+        monkeypatch.setattr(protocol.VersionInfo, "current", lambda: protocol.VersionInfo("9.9.9", "3.11"))
         with pytest.raises(ConfigError, match=r"9\.9\.9"):
-            execute(scenario, tmp_path / "out", Processes(2))
+            execute(scenario, tmp_path / "out", ProcessExecutor(2))
         assert list_all(emulator) == []
 
 
@@ -331,7 +333,7 @@ def test_workers_of_another_version_are_refused(tmp_path, monkeypatch):
 def test_a_number_of_workers_that_cannot_be_meant_is_refused(workers):
     """No process at all, or more than any machine can hold, is a usage error."""
     with pytest.raises(UsageError):
-        Processes(workers)
+        ProcessExecutor(workers)
 
 
 def running(pid):
@@ -345,7 +347,7 @@ def running(pid):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_workers_end_with_the_process_that_directs_them(tmp_path):
     """After kill -9 of the director no worker is left sending, and what they recorded can be read."""
-    with emulated(Settings(models={"quick": slow(0.01)}, time_scale=1e6)) as emulator:
+    with emulated(Settings(models={"quick": profile_of_latency(0.01)}, time_scale=1e6)) as emulator:
         file = tmp_path / "scenario.py"
         file.write_text(
             '"""For how long?"""\n'
@@ -366,7 +368,9 @@ def test_workers_end_with_the_process_that_directs_them(tmp_path):
             assert all(running(pid) for pid in pids)
             director.kill()
         eventually(lambda: not any(running(pid) for pid in pids), within=30)
-        arrivals = ledger(emulator, json.loads(next(out.glob("runs/*/step.json")).read_text())["endpoint"])["arrivals"]
-    (run,) = Results.open(out).runs()
-    assert run.ended_by == "killed"
+        arrivals = endpoint_counters(emulator, json.loads(next(out.glob("runs/*/step.json")).read_text())["endpoint"])[
+            "arrivals"
+        ]
+    (run,) = ResultsDirectory.open(out).read_runs()
+    assert run.stop_reason == "killed"
     assert len(run.samples) == arrivals

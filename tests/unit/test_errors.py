@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from loadgen.errors import ExitStatus, LoadgenError, worst
+from loadgen.errors import ExitStatus, LoadgenError, worst_status
 
 # The table that the documentation gives users and scripts.
 STATUSES = {
@@ -19,10 +19,10 @@ STATUSES = {
     "QuotaError": 75,
     "AuthError": 77,
     "ConfigError": 78,
-    "LeftoversError": 101,
+    "ResourceLeakError": 101,
     "ScriptError": 107,
-    "ScriptStopError": 108,
-    "StoppedError": 130,
+    "ScriptExitError": 108,
+    "InterruptedRunError": 130,
 }
 # 101 > 74 > 70 > 71 > 130, 143 > 107, 108 > 77, 78, 75, 69, 73, 65, 66 > 110 > 99 > 0: what costs most comes first.
 LEVELS = [[101], [74], [70], [71], [130, 143], [107, 108], [77, 78, 75, 69, 73, 65, 66], [110], [99], [0]]
@@ -52,14 +52,14 @@ def test_no_status_is_the_interpreter_s_own():
 def test_what_costs_most_is_told(above, below):
     """Of any two causes of different weight the heavier one is the exit status, in either order."""
     for a, b in itertools.product(LEVELS[above], LEVELS[below]):
-        assert worst([ExitStatus(a), ExitStatus(b)]) == worst([ExitStatus(b), ExitStatus(a)]) == a
+        assert worst_status([ExitStatus(a), ExitStatus(b)]) == worst_status([ExitStatus(b), ExitStatus(a)]) == a
 
 
 def test_every_status_has_a_weight():
     """Each can be told alone, and nothing went wrong when there is none."""
-    assert all(worst([status]) is status for status in ExitStatus)
-    assert worst([]) is ExitStatus.OK
-    assert worst(iter([ExitStatus.THRESHOLD, ExitStatus.INVALID])) is ExitStatus.INVALID
+    assert all(worst_status([status]) is status for status in ExitStatus)
+    assert worst_status([]) is ExitStatus.OK
+    assert worst_status(iter([ExitStatus.THRESHOLD, ExitStatus.INVALID])) is ExitStatus.INVALID
 
 
 def test_an_error_is_a_sentence_and_what_to_do():

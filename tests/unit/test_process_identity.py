@@ -10,8 +10,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from loadgen.errors import OutputError
-from loadgen.process_identity import Process, read_process
-from loadgen.results.lock import LOCK, locked
+from loadgen.process_identity import ProcessIdentity, process_from_json
+from loadgen.results.lock import LOCK_FILE_NAME, directory_lock
 
 
 def dead_process():
@@ -25,31 +25,31 @@ def dead_process():
         capture_output=True,
         check=True,
     )
-    return read_process(json.loads(done.stdout))
+    return process_from_json(json.loads(done.stdout))
 
 
 def test_a_living_process_is_alive_and_a_dead_one_is_not():
     """This process is; one that has ended is not; one on another machine cannot be told from here, and counts as alive."""
-    this, dead = Process.this(), dead_process()
-    assert this.is_alive()
-    assert not dead.is_alive()
+    this, dead = ProcessIdentity.current(), dead_process()
+    assert this.is_running()
+    assert not dead.is_running()
     assert replace(dead, host="elsewhere").is_alive()
 
 
 def test_a_process_id_that_is_used_again_is_another_process():
     """C121: the id of this process with another start is not this process."""
-    if not Process.this().started:
+    if not ProcessIdentity.current().started:
         pytest.skip("this system does not tell when a process began")
-    assert not replace(Process.this(), started="1 another-boot").is_alive()
+    assert not replace(ProcessIdentity.current(), started="1 another-boot").is_running()
 
 
 def test_a_directory_in_use_is_refused_with_who_has_it(tmp_path):
     """C10: status 73, naming process and host; the lock stays whose it is."""
-    with locked(tmp_path) as note:
+    with directory_lock(tmp_path) as note:
         assert note == ""
-        with pytest.raises(OutputError, match=f"process {os.getpid()} on {platform.node()}"), locked(tmp_path):
+        with pytest.raises(OutputError, match=f"process {os.getpid()} on {platform.node()}"), directory_lock(tmp_path):
             pass
-        assert read_process(json.loads((tmp_path / LOCK).read_text())) == Process.this()
+        assert process_from_json(json.loads((tmp_path / LOCK_FILE_NAME).read_text())) == ProcessIdentity.current()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -59,24 +59,24 @@ def test_a_stale_lock_is_taken_over_and_said(tmp_path, content):
     if content == "dead":
         content = json.dumps(asdict(dead_process()))
     elif content == "reused":
-        content = json.dumps(asdict(replace(Process.this(), started="1 another-boot")))
-    (tmp_path / LOCK).write_text(content)
-    with locked(tmp_path) as note:
+        content = json.dumps(asdict(replace(ProcessIdentity.current(), started="1 another-boot")))
+    (tmp_path / LOCK_FILE_NAME).write_text(content)
+    with directory_lock(tmp_path) as note:
         assert "took over" in note
-        assert read_process(json.loads((tmp_path / LOCK).read_text())) == Process.this()
+        assert process_from_json(json.loads((tmp_path / LOCK_FILE_NAME).read_text())) == ProcessIdentity.current()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_of_another_machine_is_never_taken_over(tmp_path):
     """C121: whether it still runs cannot be seen; the message names the file to remove if it does not."""
-    (tmp_path / LOCK).write_text(json.dumps(asdict(replace(dead_process(), host="elsewhere"))))
-    with pytest.raises(OutputError, match=r"elsewhere.*loadgen\.lock"), locked(tmp_path):
+    (tmp_path / LOCK_FILE_NAME).write_text(json.dumps(asdict(replace(dead_process(), host="elsewhere"))))
+    with pytest.raises(OutputError, match=r"elsewhere.*loadgen\.lock"), directory_lock(tmp_path):
         pass
 
 
 def test_of_many_that_start_at_once_one_has_it(tmp_path):
     """C10: four processes that want the same directory, with a stale lock in it: one gets it, three are refused."""
-    (tmp_path / LOCK).write_text(json.dumps(asdict(dead_process())))
+    (tmp_path / LOCK_FILE_NAME).write_text(json.dumps(asdict(dead_process())))
     code = (
         "import sys\n"
         "from pathlib import Path\n"

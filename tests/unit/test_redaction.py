@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.cli.debug_log import logged
-from loadgen.redaction import redact, secrets_of, without_payload
+from loadgen.cli.debug_log import debug_logging
+from loadgen.redaction import redact, redact_payload, secrets_in
 
 SECRETS = [
     "AKIAIOSFODNN7EXAMPLE",
@@ -43,7 +43,7 @@ def test_a_known_secret_is_taken_out_wherever_it_stands(secret, before, after):
 def test_no_piece_of_a_payload_stays_in_a_message(body, at, length, around):
     """A service that repeats eight or more bytes of the request is not quoted with them."""
     piece = body[at : at + length].decode("utf-8", "replace")
-    said = without_payload(f"{around}{piece}{around}", body).encode("utf-8", "replace")
+    said = redact_payload(f"{around}{piece}{around}", body).encode("utf-8", "replace")
     windows = {body[i : i + 8] for i in range(len(body) - 7)} - {b"[redacted]"[i : i + 8] for i in range(3)}
     assert not [window for window in windows if window in said and b"redacted" not in window and b"]" not in window]
 
@@ -55,13 +55,13 @@ def test_an_environment_s_secrets_are_known():
         "HTTPS_PROXY": "http://me:longpassword@host:1",
         "PATH": "/usr/bin:/bin",
     }
-    assert secrets_of(environment) == ("s" * 20, "longpassword")
+    assert secrets_in(environment) == ("s" * 20, "longpassword")
 
 
 def test_logs_show_decisions_and_never_requests():
     """G17: of botocore's debug records those with a request or an answer are kept back, others lose their secrets."""
     stream = io.StringIO()
-    with logged(stream, ["canary-secret"]):
+    with debug_logging(stream, ["canary-secret"]):
         logging.getLogger("botocore.endpoint").debug("Sending http request: %s", {"body": b"canary-payload"})
         logging.getLogger("botocore.parsers").debug("Response body:\n%r", b"canary-payload")
         logging.getLogger("botocore.credentials").debug("Found credentials in canary-secret")

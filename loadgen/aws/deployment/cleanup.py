@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from loadgen.aws.deployment.deletion import Removal
-from loadgen.aws.deployment.naming import CREATED, EXPIRES, OWNER, PREFIX, RUN, tag_value
-from loadgen.aws.deployment.resources import Existence, Holding, Holdings, Journal, Kind
-from loadgen.aws.errors import SDK_ERRORS, Trouble, explain, judge
-from loadgen.aws.identity import Reached
-from loadgen.aws.retry import EMULATED, Pace
-from loadgen.event_loop import to_the_end
+from loadgen.aws.deployment.deletion import ResourceDeleter
+from loadgen.aws.deployment.naming import CREATED_TAG, EXPIRES_TAG, NAME_PREFIX, OWNER_TAG, RUN_TAG, tag_value
+from loadgen.aws.deployment.resources import Existence, Journal, ResourceKind, ResourceRegistry, TrackedResource
+from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
+from loadgen.aws.identity import AwsConnection
+from loadgen.aws.retry import EMULATOR_RETRY_POLICY, RetryPolicy
+from loadgen.event_loop import shielded
 
 # Tags are made just before the Create that carries them; an answer that is waited for takes minutes at most.
-_BEFORE, _AFTER = timedelta(minutes=15), timedelta(hours=1)
-_PAGE = 100
+_MAX_BEFORE_TAG, _MAX_AFTER_TAG = timedelta(minutes=15), timedelta(hours=1)
+_PAGE_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class OrphanedResource:
     """Something that a run may have left.
 
     Args:
@@ -35,47 +35,47 @@ class Found:
         name: its name.
         run_id: the run that made it.
         existence: how much is known of it.
-        how: how it was found, in words.
+        evidence: how it was found, in words.
     """
 
-    kind: Kind
+    kind: ResourceKind
     name: str
     run_id: str
     existence: Existence
-    how: str
+    evidence: str
 
     def __str__(self) -> str:
-        price = "billable" if self.kind is Kind.ENDPOINT else "costs nothing"
-        return f"{self.kind} {self.name} ({price}) of run {self.run_id}, {self.how}"
+        price = "billable" if self.kind is ResourceKind.ENDPOINT else "costs nothing"
+        return f"{self.kind} {self.name} ({price}) of run {self.run_id}, {self.evidence}"
 
 
 @dataclass(frozen=True, slots=True)
-class Tagged:
+class TaggedResource:
     """A thing in the account whose name begins as ours do, with its tags; None when they may not be read."""
 
-    kind: Kind
+    kind: ResourceKind
     name: str
     created: datetime
     tags: Mapping[str, str] | None
 
-    def is_of(self, run_id: str, owner: str) -> bool:
+    def belongs_to(self, run_id: str, owner: str) -> bool:
         """Tell whether tags, name and time agree that this run of this owner made it.
 
         A tag that was copied to something else does not: the thing is older or younger than its tag says.
         """
-        if self.tags is None or self.tags.get(RUN) != tag_value(run_id) or not run_id:
+        if self.tags is None or self.tags.get(RUN_TAG) != tag_value(run_id) or not run_id:
             return False
-        made = _instant(self.tags.get(CREATED, ""))
-        is_timely = made is not None and -_BEFORE <= self.created - made <= _AFTER
-        return is_timely and _is_same_owner(self.tags.get(OWNER, ""), tag_value(owner))
+        created_at = _parse_timestamp(self.tags.get(CREATED_TAG, ""))
+        is_timely = created_at is not None and -_MAX_BEFORE_TAG <= self.created - created_at <= _MAX_AFTER_TAG
+        return is_timely and _is_same_owner(self.tags.get(OWNER_TAG, ""), tag_value(owner))
 
     def is_expired(self, now: datetime) -> bool:
         """Tell whether its run must be over."""
-        expires = _instant((self.tags or {}).get(EXPIRES, ""))
+        expires = _parse_timestamp((self.tags or {}).get(EXPIRES_TAG, ""))
         return expires is not None and expires < now
 
 
-def _instant(text: str) -> datetime | None:
+def _parse_timestamp(text: str) -> datetime | None:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
@@ -85,19 +85,23 @@ def _instant(text: str) -> datetime | None:
 
 def _is_same_owner(theirs: str, ours: str) -> bool:
     # The last part of an assumed role's ARN is the session's name, and another one each day.
-    def lasting(arn: str) -> str:
+    def without_session(arn: str) -> str:
         return arn.rpartition("/")[0] if ":assumed-role/" in arn else arn
 
-    return bool(ours) and lasting(theirs) == lasting(ours)
+    return bool(ours) and without_session(theirs) == without_session(ours)
 
 
-def decide(
-    standing: Mapping[tuple[Kind, str], Existence], tagged: Sequence[Tagged], *, run_id: str, owner: str
-) -> tuple[list[Found], list[str]]:
+def select_orphans(
+    journaled: Mapping[tuple[ResourceKind, str], Existence],
+    tagged: Sequence[TaggedResource],
+    *,
+    run_id: str,
+    owner: str,
+) -> tuple[list[OrphanedResource], list[str]]:
     """Decide what of an account a run left behind.
 
     Args:
-        standing: what the run's journal says; empty without one.
+        journaled: what the run's journal says; empty without one.
         tagged: what the account holds under names like ours.
         run_id: the run's.
         owner: the caller's ARN.
@@ -105,98 +109,104 @@ def decide(
     Returns:
         What is to be removed, endpoints first; and what is left alone although it was noted, in words.
     """
-    seen = {(thing.kind, thing.name): thing for thing in tagged}
-    found, spared = [], []
-    for (kind, name), existence in standing.items():
-        thing = seen.get((kind, name))
-        if thing is None:
-            found.append(Found(kind, name, run_id, existence, "noted in its journal"))
-        elif thing.tags is None:
-            found.append(Found(kind, name, run_id, Existence.SEEN, "noted in its journal; its tags cannot be read"))
-        elif thing.tags.get(RUN) == tag_value(run_id):
-            found.append(Found(kind, name, run_id, Existence.SEEN, "noted in its journal and tagged"))
+    tagged_by_name = {(thing.kind, thing.name): thing for thing in tagged}
+    orphans, skipped = [], []
+    for (kind, name), existence in journaled.items():
+        resource = tagged_by_name.get((kind, name))
+        if resource is None:
+            orphans.append(OrphanedResource(kind, name, run_id, existence, "noted in its journal"))
+        elif resource.tags is None:
+            orphans.append(
+                OrphanedResource(
+                    kind, name, run_id, Existence.OBSERVED, "noted in its journal; its tags cannot be read"
+                )
+            )
+        elif resource.tags.get(RUN_TAG) == tag_value(run_id):
+            orphans.append(OrphanedResource(kind, name, run_id, Existence.OBSERVED, "noted in its journal and tagged"))
         else:
-            spared.append(f"{kind} {name} is noted in the journal, but its tags say that it is not this run's")
-    known = {(thing.kind, thing.name) for thing in found}
-    found += [
-        Found(thing.kind, thing.name, run_id, Existence.SEEN, "tagged")
+            skipped.append(f"{kind} {name} is noted in the journal, but its tags say that it is not this run's")
+    selected = {(thing.kind, thing.name) for thing in orphans}
+    orphans += [
+        OrphanedResource(thing.kind, thing.name, run_id, Existence.OBSERVED, "tagged")
         for thing in tagged
-        if (thing.kind, thing.name) not in known and thing.is_of(run_id, owner)
+        if (thing.kind, thing.name) not in selected and thing.belongs_to(run_id, owner)
     ]
-    return sorted(found, key=lambda thing: (thing.kind is not Kind.ENDPOINT, thing.name)), spared
+    return sorted(orphans, key=lambda thing: (thing.kind is not ResourceKind.ENDPOINT, thing.name)), skipped
 
 
-async def survey(api: Any, contains: str = PREFIX) -> tuple[list[Tagged], str]:
+async def list_tagged_resources(api: Any, name_contains: str = NAME_PREFIX) -> tuple[list[TaggedResource], str]:
     """Look at everything in the account whose name begins as ours do; endpoints before configurations.
 
     Returns:
         What there is, and why not all of it could be seen, in words; empty when it could.
     """
-    tagged: list[Tagged] = []
-    unseen: dict[str, None] = {}
+    tagged: list[TaggedResource] = []
+    unreadable: dict[str, None] = {}
     for kind, pages in (
-        (Kind.ENDPOINT, _pages(api.list_endpoints, "Endpoints", contains)),
-        (Kind.CONFIG, _pages(api.list_endpoint_configs, "EndpointConfigs", contains)),
+        (ResourceKind.ENDPOINT, _pages(api.list_endpoints, "Endpoints", name_contains)),
+        (ResourceKind.CONFIG, _pages(api.list_endpoint_configs, "EndpointConfigs", name_contains)),
     ):
-        member = "Endpoint" if kind is Kind.ENDPOINT else "EndpointConfig"
+        member = "Endpoint" if kind is ResourceKind.ENDPOINT else "EndpointConfig"
         try:
-            async for listed in pages:
-                name = str(listed[f"{member}Name"])
-                if not name.startswith(PREFIX):
+            async for item in pages:
+                name = str(item[f"{member}Name"])
+                if not name.startswith(NAME_PREFIX):
                     continue
                 tags: Mapping[str, str] | None = None
                 try:
-                    tags = await _tags(api, str(listed[f"{member}Arn"]))
+                    tags = await _tags(api, str(item[f"{member}Arn"]))
                 except SDK_ERRORS as error:
-                    if judge(error) is Trouble.MISSING:
+                    if classify_error(error) is ErrorKind.NOT_FOUND:
                         continue  # it has gone meanwhile
-                    unseen[str(explain(error, "ListTags", now=time.time()))] = None
-                tagged.append(Tagged(kind, name, listed["CreationTime"], tags))
+                    unreadable[str(to_loadgen_error(error, "ListTags", now=time.time()))] = None
+                tagged.append(TaggedResource(kind, name, item["CreationTime"], tags))
         except SDK_ERRORS as error:
-            unseen[str(explain(error, f"List{member}s", now=time.time()))] = None
-    return tagged, "; ".join(unseen)
+            unreadable[str(to_loadgen_error(error, f"List{member}s", now=time.time()))] = None
+    return tagged, "; ".join(unreadable)
 
 
-async def _pages(call: Any, member: str, contains: str) -> AsyncIterator[Mapping[str, Any]]:
-    more: dict[str, str] = {}
+async def _pages(call: Any, member: str, name_contains: str) -> AsyncIterator[Mapping[str, Any]]:
+    pagination: dict[str, str] = {}
     while True:
-        page = await _patiently(lambda: call(NameContains=contains, MaxResults=_PAGE, **more))  # noqa: B023 - awaited here
-        for listed in page[member]:
-            yield listed
+        page = await _retry_read(lambda: call(NameContains=name_contains, MaxResults=_PAGE_SIZE, **pagination))  # noqa: B023 - awaited here
+        for item in page[member]:
+            yield item
         if not page.get("NextToken"):
             return
-        more = {"NextToken": page["NextToken"]}
+        pagination = {"NextToken": page["NextToken"]}
 
 
 async def _tags(api: Any, arn: str) -> Mapping[str, str]:
-    page = await _patiently(lambda: api.list_tags(ResourceArn=arn))
+    page = await _retry_read(lambda: api.list_tags(ResourceArn=arn))
     return {tag["Key"]: tag["Value"] for tag in page["Tags"]}
 
 
-async def _patiently(call: Any) -> Any:
+async def _retry_read(call: Any) -> Any:
     """Repeat a call that only reads while it is throttled or its answer is lost."""
-    for pause in Pace(poll=0.2).pauses(30.0, random.SystemRandom()):
+    for delay in RetryPolicy(poll_interval=0.2).backoff_delays(30.0, random.SystemRandom()):
         try:
             return await call()
         except SDK_ERRORS as error:
-            if judge(error) not in {Trouble.THROTTLED, Trouble.LOST, Trouble.UNREACHED}:
+            if classify_error(error) not in {ErrorKind.THROTTLED, ErrorKind.AMBIGUOUS, ErrorKind.NOT_SENT}:
                 raise
-        await asyncio.sleep(pause)
+        await asyncio.sleep(delay)
     return await call()
 
 
-async def remove(reached: Reached, found: Iterable[Found], journal: Journal) -> Holdings:
+async def delete_orphans(
+    connection: AwsConnection, orphans: Iterable[OrphanedResource], journal: Journal
+) -> ResourceRegistry:
     """Remove what was found, and return the register of what could not be removed.
 
     Args:
-        reached: the account.
-        found: what to remove.
+        connection: the account.
+        orphans: what to remove.
         journal: is told what is gone.
     """
-    url = "" if reached.identity.kind == "aws" else reached.clients.control_url
-    holdings = Holdings(journal, region=reached.clients.region, endpoint_url=url)
-    held: list[Holding] = [holdings.admit(thing.kind, thing.name, thing.existence) for thing in found]
-    pace = EMULATED if reached.identity.kind == "emulator" else Pace()
-    removal = Removal(reached.clients.sagemaker, holdings, pace, random.SystemRandom())
-    await to_the_end(removal.remove_all(held))
-    return holdings
+    url = "" if connection.identity.kind == "aws" else connection.clients.control_url
+    registry = ResourceRegistry(journal, region=connection.clients.region, endpoint_url=url)
+    resources: list[TrackedResource] = [registry.track(thing.kind, thing.name, thing.existence) for thing in orphans]
+    retry_policy = EMULATOR_RETRY_POLICY if connection.identity.kind == "emulator" else RetryPolicy()
+    deleter = ResourceDeleter(connection.clients.sagemaker, registry, retry_policy, random.SystemRandom())
+    await shielded(deleter.delete_all(resources))
+    return registry

@@ -14,178 +14,184 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, cast
 
-from loadgen.aws.deployment.deletion import CHANGING, Removal
-from loadgen.aws.deployment.naming import variant
-from loadgen.aws.deployment.resources import Existence, Holding, Holdings, Kind
-from loadgen.aws.errors import SDK_ERRORS, Trouble, explain, judge, text_of
-from loadgen.aws.retry import Pace
+from loadgen.aws.deployment.deletion import TRANSITIONAL_STATUSES, ResourceDeleter
+from loadgen.aws.deployment.naming import production_variant
+from loadgen.aws.deployment.resources import Existence, ResourceKind, ResourceRegistry, TrackedResource
+from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, error_message, to_loadgen_error
+from loadgen.aws.retry import RetryPolicy
 from loadgen.errors import LoadgenError, QuotaError, UnavailableError
-from loadgen.event_loop import to_the_end
+from loadgen.event_loop import shielded
 from loadgen.workload.serverless_config import ServerlessConfig
 
-_NAMES_TRIED = 3
+_MAX_NAME_ATTEMPTS = 3
 
 
-class Deployment:
-    """One endpoint of ours, from nothing to nothing. Made by `deployed`."""
+class EndpointDeployment:
+    """One endpoint of ours, from nothing to nothing. Made by `deploy_endpoint`."""
 
-    def __init__(self, api: Any, holdings: Holdings, pace: Pace, rng: random.Random) -> None:
+    def __init__(self, api: Any, registry: ResourceRegistry, retry_policy: RetryPolicy, rng: random.Random) -> None:
         self.name = ""
-        self.deployed_in = 0.0
+        self.deploy_duration = 0.0
         self._api = api
-        self._holdings = holdings
-        self._pace = pace
+        self._registry = registry
+        self._retry_policy = retry_policy
         self._rng = rng
-        self._removal = Removal(api, holdings, pace, rng)
-        self._held: list[Holding] = []
+        self._deleter = ResourceDeleter(api, registry, retry_policy, rng)
+        self._resources: list[TrackedResource] = []
 
     async def create(self, names: Iterator[str], model: str, config: ServerlessConfig, tags: Mapping[str, str]) -> None:
         """Create config and endpoint under the first of `names` that is free."""
-        tagged = [{"Key": key, "Value": value} for key, value in tags.items()]
-        for name in islice(names, _NAMES_TRIED):
+        tag_list = [{"Key": key, "Value": value} for key, value in tags.items()]
+        for name in islice(names, _MAX_NAME_ATTEMPTS):
             self.name = name
-            arguments = {"EndpointConfigName": name, "ProductionVariants": [variant(model, config)], "Tags": tagged}
-            if not await self._create(Kind.CONFIG, name, self._api.create_endpoint_config, arguments):
+            arguments = {
+                "EndpointConfigName": name,
+                "ProductionVariants": [production_variant(model, config)],
+                "Tags": tag_list,
+            }
+            if not await self._create_resource(ResourceKind.CONFIG, name, self._api.create_endpoint_config, arguments):
                 continue
-            began = time.perf_counter()
-            arguments = {"EndpointName": name, "EndpointConfigName": name, "Tags": tagged}
-            if await self._create(Kind.ENDPOINT, name, self._api.create_endpoint, arguments):
-                await self._in_service()
-                self.deployed_in = time.perf_counter() - began
+            started = time.perf_counter()
+            arguments = {"EndpointName": name, "EndpointConfigName": name, "Tags": tag_list}
+            if await self._create_resource(ResourceKind.ENDPOINT, name, self._api.create_endpoint, arguments):
+                await self._wait_in_service()
+                self.deploy_duration = time.perf_counter() - started
                 return
-        raise UnavailableError(f"{_NAMES_TRIED} generated names such as {self.name} are taken", hint="try again")
+        raise UnavailableError(f"{_MAX_NAME_ATTEMPTS} generated names such as {self.name} are taken", hint="try again")
 
-    async def _create(self, kind: Kind, name: str, call: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
+    async def _create_resource(
+        self, kind: ResourceKind, name: str, call: Callable[..., Any], arguments: Mapping[str, Any]
+    ) -> bool:
         """Send one Create until its effect is known; False when the name is someone else's."""
-        holding = self._holdings.expect(kind, name)
-        self._held.append(holding)
-        patience, visible = (
-            self._pace.pauses(self._pace.patience, self._rng),
-            self._pace.pauses(self._pace.visible, self._rng),
+        resource = self._registry.record_intent(kind, name)
+        self._resources.append(resource)
+        retry_delays, consistency_delays = (
+            self._retry_policy.backoff_delays(self._retry_policy.retry_timeout, self._rng),
+            self._retry_policy.backoff_delays(self._retry_policy.consistency_timeout, self._rng),
         )
         while True:
             # The call in flight is always awaited, so that its effect is known after a cancellation too.
-            error = await to_the_end(_attempt(call(**arguments), holding))
+            error = await shielded(_attempt_create(call(**arguments), resource))
             if error is None:
-                self._holdings.confirm(holding)
+                self._registry.mark_created(resource)
                 return True
-            trouble = judge(error)
-            if trouble is Trouble.EXISTS:
-                self._holdings.drop(holding)
-                self._held.remove(holding)
+            error_kind = classify_error(error)
+            if error_kind is ErrorKind.ALREADY_EXISTS:
+                self._registry.mark_gone(resource)
+                self._resources.remove(resource)
                 return False
-            pause = None
-            if trouble in {Trouble.LOST, Trouble.THROTTLED, Trouble.UNREACHED}:
-                pause = next(patience, None)
-            elif trouble is Trouble.MISSING and kind is Kind.ENDPOINT:
-                pause = next(visible, None)  # the config is there, but not everywhere yet
-            if pause is None:
-                raise self._explained(error, kind, name, trouble) from error
-            await asyncio.sleep(pause)
+            delay = None
+            if error_kind in {ErrorKind.AMBIGUOUS, ErrorKind.THROTTLED, ErrorKind.NOT_SENT}:
+                delay = next(retry_delays, None)
+            elif error_kind is ErrorKind.NOT_FOUND and kind is ResourceKind.ENDPOINT:
+                delay = next(consistency_delays, None)  # the config is there, but not everywhere yet
+            if delay is None:
+                raise self._create_error(error, kind, name, error_kind) from error
+            await asyncio.sleep(delay)
 
-    def _explained(self, error: BaseException, kind: Kind, name: str, trouble: Trouble) -> LoadgenError:
-        verb = "CreateEndpoint" if kind is Kind.ENDPOINT else "CreateEndpointConfig"
-        if trouble is Trouble.MISSING and kind is Kind.ENDPOINT:
+    def _create_error(self, error: BaseException, kind: ResourceKind, name: str, error_kind: ErrorKind) -> LoadgenError:
+        verb = "CreateEndpoint" if kind is ResourceKind.ENDPOINT else "CreateEndpointConfig"
+        if error_kind is ErrorKind.NOT_FOUND and kind is ResourceKind.ENDPOINT:
             return UnavailableError(
-                f"{verb} {name}: its config was not visible after {self._pace.visible:g} s ({text_of(error)})"
+                f"{verb} {name}: its config was not visible after {self._retry_policy.consistency_timeout:g} s ({error_message(error)})"
             )
-        return explain(error, f"{verb} {name}", now=time.time())
+        return to_loadgen_error(error, f"{verb} {name}", now=time.time())
 
-    async def _in_service(self) -> None:
+    async def _wait_in_service(self) -> None:
         """Poll until the endpoint is InService.
 
         Raises:
             UnavailableError: it failed, vanished, or was not ready in time.
         """
-        began = heard = time.perf_counter()
+        started = last_reached = time.perf_counter()
         status = "Creating"
-        for pause in self._pace.steps(self._pace.deploy, self._rng):
+        for delay in self._retry_policy.poll_delays(self._retry_policy.deploy_timeout, self._rng):
             try:
                 answer = await self._api.describe_endpoint(EndpointName=self.name)
             except SDK_ERRORS as error:
                 # Not visible yet, throttled or cut off: only time tells. Anything else is final.
-                now, trouble = time.perf_counter(), judge(error)
-                if trouble is not Trouble.UNREACHED:
-                    heard = now
+                now, error_kind = time.perf_counter(), classify_error(error)
+                if error_kind is not ErrorKind.NOT_SENT:
+                    last_reached = now
                 if (
-                    trouble is Trouble.REFUSED
-                    or (trouble is Trouble.MISSING and now - began >= self._pace.visible)
-                    or now - heard >= self._pace.patience
+                    error_kind is ErrorKind.PERMANENT
+                    or (error_kind is ErrorKind.NOT_FOUND and now - started >= self._retry_policy.consistency_timeout)
+                    or now - last_reached >= self._retry_policy.retry_timeout
                 ):
-                    raise explain(error, f"DescribeEndpoint {self.name}", now=time.time()) from error
-                status = text_of(error)
+                    raise to_loadgen_error(error, f"DescribeEndpoint {self.name}", now=time.time()) from error
+                status = error_message(error)
             else:
-                heard = time.perf_counter()
-                self._see()
+                last_reached = time.perf_counter()
+                self._mark_observed()
                 status = answer["EndpointStatus"]
                 if status == "InService":
                     return
-                if status not in CHANGING:
-                    raise _failed(self.name, status, answer.get("FailureReason", ""))
-            await asyncio.sleep(pause)
+                if status not in TRANSITIONAL_STATUSES:
+                    raise _deploy_failed_error(self.name, status, answer.get("FailureReason", ""))
+            await asyncio.sleep(delay)
         raise UnavailableError(
-            f"endpoint {self.name} was not in service after {self._pace.deploy:g} s; last seen: {status}",
+            f"endpoint {self.name} was not in service after {self._retry_policy.deploy_timeout:g} s; last seen: {status}",
             hint="allow more with deploy_timeout, or look at the endpoint's log in CloudWatch",
         )
 
-    def _see(self) -> None:
-        for holding in self._held:
-            holding.existence = Existence.SEEN  # an endpoint is made from a config that was found
+    def _mark_observed(self) -> None:
+        for resource in self._resources:
+            resource.existence = Existence.OBSERVED  # an endpoint is made from a config that was found
 
-    async def remove(self) -> None:
+    async def delete(self) -> None:
         """Delete what is held; what cannot be removed stays in the Holdings with the reason."""
-        self._held = await self._removal.remove(self._held)
+        self._resources = await self._deleter.delete(self._resources)
 
 
-async def _attempt(call: Awaitable[Any], holding: Holding) -> Exception | None:
+async def _attempt_create(call: Awaitable[Any], resource: TrackedResource) -> Exception | None:
     """Make one Create call, note what it says of the thing's existence, and return the error if it failed."""
-    before = holding.existence
-    holding.existence = max(before, Existence.UNKNOWN)
+    before = resource.existence
+    resource.existence = max(before, Existence.UNCERTAIN)
     try:
         await call
     except SDK_ERRORS as error:
-        trouble = judge(error)
-        if trouble is Trouble.EXISTS and before is Existence.UNKNOWN:
-            holding.existence = Existence.SEEN  # an earlier call, whose answer was lost, had its effect
+        error_kind = classify_error(error)
+        if error_kind is ErrorKind.ALREADY_EXISTS and before is Existence.UNCERTAIN:
+            resource.existence = Existence.OBSERVED  # an earlier call, whose answer was lost, had its effect
             return None
-        if trouble is not Trouble.LOST:
-            holding.existence = before
+        if error_kind is not ErrorKind.AMBIGUOUS:
+            resource.existence = before
         return cast("Exception", error)
-    holding.existence = Existence.CREATED
+    resource.existence = Existence.CREATED
     return None
 
 
-def _failed(name: str, status: str, reason: str) -> LoadgenError:
+def _deploy_failed_error(name: str, status: str, reason: str) -> LoadgenError:
     message = f"endpoint {name} is {status}: {reason or 'AWS gives no reason'}"
     # A quota can strike after CreateEndpoint was accepted; then it stands in the reason.
     return QuotaError(message) if "ResourceLimitExceeded" in reason else UnavailableError(message)
 
 
 @asynccontextmanager
-async def deployed(
+async def deploy_endpoint(
     api: Any,
-    holdings: Holdings,
+    registry: ResourceRegistry,
     names: Iterator[str],
     *,
     model: str,
     config: ServerlessConfig,
     tags: Mapping[str, str],
-    pace: Pace,
+    retry_policy: RetryPolicy,
     rng: random.Random,
-) -> AsyncIterator[Deployment]:
+) -> AsyncIterator[EndpointDeployment]:
     """Deploy an endpoint, and remove every trace of it on the way out, whatever happened.
 
-    A cancellation waits for the removal, which takes `pace.removal` seconds at most. What could not be removed stays
-    in `holdings`.
+    A cancellation waits for the removal, which takes `retry_policy.removal` seconds at most. What could not be removed stays
+    in `registry`.
 
     Raises:
         UnavailableError: it failed, or was not in service in time.
         QuotaError: the account refused it.
         AuthError: the caller may not create or tag it; nothing is created untagged.
     """
-    deployment = Deployment(api, holdings, pace, rng)
+    deployment = EndpointDeployment(api, registry, retry_policy, rng)
     try:
         await deployment.create(names, model, config, tags)
         yield deployment
     finally:
-        await to_the_end(deployment.remove())
+        await shielded(deployment.delete())

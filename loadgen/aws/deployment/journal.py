@@ -17,24 +17,24 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from loadgen.aws.deployment.resources import Event, Existence, Journal, Kind
+from loadgen.aws.deployment.resources import Existence, Journal, JournalEvent, ResourceKind
 from loadgen.errors import DataError, InputError, WriteError
 from loadgen.interfaces import Leftover
-from loadgen.process_identity import Process, read_process
+from loadgen.process_identity import ProcessIdentity, process_from_json
 
-NAME = "journal.jsonl"
-_ROOM = 1 << 16  # bytes reserved: some two hundred endpoints
+JOURNAL_FILE = "journal.jsonl"
+_RESERVED_BYTES = 1 << 16  # bytes reserved: some two hundred endpoints
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResourceLocation:
     """Where what a run creates can be found again by another process; no credentials.
 
     Args:
         kind: `aws`, `emulator` or `stand-in`.
         account_id: twelve digits, or empty.
         region: such as `us-east-1`.
-        url: of the control plane; empty for AWS.
+        endpoint_url: of the control plane; empty for AWS.
         emulator_url: when the run was told to use an emulator, rather than sent there by the environment.
         owner: the caller's ARN.
     """
@@ -42,48 +42,52 @@ class Place:
     kind: str
     account_id: str
     region: str
-    url: str = ""
+    endpoint_url: str = ""
     emulator_url: str = ""
     owner: str = ""
 
     def __str__(self) -> str:
-        parts = (self.url or self.kind.upper(), f"account {self.account_id}" if self.account_id else "", self.region)
+        parts = (
+            self.endpoint_url or self.kind.upper(),
+            f"account {self.account_id}" if self.account_id else "",
+            self.region,
+        )
         return ", ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class JournalState:
     """What a journal says.
 
     Args:
         run_id: whose it is.
-        place: where the run created things.
+        location: where the run created things.
         process: which worked on it last.
-        standing: what may still exist, and how much is known of it.
-        damaged: how many of its lines cannot be read.
+        resources: what may still exist, and how much is known of it.
+        damaged_lines: how many of its lines cannot be read.
     """
 
     run_id: str
-    place: Place
-    process: Process
-    standing: Mapping[tuple[Kind, str], Existence] = field(default_factory=dict)
-    damaged: int = 0
+    location: ResourceLocation
+    process: ProcessIdentity
+    resources: Mapping[tuple[ResourceKind, str], Existence] = field(default_factory=dict)
+    damaged_lines: int = 0
 
 
 @runtime_checkable
-class Journaled(Protocol):
+class SupportsJournal(Protocol):
     """An account that creates things, and notes them."""
 
     @property
-    def place(self) -> Place:
+    def location(self) -> ResourceLocation:
         """Where what it creates can be found by another process."""
         ...
 
-    def note_in(self, journal: Journal) -> None:
+    def set_journal(self, journal: Journal) -> None:
         """Note what is created and removed from now on in this journal."""
         ...
 
-    async def clear(self, standing: Mapping[tuple[Kind, str], Existence]) -> None:
+    async def delete_leftovers(self, resources: Mapping[tuple[ResourceKind, str], Existence]) -> None:
         """Remove what an earlier process of the same run left; what cannot be removed stays among the leftovers."""
         ...
 
@@ -92,47 +96,55 @@ class Journaled(Protocol):
         ...
 
 
-class FileJournal:
+class JournalWriter:
     """A journal that is being written. A `Journal`.
 
     Args:
         path: of the file; one that exists is continued.
         run_id: the run's.
-        place: where it creates things.
+        location: where it creates things.
 
     Raises:
         WriteError: it cannot be written.
     """
 
-    def __init__(self, path: Path, *, run_id: str, place: Place) -> None:
+    def __init__(self, path: Path, *, run_id: str, location: ResourceLocation) -> None:
         self.path = path
-        self.trouble = ""  # why a note after an intent could not be kept, in words
+        self.write_error = ""  # why a note after an intent could not be kept, in words
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            self._end = _used(path)
+            self._end = _end_of_last_line(path)
             os.ftruncate(self._file, self._end)  # a torn last line
             _reserve(self._file, self._end)
-            self._append(
-                {"event": "opened", "run": run_id, "place": asdict(place), "process": asdict(Process.this())}, sync=True
+            self._write_entry(
+                {
+                    "event": "opened",
+                    "run": run_id,
+                    "place": asdict(location),
+                    "process": asdict(ProcessIdentity.current()),
+                },
+                sync=True,
             )
             _sync_directory(path.parent)
         except OSError as error:
-            raise _unkept(path, error) from error
+            raise _journal_error(path, error) from error
 
-    def note(self, event: Event, kind: Kind, name: str) -> None:
+    def append(self, event: JournalEvent, kind: ResourceKind, name: str) -> None:
         """Append an event; an intent is on disk when this returns.
 
         Raises:
             WriteError: an intent cannot be kept.
         """
         try:
-            self._append({"event": event.value, "kind": kind.value, "name": name}, sync=event is Event.INTENT)
+            self._write_entry(
+                {"event": event.value, "kind": kind.value, "name": name}, sync=event is JournalEvent.INTENT
+            )
         except OSError as error:
-            if event is Event.INTENT:
-                raise _unkept(self.path, error) from error
-            self.trouble = str(_unkept(self.path, error))
+            if event is JournalEvent.INTENT:
+                raise _journal_error(self.path, error) from error
+            self.write_error = str(_journal_error(self.path, error))
 
-    def _append(self, entry: Mapping[str, Any], *, sync: bool) -> None:
+    def _write_entry(self, entry: Mapping[str, Any], *, sync: bool) -> None:
         line = json.dumps({**entry, "at": round(time.time(), 3)}).encode() + b"\n"
         view = memoryview(line)
         while view:
@@ -149,16 +161,16 @@ class FileJournal:
             try:
                 os.ftruncate(file, self._end)
             except OSError as error:
-                self.trouble = str(_unkept(self.path, error))
+                self.write_error = str(_journal_error(self.path, error))
             finally:
                 os.close(file)
 
 
-def _unkept(path: Path, error: OSError) -> WriteError:
+def _journal_error(path: Path, error: OSError) -> WriteError:
     return WriteError(f"cannot keep the journal {path}: {error.strerror}", hint="nothing is created without it")
 
 
-def _used(path: Path) -> int:
+def _end_of_last_line(path: Path) -> int:
     """Return where the last whole line ends."""
     content = path.read_bytes().partition(b"\0")[0]
     return content.rfind(b"\n") + 1
@@ -167,18 +179,18 @@ def _used(path: Path) -> int:
 def _reserve(file: int, end: int) -> None:
     # Where the file system cannot, the journal grows as any file does.
     with suppress(OSError, AttributeError):
-        os.posix_fallocate(file, end, _ROOM)
+        os.posix_fallocate(file, end, _RESERVED_BYTES)
 
 
 def _sync_directory(directory: Path) -> None:
-    opened = os.open(directory, os.O_RDONLY)
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(opened)
+        os.fsync(descriptor)
     finally:
-        os.close(opened)
+        os.close(descriptor)
 
 
-def read_journal(path: Path) -> Noted:
+def read_journal(path: Path) -> JournalState:
     """Read what a run may have left behind; damaged lines are counted, and cost nothing but themselves.
 
     Raises:
@@ -191,29 +203,31 @@ def read_journal(path: Path) -> Noted:
         raise InputError(
             f"cannot read the journal {path}: {error.strerror}", hint="give the run's id instead"
         ) from error
-    opened: Mapping[str, Any] | None = None
-    standing: dict[tuple[Kind, str], Existence] = {}
-    damaged = 0
-    for entry in _entries(content):
+    opening_entry: Mapping[str, Any] | None = None
+    resources: dict[tuple[ResourceKind, str], Existence] = {}
+    damaged_lines = 0
+    for entry in _parse_lines(content):
         if entry is None:
-            damaged += 1
+            damaged_lines += 1
         elif entry.get("event") == "opened":
-            opened = entry
-        elif not _apply(entry, standing):
-            damaged += 1
-    process = read_process(opened.get("process")) if opened is not None else None
-    if opened is None or process is None:
+            opening_entry = entry
+        elif not _apply_event(entry, resources):
+            damaged_lines += 1
+    process = process_from_json(opening_entry.get("process")) if opening_entry is not None else None
+    if opening_entry is None or process is None:
         raise DataError(f"{path} does not say which run it belongs to", hint="give the run's id instead")
-    return Noted(str(opened.get("run", "")), read_place(opened.get("place")), process, standing, damaged)
+    return JournalState(
+        str(opening_entry.get("run", "")), read_location(opening_entry.get("place")), process, resources, damaged_lines
+    )
 
 
-def read_place(plain: object) -> Place:
+def read_location(plain: object) -> ResourceLocation:
     """Return the place that was written down."""
-    named = plain if isinstance(plain, dict) else {}
-    return Place(**{f.name: str(named.get(f.name, "")) for f in fields(Place)})
+    values = plain if isinstance(plain, dict) else {}
+    return ResourceLocation(**{f.name: str(values.get(f.name, "")) for f in fields(ResourceLocation)})
 
 
-def _entries(content: bytes) -> Iterator[Mapping[str, Any] | None]:
+def _parse_lines(content: bytes) -> Iterator[Mapping[str, Any] | None]:
     # The last piece is empty, or a line that was torn before its Create could go out.
     for line in content.split(b"\n")[:-1]:
         try:
@@ -224,16 +238,16 @@ def _entries(content: bytes) -> Iterator[Mapping[str, Any] | None]:
             yield entry if isinstance(entry, dict) else None
 
 
-def _apply(entry: Mapping[str, Any], standing: dict[tuple[Kind, str], Existence]) -> bool:
+def _apply_event(entry: Mapping[str, Any], resources: dict[tuple[ResourceKind, str], Existence]) -> bool:
     """Follow one event; False when it is none that is known."""
     try:
-        event, kind, name = Event(entry["event"]), Kind(entry["kind"]), str(entry["name"])
+        event, kind, name = JournalEvent(entry["event"]), ResourceKind(entry["kind"]), str(entry["name"])
     except (KeyError, ValueError):
         return False
-    if event is Event.GONE:
-        standing.pop((kind, name), None)
-    elif event is Event.INTENT:
-        standing[kind, name] = Existence.UNKNOWN
+    if event is JournalEvent.GONE:
+        resources.pop((kind, name), None)
+    elif event is JournalEvent.INTENT:
+        resources[kind, name] = Existence.UNCERTAIN
     else:
-        standing[kind, name] = Existence.CREATED
+        resources[kind, name] = Existence.CREATED
     return True

@@ -7,15 +7,15 @@ from typing import Any
 
 from loadgen.workload.serverless_config import ServerlessConfig
 
-VARIANT = "AllTraffic"
-PREFIX = "loadgen-"
-_NAME_LIMIT = 63  # botocore service model sagemaker 2017-07-24, EndpointName
+VARIANT_NAME = "AllTraffic"
+NAME_PREFIX = "loadgen-"
+_MAX_NAME_LENGTH = 63  # botocore service model sagemaker 2017-07-24, EndpointName
 # Tag values: letters, digits, blanks and these (Tagging API reference); anything else becomes an underscore.
-_NOT_IN_TAGS = re.compile(r"[^a-zA-Z0-9 _.:/=+@-]")
-_TAG_LIMIT = 256
-RUN, OWNER, CREATED, EXPIRES = "loadgen:run", "loadgen:owner", "loadgen:created", "loadgen:expires"
+_INVALID_TAG_CHARACTERS = re.compile(r"[^a-zA-Z0-9 _.:/=+@-]")
+_MAX_TAG_LENGTH = 256
+RUN_TAG, OWNER_TAG, CREATED_TAG, EXPIRES_TAG = "loadgen:run", "loadgen:owner", "loadgen:created", "loadgen:expires"
 # An endpoint lives for the steps of its configuration; whatever stands a day later was left behind.
-LIFE = timedelta(days=1)
+RESOURCE_LIFETIME = timedelta(days=1)
 
 
 def endpoint_name(run_id: str, config: ServerlessConfig, suffix: str) -> str:
@@ -27,15 +27,15 @@ def endpoint_name(run_id: str, config: ServerlessConfig, suffix: str) -> str:
     """
     tail = f"-{config.memory_mb}-{config.max_concurrency}-{suffix}"
     run = re.sub(r"[^a-zA-Z0-9]+", "-", run_id).strip("-")
-    return f"{PREFIX}{run}"[: _NAME_LIMIT - len(tail)].rstrip("-") + tail
+    return f"{NAME_PREFIX}{run}"[: _MAX_NAME_LENGTH - len(tail)].rstrip("-") + tail
 
 
-def variant(model: str, config: ServerlessConfig) -> dict[str, Any]:
+def production_variant(model: str, config: ServerlessConfig) -> dict[str, Any]:
     """Build the production variant that CreateEndpointConfig takes."""
     serverless = {"MemorySizeInMB": config.memory_mb, "MaxConcurrency": config.max_concurrency}
     if config.provisioned_concurrency:
         serverless["ProvisionedConcurrency"] = config.provisioned_concurrency
-    return {"VariantName": VARIANT, "ModelName": model, "ServerlessConfig": serverless}
+    return {"VariantName": VARIANT_NAME, "ModelName": model, "ServerlessConfig": serverless}
 
 
 def tags(*, run_id: str, owner: str, created: datetime) -> Mapping[str, str]:
@@ -49,18 +49,18 @@ def tags(*, run_id: str, owner: str, created: datetime) -> Mapping[str, str]:
     Example:
         >>> from datetime import UTC
         >>> found = tags(run_id="r1", owner="arn:aws:iam::1:user/a,b", created=datetime(2026, 11, 22, 20, tzinfo=UTC))
-        >>> found[OWNER], found[EXPIRES]
+        >>> found[OWNER_TAG], found[EXPIRES_TAG]
         ('arn:aws:iam::1:user/a_b', '2026-11-23T20:00:00+00:00')
     """
     values = {
-        RUN: run_id,
-        OWNER: owner,
-        CREATED: created.isoformat(timespec="seconds"),
-        EXPIRES: (created + LIFE).isoformat(timespec="seconds"),
+        RUN_TAG: run_id,
+        OWNER_TAG: owner,
+        CREATED_TAG: created.isoformat(timespec="seconds"),
+        EXPIRES_TAG: (created + RESOURCE_LIFETIME).isoformat(timespec="seconds"),
     }
     return {key: tag_value(value) for key, value in values.items()}
 
 
 def tag_value(text: str) -> str:
     """Return a text as a tag can hold it."""
-    return _NOT_IN_TAGS.sub("_", text)[:_TAG_LIMIT]
+    return _INVALID_TAG_CHARACTERS.sub("_", text)[:_MAX_TAG_LENGTH]

@@ -12,7 +12,7 @@ from typing import Protocol
 from loadgen.interfaces import Leftover
 
 
-class Kind(StrEnum):
+class ResourceKind(StrEnum):
     """What can be held; the value is the AWS CLI's word."""
 
     ENDPOINT = "endpoint"
@@ -20,7 +20,7 @@ class Kind(StrEnum):
     MODEL = "model"
 
 
-class Event(StrEnum):
+class JournalEvent(StrEnum):
     """What can be noted of a thing."""
 
     INTENT = "intent"  # a Create for this name is about to go out: from now on it may exist
@@ -32,7 +32,7 @@ class Event(StrEnum):
 class Journal(Protocol):
     """Where events are kept beyond the life of the process."""
 
-    def note(self, event: Event, kind: Kind, name: str) -> None:
+    def append(self, event: JournalEvent, kind: ResourceKind, name: str) -> None:
         """Note an event. An intent is safe when this returns; of the others a power cut may cost the last.
 
         Raises:
@@ -42,98 +42,98 @@ class Journal(Protocol):
         ...
 
 
-class NoJournal:
+class NullJournal:
     """Keep nothing: what a killed process held is then found by its tags only."""
 
-    def note(self, event: Event, kind: Kind, name: str) -> None:
+    def append(self, event: JournalEvent, kind: ResourceKind, name: str) -> None:
         """Keep nothing."""
 
 
 class Existence(IntEnum):
     """How much is known of a thing, in the order in which it becomes known."""
 
-    ABSENT = 0  # no Create has gone out, or each was refused
-    UNKNOWN = 1  # a Create is in flight, or its answer was lost
+    NOT_CREATED = 0  # no Create has gone out, or each was refused
+    UNCERTAIN = 1  # a Create is in flight, or its answer was lost
     CREATED = 2  # a Create was confirmed; not every part of the control plane may know it yet
-    SEEN = 3  # some other call has found it
+    OBSERVED = 3  # some other call has found it
 
 
 @dataclass(slots=True)
-class Holding:
+class TrackedResource:
     """One thing that may exist.
 
     Args:
         kind: what it is.
         name: unique in the account and region.
         existence: how much is known of it.
-        trouble: why it could not be removed, in words; empty while nobody has tried in vain.
+        delete_error: why it could not be removed, in words; empty while nobody has tried in vain.
     """
 
-    kind: Kind
+    kind: ResourceKind
     name: str
-    existence: Existence = Existence.ABSENT
-    trouble: str = ""
+    existence: Existence = Existence.NOT_CREATED
+    delete_error: str = ""
 
 
-class Holdings:
+class ResourceRegistry:
     """The register of one account. O(1) calls, no await.
 
     Example:
-        >>> held = Holdings(NoJournal(), region="us-east-1")
-        >>> held.expect(Kind.ENDPOINT, "loadgen-x").existence = Existence.SEEN
+        >>> held = ResourceRegistry(NullJournal(), region="us-east-1")
+        >>> held.record_intent(ResourceKind.ENDPOINT, "loadgen-x").existence = Existence.OBSERVED
         >>> held.lines()[0].partition("; ")[2]
         'aws sagemaker delete-endpoint --endpoint-name loadgen-x --region us-east-1'
     """
 
     def __init__(self, journal: Journal, *, region: str, endpoint_url: str = "") -> None:
         self.journal = journal
-        self._where = f" --region {region}" + (f" --endpoint-url {endpoint_url}" if endpoint_url else "")
-        self._held: dict[tuple[Kind, str], Holding] = {}
+        self._cli_options = f" --region {region}" + (f" --endpoint-url {endpoint_url}" if endpoint_url else "")
+        self._resources: dict[tuple[ResourceKind, str], TrackedResource] = {}
 
-    def __iter__(self) -> Iterator[Holding]:
-        return iter(list(self._held.values()))
+    def __iter__(self) -> Iterator[TrackedResource]:
+        return iter(list(self._resources.values()))
 
-    def expect(self, kind: Kind, name: str) -> Holding:
+    def record_intent(self, kind: ResourceKind, name: str) -> TrackedResource:
         """Note that this is about to be created, and return its entry.
 
         Raises:
             WriteError: the intent cannot be kept.
         """
-        self.journal.note(Event.INTENT, kind, name)
-        return self.admit(kind, name)
+        self.journal.append(JournalEvent.INTENT, kind, name)
+        return self.track(kind, name)
 
-    def admit(self, kind: Kind, name: str, existence: Existence = Existence.ABSENT) -> Holding:
+    def track(self, kind: ResourceKind, name: str, existence: Existence = Existence.NOT_CREATED) -> TrackedResource:
         """Take in what an earlier process noted, or what is about to be created, and return its entry."""
-        holding = self._held[kind, name] = Holding(kind, name, existence)
-        return holding
+        resource = self._resources[kind, name] = TrackedResource(kind, name, existence)
+        return resource
 
-    def confirm(self, holding: Holding) -> None:
+    def mark_created(self, resource: TrackedResource) -> None:
         """Note that a Create was confirmed."""
-        holding.existence = max(holding.existence, Existence.CREATED)
-        self.journal.note(Event.CREATED, holding.kind, holding.name)
+        resource.existence = max(resource.existence, Existence.CREATED)
+        self.journal.append(JournalEvent.CREATED, resource.kind, resource.name)
 
-    def condemn(self, holding: Holding) -> None:
+    def mark_deleting(self, resource: TrackedResource) -> None:
         """Note that a Delete is about to go out."""
-        self.journal.note(Event.DELETING, holding.kind, holding.name)
+        self.journal.append(JournalEvent.DELETING, resource.kind, resource.name)
 
-    def drop(self, holding: Holding) -> None:
+    def mark_gone(self, resource: TrackedResource) -> None:
         """Note that this does not exist; again is no harm."""
-        if self._held.pop((holding.kind, holding.name), None) is not None:
-            self.journal.note(Event.GONE, holding.kind, holding.name)
+        if self._resources.pop((resource.kind, resource.name), None) is not None:
+            self.journal.append(JournalEvent.GONE, resource.kind, resource.name)
 
     def leftovers(self) -> list[Leftover]:
         """Return what may still exist, in the order in which it can be removed."""
-        held = [holding for holding in self if holding.existence is not Existence.ABSENT]
-        held.sort(key=lambda holding: holding.kind is not Kind.ENDPOINT)
+        resources = [holding for holding in self if holding.existence is not Existence.NOT_CREATED]
+        resources.sort(key=lambda holding: holding.kind is not ResourceKind.ENDPOINT)
         return [
             Leftover(
                 holding.kind.value,
                 holding.name,
-                is_billable=holding.kind is Kind.ENDPOINT,
-                trouble=_trouble(holding),
-                removal=f"aws sagemaker delete-{holding.kind} --{holding.kind}-name {holding.name}{self._where}",
+                is_billable=holding.kind is ResourceKind.ENDPOINT,
+                reason=_leftover_reason(holding),
+                delete_command=f"aws sagemaker delete-{holding.kind} --{holding.kind}-name {holding.name}{self._cli_options}",
             )
-            for holding in held
+            for holding in resources
         ]
 
     def lines(self) -> list[str]:
@@ -141,6 +141,6 @@ class Holdings:
         return [str(leftover) for leftover in self.leftovers()]
 
 
-def _trouble(holding: Holding) -> str:
-    is_certain = holding.existence > Existence.UNKNOWN
-    return holding.trouble or ("not removed yet" if is_certain else "its Create may have succeeded")
+def _leftover_reason(resource: TrackedResource) -> str:
+    is_certain = resource.existence > Existence.UNCERTAIN
+    return resource.delete_error or ("not removed yet" if is_certain else "its Create may have succeeded")

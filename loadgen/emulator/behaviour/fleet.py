@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-from loadgen.emulator.behaviour.ledger import Ending
+from loadgen.emulator.behaviour.ledger import InvocationResult
 from loadgen.emulator.behaviour.profile import Profile
 
 
@@ -29,17 +29,17 @@ class Instance:
 class Admission(NamedTuple):
     """What the fleet decided for one request that it took.
 
-    All durations are seconds. `due` is the instant of the answer: arrival + held + overhead + model. `setup` is
+    All durations are seconds. `completes_at` is the instant of the answer: arrival + held + overhead + model. `setup_time` is
     ModelSetupTime, 0 when warm. `utilization` is concurrency over MaxConcurrency, this request included.
     """
 
     instance: Instance
-    ending: Ending
-    held: float
-    setup: float
+    result: InvocationResult
+    cold_start_wait: float
+    setup_time: float
     overhead: float
-    model: float
-    due: float
+    model_latency: float
+    completes_at: float
     utilization: float
     is_cold: bool
     memory_percent: float
@@ -55,9 +55,9 @@ class Fleet:
         provisioned: instances that never go cold.
         rng: seeded; the order of arrivals decides who gets which draw.
         now: when the endpoint came into service.
-        idle: an idle instance lives between these two numbers of seconds.
+        idle_lifetime: an idle instance lives between these two numbers of seconds.
         time_scale: cold starts take this many times less than the profile says.
-        limit: seconds the container may take for one request.
+        invocation_limit: seconds the container may take for one request.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Fleet:
         provisioned: int = 0,
         rng: Random,
         now: float,
-        idle: tuple[float, float] = (300.0, 600.0),
+        idle_lifetime: tuple[float, float] = (300.0, 600.0),
         time_scale: float = 1.0,
-        limit: float = 60.0,
+        invocation_limit: float = 60.0,
     ) -> None:
         self.profile = profile
         self.memory_mb = memory_mb
@@ -81,26 +81,26 @@ class Fleet:
         self.busy_provisioned = 0
         self._rng = rng
         self._idle_rng = Random(rng.random())  # noqa: S311  a simulation; kept apart so that decay shifts no latency
-        self._idle_range = idle
+        self._idle_lifetime = idle_lifetime
         self._time_scale = time_scale
-        self._limit = limit
-        self._latency = profile.latency_at(memory_mb)
+        self._invocation_limit = invocation_limit
+        self._model_latency = profile.latency_at(memory_mb)
         # Both are stacks: the last to be released serves first, so that what is not needed grows old and goes.
         self._idle: list[Instance] = []
         self._idle_provisioned = [Instance(is_provisioned=True) for _ in range(provisioned)]
         self._next_expiry = math.inf
         if not provisioned:
-            self._park(Instance(is_provisioned=False), now)
+            self._to_idle(Instance(is_provisioned=False), now)
 
-    def instances(self, now: float) -> int:
+    def instance_count(self, now: float) -> int:
         """Count the instances that stand, starting ones included."""
-        self._decay(now)
+        self._expire_idle(now)
         return self.busy + len(self._idle) + len(self._idle_provisioned)
 
-    def arrive(self, now: float) -> Admission | None:
+    def admit(self, now: float) -> Admission | None:
         """Admit a request, or return None: refused, at once. O(1) but for decay; no await."""
         if now >= self._next_expiry:
-            self._decay(now)
+            self._expire_idle(now)
         if self.busy >= self.max_concurrency:
             return None
         is_cold = False
@@ -113,7 +113,7 @@ class Fleet:
             is_cold = True
         self.busy += 1
         self.busy_provisioned += instance.is_provisioned
-        return self._admit(instance, now, is_cold=is_cold)
+        return self._make_admission(instance, now, is_cold=is_cold)
 
     def release(self, admission: Admission, now: float) -> None:
         """Free the instance of an admission: its answer is about to be sent, or its time is over."""
@@ -127,7 +127,7 @@ class Fleet:
             instance.is_provisioned = False
         standing = self.busy + len(self._idle) + len(self._idle_provisioned)
         if standing < self.max_concurrency:
-            self._park(instance, now)
+            self._to_idle(instance, now)
 
     def resize(self, max_concurrency: int, provisioned: int, now: float) -> None:
         """Change the two capacities of a running fleet; what is in flight stays."""
@@ -136,50 +136,50 @@ class Fleet:
         missing = provisioned - self.busy_provisioned - len(self._idle_provisioned)
         self._idle_provisioned.extend(Instance(is_provisioned=True) for _ in range(missing))
         del self._idle_provisioned[max(0, provisioned - self.busy_provisioned) :]
-        self._decay(now)
+        self._expire_idle(now)
         spare = max_concurrency - self.busy - len(self._idle_provisioned)
         if len(self._idle) > max(0, spare):
             del self._idle[: len(self._idle) - max(0, spare)]
 
-    def _admit(self, instance: Instance, now: float, *, is_cold: bool) -> Admission:
+    def _make_admission(self, instance: Instance, now: float, *, is_cold: bool) -> Admission:
         profile = self.profile
         rng = self._rng
         held = setup = 0.0
         if is_cold:
             held = profile.cold_start * math.exp(profile.cold_jitter * rng.gauss(0.0, 1.0)) / self._time_scale
             setup = held * profile.setup_ratio
-        overhead = _spread(rng, profile.overhead, profile.overhead_jitter)
-        model = _spread(rng, self._latency, profile.jitter)
-        ending = Ending.ANSWERED
+        overhead = _lognormal(rng, profile.overhead, profile.overhead_jitter)
+        model = _lognormal(rng, self._model_latency, profile.jitter)
+        ending = InvocationResult.SUCCEEDED
         memory_percent = 100.0 * profile.memory_used_mb / self.memory_mb
         if memory_percent > 100.0:
-            ending, memory_percent = Ending.OUT_OF_MEMORY, 100.0
-        elif model > self._limit:
-            ending, model = Ending.TIMED_OUT, self._limit
+            ending, memory_percent = InvocationResult.OUT_OF_MEMORY, 100.0
+        elif model > self._invocation_limit:
+            ending, model = InvocationResult.TIMED_OUT, self._invocation_limit
         return Admission(
             instance=instance,
-            ending=ending,
-            held=held,
-            setup=setup,
+            result=ending,
+            cold_start_wait=held,
+            setup_time=setup,
             overhead=overhead,
-            model=model,
-            due=now + held + overhead + model,
+            model_latency=model,
+            completes_at=now + held + overhead + model,
             utilization=self.busy / self.max_concurrency,
             is_cold=is_cold,
             memory_percent=memory_percent,
         )
 
-    def _park(self, instance: Instance, now: float) -> None:
-        instance.expires = now + self._idle_rng.uniform(*self._idle_range)
+    def _to_idle(self, instance: Instance, now: float) -> None:
+        instance.expires = now + self._idle_rng.uniform(*self._idle_lifetime)
         self._next_expiry = min(self._next_expiry, instance.expires)
         self._idle.append(instance)
 
-    def _decay(self, now: float) -> None:
+    def _expire_idle(self, now: float) -> None:
         self._idle = [instance for instance in self._idle if instance.expires > now]
         self._next_expiry = min((instance.expires for instance in self._idle), default=math.inf)
 
 
-def _spread(rng: Random, mean: float, sigma: float) -> float:
+def _lognormal(rng: Random, mean: float, sigma: float) -> float:
     # A lognormal of this mean: its logarithm is centred half a variance lower.
     if sigma == 0.0 or mean == 0.0:
         return mean

@@ -6,16 +6,16 @@ from enum import IntEnum
 from typing import Any
 
 
-class Ending(IntEnum):
+class InvocationResult(IntEnum):
     """How a request that was admitted ends."""
 
-    ANSWERED = 0
+    SUCCEEDED = 0
     OUT_OF_MEMORY = 1
     TIMED_OUT = 2
 
 
 @dataclass(slots=True)
-class Books:
+class EndpointCounters:
     """The books of one endpoint name. At any instant, arrivals = ok + throttled + failed + disconnected + in_flight.
 
     `cold` counts the requests that were held for a new instance, whatever became of them; `hidden_retries` those
@@ -37,7 +37,7 @@ class Books:
         """Requests that have arrived and not ended."""
         return self.arrivals - self.ok - self.throttled - self.disconnected - self.failed.total()
 
-    def figures(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return all counts as plain values; `failed` is the sum over `failed_by_code`."""
         return {
             "arrivals": self.arrivals,
@@ -58,14 +58,14 @@ class Ledger:
     """The emulator's own books, by endpoint name. They outlive the endpoints."""
 
     def __init__(self) -> None:
-        self.by_endpoint: dict[str, Books] = {}
-        self.strangers = 0  # requests for endpoints that never were
+        self.by_endpoint: dict[str, EndpointCounters] = {}
+        self.unknown_endpoint_requests = 0  # requests for endpoints that never were
 
-    def books(self, endpoint: str) -> Books:
+    def counters_for(self, endpoint: str) -> EndpointCounters:
         """Open the books of an endpoint, or go on in them when the name was used before."""
-        return self.by_endpoint.setdefault(endpoint, Books())
+        return self.by_endpoint.setdefault(endpoint, EndpointCounters())
 
-    def figures(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        endpoints = {name: books.figures() for name, books in self.by_endpoint.items()}
-        return {"endpoints": endpoints, "unknown_endpoint": self.strangers}
+        endpoints = {name: books.to_dict() for name, books in self.by_endpoint.items()}
+        return {"endpoints": endpoints, "unknown_endpoint": self.unknown_endpoint_requests}

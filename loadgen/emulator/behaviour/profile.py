@@ -116,7 +116,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 )
 
 
-def profile_named(name: str) -> Profile:
+def get_profile(name: str) -> Profile:
     """Find a profile by its name.
 
     Raises:

@@ -12,42 +12,42 @@ from typing import Any
 
 from aiohttp import web
 
-from loadgen.emulator.protocol.responses import Answer
+from loadgen.emulator.protocol.responses import HttpResponse
 from loadgen.emulator.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 # A signature with a session token takes some 3 KB in its headers.
-_LONGEST_LINE = 16 * 1024
+_MAX_LINE_BYTES = 16 * 1024
 
 
-class Refused(Exception):  # noqa: N818  carries an answer
+class RejectedRequest(Exception):  # noqa: N818  carries an answer
     """A request that is answered before it is understood, and its connection closed."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
-        self.answer = Answer(status, text.encode(), "text/plain", is_last=True)
+        self.response = HttpResponse(status, text.encode(), "text/plain", close_connection=True)
 
 
-class Connection(web.RequestHandler):
+class ServerConnection(web.RequestHandler):
     """One connection.
 
     `received` is when its last bytes came, `head_started` when the first of a request did, 0 while none has;
-    `is_answering` from a request's head until its answer is written.
+    `is_handling` from a request's head until its answer is written.
     """
 
-    __slots__ = ("_is_extra", "head_started", "is_answering", "received")
+    __slots__ = ("_is_over_limit", "head_started", "is_handling", "received")
 
-    def __init__(self, server: "Server", **limits: Any) -> None:
+    def __init__(self, server: "HttpServer", **limits: Any) -> None:
         super().__init__(server, **limits)
         self.received = time.perf_counter()
         self.head_started = 0.0
-        self.is_answering = False
-        self._is_extra = len(server.connections) >= server.settings.connections
+        self.is_handling = False
+        self._is_over_limit = len(server.connections) >= server.settings.connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or cut it when there are too many."""
         super().connection_made(transport)
-        if self._is_extra:
+        if self._is_over_limit:
             self.force_close()
 
     def data_received(self, data: bytes) -> None:
@@ -55,13 +55,13 @@ class Connection(web.RequestHandler):
         # aiohttp calls this without data too, to go on parsing what it has.
         if data:
             self.received = time.perf_counter()
-            if self.head_started == 0.0 and not self.is_answering:
+            if self.head_started == 0.0 and not self.is_handling:
                 self.head_started = self.received
         super().data_received(data)
 
-    def has_dawdled(self, now: float, settings: Settings) -> bool:
+    def is_timed_out(self, now: float, settings: Settings) -> bool:
         """Tell whether it takes too long over a head, or over beginning one."""
-        if self.is_answering:
+        if self.is_handling:
             return False
         if self.head_started:
             return now - self.head_started > settings.head_timeout
@@ -83,76 +83,76 @@ class Connection(web.RequestHandler):
         return response
 
 
-class Server(web.Server):
+class HttpServer(web.Server):
     """Makes connections, and cuts those that dawdle."""
 
     def __init__(self, handler: Any, settings: Settings) -> None:
         super().__init__(handler)
         self.settings = settings
-        self._limits = {
+        self._connection_options = {
             "loop": asyncio.get_running_loop(),
             "access_log": None,
             "keepalive_timeout": settings.idle_timeout,
             "lingering_time": 2.0,
-            "max_line_size": _LONGEST_LINE,
-            "max_field_size": _LONGEST_LINE,
+            "max_line_size": _MAX_LINE_BYTES,
+            "max_field_size": _MAX_LINE_BYTES,
             # The container gets a body as it was sent; the other services undo gzip themselves, within bounds.
             "auto_decompress": False,
         }
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a new connection."""
-        return Connection(self, **self._limits)
+        return ServerConnection(self, **self._connection_options)
 
-    async def reap(self) -> None:
+    async def close_slow_connections(self) -> None:
         """Cut connections whose request's head does not end, or that never began one; for ever."""
         while True:
             await asyncio.sleep(min(1.0, self.settings.head_timeout))
             now = time.perf_counter()
             for connection in self.connections:
-                if isinstance(connection, Connection) and connection.has_dawdled(now, self.settings):
+                if isinstance(connection, ServerConnection) and connection.is_timed_out(now, self.settings):
                     connection.force_close()
 
 
-async def read_body(request: web.BaseRequest, *, most: int, seconds: float) -> bytes:
+async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout: float) -> bytes:
     """Read a request's whole body.
 
     Raises:
-        Refused: more than `most` bytes, or not there after `seconds`.
+        Refused: more than `max_bytes` bytes, or not there after `timeout`.
     """
     content = request.content
     if content.is_eof():
         return content.read_nowait()
-    if (request.content_length or 0) > most:
-        raise Refused(413, "Request body too large")
+    if (request.content_length or 0) > max_bytes:
+        raise RejectedRequest(413, "Request body too large")
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     chunks, size = [], 0
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(timeout):
             while chunk := await content.readany():
                 size += len(chunk)
-                if size > most:
-                    raise Refused(413, "Request body too large")
+                if size > max_bytes:
+                    raise RejectedRequest(413, "Request body too large")
                 chunks.append(chunk)
     except TimeoutError as error:
-        raise Refused(408, "Request body took too long") from error
+        raise RejectedRequest(408, "Request body took too long") from error
     return b"".join(chunks)
 
 
-def gunzip(body: bytes, *, most: int) -> bytes:
+def gunzip(body: bytes, *, max_bytes: int) -> bytes:
     """Undo gzip.
 
     Raises:
-        Refused: not gzip, cut short, or more than `most` bytes inside.
+        Refused: not gzip, cut short, or more than `max_bytes` bytes inside.
     """
     unzip = zlib.decompressobj(wbits=31)
     try:
-        plain = unzip.decompress(body, most)
+        plain = unzip.decompress(body, max_bytes)
     except zlib.error as error:
-        raise Refused(400, "Content-Encoding is gzip, the body is not") from error
+        raise RejectedRequest(400, "Content-Encoding is gzip, the body is not") from error
     if unzip.unconsumed_tail:
-        raise Refused(413, "Request body too large")
+        raise RejectedRequest(413, "Request body too large")
     if not unzip.eof:
-        raise Refused(400, "The gzip body is cut short")
+        raise RejectedRequest(400, "The gzip body is cut short")
     return plain

@@ -1,6 +1,6 @@
-"""The query protocol's request side: `Action=...&Metric.member.1.Name=...` as nested values.
+"""The query protocol's request side: `Action=...&CloudWatchMetric.member.1.Name=...` as nested values.
 
-Pure. Values stay text here; `number` and `moment` read them, and take what JSON clients send as well.
+Pure. Values stay text here; `number` and `timestamp` read them, and take what JSON clients send as well.
 """
 
 from collections.abc import Mapping
@@ -8,26 +8,26 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-from loadgen.emulator.protocol.responses import AwsError
+from loadgen.emulator.protocol.responses import ServiceError
 
 # Members in one request at most: GetMetricData takes 500 queries of about a dozen members each.
-_MOST_MEMBERS = 20_000
+_MAX_MEMBERS = 20_000
 
 
 def parse_query(body: bytes) -> dict[str, Any]:
     """Return the nested parameters of a form-encoded request; `X.member.1.Y` becomes {"X": [{"Y": ...}]}.
 
     Raises:
-        AwsError: MalformedQueryString: not a form, or parameters that contradict each other.
+        ServiceError: MalformedQueryString: not a form, or parameters that contradict each other.
 
     Example:
         >>> parse_query(b"Action=A&Stat.member.1=Sum&Stat.member.2=Average")
         {'Action': 'A', 'Stat': ['Sum', 'Average']}
     """
     try:
-        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MOST_MEMBERS)
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MAX_MEMBERS)
     except ValueError as error:
-        raise AwsError("MalformedQueryString", "The query string is malformed.") from error
+        raise ServiceError("MalformedQueryString", "The query string is malformed.") from error
     tree: dict[str, Any] = {}
     for name, value in pairs:
         *path, leaf = name.split(".")
@@ -35,55 +35,55 @@ def parse_query(body: bytes) -> dict[str, Any]:
         for step in path:
             node = node.setdefault(step, {})
             if not isinstance(node, dict):
-                raise AwsError("MalformedQueryString", f"The parameter {name} contradicts another.")
+                raise ServiceError("MalformedQueryString", f"The parameter {name} contradicts another.")
         node[leaf] = value
-    return {name: _lists(value) for name, value in tree.items()}
+    return {name: _to_lists(value) for name, value in tree.items()}
 
 
-def _lists(node: Any) -> Any:
+def _to_lists(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     if set(node) == {"member"} and isinstance(node["member"], dict):
         members = node["member"]
         if not all(key.isdecimal() for key in members):
-            raise AwsError("MalformedQueryString", "A list's members must be numbered.")
-        return [_lists(members[key]) for key in sorted(members, key=int)]
+            raise ServiceError("MalformedQueryString", "A list's members must be numbered.")
+        return [_to_lists(members[key]) for key in sorted(members, key=int)]
     if set(node) == {"member"} and node["member"] == "":
         return []
-    return {name: _lists(value) for name, value in node.items()}
+    return {name: _to_lists(value) for name, value in node.items()}
 
 
 def number(parameters: Mapping[str, Any], name: str, default: float | None = None) -> float:
     """Read a number that came as text or as a number.
 
     Raises:
-        AwsError: it is missing and has no default, or is none.
+        ServiceError: it is missing and has no default, or is none.
     """
     value = parameters.get(name)
     if value is None:
         if default is None:
-            raise AwsError("MissingParameter", f"The parameter {name} is required.")
+            raise ServiceError("MissingParameter", f"The parameter {name} is required.")
         return default
     if not isinstance(value, (str, int, float)):
-        raise AwsError("InvalidParameterValue", f"The parameter {name} must be a number.")
+        raise ServiceError("InvalidParameterValue", f"The parameter {name} must be a number.")
     try:
         read = float(value)
     except ValueError as error:
-        raise AwsError("InvalidParameterValue", f"The parameter {name} must be a number.") from error
+        raise ServiceError("InvalidParameterValue", f"The parameter {name} must be a number.") from error
     if not abs(read) < 1e300:
-        raise AwsError("InvalidParameterValue", f"The parameter {name} must be a finite number.")
+        raise ServiceError("InvalidParameterValue", f"The parameter {name} must be a finite number.")
     return read
 
 
-def moment(parameters: Mapping[str, Any], name: str) -> float:
+def timestamp(parameters: Mapping[str, Any], name: str) -> float:
     """Read an instant as epoch seconds, from a number or from ISO 8601 text (without an offset it is UTC).
 
     Raises:
-        AwsError: it is missing or none.
+        ServiceError: it is missing or none.
     """
     value = parameters.get(name)
     if value is None:
-        raise AwsError("MissingParameter", f"The parameter {name} is required.")
+        raise ServiceError("MissingParameter", f"The parameter {name} is required.")
     if isinstance(value, str):
         try:
             read = datetime.fromisoformat(value)
@@ -93,25 +93,25 @@ def moment(parameters: Mapping[str, Any], name: str) -> float:
     return number(parameters, name)
 
 
-def rows(parameters: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+def struct_list(parameters: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Read a list of structures; missing is empty.
 
     Raises:
-        AwsError: it is something else.
+        ServiceError: it is something else.
     """
     value = parameters.get(name) or []
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        raise AwsError("InvalidParameterValue", f"The parameter {name} must be a list of structures.")
+        raise ServiceError("InvalidParameterValue", f"The parameter {name} must be a list of structures.")
     return value
 
 
-def words(parameters: Mapping[str, Any], name: str) -> list[str]:
+def str_list(parameters: Mapping[str, Any], name: str) -> list[str]:
     """Read a list of texts; missing is empty.
 
     Raises:
-        AwsError: it is something else.
+        ServiceError: it is something else.
     """
     value = parameters.get(name) or []
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise AwsError("InvalidParameterValue", f"The parameter {name} must be a list of texts.")
+        raise ServiceError("InvalidParameterValue", f"The parameter {name} must be a list of texts.")
     return value

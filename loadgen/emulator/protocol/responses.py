@@ -1,4 +1,4 @@
-"""Answer: what goes back over the wire, and AwsError: a refusal, in each of AWS's protocols.
+"""Answer: what goes back over the wire, and ServiceError: a refusal, in each of AWS's protocols.
 
 Values and pure functions. Putting the bytes on a socket is server.py's.
 """
@@ -19,14 +19,14 @@ PLAIN_JSON = "application/json"
 XML = "text/xml"
 CLOUDWATCH_NAMESPACE = "http://monitoring.amazonaws.com/doc/2010-08-01/"
 STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_REASON_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 # What XML 1.0 cannot carry, even escaped (section 2.2 of the recommendation).
-_NOT_XML = dict.fromkeys(
+_INVALID_XML_CHARACTERS = dict.fromkeys(
     [*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000)], "\N{REPLACEMENT CHARACTER}"
 )
 
 
-class AwsError(Exception):
+class ServiceError(Exception):
     """A refusal as the service words it.
 
     Args:
@@ -46,12 +46,12 @@ class AwsError(Exception):
         self.extra = dict(extra or {})
 
 
-class CutConnection(Exception):  # noqa: N818  not an error: what is to be done
+class DropConnection(Exception):  # noqa: N818  not an error: what is to be done
     """The client gets no answer: its connection is cut, or it has gone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """One HTTP answer, complete.
 
     Args:
@@ -59,27 +59,27 @@ class Answer:
         body: its bytes.
         content_type: of the body.
         headers: further ones, without line breaks.
-        is_last: whether the connection closes after it.
+        close_connection: whether the connection closes after it.
     """
 
     status: int
     body: bytes = b""
     content_type: str = PLAIN_JSON
     headers: tuple[tuple[str, str], ...] = ()
-    is_last: bool = False
+    close_connection: bool = False
 
-    def encode(self, request_id: str, watermark: str, *, keep_alive: str = "") -> bytes:
-        """Return head and body as bytes. `keep_alive` is the value of a Connection header, or empty for none."""
+    def encode(self, request_id: str, emulator_header: str, *, connection_header: str = "") -> bytes:
+        """Return head and body as bytes. `connection_header` is the value of a Connection header, or empty for none."""
         lines = [
-            f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Unknown')}",
+            f"HTTP/1.1 {self.status} {_REASON_PHRASES.get(self.status, 'Unknown')}",
             f"x-amzn-RequestId: {request_id}",
             f"Content-Type: {self.content_type}",
             f"Content-Length: {len(self.body)}",
-            watermark,
+            emulator_header,
             *(f"{name}: {value}" for name, value in self.headers),
         ]
-        if keep_alive:
-            lines.append(f"Connection: {keep_alive}")
+        if connection_header:
+            lines.append(f"Connection: {connection_header}")
         return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + self.body
 
 
@@ -95,73 +95,73 @@ def request_ids(seed: int) -> Iterator[str]:
         yield f"{prefix}{number:012x}"
 
 
-def json_answer(value: Mapping[str, Any] | None, content_type: str) -> Answer:
+def json_response(value: Mapping[str, Any] | None, content_type: str) -> HttpResponse:
     """Encode a result as JSON; None is an empty body, as operations without an output shape answer."""
     if value is None:
-        return Answer(200, b"", content_type)
+        return HttpResponse(200, b"", content_type)
     # AWS's JSON has instants as epoch seconds, not as orjson would write them.
-    return Answer(200, orjson.dumps(value, _epoch, orjson.OPT_PASSTHROUGH_DATETIME), content_type)
+    return HttpResponse(200, orjson.dumps(value, _to_epoch_seconds, orjson.OPT_PASSTHROUGH_DATETIME), content_type)
 
 
-def _epoch(value: object) -> float:
+def _to_epoch_seconds(value: object) -> float:
     if isinstance(value, datetime):
         return value.timestamp()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
-def json_error(error: AwsError, content_type: str, *, is_query_mode: bool = False) -> Answer:
+def json_error(error: ServiceError, content_type: str, *, is_query_mode: bool = False) -> HttpResponse:
     """Encode a refusal for the JSON protocols; query mode adds the code that query clients knew."""
     fault = "Sender" if error.status < 500 else "Receiver"
     headers = (("x-amzn-query-error", f"{error.code};{fault}"),) if is_query_mode else ()
     body = orjson.dumps({"__type": error.code, "message": error.message} | error.extra)
-    return Answer(error.status, body, content_type, headers)
+    return HttpResponse(error.status, body, content_type, headers)
 
 
-def rest_error(error: AwsError) -> Answer:
+def rest_error(error: ServiceError) -> HttpResponse:
     """Encode a refusal for REST JSON: the code travels in a header."""
     body = orjson.dumps({"message": error.message} | error.extra)
-    return Answer(error.status, body, PLAIN_JSON, (("x-amzn-ErrorType", error.code),))
+    return HttpResponse(error.status, body, PLAIN_JSON, (("x-amzn-ErrorType", error.code),))
 
 
-def xml_answer(operation: str, value: Mapping[str, Any], *, namespace: str, request_id: str) -> Answer:
+def xml_response(operation: str, value: Mapping[str, Any], *, namespace: str, request_id: str) -> HttpResponse:
     """Encode a result for the query protocol. Lists become `member` elements, dictionaries of dictionaries nest."""
-    result = f"<{operation}Result>{_elements(value)}</{operation}Result>"
+    result = f"<{operation}Result>{_xml_elements(value)}</{operation}Result>"
     metadata = f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
     text = f'<{operation}Response xmlns="{namespace}">{result}{metadata}</{operation}Response>'
-    return Answer(200, text.encode(), XML)
+    return HttpResponse(200, text.encode(), XML)
 
 
-def xml_error(error: AwsError, *, namespace: str, request_id: str) -> Answer:
+def xml_error(error: ServiceError, *, namespace: str, request_id: str) -> HttpResponse:
     """Encode a refusal for the query protocol."""
     fault = "Sender" if error.status < 500 else "Receiver"
-    inner = _elements({"Type": fault, "Code": error.code, "Message": error.message or ""})
+    inner = _xml_elements({"Type": fault, "Code": error.code, "Message": error.message or ""})
     text = (
         f'<ErrorResponse xmlns="{namespace}"><Error>{inner}</Error><RequestId>{request_id}</RequestId></ErrorResponse>'
     )
-    return Answer(error.status, text.encode(), XML)
+    return HttpResponse(error.status, text.encode(), XML)
 
 
-class Entries(dict[str, float]):
+class XmlEntries(dict[str, float]):
     """A map that the query protocol writes as `entry` elements with key and value."""
 
 
-def _elements(value: Mapping[str, Any]) -> str:
-    return "".join(f"<{name}>{_content(inner)}</{name}>" for name, inner in value.items())
+def _xml_elements(value: Mapping[str, Any]) -> str:
+    return "".join(f"<{name}>{_xml_content(inner)}</{name}>" for name, inner in value.items())
 
 
-def _content(value: Any) -> str:
-    if isinstance(value, Entries):
-        return "".join(f"<entry><key>{_text(k)}</key><value>{v!r}</value></entry>" for k, v in value.items())
+def _xml_content(value: Any) -> str:
+    if isinstance(value, XmlEntries):
+        return "".join(f"<entry><key>{_xml_text(k)}</key><value>{v!r}</value></entry>" for k, v in value.items())
     if isinstance(value, Mapping):
-        return _elements(value)
+        return _xml_elements(value)
     if isinstance(value, list):
-        return "".join(f"<member>{_content(inner)}</member>" for inner in value)
+        return "".join(f"<member>{_xml_content(inner)}</member>" for inner in value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _text(str(value))
+    return _xml_text(str(value))
 
 
-def _text(value: str) -> str:
-    return escape(value.translate(_NOT_XML))
+def _xml_text(value: str) -> str:
+    return escape(value.translate(_INVALID_XML_CHARACTERS))

@@ -9,66 +9,66 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 # A minute in which latencies span a decade holds about 1700 rounded values: some 150 KB at the very most.
-_MOST_DISTINCT = 2000
-_MANTISSA = 1024
+_MAX_DISTINCT_VALUES = 2000
+_MANTISSA_STEPS = 1024
 # A day of minutes; CloudWatch keeps 15 days, a rehearsal does not last that long.
-_MOST_MINUTES = 1440
+_MAX_MINUTES = 1440
 Dimensions = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True)
-class Bucket:
+class MetricBucket:
     """What was observed in one stretch of time. Buckets add."""
 
-    samples: float = 0.0
+    sample_count: float = 0.0
     total: float = 0.0
-    least: float = math.inf
-    greatest: float = -math.inf
-    last: float = 0.0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    last_observed: float = 0.0
     occurrences: dict[float, float] = field(default_factory=dict)
     is_rounded: bool = False
 
-    def add(self, value: float, now: float, times: float = 1.0) -> None:
+    def add(self, value: float, now: float, count: float = 1.0) -> None:
         """Take an observation made at `now`."""
-        self.samples += times
-        self.total += value * times
-        self.least = min(self.least, value)
-        self.greatest = max(self.greatest, value)
-        self.last = max(self.last, now)
-        self._count(value, times)
+        self.sample_count += count
+        self.total += value * count
+        self.minimum = min(self.minimum, value)
+        self.maximum = max(self.maximum, value)
+        self.last_observed = max(self.last_observed, now)
+        self._count_value(value, count)
 
-    def merge(self, other: "Bucket") -> None:
+    def merge(self, other: "MetricBucket") -> None:
         """Add another bucket to this one."""
-        self.samples += other.samples
+        self.sample_count += other.sample_count
         self.total += other.total
-        self.least = min(self.least, other.least)
-        self.greatest = max(self.greatest, other.greatest)
-        self.last = max(self.last, other.last)
+        self.minimum = min(self.minimum, other.minimum)
+        self.maximum = max(self.maximum, other.maximum)
+        self.last_observed = max(self.last_observed, other.last_observed)
         for value, times in other.occurrences.items():
-            self._count(value, times)
+            self._count_value(value, times)
 
-    def _count(self, value: float, times: float) -> None:
-        key = _rounded(value) if self.is_rounded else value
-        self.occurrences[key] = self.occurrences.get(key, 0.0) + times
-        if not self.is_rounded and len(self.occurrences) > _MOST_DISTINCT:
+    def _count_value(self, value: float, count: float) -> None:
+        key = _round_value(value) if self.is_rounded else value
+        self.occurrences[key] = self.occurrences.get(key, 0.0) + count
+        if not self.is_rounded and len(self.occurrences) > _MAX_DISTINCT_VALUES:
             self.is_rounded = True
             exact, self.occurrences = self.occurrences, {}
             for kept, seen in exact.items():
-                self._count(kept, seen)
+                self._count_value(kept, seen)
 
     @property
     def average(self) -> float:
         """The mean of all observations."""
-        return self.total / self.samples
+        return self.total / self.sample_count
 
     def percentile(self, percent: float) -> float:
         """Return the percentile, interpolated linearly between the two nearest observations.
 
         CloudWatch does not say how it interpolates; this is what numpy does by default.
         """
-        rank = (self.samples - 1) * percent / 100.0
+        rank = (self.sample_count - 1) * percent / 100.0
         below, above = math.floor(rank), math.ceil(rank)
-        low = high = self.greatest
+        low = high = self.maximum
         seen = 0.0
         for value, times in sorted(self.occurrences.items()):
             if seen <= below < seen + times:
@@ -77,11 +77,11 @@ class Bucket:
                 high = value
                 break
             seen += times
-        return min(max(low + (high - low) * (rank - below), self.least), self.greatest)
+        return min(max(low + (high - low) * (rank - below), self.minimum), self.maximum)
 
     def trimmed_mean(self, low_percent: float, high_percent: float) -> float:
         """Return the mean of what lies between two percentiles of the count."""
-        first, last = self.samples * low_percent / 100.0, self.samples * high_percent / 100.0
+        first, last = self.sample_count * low_percent / 100.0, self.sample_count * high_percent / 100.0
         seen = total = weight = 0.0
         for value, times in sorted(self.occurrences.items()):
             inside = max(0.0, min(seen + times, last) - max(seen, first))
@@ -91,61 +91,63 @@ class Bucket:
         return total / weight if weight else self.percentile(low_percent)
 
 
-def _rounded(value: float) -> float:
+def _round_value(value: float) -> float:
     mantissa, exponent = math.frexp(value)
-    return math.ldexp(round(mantissa * _MANTISSA) / _MANTISSA, exponent)
+    return math.ldexp(round(mantissa * _MANTISSA_STEPS) / _MANTISSA_STEPS, exponent)
 
 
 @dataclass(slots=True)
-class Series:
+class MetricSeries:
     """All minutes of one metric with one set of dimensions."""
 
     unit: str
-    minutes: dict[int, Bucket] = field(default_factory=dict)
+    minutes: dict[int, MetricBucket] = field(default_factory=dict)
 
-    def bucket(self, now: float) -> Bucket:
+    def bucket_at(self, now: float) -> MetricBucket:
         """Return the bucket of the minute that `now` (epoch seconds) lies in."""
         minute = int(now // 60)
         bucket = self.minutes.get(minute)
         if bucket is None:
-            bucket = self.minutes[minute] = Bucket()
-            while len(self.minutes) > _MOST_MINUTES:
+            bucket = self.minutes[minute] = MetricBucket()
+            while len(self.minutes) > _MAX_MINUTES:
                 del self.minutes[min(self.minutes)]
         return bucket
 
-    def periods(self, start: float, end: float, period: int, *, visible: float) -> Iterator[tuple[int, Bucket]]:
+    def periods(
+        self, start: float, end: float, period: int, *, published_until: float
+    ) -> Iterator[tuple[int, MetricBucket]]:
         """Yield (epoch second, bucket) for each period with data, in order of time.
 
         Args:
             start: epoch seconds, inclusive, rounded down to the minute.
             end: epoch seconds, exclusive.
             period: seconds, a multiple of 60; periods lie on the clock, not on `start`.
-            visible: a minute whose last observation is later than this is not published yet.
+            published_until: a minute whose last observation is later than this is not published yet.
         """
         first, past = int(start // 60), math.ceil(end / 60)
-        merged: dict[int, Bucket] = {}
+        merged: dict[int, MetricBucket] = {}
         for minute in sorted(minute for minute in self.minutes if first <= minute < past):
             bucket = self.minutes[minute]
-            if bucket.last <= visible:
-                merged.setdefault(minute * 60 // period * period, Bucket()).merge(bucket)
+            if bucket.last_observed <= published_until:
+                merged.setdefault(minute * 60 // period * period, MetricBucket()).merge(bucket)
         yield from merged.items()
 
 
-class Metrics:
+class MetricStore:
     """Every series of the account, by namespace, name and dimensions."""
 
     def __init__(self) -> None:
-        self.series: dict[tuple[str, str, Dimensions], Series] = {}
+        self.series: dict[tuple[str, str, Dimensions], MetricSeries] = {}
 
-    def open(self, namespace: str, name: str, dimensions: Mapping[str, str], unit: str) -> Series:
+    def get_or_create(self, namespace: str, name: str, dimensions: Mapping[str, str], unit: str) -> MetricSeries:
         """Return the series, made when it is new. Dimensions are compared as a set."""
         key = (namespace, name, tuple(sorted(dimensions.items())))
         series = self.series.get(key)
         if series is None:
-            series = self.series[key] = Series(unit)
+            series = self.series[key] = MetricSeries(unit)
         return series
 
-    def find(self, namespace: str, name: str, dimensions: Iterable[tuple[str, str]]) -> Series | None:
+    def find(self, namespace: str, name: str, dimensions: Iterable[tuple[str, str]]) -> MetricSeries | None:
         """Return the series with exactly these dimensions, if there is one."""
         return self.series.get((namespace, name, tuple(sorted(dimensions))))
 
@@ -167,14 +169,14 @@ _UNITS = {
 }
 
 
-class Meter:
+class EndpointMetrics:
     """What one endpoint publishes. Keeps the current minute's buckets at hand, since it is on every request's path."""
 
-    def __init__(self, metrics: Metrics, endpoint: str, variant: str) -> None:
+    def __init__(self, metrics: MetricStore, endpoint: str, variant: str) -> None:
         self._metrics = metrics
         self._dimensions = {"EndpointName": endpoint, "VariantName": variant}
         self._minute = -1
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, MetricBucket] = {}
 
     def observe(self, now: float, values: Iterable[tuple[str, float]]) -> None:
         """Record values of named metrics at `now` (epoch seconds)."""
@@ -185,10 +187,10 @@ class Meter:
         for name, value in values:
             bucket = self._buckets.get(name)
             if bucket is None:
-                bucket = self._buckets[name] = self._open(name).bucket(now)
+                bucket = self._buckets[name] = self._series(name).bucket_at(now)
             bucket.add(value, now)
 
-    def _open(self, name: str) -> Series:
+    def _series(self, name: str) -> MetricSeries:
         if name == "MemoryUtilization":
-            return self._metrics.open("/aws/sagemaker/Endpoints", name, self._dimensions, "Percent")
-        return self._metrics.open(_SAGEMAKER, name, self._dimensions, _UNITS[name])
+            return self._metrics.get_or_create("/aws/sagemaker/Endpoints", name, self._dimensions, "Percent")
+        return self._metrics.get_or_create(_SAGEMAKER, name, self._dimensions, _UNITS[name])

@@ -14,7 +14,7 @@ from loadgen.emulator.behaviour.profile import Profile
 
 
 @dataclass(slots=True)
-class Model:
+class EmulatedModel:
     """A registered model: what CreateModel was given, and how it behaves."""
 
     name: str
@@ -38,7 +38,7 @@ class Capacity:
     max_concurrency: int
     provisioned: int = 0
 
-    def shape(self) -> dict[str, int]:
+    def serverless_config(self) -> dict[str, int]:
         """Return them as the API spells them."""
         provisioned = {"ProvisionedConcurrency": self.provisioned} if self.provisioned else {}
         return {"MemorySizeInMB": self.memory_mb, "MaxConcurrency": self.max_concurrency} | provisioned
@@ -52,7 +52,7 @@ class EndpointConfig:
     arn: str
     payload: dict[str, Any]
     variant: str
-    model: Model
+    model: EmulatedModel
     capacity: Capacity
     created: float
     modified: float
@@ -60,33 +60,33 @@ class EndpointConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PendingDeployment:
     """A deployment under way: what the endpoint becomes, and when; at `math.inf` it never does."""
 
     config: EndpointConfig
     capacity: Capacity
-    ready: float
-    failure: str = ""
+    ready_at: float
+    failure_reason: str = ""
 
 
-class Endpoint:
+class EmulatedEndpoint:
     """One endpoint.
 
     Args:
         name: as it was created.
         arn: its resource name.
-        change: the first deployment.
+        pending: the first deployment.
         now: when it was created.
-        staff: makes the fleet of instances for a configuration and a capacity, at an instant.
+        create_fleet: makes the fleet of instances for a configuration and a capacity, at an instant.
     """
 
     def __init__(
         self,
         name: str,
         arn: str,
-        change: Change,
+        pending: PendingDeployment,
         now: float,
-        staff: Callable[[EndpointConfig, Capacity, float], Fleet],
+        create_fleet: Callable[[EndpointConfig, Capacity, float], Fleet],
     ) -> None:
         self.name = name
         self.arn = arn
@@ -94,12 +94,12 @@ class Endpoint:
         self.modified = now
         self.status = "Creating"
         self.failure_reason = ""
-        self.config = change.config
-        self.capacity = change.capacity
+        self.config = pending.config
+        self.capacity = pending.capacity
         self.fleet: Fleet | None = None
-        self.change: Change | None = change
-        self._staff = staff
-        self._gone = math.inf
+        self.pending: PendingDeployment | None = pending
+        self._create_fleet = create_fleet
+        self._deleted_at = math.inf
 
     @property
     def is_serving(self) -> bool:
@@ -111,41 +111,41 @@ class Endpoint:
         """Whether a change is under way, so that another one is refused."""
         return self.status in {"Creating", "Updating", "Deleting"}
 
-    def settle(self, now: float) -> bool:
+    def advance_to(self, now: float) -> bool:
         """Let happen what is due by `now`; return False when the endpoint is gone."""
-        if now >= self._gone:
+        if now >= self._deleted_at:
             return False
-        change = self.change
-        if change is None or now < change.ready:
+        change = self.pending
+        if change is None or now < change.ready_at:
             return True
-        self.change = None
-        self.modified = change.ready
-        if change.failure:
-            self.failure_reason = change.failure
+        self.pending = None
+        self.modified = change.ready_at
+        if change.failure_reason:
+            self.failure_reason = change.failure_reason
             # An update that fails leaves the old deployment serving.
             self.status = "Failed" if self.fleet is None else "InService"
             return True
         if self.fleet is not None and change.config is self.config:
-            self.fleet.resize(change.capacity.max_concurrency, change.capacity.provisioned, change.ready)
+            self.fleet.resize(change.capacity.max_concurrency, change.capacity.provisioned, change.ready_at)
         else:
-            self.fleet = self._staff(change.config, change.capacity, change.ready)
+            self.fleet = self._create_fleet(change.config, change.capacity, change.ready_at)
         self.config, self.capacity = change.config, change.capacity
         self.failure_reason = ""
         self.status = "InService"
         return True
 
-    def update(self, change: Change, now: float) -> None:
+    def update(self, pending: PendingDeployment, now: float) -> None:
         """Begin a change; what serves now goes on until it is ready."""
-        self.change = change
+        self.pending = pending
         self.status = "Updating"
         self.modified = now
 
-    def delete(self, now: float, gone: float) -> None:
-        """Begin the end: Deleting, and at `gone` no longer there."""
-        self.change = None
+    def delete(self, now: float, deleted_at: float) -> None:
+        """Begin the end: Deleting, and at `deleted_at` no longer there."""
+        self.pending = None
         self.status = "Deleting"
         self.modified = now
-        self._gone = gone
+        self._deleted_at = deleted_at
 
     def describe(self) -> dict[str, Any]:
         """Return DescribeEndpoint's output."""
@@ -160,19 +160,19 @@ class Endpoint:
         if self.failure_reason:
             shown["FailureReason"] = self.failure_reason
         if self.fleet is not None:
-            desired = self.change.capacity if self.change else self.capacity
-            shown["ProductionVariants"] = [self._variant(self.config, self.capacity, desired)]
-        if self.change is not None:
-            pending = self._variant(self.change.config, self.change.capacity, self.change.capacity)
+            desired = self.pending.capacity if self.pending else self.capacity
+            shown["ProductionVariants"] = [self._describe_variant(self.config, self.capacity, desired)]
+        if self.pending is not None:
+            pending = self._describe_variant(self.pending.config, self.pending.capacity, self.pending.capacity)
             pending["VariantStatus"] = [{"Status": self.status, "StartTime": self.modified}]
             shown["PendingDeploymentSummary"] = {
-                "EndpointConfigName": self.change.config.name,
+                "EndpointConfigName": self.pending.config.name,
                 "ProductionVariants": [pending],
                 "StartTime": self.modified,
             }
         return shown
 
-    def _variant(self, config: EndpointConfig, current: Capacity, desired: Capacity) -> dict[str, Any]:
+    def _describe_variant(self, config: EndpointConfig, current: Capacity, desired: Capacity) -> dict[str, Any]:
         container = config.model.payload.get("PrimaryContainer") or {}
         image = str(container.get("Image", ""))
         return {
@@ -181,6 +181,6 @@ class Endpoint:
             "CurrentWeight": 1.0,
             "DesiredWeight": 1.0,
             "CurrentInstanceCount": 0,
-            "CurrentServerlessConfig": current.shape(),
-            "DesiredServerlessConfig": desired.shape(),
+            "CurrentServerlessConfig": current.serverless_config(),
+            "DesiredServerlessConfig": desired.serverless_config(),
         }

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 
-from loadgen.analysis.findings import Findings, Row
-from loadgen.measurement.outcome import Column
-from loadgen.report.charts.distribution import Panel, Series, distribution
+from loadgen.analysis.findings import Analysis, RunAnalysis
+from loadgen.measurement.outcome import OutcomeCategory
+from loadgen.report.charts.distribution import LatencySeries, Panel, latency_chart
 from loadgen.report.charts.trends import cost_vs_performance, timeline
 from loadgen.report.charts.vega import Chart
-from loadgen.report.content.labels import label, memory_of, rows_of
-from loadgen.report.content.provenance import remark
+from loadgen.report.content.labels import memory_mb_of, runs_in_phase, short_label
+from loadgen.report.content.provenance import watermark_text
 from loadgen.results.manifest import Manifest
 from loadgen.workload.load import ClosedLoop
 
 
 @dataclass(frozen=True, slots=True)
-class Drawings:
+class ReportCharts:
     """The charts of one report; None where there is nothing to draw.
 
     Args:
@@ -32,46 +32,57 @@ class Drawings:
     timelines: tuple[Chart, ...]
 
 
-def draw(manifest: Manifest, findings: Findings) -> Drawings:
+def build_charts(manifest: Manifest, findings: Analysis) -> ReportCharts:
     """Draw every chart that these findings have something for."""
-    say = remark(manifest, findings)
-    own = rows_of(findings, "")
-    costs = [row.cost for row in rows_of(findings, "stability") if row.cost is not None]
-    lines = (timeline(row.run, f"Answers over time: {label(row)}", say) for row in own)
-    return Drawings(
-        stability=_stability(findings, say),
-        concurrency=distribution("Latency of each MaxConcurrency and number of clients", say, _by_slots(findings)),
-        cost=cost_vs_performance(costs, _chosen(findings), say),
-        steps=distribution("Latency of each step", say, [Panel("", _series([(row, label(row)) for row in own]))]),
+    watermark = watermark_text(manifest, findings)
+    own = runs_in_phase(findings, "")
+    costs = [row.cost for row in runs_in_phase(findings, "stability") if row.cost is not None]
+    lines = (timeline(row.run, f"Answers over time: {short_label(row)}", watermark) for row in own)
+    return ReportCharts(
+        stability=_stability_chart(findings, watermark),
+        concurrency=latency_chart(
+            "Latency of each MaxConcurrency and number of clients", watermark, _panels_by_max_concurrency(findings)
+        ),
+        cost=cost_vs_performance(costs, _recommended_memory_mb(findings), watermark),
+        steps=latency_chart(
+            "Latency of each step", watermark, [Panel("", _latency_series([(row, short_label(row)) for row in own]))]
+        ),
         timelines=tuple(line for line in lines if line is not None),
     )
 
 
-def _chosen(findings: Findings) -> int | None:
+def _recommended_memory_mb(findings: Analysis) -> int | None:
     return None if findings.recommendation is None else findings.recommendation.memory_mb
 
 
-def _stability(findings: Findings, say: str) -> Chart | None:
-    rows = [(row, label(row)) for row in rows_of(findings, "stability")]
-    return distribution("Latency of each memory size", say, [Panel("", _series(rows, _chosen(findings)))])
+def _stability_chart(findings: Analysis, watermark: str) -> Chart | None:
+    rows = [(row, short_label(row)) for row in runs_in_phase(findings, "stability")]
+    return latency_chart(
+        "Latency of each memory size", watermark, [Panel("", _latency_series(rows, _recommended_memory_mb(findings)))]
+    )
 
 
-def _by_slots(findings: Findings) -> list[Panel]:
+def _panels_by_max_concurrency(findings: Analysis) -> list[Panel]:
     """Return a panel for each MaxConcurrency, ascending."""
-    panels: dict[int, list[tuple[Row, str]]] = {}
-    for row in rows_of(findings, "concurrency"):
+    panels: dict[int, list[tuple[RunAnalysis, str]]] = {}
+    for row in runs_in_phase(findings, "concurrency"):
         config, load = row.run.step.config, row.run.step.load
         if config is not None and isinstance(load, ClosedLoop):
             name = "1 client" if load.clients == 1 else f"{load.clients} clients"
             panels.setdefault(config.max_concurrency, []).append((row, name))
-    return [Panel(f"MaxConcurrency {slots}", _series(rows)) for slots, rows in sorted(panels.items())]
+    return [Panel(f"MaxConcurrency {slots}", _latency_series(rows)) for slots, rows in sorted(panels.items())]
 
 
-def _series(named: list[tuple[Row, str]], chosen: int | None = None) -> tuple[Series, ...]:
+def _latency_series(
+    labelled_rows: list[tuple[RunAnalysis, str]], recommended_mb: int | None = None
+) -> tuple[LatencySeries, ...]:
     return tuple(
-        Series(
-            name, row.run.tally.service[Column.OK], row.summary.service, chosen is not None and memory_of(row) == chosen
+        LatencySeries(
+            name,
+            row.run.tally.service[OutcomeCategory.OK],
+            row.summary.service,
+            recommended_mb is not None and memory_mb_of(row) == recommended_mb,
         )
-        for row, name in named
-        if row.summary.service is not None and row.run.tally.service[Column.OK].total
+        for row, name in labelled_rows
+        if row.summary.service is not None and row.run.tally.service[OutcomeCategory.OK].total
     )

@@ -15,19 +15,19 @@ import vl_convert
 Spec = dict[str, Any]
 # Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008): told apart with any kind of colour blindness.
 BLUE, ORANGE, VERMILION = "#0072b2", "#e69f00", "#d55e00"
-PALE_BLUE, INK, SOFT = "#7fb2d6", "#1f2933", "#52606d"
+PALE_BLUE, INK, MUTED_INK = "#7fb2d6", "#1f2933", "#52606d"
 WIDTH = 640  # pixels of the plot
-_LINE, _FAINT = "#9aa5b1", "#e4e7eb"
+_AXIS_COLOR, _GRID_COLOR = "#9aa5b1", "#e4e7eb"
 # Fonts of the same widths, so that what is measured here fits there.
-_STYLE: Spec = {
+_VEGA_CONFIG: Spec = {
     "font": "Helvetica, Arial, 'Liberation Sans', sans-serif",
     "view": {"stroke": None},
     "axis": {
-        "gridColor": _FAINT,
-        "domainColor": _LINE,
-        "tickColor": _LINE,
+        "gridColor": _GRID_COLOR,
+        "domainColor": _AXIS_COLOR,
+        "tickColor": _AXIS_COLOR,
         "labelColor": INK,
-        "titleColor": SOFT,
+        "titleColor": MUTED_INK,
         "titleFontWeight": "normal",
         "labelFontSize": 12,
         "titleFontSize": 12,
@@ -62,39 +62,39 @@ def mark(kind: str, values: list[Spec], encoding: Spec, **style: Any) -> Spec:
     return {"data": {"values": values}, "mark": {"type": kind, "aria": is_read, **style}, "encoding": encoding}
 
 
-def field(name: str, **more: Any) -> Spec:
+def quantitative(name: str, **more: Any) -> Spec:
     """Place by a figure."""
     return {"field": name, "type": "quantitative", **more}
 
 
-def pixel(value: float) -> Spec:
+def fixed_pixel(value: float) -> Spec:
     """Place at a fixed pixel of the plot."""
     return {"value": value}
 
 
 # What a mark says of itself; the page reads it back.
-SAID: Spec = {"field": "said", "type": "nominal"}
+TOOLTIP: Spec = {"field": "said", "type": "nominal"}
 
 
-def draw(views: list[Spec], title: str, how: str, remark: str, *, spacing: int = 18) -> Chart:
+def render_vega(views: list[Spec], title: str, explanation: str, watermark: str, *, spacing: int = 18) -> Chart:
     """Draw views below each other.
 
     Args:
         views: each with its size and its layers.
         title: of the whole.
-        how: how to read it.
-        remark: what a copy of the picture must say too, such as that it is from an emulator; may be empty.
+        explanation: how to read it.
+        watermark: what a copy of the picture must say too, such as that it is from an emulator; may be empty.
         spacing: pixels between views.
     """
     head = {
         "text": title,
-        "subtitle": [line for line in (remark, how) if line],
+        "subtitle": [line for line in (watermark, explanation) if line],
         "anchor": "start",
         "fontSize": 16,
         "color": INK,
         "offset": 16,
         "subtitleFontSize": 12,
-        "subtitleColor": SOFT,
+        "subtitleColor": MUTED_INK,
         "subtitlePadding": 6,
     }
     spec = {
@@ -104,7 +104,7 @@ def draw(views: list[Spec], title: str, how: str, remark: str, *, spacing: int =
         "padding": 14,
         "vconcat": views,
         "spacing": spacing,
-        "config": _STYLE,
+        "config": _VEGA_CONFIG,
     }
     svg: str = vl_convert.vegalite_to_svg(spec)
     return Chart(title, _NAMESPACES.sub("", svg))

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from loadgen.analysis.findings import Row
-from loadgen.measurement.cloudwatch_metrics import Metric
-from loadgen.report.content.labels import first_column, label
-from loadgen.report.content.table import Cell, Column, Table, count, legible, number
+from loadgen.analysis.findings import RunAnalysis
+from loadgen.measurement.cloudwatch_metrics import CloudWatchMetric
+from loadgen.report.content.labels import label_column, short_label
+from loadgen.report.content.table import Cell, Column, Table, count_cell, number_cell, sanitize_text
 
-_ABSENT = Cell("n/a")
+_NOT_AVAILABLE = Cell("n/a")
 # Metric -> (heading, unit and statistic, meaning).
 _METRICS: Mapping[str, tuple[str, str, str]] = {
     "ModelLatency": ("ModelLatency", "ms, mean", "CloudWatch: time in the model's container."),
@@ -29,7 +29,7 @@ _METRICS: Mapping[str, tuple[str, str, str]] = {
 }
 
 
-def metric_figure(metric: Metric) -> float:
+def metric_value(metric: CloudWatchMetric) -> float:
     """Return the one figure of a metric that stands for it: a mean in ms, a sum of counts, the most of slots used."""
     if metric.unit == "Microseconds":
         return metric.average / 1000
@@ -38,33 +38,35 @@ def metric_figure(metric: Metric) -> float:
     return metric.average if metric.unit == "Percent" else metric.total
 
 
-def _metric_cell(metric: Metric | None) -> Cell:
+def _metric_cell(metric: CloudWatchMetric | None) -> Cell:
     if metric is None:
-        return _ABSENT
-    figure = metric_figure(metric)
+        return _NOT_AVAILABLE
+    figure = metric_value(metric)
     if metric.name == "ModelSetupTime":
-        return Cell(number(figure).text, f"{metric.samples:,.0f} cold")
+        return Cell(number_cell(figure).text, f"{metric.sample_count:,.0f} cold")
     if metric.name == "MemoryUtilization":
-        return Cell(number(figure).text, f"max {number(metric.maximum).text}")
+        return Cell(number_cell(figure).text, f"max {number_cell(metric.maximum).text}")
     if metric.name == "ServerlessConcurrentExecutionsUtilization":
-        return number(figure * 100)  # CloudWatch gives a fraction of 1
-    return count(figure) if metric.name.startswith("Invocation") else number(figure)
+        return number_cell(figure * 100)  # CloudWatch gives a fraction of 1
+    return count_cell(figure) if metric.name.startswith("Invocation") else number_cell(figure)
 
 
-def metrics_table(rows: Sequence[Row]) -> Table:
+def metrics_table(rows: Sequence[RunAnalysis]) -> Table:
     """Return CloudWatch's view of these rows; what is missing says why."""
     cells, notes = [], []
     for row in rows:
         if row.run.failure:
-            cells.append((Cell(label(row)), *(_ABSENT,) * len(_METRICS)))
+            cells.append((Cell(short_label(row)), *(_NOT_AVAILABLE,) * len(_METRICS)))
             continue
         values = row.run.metrics.values
-        cells.append((Cell(label(row)), *(_metric_cell(values.get(name)) for name in _METRICS)))
+        cells.append((Cell(short_label(row)), *(_metric_cell(values.get(name)) for name in _METRICS)))
         notes += [
-            f"{_METRICS[name][0] if name in _METRICS else legible(name)} not available: {legible(why)}."
-            for name, why in sorted(row.run.metrics.missing.items())
+            f"{_METRICS[name][0] if name in _METRICS else sanitize_text(name)} not available: {sanitize_text(why)}."
+            for name, why in sorted(row.run.metrics.unavailable.items())
         ]
-        if values and not row.run.metrics.settled:
-            notes.append(f"{label(row)}: the counts had not settled after {row.run.metrics.lag:,.0f} s.")
+        if values and not row.run.metrics.is_final:
+            notes.append(
+                f"{short_label(row)}: the counts had not settled after {row.run.metrics.publish_delay:,.0f} s."
+            )
     columns = tuple(Column(*_METRICS[name]) for name in _METRICS)
-    return Table("CloudWatch metrics", (first_column(rows), *columns), tuple(cells), tuple(dict.fromkeys(notes)))
+    return Table("CloudWatch metrics", (label_column(rows), *columns), tuple(cells), tuple(dict.fromkeys(notes)))

@@ -4,18 +4,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from loadgen.analysis.findings import Row
-from loadgen.report.content.labels import STEP, label, place
-from loadgen.report.content.table import NOTHING, Cell, Column, Table, legible, number, words
+from loadgen.analysis.findings import RunAnalysis
+from loadgen.report.content.labels import STEP_COLUMN, config_label, short_label
+from loadgen.report.content.table import MISSING_CELL, Cell, Column, Table, number_cell, sanitize_text, text_cell
 from loadgen.results.manifest import Manifest
 from loadgen.workload.arrivals import Arrivals
 from loadgen.workload.load import ClosedLoop, OpenLoop, Pause, Uniform
 
 
-def steps_asked_table(rows: Sequence[Row]) -> Table:
+def step_config_table(rows: Sequence[RunAnalysis]) -> Table:
     """Return what was asked of each step and how it ended."""
     columns = (
-        STEP,
+        STEP_COLUMN,
         Column("Configuration", is_text=True),
         Column("Load", is_text=True),
         Column("Ended by", "", "Which rule ended the step.", is_text=True),
@@ -26,21 +26,21 @@ def steps_asked_table(rows: Sequence[Row]) -> Table:
     )
     cells = tuple(
         (
-            words(row.run.step.name or label(row)),
-            Cell(place(row)),
-            words(load_in_words(row.run.step.load) + _before(row)),
-            words(row.run.ended_by),
-            number(row.run.duration) if row.run.duration else NOTHING,
-            number(row.run.deployed_in) if row.run.deployed_in else NOTHING,
-            words(row.run.endpoint),
-            Cell(legible(row.run.transport) or "–", legible(row.run.transport_note)),
+            text_cell(row.run.step.name or short_label(row)),
+            Cell(config_label(row)),
+            text_cell(describe_load(row.run.step.load) + _describe_start(row)),
+            text_cell(row.run.stop_reason),
+            number_cell(row.run.duration) if row.run.duration else MISSING_CELL,
+            number_cell(row.run.deploy_duration) if row.run.deploy_duration else MISSING_CELL,
+            text_cell(row.run.endpoint),
+            Cell(sanitize_text(row.run.transport) or "–", sanitize_text(row.run.transport_note)),
         )
         for row in rows
     )
     return Table("Steps in the order they were run", columns, cells)
 
 
-def _before(row: Row) -> str:
+def _describe_start(row: RunAnalysis) -> str:
     step = row.run.step
     said = [f"{step.delay:g} s idle first"] if step.delay else []
     said += [f"warm-up {step.warmup:g} s"] if step.warmup else []
@@ -48,28 +48,30 @@ def _before(row: Row) -> str:
     return "".join(f"; {words}" for words in said)
 
 
-def load_in_words(load: ClosedLoop | OpenLoop) -> str:
+def describe_load(load: ClosedLoop | OpenLoop) -> str:
     """Describe a load in a few words."""
     if isinstance(load, OpenLoop):
-        bounds = _bounds(load.duration, None)
-        return f"open loop, {_arrivals(load.arrivals)}, {bounds}at most {load.max_in_flight} in flight"
-    pauses = [f"{name} {_pause(p)}" for name, p in (("think", load.think), ("backoff", load.backoff)) if p != 0]
-    bounds = _bounds(load.duration, load.count)
+        bounds = _describe_bounds(load.duration, None)
+        return f"open loop, {_describe_arrivals(load.arrivals)}, {bounds}at most {load.max_in_flight} in flight"
+    pauses = [
+        f"{name} {_describe_pause(p)}" for name, p in (("think", load.think), ("backoff", load.backoff)) if p != 0
+    ]
+    bounds = _describe_bounds(load.duration, load.count)
     clients = "1 client" if load.clients == 1 else f"{load.clients} clients"
     return f"closed loop, {clients}, {bounds}{', '.join(pauses)}".rstrip(", ")
 
 
-def _bounds(duration: float | None, calls: int | None) -> str:
+def _describe_bounds(duration: float | None, calls: int | None) -> str:
     said = [f"{calls:,} calls"] if calls is not None else []
     said += [f"{duration:g} s"] if duration is not None else []
     return "".join(f"{words}, " for words in said)
 
 
-def _pause(pause: Pause) -> str:
+def _describe_pause(pause: Pause) -> str:
     return f"{pause.low:g} to {pause.high:g} s" if isinstance(pause, Uniform) else f"{pause:g} s"
 
 
-def _arrivals(arrivals: Arrivals) -> str:
+def _describe_arrivals(arrivals: Arrivals) -> str:
     if arrivals.rate is None:
         return f"a trace of {len(arrivals.instants):,} arrivals"
     kind = "evenly spaced" if arrivals.seed is None else f"Poisson (seed {arrivals.seed})"
@@ -91,26 +93,28 @@ def configuration_table(manifest: Manifest) -> Table:
         ("region", where.region),
         ("detail", where.detail),
         ("seed of the choice of payloads", manifest.seed),
-        *_flat("payloads", manifest.payloads),
-        *_flat("", manifest.settings),
+        *_flatten("payloads", manifest.payloads),
+        *_flatten("", manifest.settings),
         *((f"version of {name}", version) for name, version in manifest.versions.items()),
     ]
-    cells = tuple((words(name), words(_said(value))) for name, value in pairs if value not in ("", None))
+    cells = tuple(
+        (text_cell(name), text_cell(_setting_text(value))) for name, value in pairs if value not in ("", None)
+    )
     return Table(
         "Settings, seeds and versions", (Column("Setting", is_text=True), Column("Value", is_text=True)), cells
     )
 
 
-def _flat(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+def _flatten(name: str, value: Any) -> Iterable[tuple[str, Any]]:
     """Yield (dotted name, value) of nested settings, lists of plain values in one piece."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
-            yield from _flat(f"{name}.{key}" if name else str(key), item)
+            yield from _flatten(f"{name}.{key}" if name else str(key), item)
     else:
         yield name, value
 
 
-def _said(value: Any) -> str:
+def _setting_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -2,16 +2,26 @@
 
 from collections.abc import Sequence
 
-from loadgen.analysis.findings import Row
-from loadgen.measurement.generator_stats import Watch
-from loadgen.report.content.labels import STEP, label
-from loadgen.report.content.table import NOTHING, Cell, Column, Table, count, milliseconds, number, share, words
+from loadgen.analysis.findings import RunAnalysis
+from loadgen.measurement.generator_stats import GeneratorStats
+from loadgen.report.content.labels import STEP_COLUMN, short_label
+from loadgen.report.content.table import (
+    MISSING_CELL,
+    Cell,
+    Column,
+    Table,
+    count_cell,
+    milliseconds_cell,
+    number_cell,
+    percent_cell,
+    text_cell,
+)
 
 
-def watch_table(rows: Sequence[Row]) -> Table:
+def generator_health_table(rows: Sequence[RunAnalysis]) -> Table:
     """Return what the generator saw of itself: whether it was fast enough to be believed."""
     columns = (
-        STEP,
+        STEP_COLUMN,
         Column("CPU", "%", "Of one core, used by the generator's thread. Above 90 it is the bottleneck."),
         Column("Loop lag p99", "ms", "How late the event loop came back to a ticker."),
         Column("Loop lag max", "ms"),
@@ -30,24 +40,30 @@ def watch_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         if row.run.failure:
             continue
-        name, is_open = row.run.step.name or label(row), row.run.is_open_loop
+        name, is_open = row.run.step.name or short_label(row), row.run.is_open_loop
         workers = row.run.workers
-        cells.append(_watch_cells(f"{name}, worst of {len(workers)}" if workers else name, row.run.watch, is_open))
-        cells += [_watch_cells(f"{name}, {worker.name}", worker.watch, is_open) for worker in workers]
+        cells.append(
+            _generator_health_cells(
+                f"{name}, worst of {len(workers)}" if workers else name, row.run.generator_stats, is_open
+            )
+        )
+        cells += [
+            _generator_health_cells(f"{name}, {worker.name}", worker.generator_stats, is_open) for worker in workers
+        ]
     return Table("Lag, waits and rates", columns, tuple(cells))
 
 
-def _watch_cells(name: str, watch: Watch, is_open: bool) -> tuple[Cell, ...]:  # noqa: FBT001 - a fact, not a mode
+def _generator_health_cells(name: str, stats: GeneratorStats, is_open: bool) -> tuple[Cell, ...]:  # noqa: FBT001 - a fact, not a mode
     return (
-        words(name),
-        share(watch.cpu_share, 1),
-        *(milliseconds(v) for v in (watch.loop_lag_p99, watch.loop_lag_max)),
-        *(milliseconds(v) for v in (watch.send_lag_p50, watch.send_lag_p99, watch.send_lag_max)),
-        count(watch.waits),
-        milliseconds(watch.wait_max) if watch.waits else NOTHING,
-        count(watch.connections_opened),
-        count(watch.dropped),
-        milliseconds(watch.gc_longest) if watch.gc_longest else NOTHING,
-        number(watch.asked_rate) if is_open else NOTHING,
-        number(watch.achieved_rate),
+        text_cell(name),
+        percent_cell(stats.cpu_share, 1),
+        *(milliseconds_cell(v) for v in (stats.loop_lag_p99, stats.loop_lag_max)),
+        *(milliseconds_cell(v) for v in (stats.send_lag_p50, stats.send_lag_p99, stats.send_lag_max)),
+        count_cell(stats.pool_waits),
+        milliseconds_cell(stats.pool_wait_max) if stats.pool_waits else MISSING_CELL,
+        count_cell(stats.connections_opened),
+        count_cell(stats.dropped),
+        milliseconds_cell(stats.gc_pause_max) if stats.gc_pause_max else MISSING_CELL,
+        number_cell(stats.target_rate) if is_open else MISSING_CELL,
+        number_cell(stats.achieved_rate),
     )

@@ -2,34 +2,44 @@
 
 from collections.abc import Sequence
 
-from loadgen.analysis.findings import Findings, Row
+from loadgen.analysis.findings import Analysis, RunAnalysis
 from loadgen.analysis.summary import Latency
-from loadgen.report.content.labels import STEP, clients_of, label, marked, memory_of, rows_of, slots_of
+from loadgen.report.content.labels import (
+    STEP_COLUMN,
+    client_count_of,
+    max_concurrency_of,
+    memory_mb_of,
+    recommended_row,
+    runs_in_phase,
+    short_label,
+)
 from loadgen.report.content.table import (
-    NOTHING,
+    MISSING_CELL,
     Cell,
     Column,
     Table,
-    count,
+    count_cell,
     dash_note,
-    legible,
-    milliseconds,
-    number,
-    percentile,
-    share,
-    words,
+    milliseconds_cell,
+    number_cell,
+    percent_cell,
+    percentile_cell,
+    sanitize_text,
+    text_cell,
 )
 from loadgen.workload.load import ClosedLoop
 
 _TAIL = (90.0, 95.0, 99.0)
-_FAR = (99.9,)
-_CHUNK = 1 << 18  # samples looked at together
+_EXTREME_TAIL = (99.9,)
+_CHUNK_SAMPLES = 1 << 18  # samples looked at together
 _MEMORY = Column("Memory", "MB", "MemorySizeInMB of the endpoint; its CPU grows with it.")
-_SLOTS = Column("Max conc.", "", "MaxConcurrency of the endpoint: requests served at once. One more is refused.")
+_MAX_CONCURRENCY = Column(
+    "Max conc.", "", "MaxConcurrency of the endpoint: requests served at once. One more is refused."
+)
 _CLIENTS = Column("Clients", "", "Simulated callers. Each waits for its answer before it calls again.")
 _OK = Column("ok", "calls", "Calls that were answered well. Latencies are theirs alone.")
 _THROTTLED = Column("Throttled", "calls", "Calls refused with a ThrottlingException.")
-_LATENCY = (
+_LATENCY_COLUMNS = (
     Column("Min", "ms"),
     Column("Mean", "ms", "The arithmetic mean. Nothing is trimmed: cold starts are in it.", is_wide=True),
     Column("Median", "ms", "Half of the calls were faster; below it, where the true value lies with 95 % confidence."),
@@ -47,36 +57,38 @@ _LATENCY = (
 def latency_cells(latency: Latency | None) -> tuple[Cell, ...]:
     """Return the cells of the latency columns; dashes when no call was answered."""
     if latency is None:
-        return (NOTHING,) * len(_LATENCY)
+        return (MISSING_CELL,) * len(_LATENCY_COLUMNS)
     return (
-        milliseconds(latency.minimum),
-        milliseconds(latency.mean),
-        Cell(milliseconds(latency.median).text, percentile(latency.percentiles.get(50.0)).detail),
-        percentile(latency.percentiles.get(75.0)),
-        *(percentile(latency.percentiles.get(p)) for p in (*_TAIL, *_FAR)),
-        milliseconds(latency.maximum),
-        milliseconds(latency.iqr if latency.count > 1 else None),
+        milliseconds_cell(latency.minimum),
+        milliseconds_cell(latency.mean),
+        Cell(milliseconds_cell(latency.median).text, percentile_cell(latency.percentiles.get(50.0)).detail),
+        percentile_cell(latency.percentiles.get(75.0)),
+        *(percentile_cell(latency.percentiles.get(p)) for p in (*_TAIL, *_EXTREME_TAIL)),
+        milliseconds_cell(latency.maximum),
+        milliseconds_cell(latency.iqr if latency.count > 1 else None),
     )
 
 
-def _missing(rows: Sequence[Row], percents: Sequence[float]) -> tuple[str, ...]:
+def _dash_notes(rows: Sequence[RunAnalysis], percents: Sequence[float]) -> tuple[str, ...]:
     """Explain the dashes of the percentiles that at least one row with answers is too small for."""
     kept = [latency for row in rows if (latency := row.summary.service) is not None]
     return dash_note([p for p in percents if any(latency.percentiles.get(p) is None for latency in kept)])
 
 
-def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
+def _row_notes(rows: Sequence[RunAnalysis]) -> tuple[str, ...]:
     """Say what must be known to read these rows."""
-    notes = list(_missing(rows, _TAIL))
-    notes += [f"{label(row)}: {legible(row.run.failure)}." for row in rows if row.run.failure]
+    notes = list(_dash_notes(rows, _TAIL))
+    notes += [f"{short_label(row)}: {sanitize_text(row.run.failure)}." for row in rows if row.run.failure]
     notes += [
-        f"{label(row)}: no call was answered well." for row in rows if row.summary.scheduled and not row.summary.ok
+        f"{short_label(row)}: no call was answered well."
+        for row in rows
+        if row.summary.scheduled and not row.summary.ok
     ]
-    notes += [f"{label(row)}: {legible(note)}." for row in rows for note in row.run.damage]
-    invalid = [label(row) for row in rows if not row.verdict.is_valid]
+    notes += [f"{short_label(row)}: {sanitize_text(note)}." for row in rows for note in row.run.data_errors]
+    invalid = [short_label(row) for row in rows if not row.verdict.is_valid]
     if invalid:
         notes.append(f"INVALID, for the reasons given at the top: {'; '.join(invalid)}.")
-    stopped = [label(row) for row in rows if row.run.ended_by == "errors"]
+    stopped = [short_label(row) for row in rows if row.run.stop_reason == "errors"]
     if stopped:
         notes.append(f"Given up after too many errors: {'; '.join(stopped)}.")
     if any(row.run.together for row in rows):
@@ -85,38 +97,38 @@ def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 # Each client of a closed loop calls when it is free: no call waits for its turn.
-_SAME = "Closed loop: the response time is the same by definition."
+_SAME_RESPONSE_TIME = "Closed loop: the response time is the same by definition."
 
 
-def _short(rows: Sequence[Row]) -> tuple[str, ...]:
+def _tps_notes(rows: Sequence[RunAnalysis]) -> tuple[str, ...]:
     if any(row.summary.ok and row.summary.tps is None for row in rows):
         return ("TPS needs a run of at least one whole second between its first and its last.",)
     return ()
 
 
-def stability_table(findings: Findings) -> Table:
+def stability_table(findings: Analysis) -> Table:
     """Return the latencies of each memory size."""
-    rows = rows_of(findings, "stability")
+    rows = runs_in_phase(findings, "stability")
     return Table(
         "Latency of each memory size",
-        (_MEMORY, _OK, *_LATENCY),
-        tuple((_memory(row), count(row.summary.ok), *latency_cells(row.summary.service)) for row in rows),
-        (f"Service time of ok calls; one client, MaxConcurrency 1. {_SAME}", *_notes(rows)),
-        marked=marked(rows, findings),
-        wide_notes=_missing(rows, _FAR),
+        (_MEMORY, _OK, *_LATENCY_COLUMNS),
+        tuple((_memory_cell(row), count_cell(row.summary.ok), *latency_cells(row.summary.service)) for row in rows),
+        (f"Service time of ok calls; one client, MaxConcurrency 1. {_SAME_RESPONSE_TIME}", *_row_notes(rows)),
+        highlighted_row=recommended_row(rows, findings),
+        wide_notes=_dash_notes(rows, _EXTREME_TAIL),
     )
 
 
-def _memory(row: Row) -> Cell:
-    memory_mb = memory_of(row)
-    return NOTHING if memory_mb is None else Cell(str(memory_mb))
+def _memory_cell(row: RunAnalysis) -> Cell:
+    memory_mb = memory_mb_of(row)
+    return MISSING_CELL if memory_mb is None else Cell(str(memory_mb))
 
 
-def concurrency_table(findings: Findings) -> Table:
+def concurrency_table(findings: Analysis) -> Table:
     """Return throughput, refusals and latencies of each MaxConcurrency under each number of clients."""
-    rows = rows_of(findings, "concurrency")
+    rows = runs_in_phase(findings, "concurrency")
     columns = (
-        *(_SLOTS, _CLIENTS),
+        *(_MAX_CONCURRENCY, _CLIENTS),
         Column("Calls", "", "Requests that were due, warm-up left out."),
         Column("TPS", "1/s", "Ok answers per second, averaged over whole seconds, empty ones included."),
         Column("TPS p50", "1/s", "The median of the ok answers of each whole second.", is_wide=True),
@@ -134,35 +146,38 @@ def concurrency_table(findings: Findings) -> Table:
         *(Column("Max", "ms"), Column("IQR", "ms", is_wide=True)),
     )
     notes = (
-        f"Latencies are service times of ok calls. {_SAME}",
+        f"Latencies are service times of ok calls. {_SAME_RESPONSE_TIME}",
         "A call that was refused counts as throttled only.",
-        f"* depends on backoff: {_backoffs(rows)}. Compare throttles per second instead.",
+        f"* depends on backoff: {_describe_backoffs(rows)}. Compare throttles per second instead.",
     )
-    cells = tuple((count(slots_of(row)), count(clients_of(row)), *_concurrency_cells(row)) for row in rows)
-    return Table("Throughput, refusals and latency", columns, cells, (*notes, *_short(rows), *_notes(rows)))
+    cells = tuple(
+        (count_cell(max_concurrency_of(row)), count_cell(client_count_of(row)), *_concurrency_cells(row))
+        for row in rows
+    )
+    return Table("Throughput, refusals and latency", columns, cells, (*notes, *_tps_notes(rows), *_row_notes(rows)))
 
 
-def _concurrency_cells(row: Row) -> tuple[Cell, ...]:
+def _concurrency_cells(row: RunAnalysis) -> tuple[Cell, ...]:
     s, tps, latency = row.summary, row.summary.tps, row.summary.service
     return (
-        count(s.scheduled),
-        number(tps.average if tps else None),
-        number(tps.p50 if tps else None),
-        number(tps.maximum if tps else None),
-        count(s.throttled),
-        number(s.throttled_per_second),
-        share(s.throttled, s.scheduled),
-        count(s.failed),
-        milliseconds(latency.median if latency else None),
-        milliseconds(latency.mean if latency else None),
-        percentile(latency.percentiles.get(95.0)) if latency else NOTHING,
-        percentile(latency.percentiles.get(99.0)) if latency else NOTHING,
-        milliseconds(latency.maximum if latency else None),
-        milliseconds(latency.iqr if latency and latency.count > 1 else None),
+        count_cell(s.scheduled),
+        number_cell(tps.average if tps else None),
+        number_cell(tps.p50 if tps else None),
+        number_cell(tps.maximum if tps else None),
+        count_cell(s.throttled),
+        number_cell(s.throttled_per_second),
+        percent_cell(s.throttled, s.scheduled),
+        count_cell(s.failed),
+        milliseconds_cell(latency.median if latency else None),
+        milliseconds_cell(latency.mean if latency else None),
+        percentile_cell(latency.percentiles.get(95.0)) if latency else MISSING_CELL,
+        percentile_cell(latency.percentiles.get(99.0)) if latency else MISSING_CELL,
+        milliseconds_cell(latency.maximum if latency else None),
+        milliseconds_cell(latency.iqr if latency and latency.count > 1 else None),
     )
 
 
-def _backoffs(rows: Sequence[Row]) -> str:
+def _describe_backoffs(rows: Sequence[RunAnalysis]) -> str:
     pauses = {row.run.step.load.backoff for row in rows if isinstance(row.run.step.load, ClosedLoop)}
     said = sorted(
         f"{p:g} s" if isinstance(p, float | int) else f"{p.low:g} to {p.high:g} s (drawn evenly)" for p in pauses
@@ -170,37 +185,48 @@ def _backoffs(rows: Sequence[Row]) -> str:
     return f"a refused client paused {' or '.join(said)} before it called again" if said else "a refused client retries"
 
 
-def advice_table(findings: Findings) -> Table:
+def recommended_concurrency_table(findings: Analysis) -> Table:
     """Return the smallest MaxConcurrency that served each number of clients."""
     return Table(
         "Smallest MaxConcurrency without throttles",
         (_CLIENTS, Column("MaxConcurrency"), Column("Why", is_text=True)),
-        tuple((count(a.clients), count(a.max_concurrency), words(a.reason)) for a in findings.advice),
-        () if all(a.max_concurrency for a in findings.advice) else ("–: none of those measured served them all.",),
+        tuple(
+            (count_cell(a.clients), count_cell(a.max_concurrency), text_cell(a.reason))
+            for a in findings.concurrency_recommendations
+        ),
+        ()
+        if all(a.max_concurrency for a in findings.concurrency_recommendations)
+        else ("–: none of those measured served them all.",),
     )
 
 
-def steps_table(findings: Findings) -> Table:
+def steps_table(findings: Analysis) -> Table:
     """Return throughput and both latencies of the user's own steps."""
-    rows = rows_of(findings, "")
+    rows = runs_in_phase(findings, "")
     columns = (
-        STEP,
+        STEP_COLUMN,
         Column(
             "Kind", "", "Service time: what the target took. Response time: from when the call was due.", is_text=True
         ),
         _OK,
         Column("TPS", "1/s", "Ok answers per second, averaged over whole seconds, empty ones included."),
         Column("Throttled", "%", "Share of calls refused. In a closed loop it depends on the backoff.", is_wide=True),
-        *_LATENCY,
+        *_LATENCY_COLUMNS,
     )
     cells = []
     for row in rows:
         s = row.summary
-        first = (Cell(label(row)), Cell("service" if row.run.is_open_loop else "both*"))
-        rates = (count(s.ok), number(s.tps.average if s.tps else None), share(s.throttled, s.scheduled))
+        first = (Cell(short_label(row)), Cell("service" if row.run.is_open_loop else "both*"))
+        rates = (
+            count_cell(s.ok),
+            number_cell(s.tps.average if s.tps else None),
+            percent_cell(s.throttled, s.scheduled),
+        )
         cells.append((*first, *rates, *latency_cells(s.service)))
         if row.run.is_open_loop:
             cells.append((Cell(""), Cell("response"), *(Cell(""),) * 3, *latency_cells(s.response)))
     note = () if all(row.run.is_open_loop for row in rows) else ("* in a closed loop response time is service time.",)
-    notes = (*note, *_short(rows), *_notes(rows))
-    return Table("Throughput and latency of each step", columns, tuple(cells), notes, wide_notes=_missing(rows, _FAR))
+    notes = (*note, *_tps_notes(rows), *_row_notes(rows))
+    return Table(
+        "Throughput and latency of each step", columns, tuple(cells), notes, wide_notes=_dash_notes(rows, _EXTREME_TAIL)
+    )

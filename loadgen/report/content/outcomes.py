@@ -5,15 +5,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadgen.analysis.findings import Row
+from loadgen.analysis.findings import RunAnalysis
 from loadgen.measurement.outcome import Outcome
-from loadgen.measurement.sample import WARMUP, Code
-from loadgen.report.content.labels import first_column, label
-from loadgen.report.content.latency import _CHUNK, _OK, _THROTTLED
-from loadgen.report.content.table import NOTHING, Cell, Column, Table, count, milliseconds, percentile, share, words
+from loadgen.measurement.sample import WARMUP, ErrorCode
+from loadgen.report.content.labels import label_column, short_label
+from loadgen.report.content.latency import _CHUNK_SAMPLES, _OK, _THROTTLED
+from loadgen.report.content.table import (
+    MISSING_CELL,
+    Cell,
+    Column,
+    Table,
+    count_cell,
+    milliseconds_cell,
+    percent_cell,
+    percentile_cell,
+    text_cell,
+)
 
 # Where every call is counted: each falls into exactly one of the last six, and they add up to the first.
-_PLACES = (
+_OUTCOME_COLUMNS = (
     Column("Due", "calls", "Requests that were due, warm-up left out; the columns to its right add up to it."),
     _OK,
     _THROTTLED,
@@ -25,23 +35,23 @@ _PLACES = (
 )
 
 
-def failures(row: Row) -> tuple[int, int, int]:
+def failure_counts(row: RunAnalysis) -> tuple[int, int, int]:
     """Return how many calls ran out of memory, met another model error, or failed in any other way."""
     memory = row.summary.outcomes.get(Outcome.MODEL_OOM, 0)
     model = row.summary.outcomes.get(Outcome.MODEL_ERROR, 0)
     return memory, model, row.summary.failed - memory - model
 
 
-def _places(row: Row) -> tuple[Cell, ...]:
+def _outcome_cells(row: RunAnalysis) -> tuple[Cell, ...]:
     s = row.summary
-    figures = (s.scheduled, s.ok, s.throttled, *failures(row), s.unfinished, s.warmup)
-    return tuple(count(n) for n in figures)
+    figures = (s.scheduled, s.ok, s.throttled, *failure_counts(row), s.unfinished, s.warmup)
+    return tuple(count_cell(n) for n in figures)
 
 
-def starts_table(rows: Sequence[Row]) -> Table | None:
+def cold_start_table(rows: Sequence[RunAnalysis]) -> Table | None:
     """Return cold calls apart from warm ones; None when they were told apart in no run."""
     columns = (
-        first_column(rows),
+        label_column(rows),
         Column("Cold", "calls", "Ok calls that met a cold start, told from what the client sees; AWS does not say."),
         Column("Share", "%"),
         Column("Warm", "calls"),
@@ -55,40 +65,45 @@ def starts_table(rows: Sequence[Row]) -> Table | None:
     )
     cells, notes = [], []
     for row in rows:
-        starts = row.summary.cold
+        starts = row.summary.cold_starts
         if starts is None:
             continue
         cold, warm = starts.cold_service, starts.warm_service
         cells.append(
             (
-                Cell(label(row)),
-                *(count(starts.cold), share(starts.cold, row.summary.ok), count(starts.warm), count(starts.unknown)),
-                *(milliseconds(v) for v in ((cold.median, cold.maximum) if cold else (None, None))),
-                milliseconds(warm.median if warm else None),
-                percentile(warm.percentiles.get(95.0)) if warm else NOTHING,
-                milliseconds(warm.maximum if warm else None),
-                count(starts.setups),
+                Cell(short_label(row)),
+                *(
+                    count_cell(starts.cold),
+                    percent_cell(starts.cold, row.summary.ok),
+                    count_cell(starts.warm),
+                    count_cell(starts.unknown),
+                ),
+                *(milliseconds_cell(v) for v in ((cold.median, cold.maximum) if cold else (None, None))),
+                milliseconds_cell(warm.median if warm else None),
+                percentile_cell(warm.percentiles.get(95.0)) if warm else MISSING_CELL,
+                milliseconds_cell(warm.maximum if warm else None),
+                count_cell(starts.cloudwatch_cold_starts),
             )
         )
-        if starts.agrees is False:
-            notes.append(f"{label(row)}: CloudWatch counted other cold starts than the client saw.")
+        if starts.is_consistent is False:
+            notes.append(f"{short_label(row)}: CloudWatch counted other cold starts than the client saw.")
     return Table("Cold and warm calls", columns, tuple(cells), tuple(notes)) if cells else None
 
 
-def counts_table(rows: Sequence[Row]) -> Table:
+def outcome_table(rows: Sequence[RunAnalysis]) -> Table:
     """Return where every call of these rows is counted: each is in exactly one column."""
     return Table(
         "Where every call went",
-        (first_column(rows), *_PLACES),
-        tuple((Cell(label(row)), *_places(row)) for row in rows),
+        (label_column(rows), *_OUTCOME_COLUMNS),
+        tuple((Cell(short_label(row)), *_outcome_cells(row)) for row in rows),
         ("Each call is in exactly one column; they add up to the calls due.",),
     )
 
 
-def errors_table(rows: Sequence[Row]) -> Table:
+def errors_table(rows: Sequence[RunAnalysis]) -> Table:
     """Return every error as its sender named it."""
     columns = (
-        first_column(rows),
+        label_column(rows),
         Column("Counted as", "", "The outcome: the closed list of what can happen to a call.", is_text=True),
         Column("Code", "", "The error code as the service or this machine named it.", is_text=True),
         Column("HTTP", "", "The status of the answer; a dash when there was none."),
@@ -97,31 +112,32 @@ def errors_table(rows: Sequence[Row]) -> Table:
     )
     cells = tuple(
         (
-            Cell(label(row)),
+            Cell(short_label(row)),
             Cell(code.outcome.label),
-            words(code.code),
-            Cell(str(code.status)) if code.status else NOTHING,
-            count(calls),
-            words(code.message),
+            text_cell(code.code),
+            Cell(str(code.status)) if code.status else MISSING_CELL,
+            count_cell(calls),
+            text_cell(code.message),
         )
         for row in rows
-        for code, calls in calls_by_code(row)
+        for code, calls in calls_by_error_code(row)
     )
     return Table("Errors as their sender named them", columns, cells)
 
 
-def calls_by_code(row: Row) -> list[tuple[Code, int | None]]:
+def calls_by_error_code(row: RunAnalysis) -> list[tuple[ErrorCode, int | None]]:
     """Return each error of a run with its calls; None where samples were not kept and two codes share an outcome."""
     run = row.run
-    if not run.codes:
+    if not run.error_codes:
         return []
     if run.samples.size:
         counted = np.zeros(0x10000, dtype=np.int64)
-        for start in range(0, len(run.samples), _CHUNK):
-            chunk = run.samples[start : start + _CHUNK]
+        for start in range(0, len(run.samples), _CHUNK_SAMPLES):
+            chunk = run.samples[start : start + _CHUNK_SAMPLES]
             counted += np.bincount(chunk["code"][(chunk["flags"] & WARMUP) == 0], minlength=0x10000)
-        return [(code, int(counted[code.number])) for code in run.codes]
-    shared = Counter(code.outcome for code in run.codes)
+        return [(code, int(counted[code.number])) for code in run.error_codes]
+    shared = Counter(code.outcome for code in run.error_codes)
     return [
-        (code, row.summary.outcomes.get(code.outcome, 0) if shared[code.outcome] == 1 else None) for code in run.codes
+        (code, row.summary.outcomes.get(code.outcome, 0) if shared[code.outcome] == 1 else None)
+        for code in run.error_codes
     ]

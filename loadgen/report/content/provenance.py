@@ -2,35 +2,35 @@
 
 from dataclasses import dataclass
 
-from loadgen.analysis.findings import Findings
-from loadgen.report.content.table import legible
+from loadgen.analysis.findings import Analysis
+from loadgen.report.content.table import sanitize_text
 from loadgen.results.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProvenanceView:
     """How a report names the place it was measured at.
 
     Args:
-        mark: one word across every page, empty for AWS.
+        watermark: one word across every page, empty for AWS.
         headline: the banner's first line.
         explanation: the rest of it.
         name: for a line of text, such as `AWS, account 123456789012, us-east-1`.
     """
 
-    mark: str
+    watermark: str
     headline: str
     explanation: str
     name: str
 
 
-_MARKS = {
+_WATERMARKS = {
     "emulator": (
         "EMULATOR",
         "Measured on the embedded emulator, not on AWS.",
         "A rehearsal: these figures are an emulated model's. They must not be used to configure a real one.",
     ),
-    "stand-in": (
+    "custom-endpoint": (
         "STAND-IN",
         "Measured on a stand-in that speaks AWS's protocol, not on AWS.",
         "Latencies and limits are those of that server; costs are what AWS would ask for them.",
@@ -43,24 +43,24 @@ _MARKS = {
 }
 
 
-def place_of(manifest: Manifest) -> Place:
+def provenance_view(manifest: Manifest) -> ProvenanceView:
     """Return how to name the place; whatever does not say that it is AWS is marked as something else."""
     where = manifest.identity
     parts = [where.kind.upper() if where.kind == "aws" else where.kind]
     parts += [f"account {where.account_id}"] if where.account_id else []
     parts += [where.region, where.detail]
-    name = ", ".join(legible(part) for part in parts if part)
+    name = ", ".join(sanitize_text(part) for part in parts if part)
     if where.kind == "aws":
-        return Place("", "", "", name)
-    mark, headline, explanation = _MARKS.get(
+        return ProvenanceView("", "", "", name)
+    mark, headline, explanation = _WATERMARKS.get(
         where.kind, ("NOT AWS", "Not measured on AWS.", "What it was measured on is named below.")
     )
-    detail = f" ({legible(where.detail)})" if where.detail else ""
-    return Place(mark, headline, explanation + detail, name)
+    detail = f" ({sanitize_text(where.detail)})" if where.detail else ""
+    return ProvenanceView(mark, headline, explanation + detail, name)
 
 
-def remark(manifest: Manifest, findings: Findings) -> str:
+def watermark_text(manifest: Manifest, findings: Analysis) -> str:
     """Return what every copy of a picture must say: that it is not from AWS, that its run is INVALID; or nothing."""
-    mark = place_of(manifest).mark
+    mark = provenance_view(manifest).watermark
     said = [f"{mark}: not measured on AWS"] if mark else []
     return ". ".join([*said, "INVALID run: see the reasons in the report"] if not findings.verdict.is_valid else said)

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from loadgen.analysis.findings import Findings, Row
-from loadgen.report.content.labels import memory_of, rows_of
-from loadgen.report.content.table import legible, milliseconds, percentile_name, usd
+from loadgen.analysis.findings import Analysis, RunAnalysis
+from loadgen.report.content.labels import memory_mb_of, runs_in_phase
+from loadgen.report.content.table import milliseconds_cell, percentile_name, sanitize_text, usd_cell
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class KeyFigure:
     """One figure of the recommendation."""
 
     name: str
@@ -17,40 +17,42 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RecommendationView:
     """The recommendation in words.
 
     Args:
         answer: such as `2048 MB`.
-        doubt: why it must not be relied on; empty when it may.
+        warning: why it must not be relied on; empty when it may.
         reason: why this one.
-        figures: what it costs, how fast it is, what it carries.
+        key_figures: what it costs, how fast it is, what it carries.
     """
 
     answer: str
-    doubt: str
+    warning: str
     reason: str
-    figures: tuple[Figure, ...]
+    key_figures: tuple[KeyFigure, ...]
 
 
-def choice_of(findings: Findings) -> Choice | None:
+def recommendation_view(findings: Analysis) -> RecommendationView | None:
     """Return the recommendation of these findings; None when no stability benchmark was run."""
     found = findings.recommendation
     if found is None:
         return None
     doubt = "" if found.is_trustworthy else "It rests on an INVALID run: do not decide by it."
-    reason = legible(found.reason, 1000)
+    reason = sanitize_text(found.reason, 1000)
     if found.memory_mb is None:
-        return Choice("No memory size can be recommended", doubt, reason, ())
-    rows = [row for row in rows_of(findings, "stability") if memory_of(row) == found.memory_mb]
-    figures = [figure for row in rows[-1:] for figure in (*_latency(row), *_cost(row))]
-    figures += [*_break_even(findings), *_slots(findings)]
+        return RecommendationView("No memory size can be recommended", doubt, reason, ())
+    rows = [row for row in runs_in_phase(findings, "stability") if memory_mb_of(row) == found.memory_mb]
+    figures = [figure for row in rows[-1:] for figure in (*_latency_figures(row), *_cost_figures(row))]
+    figures += [*_break_even_figures(findings), *_max_concurrency_figures(findings)]
     if found.runner_up is not None:
-        figures.append(Figure("Runner-up", f"{found.runner_up} MB", f"by the objective {legible(found.objective)}"))
-    return Choice(f"{found.memory_mb} MB", doubt, reason, tuple(figures))
+        figures.append(
+            KeyFigure("Runner-up", f"{found.runner_up} MB", f"by the objective {sanitize_text(found.objective)}")
+        )
+    return RecommendationView(f"{found.memory_mb} MB", doubt, reason, tuple(figures))
 
 
-def _latency(row: Row) -> list[Figure]:
+def _latency_figures(row: RunAnalysis) -> list[KeyFigure]:
     latency = row.summary.service
     if latency is None:
         return []
@@ -59,46 +61,48 @@ def _latency(row: Row) -> list[Figure]:
     tail = max(known, default=None, key=lambda pair: pair[0])
     detail = f"of {latency.count:,} ok calls" if latency.count > 1 else "of a single call"
     if tail is not None:
-        detail = f"{percentile_name(tail[0])} {milliseconds(tail[1].value).text} ms, {detail}"
-    return [Figure("Median latency", f"{milliseconds(latency.median).text} ms", detail)]
+        detail = f"{percentile_name(tail[0])} {milliseconds_cell(tail[1].value).text} ms, {detail}"
+    return [KeyFigure("Median latency", f"{milliseconds_cell(latency.median).text} ms", detail)]
 
 
-def _cost(row: Row) -> list[Figure]:
+def _cost_figures(row: RunAnalysis) -> list[KeyFigure]:
     if row.cost is None:
         return []
     if row.cost.per_million is None:
-        return [Figure("A million calls", "not known", legible(row.cost.unknown))]
-    billed = f"{milliseconds(row.cost.billed).text} ms billed for each"
-    return [Figure("A million calls", f"{usd(row.cost.per_million).text} USD", billed)]
+        return [KeyFigure("A million calls", "not known", sanitize_text(row.cost.unavailable_reason))]
+    billed = f"{milliseconds_cell(row.cost.billed_duration).text} ms billed for each"
+    return [KeyFigure("A million calls", f"{usd_cell(row.cost.per_million).text} USD", billed)]
 
 
-def _break_even(findings: Findings) -> list[Figure]:
+def _break_even_figures(findings: Analysis) -> list[KeyFigure]:
     savings = findings.savings
     if savings is None or savings.break_even is None:
         return []
     return [
-        Figure(
+        KeyFigure(
             "Cheaper than an instance",
-            f"below {rounded(savings.break_even)}",
-            f"calls a month, {legible(savings.instance)}",
+            f"below {rounded_count(savings.break_even)}",
+            f"calls a month, {sanitize_text(savings.instance)}",
         )
     ]
 
 
-def _slots(findings: Findings) -> list[Figure]:
+def _max_concurrency_figures(findings: Analysis) -> list[KeyFigure]:
     """Return the advice for the most clients that were carried without a throttle."""
-    carried = [(a.clients, a.max_concurrency) for a in findings.advice if a.max_concurrency is not None]
+    carried = [
+        (a.clients, a.max_concurrency) for a in findings.concurrency_recommendations if a.max_concurrency is not None
+    ]
     if not carried:
         return []
     clients, slots = max(carried)
-    return [Figure("MaxConcurrency", f"{slots}", f"carried {clients} clients without throttles")]
+    return [KeyFigure("MaxConcurrency", f"{slots}", f"carried {clients} clients without throttles")]
 
 
-def rounded(n: float) -> str:
+def rounded_count(n: float) -> str:
     """Write a large count to three digits.
 
     Example:
-        >>> rounded(16_131_160), rounded(1_234_567), rounded(45_678), rounded(120)
+        >>> rounded_count(16_131_160), rounded_count(1_234_567), rounded_count(45_678), rounded_count(120)
         ('16.1 million', '1.23 million', '45,700', '120')
     """
     if n >= 999_500:

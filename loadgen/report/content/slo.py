@@ -1,21 +1,24 @@
 """What is said before any number: why a run is INVALID, and which promises were kept."""
 
-from loadgen.analysis.findings import Findings
-from loadgen.report.content.table import DASH, Cell, Column, Table, legible, words
+from loadgen.analysis.findings import Analysis
+from loadgen.report.content.table import DASH, Cell, Column, Table, sanitize_text, text_cell
 
 
-def reasons_table(findings: Findings) -> Table:
+def reasons_table(findings: Analysis) -> Table:
     """Return why the run is INVALID: what was seen, what would have been accepted, what to change."""
     columns = tuple(
         Column(name, is_text=True) for name in ("What is wrong", "Seen", "Would be accepted", "What to change")
     )
-    cells = tuple((words(r.what), words(r.figure), words(r.bound), words(r.advice)) for r in findings.verdict.reasons)
+    cells = tuple(
+        (text_cell(r.problem), text_cell(r.observed), text_cell(r.limit), text_cell(r.remedy))
+        for r in findings.verdict.reasons
+    )
     return Table("Why", columns, cells)
 
 
-def promises_table(findings: Findings) -> Table | None:
+def slo_table(findings: Analysis) -> Table | None:
     """Return every promise with what was seen, on every run; None when nothing was promised."""
-    checks = [(row, check) for row in findings.rows for check in row.slos]
+    checks = [(row, check) for row in findings.runs for check in row.slos]
     if not checks:
         return None
     counted = {id(check) for check in findings.slos}
@@ -27,10 +30,10 @@ def promises_table(findings: Findings) -> Table | None:
     )
     cells = tuple(
         (
-            words(check.step),
-            words(str(check.slo)),
-            Cell(("yes" if check.is_kept else "NO") + ("" if id(check) in counted else " (not counted)")),
-            words(_seen(check.reason, str(check.slo))),
+            text_cell(check.step),
+            text_cell(str(check.slo)),
+            Cell(("yes" if check.is_met else "NO") + ("" if id(check) in counted else " (not counted)")),
+            text_cell(_observed(check.reason, str(check.slo))),
         )
         for _, check in checks
     )
@@ -42,17 +45,17 @@ def promises_table(findings: Findings) -> Table | None:
     return Table("Promises", columns, cells, notes)
 
 
-def promises_sentence(findings: Findings) -> str:
+def slo_sentence(findings: Analysis) -> str:
     """Say in one sentence whether the promises were kept; empty when there were none."""
     if not findings.slos:
         return ""
-    broken = findings.broken_slos
+    broken = findings.violated_slos
     if not broken:
         return f"All {len(findings.slos)} promises were kept." if len(findings.slos) > 1 else "The promise was kept."
-    first = f"{legible(broken[0].step)}: {legible(broken[0].reason)}"
+    first = f"{sanitize_text(broken[0].step)}: {sanitize_text(broken[0].reason)}"
     return f"{len(broken)} of {len(findings.slos)} promises were not kept, such as {first}."
 
 
-def _seen(reason: str, promise: str) -> str:
+def _observed(reason: str, slo_text: str) -> str:
     """Return a check's reason without the promise that it begins with."""
-    return reason.removeprefix(f"{promise}: ") or DASH
+    return reason.removeprefix(f"{slo_text}: ") or DASH

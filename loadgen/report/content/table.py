@@ -52,49 +52,49 @@ class Table:
         rows: as many cells as columns.
         notes: footnotes.
         wide_notes: those on columns that are left out where there is no room.
-        marked: index of the row to stand out; None for none.
-        is_tall: True when its rows may scroll inside a box of their own.
+        highlighted_row: index of the row to stand out; None for none.
+        is_scrollable: True when its rows may scroll inside a box of their own.
     """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
-    marked: int | None = None
-    is_tall: bool = False
+    highlighted_row: int | None = None
+    is_scrollable: bool = False
     wide_notes: tuple[str, ...] = ()
 
 
-NOTHING = Cell(DASH)
+MISSING_CELL = Cell(DASH)
 
 
-def legible(text: str, longest: int = 300) -> str:
+def sanitize_text(text: str, max_length: int = 300) -> str:
     r"""Return text from a server or a file fit for a person: one line, nothing invisible, nothing that steers a screen.
 
     Control characters, line breaks, direction overrides and lone surrogates become U+FFFD; the rest stays as it is.
 
     Example:
-        >>> legible("a\x1b[31mb")
+        >>> sanitize_text("a\x1b[31mb")
         'a�[31mb'
     """
-    seen = "".join("\ufffd" if unicodedata.category(c) in _UNFIT else c for c in text[:longest])
-    return seen + " ..." if len(text) > longest else seen
+    seen = "".join("\ufffd" if unicodedata.category(c) in _UNPRINTABLE_CATEGORIES else c for c in text[:max_length])
+    return seen + " ..." if len(text) > max_length else seen
 
 
 # Unicode general categories: controls, format characters (direction overrides among them), surrogates, line and
 # paragraph separators. Source: Unicode Standard, section 4.5.
-_UNFIT = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_UNPRINTABLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
-def number(value: float | None) -> Cell:
+def number_cell(value: float | None) -> Cell:
     """Write a figure with about four significant digits; a dash for None or what is not finite.
 
     Example:
-        >>> [number(v).text for v in (None, 0.0, 0.004, 4.5567, 102.44, 2500.0)]
+        >>> [number_cell(v).text for v in (None, 0.0, 0.004, 4.5567, 102.44, 2500.0)]
         ['–', '0', '<0.01', '4.56', '102.4', '2,500']
     """
     if value is None or not math.isfinite(value):
-        return NOTHING
+        return MISSING_CELL
     if value == 0:
         return Cell("0")
     if abs(value) < 0.01:
@@ -102,50 +102,53 @@ def number(value: float | None) -> Cell:
     return Cell(f"{value:,.2f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}")
 
 
-def milliseconds(seconds: float | None) -> Cell:
+def milliseconds_cell(seconds: float | None) -> Cell:
     """Write seconds as milliseconds."""
-    return number(None if seconds is None else seconds * 1000)
+    return number_cell(None if seconds is None else seconds * 1000)
 
 
-def percentile(value: Percentile | None) -> Cell:
+def percentile_cell(value: Percentile | None) -> Cell:
     """Write a percentile in milliseconds, its 95 % interval below it."""
     if value is None:
-        return NOTHING
-    return Cell(milliseconds(value.value).text, f"{milliseconds(value.low).text} to {milliseconds(value.high).text}")
+        return MISSING_CELL
+    return Cell(
+        milliseconds_cell(value.value).text,
+        f"{milliseconds_cell(value.low).text} to {milliseconds_cell(value.high).text}",
+    )
 
 
-def count(n: float | None) -> Cell:
+def count_cell(n: float | None) -> Cell:
     """Write a count."""
-    return NOTHING if n is None or not math.isfinite(n) else Cell(f"{n:,.0f}")
+    return MISSING_CELL if n is None or not math.isfinite(n) else Cell(f"{n:,.0f}")
 
 
-def share(part: float, whole: float) -> Cell:
+def percent_cell(part: float, whole: float) -> Cell:
     """Write a share in percent; a dash when there is nothing to share."""
     if not whole:
-        return NOTHING
+        return MISSING_CELL
     percent = 100 * part / whole
     if 0 < percent < 0.01:
         return Cell("<0.01")
     return Cell("0" if percent == 0 else f"{percent:.2f}" if percent < 10 else f"{percent:.1f}")
 
 
-def usd(value: float | None) -> Cell:
+def usd_cell(value: float | None) -> Cell:
     """Write dollars: cents from a dollar up, three significant digits below.
 
     Example:
-        >>> [usd(v).text for v in (None, 4.5, 0.00000455, 1234.5)]
+        >>> [usd_cell(v).text for v in (None, 4.5, 0.00000455, 1234.5)]
         ['–', '4.50', '0.00000455', '1,234.50']
     """
     if value is None or not math.isfinite(value):
-        return NOTHING
+        return MISSING_CELL
     if value == 0 or abs(value) >= 1:
         return Cell(f"{value:,.2f}")
     return Cell(f"{value:.{2 - math.floor(math.log10(abs(value)))}f}")
 
 
-def words(text: str) -> Cell:
+def text_cell(text: str) -> Cell:
     """Show text, made fit to be shown; a dash when there is none."""
-    return Cell(legible(text)) if text else NOTHING
+    return Cell(sanitize_text(text)) if text else MISSING_CELL
 
 
 def percentile_name(percent: float) -> str:

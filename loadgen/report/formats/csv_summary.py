@@ -11,113 +11,115 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from loadgen.analysis.cost import Cost
-from loadgen.analysis.findings import Findings, Row
+from loadgen.analysis.findings import Analysis, RunAnalysis
 from loadgen.analysis.summary import PERCENTILES, Latency, Tps
-from loadgen.measurement.cloudwatch_metrics import UNITS, Metric
-from loadgen.report.content.cloudwatch import metric_figure
-from loadgen.report.content.labels import clients_of, memory_of, rows_of, slots_of
-from loadgen.report.content.outcomes import failures
-from loadgen.report.content.table import legible, percentile_name
+from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetric
+from loadgen.report.content.cloudwatch import metric_value
+from loadgen.report.content.labels import client_count_of, max_concurrency_of, memory_mb_of, runs_in_phase
+from loadgen.report.content.outcomes import failure_counts
+from loadgen.report.content.table import percentile_name, sanitize_text
 from loadgen.results.manifest import Manifest
 
-Value = str | int | float | None
-_FORMULA = ("=", "+", "-", "@")
+CsvValue = str | int | float | None
+_FORMULA_PREFIXES = ("=", "+", "-", "@")
 
 
-def field(text: str) -> str:
+def csv_cell(text: str) -> str:
     r"""Return text from a server as a cell: one line, and nothing that a spreadsheet would carry out.
 
     Source: OWASP, "CSV Injection".
 
     Example:
-        >>> field('=HYPERLINK("http://x")')
+        >>> csv_cell('=HYPERLINK("http://x")')
         '\'=HYPERLINK("http://x")'
     """
-    said = legible(text)
-    return f"'{said}" if said.startswith(_FORMULA) else said
+    said = sanitize_text(text)
+    return f"'{said}" if said.startswith(_FORMULA_PREFIXES) else said
 
 
-def table(rows: Iterable[Mapping[str, Value]]) -> str:
+def csv_text(rows: Iterable[Mapping[str, CsvValue]]) -> str:
     """Return rows as CSV text, the first row's keys being the columns; empty text when there are none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for i, row in enumerate(rows):
         if i == 0:
             writer.writerow(row)
-        writer.writerow(_cell(value) for value in row.values())
+        writer.writerow(_format_value(value) for value in row.values())
     return out.getvalue()
 
 
-def _cell(value: Value) -> str:
+def _format_value(value: CsvValue) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return field(value)
+        return csv_cell(value)
     if isinstance(value, int):
         return str(value)
     return f"{value:.9g}" if math.isfinite(value) else ""
 
 
-def where(row: Row, *, is_cell: bool) -> dict[str, Value]:
-    """Return the columns that say which configuration a row is; `is_cell` for one of several clients and slots."""
-    cell: dict[str, Value] = {"max_concurrency": slots_of(row), "num_clients": clients_of(row)} if is_cell else {}
-    return cell | {"memory_size": memory_of(row)}
+def configuration_columns(row: RunAnalysis, *, include_concurrency: bool) -> dict[str, CsvValue]:
+    """Return the columns that say which configuration a row is; `include_concurrency` for one of several clients and slots."""
+    cell: dict[str, CsvValue] = (
+        {"max_concurrency": max_concurrency_of(row), "num_clients": client_count_of(row)} if include_concurrency else {}
+    )
+    return cell | {"memory_size": memory_mb_of(row)}
 
 
-def stability_summary(manifest: Manifest, findings: Findings) -> str:
+def stability_summary_csv(manifest: Manifest, findings: Analysis) -> str:
     """Return `invocation_benchmark_summary.csv`: a row for each memory size."""
-    return table(
-        {"memory_size": memory_of(row), "successful_invocations": row.summary.ok}
-        | _latency("invocation_latency", row.summary.service, ("min", "mean", "median", "max", "iqr"))
-        | _percentiles("invocation_latency", row.summary.service)
-        | _counts(row)
-        | _tps(row.summary.tps)
-        | _starts(row)
-        | _circumstances(manifest, row)
-        for row in rows_of(findings, "stability")
+    return csv_text(
+        {"memory_size": memory_mb_of(row), "successful_invocations": row.summary.ok}
+        | _latency_columns("invocation_latency", row.summary.service, ("min", "mean", "median", "max", "iqr"))
+        | _percentile_columns("invocation_latency", row.summary.service)
+        | _outcome_columns(row)
+        | _tps_columns(row.summary.tps)
+        | _cold_start_columns(row)
+        | _context_columns(manifest, row)
+        for row in runs_in_phase(findings, "stability")
     )
 
 
-def concurrency_summary(manifest: Manifest, findings: Findings) -> str:
+def concurrency_summary_csv(manifest: Manifest, findings: Analysis) -> str:
     """Return `concurrency_benchmark_summary.csv`: a row for each MaxConcurrency and number of clients."""
-    return table(_cell_row(manifest, row) for row in rows_of(findings, "concurrency"))
+    return csv_text(_concurrency_row(manifest, row) for row in runs_in_phase(findings, "concurrency"))
 
 
-def _cell_row(manifest: Manifest, row: Row) -> dict[str, Value]:
+def _concurrency_row(manifest: Manifest, row: RunAnalysis) -> dict[str, CsvValue]:
     predecessors = ("throttle_exception", "insufficient_memory_error", "other_model_error", "num_invocations")
-    counts, s = _counts(row), row.summary
+    counts, s = _outcome_columns(row), row.summary
     return (
-        where(row, is_cell=True)
+        configuration_columns(row, include_concurrency=True)
         | {name: counts[name] for name in predecessors}
-        | _latency("invocation_latency", s.service, ("median", "mean", "max", "iqr"))
-        | _tps(s.tps)
+        | _latency_columns("invocation_latency", s.service, ("median", "mean", "max", "iqr"))
+        | _tps_columns(s.tps)
         | {"successful_invocations": s.ok}
         | counts
         | {"throttles_per_second": s.throttled_per_second}
         | {"throttle_share_depends_on_backoff": s.throttled / s.scheduled if s.scheduled else None}
-        | _latency("invocation_latency", s.service, ("min",))
-        | _percentiles("invocation_latency", s.service)
-        | _starts(row)
-        | _latency("throttled_latency", s.refused, ("median", "max"))
-        | _latency("failed_latency", s.failures, ("median", "max"))
-        | _circumstances(manifest, row)
+        | _latency_columns("invocation_latency", s.service, ("min",))
+        | _percentile_columns("invocation_latency", s.service)
+        | _cold_start_columns(row)
+        | _latency_columns("throttled_latency", s.throttled_latency, ("median", "max"))
+        | _latency_columns("failed_latency", s.failed_latency, ("median", "max"))
+        | _context_columns(manifest, row)
     )
 
 
-def steps_summary(manifest: Manifest, findings: Findings) -> str:
-    """Return `steps_summary.csv`: a row for each step of the user's own, with both latencies."""
-    return table(
+def steps_summary_csv(manifest: Manifest, findings: Analysis) -> str:
+    """Return `steps_summary_csv.csv`: a row for each step of the user's own, with both latencies."""
+    return csv_text(
         {"step": row.run.step.name, "load": "open loop" if row.run.is_open_loop else "closed loop"}
-        | _cell_row(manifest, row)
-        | _latency("response_time", row.summary.response, ("min", "mean", "median", "max", "iqr"))
-        | _percentiles("response_time", row.summary.response)
-        for row in rows_of(findings, "")
+        | _concurrency_row(manifest, row)
+        | _latency_columns("response_time", row.summary.response, ("min", "mean", "median", "max", "iqr"))
+        | _percentile_columns("response_time", row.summary.response)
+        for row in runs_in_phase(findings, "")
     )
 
 
-def _latency(name: str, latency: Latency | None, wanted: Sequence[str]) -> dict[str, Value]:
+def _latency_columns(name: str, latency: Latency | None, statistics: Sequence[str]) -> dict[str, CsvValue]:
     if latency is None:
-        return {f"{name}_{which}": None for which in wanted}
+        return {f"{name}_{which}": None for which in statistics}
     figures = {
         "min": latency.minimum,
         "mean": latency.mean,
@@ -125,12 +127,12 @@ def _latency(name: str, latency: Latency | None, wanted: Sequence[str]) -> dict[
         "max": latency.maximum,
         "iqr": latency.iqr,
     }
-    return {f"{name}_{which}": figures[which] * 1000 for which in wanted}
+    return {f"{name}_{which}": figures[which] * 1000 for which in statistics}
 
 
-def _percentiles(name: str, latency: Latency | None) -> dict[str, Value]:
+def _percentile_columns(name: str, latency: Latency | None) -> dict[str, CsvValue]:
     """Return each percentile with the ends of its 95 % interval."""
-    figures: dict[str, Value] = {}
+    figures: dict[str, CsvValue] = {}
     for percent in PERCENTILES:
         found = latency.percentiles.get(percent) if latency is not None else None
         ends = (None, None, None) if found is None else (found.value * 1000, found.low * 1000, found.high * 1000)
@@ -139,9 +141,9 @@ def _percentiles(name: str, latency: Latency | None) -> dict[str, Value]:
     return figures
 
 
-def _counts(row: Row) -> dict[str, Value]:
+def _outcome_columns(row: RunAnalysis) -> dict[str, CsvValue]:
     """Return where every call is counted: successful_invocations and all of these but the total add up to it."""
-    memory, model, other = failures(row)
+    memory, model, other = failure_counts(row)
     return {
         "num_invocations": row.summary.scheduled,
         "throttle_exception": row.summary.throttled,
@@ -153,51 +155,51 @@ def _counts(row: Row) -> dict[str, Value]:
     }
 
 
-def _starts(row: Row) -> dict[str, Value]:
+def _cold_start_columns(row: RunAnalysis) -> dict[str, CsvValue]:
     """Return cold calls apart from warm ones."""
-    starts = row.summary.cold
+    starts = row.summary.cold_starts
     names = ("cold_invocations", "warm_invocations", "cold_or_warm_unknown")
     if starts is None:
-        counts: dict[str, Value] = dict.fromkeys(names)
+        counts: dict[str, CsvValue] = dict.fromkeys(names)
     else:
         counts = dict(zip(names, (starts.cold, starts.warm, starts.unknown), strict=True))
     return (
         counts
-        | _latency("cold_latency", starts.cold_service if starts else None, ("median", "max"))
-        | _latency("warm_latency", starts.warm_service if starts else None, ("median", "max"))
+        | _latency_columns("cold_latency", starts.cold_service if starts else None, ("median", "max"))
+        | _latency_columns("warm_latency", starts.warm_service if starts else None, ("median", "max"))
     )
 
 
-def _tps(tps: Tps | None) -> dict[str, Value]:
+def _tps_columns(tps: Tps | None) -> dict[str, CsvValue]:
     names = ("tps_avg", "tps_p25", "tps_p50", "tps_p75", "tps_max", "tps_seconds")
     if tps is None:
         return dict.fromkeys(names)
     return dict(zip(names, (tps.average, tps.p25, tps.p50, tps.p75, tps.maximum, tps.seconds), strict=True))
 
 
-def _circumstances(manifest: Manifest, row: Row) -> dict[str, Value]:
+def _context_columns(manifest: Manifest, row: RunAnalysis) -> dict[str, CsvValue]:
     return {
         "verdict": str(row.verdict),
         "measured_on": manifest.identity.kind,
-        "ended_by": row.run.ended_by,
+        "stop_reason": row.run.stop_reason,
         "duration_seconds": row.run.duration,
         "endpoint": row.run.endpoint,
         "failure": row.run.failure,
     }
 
 
-def metrics(rows: Sequence[Row], *, is_cell: bool) -> str:
+def metrics_csv(rows: Sequence[RunAnalysis], *, include_concurrency: bool) -> str:
     """Return `endpoint_metrics.csv`: each metric in CloudWatch's own unit, or why it is missing."""
-    return table(
-        _metric(name, row.run.metrics.values.get(name))
-        | where(row, is_cell=is_cell)
-        | {"endpoint": row.run.endpoint, "not_available": _missing(row, name)}
+    return csv_text(
+        _metric_columns(name, row.run.metrics.values.get(name))
+        | configuration_columns(row, include_concurrency=include_concurrency)
+        | {"endpoint": row.run.endpoint, "not_available": _unavailable_reason(row, name)}
         for row in rows
         for name in metric_names(rows)
     )
 
 
-def _metric(name: str, metric: Metric | None) -> dict[str, Value]:
+def _metric_columns(name: str, metric: CloudWatchMetric | None) -> dict[str, CsvValue]:
     if metric is None:
         return {"metric_name": name} | dict.fromkeys(_STATISTICS) | {"Unit": UNITS.get(name, "")}
     figures = (
@@ -206,8 +208,8 @@ def _metric(name: str, metric: Metric | None) -> dict[str, Value]:
         metric.maximum,
         *(metric.percentiles.get(p) for p in ("p25", "p50", "p75")),
     )
-    more = (metric.samples, metric.total, *(metric.percentiles.get(p) for p in ("p90", "p95", "p99")))
-    values = (*figures, metric.unit, _iso(metric.timestamp), *more)
+    more = (metric.sample_count, metric.total, *(metric.percentiles.get(p) for p in ("p90", "p95", "p99")))
+    values = (*figures, metric.unit, _iso_timestamp(metric.timestamp), *more)
     return {"metric_name": name} | dict(zip(_STATISTICS, values, strict=True))
 
 
@@ -217,73 +219,85 @@ _STATISTICS = (
 )
 
 
-def _missing(row: Row, name: str) -> str:
+def _unavailable_reason(row: RunAnalysis, name: str) -> str:
     if name in row.run.metrics.values:
         return ""
-    return row.run.metrics.missing.get(name) or row.run.failure or "not asked for"
+    return row.run.metrics.unavailable.get(name) or row.run.failure or "not asked for"
 
 
-def metric_names(rows: Sequence[Row]) -> tuple[str, ...]:
+def metric_names(rows: Sequence[RunAnalysis]) -> tuple[str, ...]:
     """Return the metrics these rows have or miss, in AWS's order, then any others by name."""
-    others = {name for row in rows for name in (*row.run.metrics.values, *row.run.metrics.missing)} - set(UNITS)
+    others = {name for row in rows for name in (*row.run.metrics.values, *row.run.metrics.unavailable)} - set(UNITS)
     return (*UNITS, *sorted(others))
 
 
-def metrics_summary(rows: Sequence[Row], *, is_cell: bool) -> str:
+def metrics_summary_csv(rows: Sequence[RunAnalysis], *, include_concurrency: bool) -> str:
     """Return `endpoint_metrics_summary.csv`: one figure for each metric; ms for latencies, sums for counts."""
-    return table(where(row, is_cell=is_cell) | _figures(row, metric_names(rows)) for row in rows)
+    return csv_text(
+        configuration_columns(row, include_concurrency=include_concurrency) | _metric_values(row, metric_names(rows))
+        for row in rows
+    )
 
 
-def _figures(row: Row, names: Iterable[str]) -> dict[str, Value]:
+def _metric_values(row: RunAnalysis, names: Iterable[str]) -> dict[str, CsvValue]:
     values = row.run.metrics.values
-    return {name: metric_figure(values[name]) if name in values else None for name in names}
+    return {name: metric_value(values[name]) if name in values else None for name in names}
 
 
-def cost(manifest: Manifest, findings: Findings) -> str:
+def cost_csv(manifest: Manifest, findings: Analysis) -> str:
     """Return `metrics_with_cost.csv`: what calling each memory size costs; USD."""
-    return table(_cost_rows(manifest, findings))
+    return csv_text(_cost_rows(manifest, findings))
 
 
-def _cost_rows(manifest: Manifest, findings: Findings) -> Iterator[dict[str, Value]]:
-    rows = rows_of(findings, "stability")
+def _cost_rows(manifest: Manifest, findings: Analysis) -> Iterator[dict[str, CsvValue]]:
+    rows = runs_in_phase(findings, "stability")
     names = metric_names(rows)
     for row in rows:
         yield (
-            {"memory_size": memory_of(row)}
-            | _figures(row, names)
-            | _paid(row.cost)
+            {"memory_size": memory_mb_of(row)}
+            | _metric_values(row, names)
+            | _cost_columns(row.cost)
             | {"price_source": findings.price_source, "measured_on": manifest.identity.kind}
         )
 
 
-def _paid(paid: Cost | None) -> dict[str, Value]:
+def _cost_columns(cost: Cost | None) -> dict[str, CsvValue]:
     names = (
         *("average_latency", "cost_per_invocation", "cost_per_1M_invocations"),
         *("average_latency_with_cold", "cost_per_1M_invocations_with_cold"),
         *("provisioned_usd_per_hour", "latency_from", "request_bytes", "response_bytes", "price_unknown"),
     )
-    if paid is None:
+    if cost is None:
         return dict.fromkeys(names)
-    latencies = (paid.billed * 1000, None if paid.billed_with_cold is None else paid.billed_with_cold * 1000)
+    latencies = (
+        cost.billed_duration * 1000,
+        None if cost.billed_duration_with_cold_starts is None else cost.billed_duration_with_cold_starts * 1000,
+    )
     values = (
-        *(latencies[0], paid.per_invocation, paid.per_million),
-        *(latencies[1], paid.per_million_with_cold),
-        *(paid.provisioned_hourly, paid.billed_from, paid.request_bytes, paid.response_bytes, paid.unknown),
+        *(latencies[0], cost.per_invocation, cost.per_million),
+        *(latencies[1], cost.per_million_with_cold_starts),
+        *(
+            cost.provisioned_hourly,
+            cost.billed_source,
+            cost.request_bytes,
+            cost.response_bytes,
+            cost.unavailable_reason,
+        ),
     )
     return dict(zip(names, values, strict=True))
 
 
-def savings(findings: Findings) -> str:
+def savings_csv(findings: Analysis) -> str:
     """Return `cost_savings_summary.csv`: serverless against an instance up to the break-even point; USD a month."""
     found = findings.savings
     rows = () if found is None else found.rows
     head = ("monthly_invocations", "serverless_monthly_cost", "instance_monthly_cost", "monthly_percent_savings")
-    text = table(
+    text = csv_text(
         dict(zip(head, (r.monthly_invocations, r.serverless_usd, r.instance_usd, r.percent_saved), strict=True))
         for r in rows
     )
     return text or ",".join(head) + "\n"
 
 
-def _iso(instant: float) -> str:
+def _iso_timestamp(instant: float) -> str:
     return datetime.fromtimestamp(instant, tz=UTC).isoformat()

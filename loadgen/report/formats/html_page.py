@@ -13,20 +13,25 @@ from functools import lru_cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from loadgen.analysis.findings import Findings, Row
-from loadgen.report.charts.selection import Drawings, draw
+from loadgen.analysis.findings import Analysis, RunAnalysis
+from loadgen.report.charts.selection import ReportCharts, build_charts
 from loadgen.report.charts.vega import Chart
 from loadgen.report.content.cloudwatch import metrics_table
-from loadgen.report.content.configuration import configuration_table, glossary, steps_asked_table
+from loadgen.report.content.configuration import configuration_table, glossary, step_config_table
 from loadgen.report.content.cost import cost_table, savings_sentence, savings_table, scores_table
-from loadgen.report.content.generator import watch_table
-from loadgen.report.content.labels import rows_of
-from loadgen.report.content.latency import advice_table, concurrency_table, stability_table, steps_table
-from loadgen.report.content.outcomes import counts_table, errors_table, starts_table
-from loadgen.report.content.provenance import place_of
-from loadgen.report.content.recommendation import Choice, choice_of
-from loadgen.report.content.slo import promises_sentence, promises_table, reasons_table
-from loadgen.report.content.table import Table, legible
+from loadgen.report.content.generator import generator_health_table
+from loadgen.report.content.labels import runs_in_phase
+from loadgen.report.content.latency import (
+    concurrency_table,
+    recommended_concurrency_table,
+    stability_table,
+    steps_table,
+)
+from loadgen.report.content.outcomes import cold_start_table, errors_table, outcome_table
+from loadgen.report.content.provenance import provenance_view
+from loadgen.report.content.recommendation import RecommendationView, recommendation_view
+from loadgen.report.content.slo import reasons_table, slo_sentence, slo_table
+from loadgen.report.content.table import Table, sanitize_text
 from loadgen.results.manifest import Manifest
 
 
@@ -44,124 +49,126 @@ class Section:
 
     anchor: str
     title: str
-    words: str = ""
+    text: str = ""
     blocks: tuple[Block, ...] = ()
     commands: tuple[str, ...] = ()
     glossary: tuple[tuple[str, str, str], ...] = ()
 
 
-def page(manifest: Manifest, findings: Findings, drawings: Drawings | None = None) -> str:
+def render_page(manifest: Manifest, findings: Analysis, report_charts: ReportCharts | None = None) -> str:
     """Return the whole report as one HTML file.
 
     Args:
         manifest: what was run.
         findings: what its runs say.
-        drawings: the charts, where they have been drawn already.
+        report_charts: the charts, where they have been drawn already.
     """
-    drawn = draw(manifest, findings) if drawings is None else drawings
+    drawn = build_charts(manifest, findings) if report_charts is None else report_charts
     environment = _environment()
-    style, script = _source("report.css"), _source("report.js")
+    style, script = _template_source("report.css"), _template_source("report.js")
     sections = _sections(manifest, findings, drawn)
     reasons, scores = reasons_table(findings), scores_table(findings)
     shown = [block.table for section in sections for block in section.blocks if block.table is not None]
     sections.append(_glossary([*([scores] if scores else []), *shown]))
-    choice: Choice | None = choice_of(findings)
+    choice: RecommendationView | None = recommendation_view(findings)
     return environment.get_template("report.html").render(
-        policy=_policy(style, script),
+        policy=_content_security_policy(style, script),
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
-        heading=legible(manifest.question or manifest.scenario) or "Benchmark",
+        heading=sanitize_text(manifest.title or manifest.scenario) or "Benchmark",
         meta=_meta(manifest),
-        version=legible(manifest.versions.get("loadgen", "")),
-        place=place_of(manifest),
+        version=sanitize_text(manifest.versions.get("loadgen", "")),
+        provenance=provenance_view(manifest),
         verdict=str(findings.verdict),
         reasons=reasons,
-        verdict_notes=[legible(note) for note in findings.verdict.notes],
-        choice=choice,
+        verdict_notes=[sanitize_text(note) for note in findings.verdict.notes],
+        recommendation=choice,
         scores=scores,
         sections=sections,
-        promises=promises_table(findings),
-        promises_sentence=promises_sentence(findings),
-        are_kept=not findings.broken_slos,
+        slos=slo_table(findings),
+        slo_sentence=slo_sentence(findings),
+        slos_met=not findings.violated_slos,
     )
 
 
 def _meta(manifest: Manifest) -> str:
     parts = (
-        legible(manifest.scenario),
-        legible(manifest.created),
-        place_of(manifest).name,
-        f"run {legible(manifest.run_id)}",
+        sanitize_text(manifest.scenario),
+        sanitize_text(manifest.created),
+        provenance_view(manifest).name,
+        f"run {sanitize_text(manifest.run_id)}",
     )
     return " · ".join(part for part in parts if part)
 
 
-def _sections(manifest: Manifest, findings: Findings, drawn: Drawings) -> list[Section]:
+def _sections(manifest: Manifest, findings: Analysis, report_charts: ReportCharts) -> list[Section]:
     """Return the sections that these findings have something for, in reading order."""
     sections = []
-    if stability := rows_of(findings, "stability"):
-        sections += [_stability(findings, stability, drawn), _cost(findings, drawn)]
-    if concurrency := rows_of(findings, "concurrency"):
-        sections.append(_concurrency(findings, concurrency, drawn))
-    if own := rows_of(findings, ""):
-        sections.append(_own(findings, own, drawn))
+    if stability := runs_in_phase(findings, "stability"):
+        sections += [_stability(findings, stability, report_charts), _cost(findings, report_charts)]
+    if concurrency := runs_in_phase(findings, "concurrency"):
+        sections.append(_concurrency(findings, concurrency, report_charts))
+    if own := runs_in_phase(findings, ""):
+        sections.append(_steps(findings, own, report_charts))
     generator = Section(
         "generator",
         "What the generator saw of itself",
         "A generator that is the bottleneck measures itself. It watches for that, and the verdict rests on this.",
-        (Block(watch_table(findings.rows)),),
+        (Block(generator_health_table(findings.runs)),),
     )
-    return [*sections, generator, _configuration(manifest, findings), _again(manifest)]
+    return [*sections, generator, _configuration(manifest, findings), _reproduction(manifest)]
 
 
-def _stability(findings: Findings, rows: Sequence[Row], drawn: Drawings) -> Section:
+def _stability(findings: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
     words = (
         "Each memory size was deployed with MaxConcurrency 1 and called by one client, so that calls never compete. "
         "Nothing is trimmed: the first calls and cold starts are in the numbers."
     )
-    tables = (starts_table(rows), counts_table(rows), errors_table(rows), metrics_table(rows))
-    blocks = (Block(stability_table(findings)), Block(chart=drawn.stability), *map(Block, tables))
+    tables = (cold_start_table(rows), outcome_table(rows), errors_table(rows), metrics_table(rows))
+    blocks = (Block(stability_table(findings)), Block(chart=report_charts.stability), *map(Block, tables))
     return Section("stability", "Stability: latency of each memory size", words, blocks)
 
 
-def _cost(findings: Findings, drawn: Drawings) -> Section:
+def _cost(findings: Analysis, report_charts: ReportCharts) -> Section:
     words = savings_sentence(findings)
-    blocks = (Block(chart=drawn.cost), Block(cost_table(findings)), Block(savings_table(findings)))
+    blocks = (Block(chart=report_charts.cost), Block(cost_table(findings)), Block(savings_table(findings)))
     return Section("cost", "Cost", words, blocks)
 
 
-def _concurrency(findings: Findings, rows: Sequence[Row], drawn: Drawings) -> Section:
+def _concurrency(findings: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
     words = (
         "Each MaxConcurrency was called by a growing number of clients. With more clients than slots some calls are "
         "refused: that is the limit doing its work, and tells which MaxConcurrency carries which traffic."
     )
-    tables = (starts_table(rows), counts_table(rows), errors_table(rows), metrics_table(rows))
-    first = (Block(advice_table(findings)), Block(concurrency_table(findings)))
-    return Section("concurrency", "Concurrency", words, (*first, Block(chart=drawn.concurrency), *map(Block, tables)))
+    tables = (cold_start_table(rows), outcome_table(rows), errors_table(rows), metrics_table(rows))
+    first = (Block(recommended_concurrency_table(findings)), Block(concurrency_table(findings)))
+    return Section(
+        "concurrency", "Concurrency", words, (*first, Block(chart=report_charts.concurrency), *map(Block, tables))
+    )
 
 
-def _own(findings: Findings, rows: Sequence[Row], drawn: Drawings) -> Section:
+def _steps(findings: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
     words = (
         "Service time is what the target took. Response time counts from the moment a call was due, and is what a user "
         "would have waited."
     )
-    charts = (*drawn.timelines, drawn.steps)
-    tables = (starts_table(rows), counts_table(rows), errors_table(rows), metrics_table(rows))
+    charts = (*report_charts.timelines, report_charts.steps)
+    tables = (cold_start_table(rows), outcome_table(rows), errors_table(rows), metrics_table(rows))
     blocks = (Block(steps_table(findings)), *(Block(chart=chart) for chart in charts), *map(Block, tables))
     return Section("steps", "Steps", words, blocks)
 
 
-def _configuration(manifest: Manifest, findings: Findings) -> Section:
+def _configuration(manifest: Manifest, findings: Analysis) -> Section:
     words = "Every setting, seed and version that led to these numbers."
-    blocks = (Block(steps_asked_table(findings.rows)), Block(configuration_table(manifest)))
+    blocks = (Block(step_config_table(findings.runs)), Block(configuration_table(manifest)))
     return Section("configuration", "Configuration", words, blocks)
 
 
-def _again(manifest: Manifest) -> Section:
+def _reproduction(manifest: Manifest) -> Section:
     words = (
         "The same scenario with the same seeds, and this report once more from the saved runs, byte for byte the same:"
     )
-    commands = (legible(manifest.command, 2000), "python -m loadgen report DIRECTORY")
+    commands = (sanitize_text(manifest.command, 2000), "python -m loadgen report DIRECTORY")
     return Section("again", "How to run it again", words, commands=tuple(line for line in commands if line))
 
 
@@ -169,7 +176,7 @@ def _glossary(tables: Sequence[Table]) -> Section:
     return Section("glossary", "What the columns mean", "Every table names its units.", glossary=glossary(tables))
 
 
-def _policy(style: str, script: str) -> str:
+def _content_security_policy(style: str, script: str) -> str:
     """Return a Content-Security-Policy that allows our style and our script, and nothing from anywhere."""
     return (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
@@ -196,7 +203,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _source(name: str) -> str:
+def _template_source(name: str) -> str:
     """Return one of our own files as it stands."""
     environment = _environment()
     assert environment.loader is not None  # noqa: S101 - set two functions above

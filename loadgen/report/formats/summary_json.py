@@ -7,12 +7,12 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from loadgen.analysis.findings import Findings, Row
+from loadgen.analysis.findings import Analysis, RunAnalysis
 from loadgen.measurement.outcome import Outcome
 from loadgen.results.manifest import Manifest
 
 
-def summary_json(manifest: Manifest, findings: Findings) -> str:
+def summary_json(manifest: Manifest, findings: Analysis) -> str:
     """Return every number of a report as JSON: strict, without NaN, the same for the same input."""
     said = {
         "verdict": str(findings.verdict),
@@ -22,39 +22,48 @@ def summary_json(manifest: Manifest, findings: Findings) -> str:
         "slos": findings.slos,
         "recommendation": findings.recommendation,
         "savings": findings.savings,
-        "advice": findings.advice,
+        "concurrency_recommendations": findings.concurrency_recommendations,
         "price_source": findings.price_source,
         "assumptions": findings.assumptions,
-        "rows": [_row(row) for row in findings.rows],
+        "runs": [_run_to_json(row) for row in findings.runs],
         "manifest": manifest,
     }
-    return json.dumps(_plain(said), indent=1, allow_nan=False) + "\n"
+    return json.dumps(_to_json(said), indent=1, allow_nan=False) + "\n"
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _run_to_json(row: RunAnalysis) -> dict[str, Any]:
     run = row.run
-    kept = ("started", "duration", "ended_by", "failure", "endpoint", "deployed_in", "transport", "transport_note")
+    kept = (
+        "started",
+        "duration",
+        "stop_reason",
+        "failure",
+        "endpoint",
+        "deploy_duration",
+        "transport",
+        "transport_note",
+    )
     return {
         "step": run.step.name,
         "phase": run.step.phase,
         "verdict": str(row.verdict),
         "reasons": row.verdict.reasons,
         "config": run.step.config,
-        "load": {"kind": "open loop" if run.is_open_loop else "closed loop"} | _plain(run.step.load),
+        "load": {"kind": "open loop" if run.is_open_loop else "closed loop"} | _to_json(run.step.load),
         **{name: getattr(run, name) for name in kept},
         "summary": row.summary,
         "cost": row.cost,
         "slos": row.slos,
         "metrics": run.metrics,
-        "watch": run.watch,
+        "generator_stats": run.generator_stats,
         **({"workers": run.workers} if run.workers else {}),
-        "ledger": run.ledger,
-        "codes": run.codes,
-        "damage": run.damage,
+        "server_counts": run.server_counts,
+        "error_codes": run.error_codes,
+        "data_errors": run.data_errors,
     }
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     """Return a value as JSON can say it."""
     if isinstance(value, Outcome):
         return value.label
@@ -65,15 +74,15 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: _to_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {_key(key): _plain(item) for key, item in value.items()}
+        return {_json_key(key): _to_json(item) for key, item in value.items()}
     if hasattr(value, "_asdict"):
-        return _plain(value._asdict())
+        return _to_json(value._asdict())
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     return str(value)
 
 
-def _key(key: Any) -> str:
+def _json_key(key: Any) -> str:
     return key.label if isinstance(key, Outcome) else f"p{key:g}" if isinstance(key, float) else str(key)

@@ -1,6 +1,6 @@
 """The tables in a terminal. Plain text when it is none: no colours, no more than 80 columns, ASCII of our own.
 
-What comes from servers is put in as text, never as markup, and holds no control characters (table.legible).
+What comes from servers is put in as text, never as markup, and holds no control characters (table.sanitize_text).
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,90 +11,95 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from loadgen.analysis.findings import Findings, Row
+from loadgen.analysis.findings import Analysis, RunAnalysis
 from loadgen.report.content.cost import cost_table, savings_sentence
-from loadgen.report.content.labels import rows_of
-from loadgen.report.content.latency import advice_table, concurrency_table, stability_table, steps_table
-from loadgen.report.content.outcomes import counts_table
-from loadgen.report.content.provenance import place_of
-from loadgen.report.content.recommendation import choice_of
-from loadgen.report.content.slo import promises_sentence
-from loadgen.report.content.table import DASH, NOTHING, Table, legible
+from loadgen.report.content.labels import runs_in_phase
+from loadgen.report.content.latency import (
+    concurrency_table,
+    recommended_concurrency_table,
+    stability_table,
+    steps_table,
+)
+from loadgen.report.content.outcomes import outcome_table
+from loadgen.report.content.provenance import provenance_view
+from loadgen.report.content.recommendation import recommendation_view
+from loadgen.report.content.slo import slo_sentence
+from loadgen.report.content.table import DASH, MISSING_CELL, Table, sanitize_text
 from loadgen.results.manifest import Manifest
 
 # So that a terminal of any encoding can show what we write ourselves.
 _ASCII = str.maketrans({"–": "-", "—": "-", "·": "-", "×": "x", "µ": "u"})
-_MOST_ERRORS = 5
+_MAX_ERRORS = 5
 
 
-def tables(manifest: Manifest, findings: Findings) -> RenderableType:
+def render_report(manifest: Manifest, findings: Analysis) -> RenderableType:
     """Return the verdict, the recommendation and the tables, to be printed on a rich console of 80 columns or more."""
-    return Group(*_parts(manifest, findings))
+    return Group(*_sections(manifest, findings))
 
 
-def _parts(manifest: Manifest, findings: Findings) -> Iterator[RenderableType]:
+def _sections(manifest: Manifest, findings: Analysis) -> Iterator[RenderableType]:
     yield from _verdict(manifest, findings)
-    if said := promises_sentence(findings):
-        yield _line(f"Promises: {said}", "bold green" if not findings.broken_slos else "bold red")
-    for check in findings.broken_slos:
-        yield _item(f"{legible(check.step)}: {legible(check.reason)}")
-    yield from _choice(findings)
-    if stability := rows_of(findings, "stability"):
-        yield _table(stability_table(findings))
-        yield from _uneven(stability)
-        yield _table(cost_table(findings))
-        yield _line(savings_sentence(findings))
-    if concurrency := rows_of(findings, "concurrency"):
-        yield _table(concurrency_table(findings))
-        yield from _uneven(concurrency)
-        if findings.advice:
-            yield _table(advice_table(findings))
-    if own := rows_of(findings, ""):
-        yield _table(steps_table(findings))
-        yield from _uneven(own)
+    if said := slo_sentence(findings):
+        yield _text(f"Promises: {said}", "bold green" if not findings.violated_slos else "bold red")
+    for check in findings.violated_slos:
+        yield _bullet(f"{sanitize_text(check.step)}: {sanitize_text(check.reason)}")
+    yield from _recommendation(findings)
+    if stability := runs_in_phase(findings, "stability"):
+        yield _render_table(stability_table(findings))
+        yield from _failure_details(stability)
+        yield _render_table(cost_table(findings))
+        yield _text(savings_sentence(findings))
+    if concurrency := runs_in_phase(findings, "concurrency"):
+        yield _render_table(concurrency_table(findings))
+        yield from _failure_details(concurrency)
+        if findings.concurrency_recommendations:
+            yield _render_table(recommended_concurrency_table(findings))
+    if own := runs_in_phase(findings, ""):
+        yield _render_table(steps_table(findings))
+        yield from _failure_details(own)
 
 
-def _verdict(manifest: Manifest, findings: Findings) -> Iterator[RenderableType]:
+def _verdict(manifest: Manifest, findings: Analysis) -> Iterator[RenderableType]:
     """Yield what must be read before any number."""
-    place = place_of(manifest)
-    if place.mark:
-        yield _line(f"{place.mark}: {place.headline}", "bold yellow")
-    yield _line(str(findings.verdict), "bold green" if findings.verdict.is_valid else "bold red")
+    place = provenance_view(manifest)
+    if place.watermark:
+        yield _text(f"{place.watermark}: {place.headline}", "bold yellow")
+    yield _text(str(findings.verdict), "bold green" if findings.verdict.is_valid else "bold red")
     for reason in findings.verdict.reasons:
-        said = (f"{reason.what}: {reason.figure}", f"accepted: {reason.bound}", reason.advice)
-        yield _item("; ".join(legible(part) for part in said))
+        said = (f"{reason.problem}: {reason.observed}", f"accepted: {reason.limit}", reason.remedy)
+        yield _bullet("; ".join(sanitize_text(part) for part in said))
     for note in findings.verdict.notes:
-        yield _item(legible(note))
+        yield _bullet(sanitize_text(note))
 
 
-def _choice(findings: Findings) -> Iterator[RenderableType]:
-    choice = choice_of(findings)
+def _recommendation(findings: Analysis) -> Iterator[RenderableType]:
+    choice = recommendation_view(findings)
     if choice is None:
         return
-    yield _line("")
-    yield _line(f"Recommendation: {choice.answer}", "bold")
-    if choice.doubt:
-        yield _line(choice.doubt, "bold red")
-    yield _line(choice.reason)
+    yield _text("")
+    yield _text(f"Recommendation: {choice.answer}", "bold")
+    if choice.warning:
+        yield _text(choice.warning, "bold red")
+    yield _text(choice.reason)
 
 
-def _uneven(rows: Sequence[Row]) -> Iterator[RenderableType]:
+def _failure_details(rows: Sequence[RunAnalysis]) -> Iterator[RenderableType]:
     """Yield where every call went, unless all of them went well."""
     if any(row.summary.ok != row.summary.scheduled or row.run.failure for row in rows):
-        yield _table(counts_table(rows))
+        yield _render_table(outcome_table(rows))
     seen = [
-        f"{code.outcome.label}: {legible(code.code, 60)} {legible(code.message, 120)}".rstrip()
+        f"{code.outcome.label}: {sanitize_text(code.code, 60)} {sanitize_text(code.message, 120)}".rstrip()
         for row in rows
-        for code in row.run.codes
+        for code in row.run.error_codes
     ]
     distinct = list(dict.fromkeys(seen))
-    for said in distinct[:_MOST_ERRORS]:
-        yield _item(said)
-    if len(distinct) > _MOST_ERRORS:
-        yield _item(f"and {len(distinct) - _MOST_ERRORS} more errors; the report has them all")
+    for said in distinct[:_MAX_ERRORS]:
+        yield _bullet(said)
+    if len(distinct) > _MAX_ERRORS:
+        yield _bullet(f"and {len(distinct) - _MAX_ERRORS} more errors; the report has them all")
 
 
-def _table(table: Table) -> RenderableType:
+def _render_table(table: Table) -> RenderableType:
     """Return a table without its wide columns: its title above, its footnotes below."""
     shown = [i for i, column in enumerate(table.columns) if not column.is_wide]
     drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
@@ -105,16 +110,16 @@ def _table(table: Table) -> RenderableType:
         drawn.add_column(head, justify="left" if column.is_text else "right", overflow="fold")
     for n, row in enumerate(table.rows):
         cells = [Text(row[i].text.translate(_ASCII)) for i in shown]
-        drawn.add_row(*cells, style="bold" if n == table.marked else None)
+        drawn.add_row(*cells, style="bold" if n == table.highlighted_row else None)
     # A footnote on dashes is of no use where the column that has them is left out.
-    has_dashes = any(row[i] == NOTHING for row in table.rows for i in shown)
-    notes = (_line(note, "dim") for note in table.notes if has_dashes or not note.startswith(DASH))
-    return Padding(Group(_line(table.title, "bold"), drawn, *notes), (1, 0, 0, 0))
+    has_dashes = any(row[i] == MISSING_CELL for row in table.rows for i in shown)
+    notes = (_text(note, "dim") for note in table.notes if has_dashes or not note.startswith(DASH))
+    return Padding(Group(_text(table.title, "bold"), drawn, *notes), (1, 0, 0, 0))
 
 
-def _line(text: str, style: str = "") -> Text:
+def _text(text: str, style: str = "") -> Text:
     return Text(text.translate(_ASCII), style=style)
 
 
-def _item(text: str) -> RenderableType:
-    return Padding(_line(f"- {text}"), (0, 0, 0, 2))
+def _bullet(text: str) -> RenderableType:
+    return Padding(_text(f"- {text}"), (0, 0, 0, 2))

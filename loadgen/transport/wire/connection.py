@@ -22,37 +22,37 @@ from typing import NamedTuple, Protocol, cast
 
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
-from loadgen.transport.wire.http1 import Answer, OversizeError, ProtocolError, Reader
-from loadgen.transport.wire.timeouts import Timeouts, overdue
+from loadgen.transport.wire.http1 import OversizeError, ParsedResponse, ProtocolError, ResponseParser
+from loadgen.transport.wire.timeouts import Timeouts, missed_deadline
 from loadgen.transport.wire.tls import Tls, TlsError
 
-_CHUNK = 64 * 1024  # bytes of one read where the loop lets us choose
-_COUNT = array.array("i", [0])  # where the kernel writes a count; used at once, never kept
+_READ_SIZE = 64 * 1024  # bytes of one read where the loop lets us choose
+_IOCTL_RESULT = array.array("i", [0])  # where the kernel writes a count; used at once, never kept
 _IS_LINUX = sys.platform == "linux"  # elsewhere TIOCOUTQ says nothing of sockets
 
 
-class Exchange(NamedTuple):
+class TimedResponse(NamedTuple):
     """A request answered: the answer, and the instants it arrived in."""
 
-    answer: Answer
+    response: ParsedResponse
     sent: float
     first_byte: float
     done: float
 
 
-class Keeper(Protocol):
+class ConnectionOwner(Protocol):
     """Whoever keeps connections; told of each that becomes free, is of no more use, or is gone."""
 
-    desyncs: int
+    desync_count: int
     timeouts: Timeouts
 
-    def released(self, connection: "Connection") -> None:
+    def release(self, connection: "Connection") -> None:
         """Take back a connection that can serve the next request."""
 
-    def discarded(self, connection: "Connection") -> None:
+    def discard(self, connection: "Connection") -> None:
         """Forget a connection that has just been closed."""
 
-    def gone(self, connection: "Connection") -> None:
+    def transport_closed(self, connection: "Connection") -> None:
         """Note that the loop has let go of a closed connection."""
 
 
@@ -60,75 +60,77 @@ class Connection(asyncio.Protocol):
     """A connected socket that speaks HTTP/1.1, with or without TLS.
 
     Args:
-        keeper: told what becomes of it.
+        owner: told what becomes of it.
         sock: connected and non-blocking; owned by the loop's transport from `connection_made` on.
         tls: None for plain HTTP.
         body_limit: bytes an answer's body may have.
-        is_fresh: True when it is opened for a request that waits for it.
+        is_on_demand: True when it is opened for a request that waits for it.
     """
 
     __slots__ = (
         "_fd",
-        "_is_early",
-        "_keeper",
-        "_reader",
-        "_size",
+        "_is_early_response",
+        "_owner",
+        "_parser",
+        "_request_size",
         "_socket",
+        "expires_at",
         "first_byte",
         "flushed",
         "handshake",
-        "is_fresh",
+        "is_on_demand",
         "is_open",
         "loop",
-        "retire_at",
+        "pool_wait",
+        "request_count",
         "sent",
         "tls",
         "transport",
-        "used",
-        "waited",
         "waiter",
     )
 
     def __init__(
-        self, keeper: Keeper, sock: socket.socket, tls: Tls | None, *, body_limit: int, is_fresh: bool
+        self, owner: ConnectionOwner, sock: socket.socket, tls: Tls | None, *, body_limit: int, is_on_demand: bool
     ) -> None:
-        self._keeper = keeper
+        self._owner = owner
         self._socket = sock
         self._fd = sock.fileno()
-        self._reader = Reader(body_limit=body_limit)
-        self._size = 0
-        self._is_early = False
+        self._parser = ResponseParser(body_limit=body_limit)
+        self._request_size = 0
+        self._is_early_response = False
         self.tls = tls
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.handshake: asyncio.Future[str] | None = None
-        self.waiter: asyncio.Future[Exchange | TransportError] | None = None
+        self.waiter: asyncio.Future[TimedResponse | TransportError] | None = None
         self.is_open = True
-        self.is_fresh = is_fresh
-        self.used = 0
-        self.waited = 0.0
+        self.is_on_demand = is_on_demand
+        self.request_count = 0
+        self.pool_wait = 0.0
         self.sent = 0.0
         self.flushed = 0.0
         self.first_byte = 0.0
-        self.retire_at = perf_counter() + keeper.timeouts.idle
+        self.expires_at = perf_counter() + owner.timeouts.idle
 
     def __repr__(self) -> str:
         state = "closed" if not self.is_open else "busy" if self.waiter is not None else "idle"
-        return f"<Connection {state}, used {self.used}>"
+        return f"<Connection {state}, used {self.request_count}>"
 
     # --- out -------------------------------------------------------------------------------------------------------
 
-    def start(self, data: bytes, body: bytes, waited: float) -> "asyncio.Future[Exchange | TransportError]":
+    def send_request(
+        self, data: bytes, body: bytes, pool_wait: float
+    ) -> "asyncio.Future[TimedResponse | TransportError]":
         """Send a request; the future ends with the exchange, or with the error that ended it.
 
         Args:
             data: the request, or all of it but its body.
             body: the body where it is sent from a buffer of its own, else empty.
-            waited: seconds the request has waited for this connection.
+            pool_wait: seconds the request has waited for this connection.
         """
         self.waiter = waiter = self.loop.create_future()
-        self.used += 1
-        self.waited = waited
+        self.request_count += 1
+        self.pool_wait = pool_wait
         self.first_byte = 0.0
         self.sent = self.flushed = perf_counter()
         if self.tls is not None:
@@ -139,9 +141,9 @@ class Connection(asyncio.Protocol):
             except TlsError as error:
                 self.fail(Outcome.TLS, str(error))
                 return waiter
-            data, body = self.tls.take(), b""
+            data, body = self.tls.take_outgoing(), b""
             self.sent = self.flushed = perf_counter()  # encrypting was our work, not the target's
-        self._size = len(data) + len(body)
+        self._request_size = len(data) + len(body)
         self._send(data, body)
         return waiter
 
@@ -153,7 +155,7 @@ class Connection(asyncio.Protocol):
         except OSError:
             # The peer has gone. What it said before, perhaps an answer, and how it went reach us through the reader,
             # and that answer is not to be judged by how much of the request has arrived.
-            self._size = sys.maxsize
+            self._request_size = sys.maxsize
             return
         size = len(data)
         if taken == size + len(body) or self.transport is None:
@@ -166,7 +168,7 @@ class Connection(asyncio.Protocol):
         if not self.transport.get_write_buffer_size():  # it found room at once, and will not call resume_writing
             self.flushed = perf_counter()
 
-    def _unacknowledged(self) -> int:
+    def _unacknowledged_bytes(self) -> int:
         """Return how many bytes of the request the peer's kernel has not acknowledged yet. Costs 0.4 us.
 
         An answer's own segment acknowledges what it answers. If not one byte is acknowledged, what has come cannot be
@@ -174,14 +176,14 @@ class Connection(asyncio.Protocol):
         its way. If some are not, the peer answered before it had the whole request.
         """
         try:
-            ioctl(self._fd, TIOCOUTQ, _COUNT, True)  # noqa: FBT003 - the call has no name for it
+            ioctl(self._fd, TIOCOUTQ, _IOCTL_RESULT, True)  # noqa: FBT003 - the call has no name for it
         except OSError:  # a kernel that does not know the question
             return 0
-        return _COUNT[0]
+        return _IOCTL_RESULT[0]
 
-    def _refuse_stray(self) -> None:
-        self._keeper.desyncs += 1
-        outcome = Outcome.STALE_KEEPALIVE if self.used > 1 else Outcome.PROTOCOL
+    def _fail_unsolicited_response(self) -> None:
+        self._owner.desync_count += 1
+        outcome = Outcome.STALE_KEEPALIVE if self.request_count > 1 else Outcome.PROTOCOL
         self.fail(outcome, "an answer arrived before the request could have")
 
     def resume_writing(self) -> None:
@@ -205,18 +207,18 @@ class Connection(asyncio.Protocol):
         waiter = self.waiter
         if waiter is None:
             if self.is_open:
-                self._keeper.desyncs += 1
+                self._owner.desync_count += 1
                 self.close()
             return
         if self.first_byte == 0.0:
-            left = self._unacknowledged() if _IS_LINUX else 0
-            if left >= self._size:
-                self._refuse_stray()
+            left = self._unacknowledged_bytes() if _IS_LINUX else 0
+            if left >= self._request_size:
+                self._fail_unsolicited_response()
                 return
-            self._is_early = left > 0
+            self._is_early_response = left > 0
             self.first_byte = now
         try:
-            answer = self._reader.feed(data)
+            answer = self._parser.feed(data)
         except ProtocolError as error:
             self.fail(Outcome.PROTOCOL, str(error))
             return
@@ -224,65 +226,69 @@ class Connection(asyncio.Protocol):
             self.fail(Outcome.OVERSIZE, str(error))
             return
         if answer is not None:
-            self._finish(waiter, answer, now)
+            self._complete(waiter, answer, now)
         elif self.tls is not None and self.tls.is_closed:
             self.eof_received()
 
-    def _finish(self, waiter: "asyncio.Future[Exchange | TransportError]", answer: Answer, now: float) -> None:
+    def _complete(
+        self, waiter: "asyncio.Future[TimedResponse | TransportError]", response: ParsedResponse, now: float
+    ) -> None:
         self.waiter = None
         if not waiter.done():
-            waiter.set_result(Exchange(answer, self.sent, self.first_byte, now))
-        if answer.is_followed:
-            self._keeper.desyncs += 1
+            waiter.set_result(TimedResponse(response, self.sent, self.first_byte, now))
+        if response.has_trailing_bytes:
+            self._owner.desync_count += 1
         # An answer before the whole request has gone leaves half a request on its way: of no more use.
         if (
-            not answer.is_reusable
-            or self._is_early
+            not response.is_reusable
+            or self._is_early_response
             or self.flushed == 0.0
             or (self.tls is not None and self.tls.is_closed)
         ):
             self.close()
             return
-        idle = self._keeper.timeouts.idle
+        idle = self._owner.timeouts.idle
         # One second less than the peer's own, so that its closing and our sending do not cross.
-        self.retire_at = now + (idle if not answer.kept_for else min(idle, max(answer.kept_for - 1, 0.5)))
-        self._keeper.released(self)
+        self.expires_at = now + (
+            idle if not response.keep_alive_timeout else min(idle, max(response.keep_alive_timeout - 1, 0.5))
+        )
+        self._owner.release(self)
 
     def eof_received(self) -> None:
         """Take the end of what the peer sends: it may be what completes an answer."""
         waiter = self.waiter
         if waiter is not None and (self.tls is None or self.tls.is_closed):
-            answer = self._reader.end()
+            answer = self._parser.feed_eof()
             if answer is not None:
-                self._finish(waiter, answer, perf_counter())
+                self._complete(waiter, answer, perf_counter())
                 return
-        self._cut("the peer closed the connection")
+        self._on_disconnect("the peer closed the connection")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the connection is gone; a request under way ends here."""
-        self._cut("the peer reset the connection" if exc is not None else "the peer closed the connection")
-        self._keeper.gone(self)
+        self._on_disconnect("the peer reset the connection" if exc is not None else "the peer closed the connection")
+        self._owner.transport_closed(self)
 
-    def _cut(self, how: str) -> None:
+    def _on_disconnect(self, cause: str) -> None:
         if self.handshake is not None and not self.handshake.done():
-            self.handshake.set_result(f"{how} in the handshake")
+            self.handshake.set_result(f"{cause} in the handshake")
         if self.first_byte:
-            self.fail(Outcome.TRUNCATED, f"{how} within the answer")
-        elif self.used > 1:
-            self.fail(Outcome.STALE_KEEPALIVE, f"{how} before it answered on a connection that had served before")
+            self.fail(Outcome.TRUNCATED, f"{cause} within the answer")
+        elif self.request_count > 1:
+            self.fail(Outcome.STALE_KEEPALIVE, f"{cause} before it answered on a connection that had served before")
         else:
-            self.fail(Outcome.RESET, f"{how} before it answered")
+            self.fail(Outcome.RESET, f"{cause} before it answered")
 
-    def is_quiet(self) -> bool:
+    def has_no_pending_data(self) -> bool:
         """Tell whether nothing has arrived since the last answer; what has is read, and closes the connection.
 
         The loop looks at sockets once a turn, and the next request may come within the same turn: 0.4 us here is the
         price of never taking a surplus answer for the next one.
         """
         try:
-            ioctl(self._fd, FIONREAD, _COUNT, True)  # noqa: FBT003 - the call has no name for it
-            if _COUNT[0]:
-                self.data_received(self._socket.recv(_CHUNK))
+            ioctl(self._fd, FIONREAD, _IOCTL_RESULT, True)  # noqa: FBT003 - the call has no name for it
+            if _IOCTL_RESULT[0]:
+                self.data_received(self._socket.recv(_READ_SIZE))
         except OSError:
             self.close()
         return self.is_open
@@ -292,19 +298,19 @@ class Connection(asyncio.Protocol):
     def begin_handshake(self, tls: Tls) -> "asyncio.Future[str]":
         """Start TLS; the future ends with an empty text when it stands, or with what went wrong."""
         self.handshake = handshake = self.loop.create_future()
-        tls.start()
-        self._send(tls.take(), b"")
+        tls.begin_handshake()
+        self._send(tls.take_outgoing(), b"")
         return handshake
 
     def _decrypt(self, tls: Tls, data: bytes) -> bytes:
         try:
-            plaintext = tls.receive(data)
+            plaintext = tls.decrypt(data)
         except TlsError as error:
             if self.handshake is not None and not self.handshake.done():
                 self.handshake.set_result(str(error))
             self.fail(Outcome.TLS, str(error))
             return b""
-        reply = tls.take()
+        reply = tls.take_outgoing()
         if reply:
             self._send(reply, b"")
         if tls.is_ready and self.handshake is not None and not self.handshake.done():
@@ -314,22 +320,22 @@ class Connection(asyncio.Protocol):
         return plaintext
 
     @property
-    def session(self) -> ssl.SSLSession | None:
+    def tls_session(self) -> ssl.SSLSession | None:
         """The TLS session, for the next connection to resume."""
         return None if self.tls is None else self.tls.session
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
-    def overdue(self, now: float) -> tuple[Outcome, str] | None:
+    def missed_deadline(self, now: float) -> tuple[Outcome, str] | None:
         """Tell which deadline the request under way has missed, if any.
 
         Args:
             now: the instant to judge at.
         """
-        return overdue(
+        return missed_deadline(
             now,
-            self._keeper.timeouts,
-            asked=self.sent - self.waited,
+            self._owner.timeouts,
+            requested=self.sent - self.pool_wait,
             sent=self.sent,
             flushed=self.flushed,
             first_byte=self.first_byte,
@@ -341,7 +347,9 @@ class Connection(asyncio.Protocol):
         self.waiter = None
         if waiter is not None and not waiter.done():
             # A result, not an exception: when the caller is cancelled in the same turn nobody is left to retrieve it.
-            waiter.set_result(TransportError(outcome, detail, sent=self.sent, done=perf_counter(), waited=self.waited))
+            waiter.set_result(
+                TransportError(outcome, detail, sent=self.sent, done=perf_counter(), pool_wait=self.pool_wait)
+            )
         self.close()
 
     def close(self) -> None:
@@ -350,7 +358,7 @@ class Connection(asyncio.Protocol):
             return
         self.is_open = False
         self.waiter = None
-        self._keeper.discarded(self)
+        self._owner.discard(self)
         if self.transport is not None:
             self.transport.abort()
 
@@ -373,4 +381,4 @@ class BufferedConnection(Connection, asyncio.BufferedProtocol):
         self.data_received(bytes(_BUFFER[:nbytes]))
 
 
-_BUFFER = memoryview(bytearray(_CHUNK))
+_BUFFER = memoryview(bytearray(_READ_SIZE))

@@ -1,7 +1,7 @@
 """Reaching the far side: look the name up off the loop, try its addresses in turn, connect a socket.
 
 Rule: a failure is an Outcome with its cause in words, never a bare OSError; a socket that was opened is returned or
-closed. Names are looked up anew when the last answer is older than `_FRESH`, so that a changed address is picked up.
+closed. Names are looked up anew when the last answer is older than `_DNS_CACHE_TTL`, so that a changed address is picked up.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from time import perf_counter
 from typing import Any
 
 from loadgen.measurement.outcome import Outcome
-from loadgen.transport.os_errors import _ERRNO, _LOCAL
-from loadgen.transport.wire.connection import BufferedConnection, Connection, Keeper
+from loadgen.transport.os_errors import ERRNO_OUTCOMES, LOCAL_OUTCOMES
+from loadgen.transport.wire.connection import BufferedConnection, Connection, ConnectionOwner
 from loadgen.transport.wire.prepared_request import Origin
 from loadgen.transport.wire.tls import Tls, TlsError
 
-_FRESH = 5.0  # seconds: many connections opened together share one look-up, a moved service is followed soon
+_DNS_CACHE_TTL = 5.0  # seconds: many connections opened together share one look-up, a moved service is followed soon
 Address = tuple[int, Any]  # family, and what connect() takes
 # Host and port to what `socket.getaddrinfo` returns.
 Lookup = Callable[[str, int], Awaitable[Sequence[tuple[Any, ...]]]]
 
 
-class DialError(Exception):
+class ConnectError(Exception):
     """No connection came about.
 
     Args:
@@ -40,7 +40,7 @@ class DialError(Exception):
         self.detail = detail
 
 
-class Dialer:
+class Connector:
     """Connect sockets to one host and port.
 
     Args:
@@ -52,11 +52,11 @@ class Dialer:
     def __init__(self, host: str, port: int, *, lookup: Lookup | None = None) -> None:
         self._host = host
         self._port = port
-        self._ask = lookup or _getaddrinfo
+        self._getaddrinfo = lookup or _getaddrinfo
         self._addresses: list[Address] = []
         self._looked_up = 0.0
 
-    async def dial(self, timeout: float) -> socket.socket:
+    async def connect(self, timeout: float) -> socket.socket:
         """Return a connected, non-blocking socket.
 
         Args:
@@ -64,18 +64,18 @@ class Dialer:
                 left, so that a dead IPv6 does not use up what a living IPv4 needs.
 
         Raises:
-            DialError: the name is unknown, or no address answered; it tells the last address's reason.
+            ConnectError: the name is unknown, or no address answered; it tells the last address's reason.
         """
         deadline = perf_counter() + timeout
         addresses = await self._lookup(timeout)
-        failure = DialError(Outcome.DNS, "the name has no address")
+        failure = ConnectError(Outcome.DNS, "the name has no address")
         for n, address in enumerate(addresses):
             left = max(deadline - perf_counter(), 0.0) / (len(addresses) - n)
             try:
-                sock = await _connect(address, left)
-            except DialError as error:
+                sock = await _connect_to_address(address, left)
+            except ConnectError as error:
                 failure = error
-                if error.outcome in _LOCAL:
+                if error.outcome in LOCAL_OUTCOMES:
                     break
                 continue
             if n:  # the next one begins with what worked
@@ -85,24 +85,24 @@ class Dialer:
         raise failure
 
     async def _lookup(self, timeout: float) -> list[Address]:
-        if self._addresses and perf_counter() - self._looked_up < _FRESH:
+        if self._addresses and perf_counter() - self._looked_up < _DNS_CACHE_TTL:
             return self._addresses
-        self._addresses = _literal(self._host, self._port) or await self._resolve(timeout)
+        self._addresses = _literal_address(self._host, self._port) or await self._resolve(timeout)
         self._looked_up = perf_counter()
         return self._addresses
 
     async def _resolve(self, timeout: float) -> list[Address]:
         try:
             async with asyncio.timeout(timeout):
-                found = await self._ask(self._host, self._port)
+                found = await self._getaddrinfo(self._host, self._port)
         except TimeoutError as error:
-            raise DialError(Outcome.DNS, f"no answer within {timeout:g} s") from error
+            raise ConnectError(Outcome.DNS, f"no answer within {timeout:g} s") from error
         except socket.gaierror as error:
-            raise DialError(Outcome.DNS, error.strerror or "look-up failed") from error
+            raise ConnectError(Outcome.DNS, error.strerror or "look-up failed") from error
         except OSError as error:
-            raise _dial_error(error) from error
+            raise _to_connect_error(error) from error
         except UnicodeError as error:
-            raise DialError(Outcome.DNS, "not a host name") from error
+            raise ConnectError(Outcome.DNS, "not a host name") from error
         return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
 
 
@@ -110,7 +110,7 @@ async def _getaddrinfo(host: str, port: int) -> Sequence[tuple[Any, ...]]:
     return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
-def _literal(host: str, port: int) -> list[Address]:
+def _literal_address(host: str, port: int) -> list[Address]:
     """Return the address that the host already is, if it is one."""
     try:
         version = ipaddress.ip_address(host).version
@@ -119,7 +119,7 @@ def _literal(host: str, port: int) -> list[Address]:
     return [(socket.AF_INET, (host, port))] if version == 4 else [(socket.AF_INET6, (host, port, 0, 0))]
 
 
-async def _connect(address: Address, timeout: float) -> socket.socket:
+async def _connect_to_address(address: Address, timeout: float) -> socket.socket:
     """Connect to one address.
 
     Done by hand: after a cancelled `loop.sock_connect`, asyncio takes its watch off the descriptor a turn later, when
@@ -129,21 +129,21 @@ async def _connect(address: Address, timeout: float) -> socket.socket:
     try:
         sock = _new_socket(family)
     except OSError as error:
-        raise _dial_error(error) from error
+        raise _to_connect_error(error) from error
     try:
         sock.settimeout(0)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         status = sock.connect_ex(where)
         if status == errno.EINPROGRESS:
-            status = await _connected(sock, timeout)
+            status = await _wait_until_connected(sock, timeout)
     except BaseException as error:
         sock.close()
         if isinstance(error, OSError):
-            raise _dial_error(error) from error
+            raise _to_connect_error(error) from error
         raise
     if status:
         sock.close()
-        raise _dial_error(OSError(status, os.strerror(status)))
+        raise _to_connect_error(OSError(status, os.strerror(status)))
     return sock
 
 
@@ -151,12 +151,12 @@ def _new_socket(family: int) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM)
 
 
-async def _connected(sock: socket.socket, timeout: float) -> int:
+async def _wait_until_connected(sock: socket.socket, timeout: float) -> int:
     """Wait until the kernel has decided; return its error number."""
     loop = asyncio.get_running_loop()
     decided: asyncio.Future[None] = loop.create_future()
     fd = sock.fileno()
-    loop.add_writer(fd, _decide, decided)
+    loop.add_writer(fd, _set_writable, decided)
     try:
         async with asyncio.timeout(timeout):
             await decided
@@ -167,87 +167,89 @@ async def _connected(sock: socket.socket, timeout: float) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def _decide(decided: "asyncio.Future[None]") -> None:
-    if not decided.done():
-        decided.set_result(None)
+def _set_writable(writable: "asyncio.Future[None]") -> None:
+    if not writable.done():
+        writable.set_result(None)
 
 
-def _dial_error(error: OSError) -> DialError:
-    return DialError(_ERRNO.get(error.errno or 0, Outcome.RESET), error.strerror or type(error).__name__)
+def _to_connect_error(error: OSError) -> ConnectError:
+    return ConnectError(ERRNO_OUTCOMES.get(error.errno or 0, Outcome.RESET), error.strerror or type(error).__name__)
 
 
-class Opener:
+class ConnectionFactory:
     """Open connections to one origin.
 
     Args:
         origin: where.
         context: for https, else None.
-        keeper: told what becomes of each connection.
+        owner: told what becomes of each connection.
         body_limit: bytes an answer's body may have.
 
-    `session` is the TLS session the next connection resumes, once `learn` has been given one.
+    `tls_session` is the TLS session the next connection resumes, once `remember_session` has been given one.
     """
 
-    def __init__(self, origin: Origin, context: ssl.SSLContext | None, keeper: Keeper, *, body_limit: int) -> None:
+    def __init__(
+        self, origin: Origin, context: ssl.SSLContext | None, owner: ConnectionOwner, *, body_limit: int
+    ) -> None:
         self._host = origin.host
         self._context = context
-        self._keeper = keeper
+        self._owner = owner
         self._body_limit = body_limit
-        self._dialer = Dialer(origin.host, origin.port)
-        self.session: ssl.SSLSession | None = None
+        self._connector = Connector(origin.host, origin.port)
+        self.tls_session: ssl.SSLSession | None = None
 
-    async def open(self, *, is_fresh: bool) -> Connection:
+    async def open(self, *, is_on_demand: bool) -> Connection:
         """Return an open connection, TLS and all.
 
         Args:
-            is_fresh: True when a request waits for it.
+            is_on_demand: True when a request waits for it.
 
         Raises:
-            DialError: with the outcome and the cause.
+            ConnectError: with the outcome and the cause.
         """
-        timeout = self._keeper.timeouts.connect
+        timeout = self._owner.timeouts.connect
         deadline = perf_counter() + timeout
-        sock = await self._dialer.dial(timeout)
+        sock = await self._connector.connect(timeout)
         connection: Connection | None = None
         try:
-            tls = None if self._context is None else Tls(self._context, self._host, self.session)
+            tls = None if self._context is None else Tls(self._context, self._host, self.tls_session)
             loop = asyncio.get_running_loop()
             kind = BufferedConnection if isinstance(loop, asyncio.SelectorEventLoop) else Connection
-            connection = kind(self._keeper, sock, tls, body_limit=self._body_limit, is_fresh=is_fresh)
+            connection = kind(self._owner, sock, tls, body_limit=self._body_limit, is_on_demand=is_on_demand)
             opened = connection
             await loop.create_connection(lambda: opened, sock=sock)
             if tls is not None:
-                await _shake_hands(connection, tls, deadline - perf_counter(), timeout)
+                await _do_handshake(connection, tls, deadline - perf_counter(), timeout)
         except TlsError as error:
-            _undo(sock, connection)
-            raise DialError(Outcome.TLS, str(error)) from error
+            _close_socket(sock, connection)
+            raise ConnectError(Outcome.TLS, str(error)) from error
         except OSError as error:
-            _undo(sock, connection)
-            raise DialError(Outcome.RESET, error.strerror or type(error).__name__) from error
+            _close_socket(sock, connection)
+            raise ConnectError(Outcome.RESET, error.strerror or type(error).__name__) from error
         except BaseException:
-            _undo(sock, connection)
+            _close_socket(sock, connection)
             raise
         if not connection.is_open:
-            raise DialError(Outcome.RESET, "the peer closed the connection at once")
+            raise ConnectError(Outcome.RESET, "the peer closed the connection at once")
         return connection
 
-    def learn(self, connection: Connection) -> None:
+    def remember_session(self, connection: Connection) -> None:
         """Keep the TLS session of a connection that has been answered on, for later ones to resume."""
-        if self._context is not None and connection.used and connection.is_open:
-            self.session = connection.session
+        if self._context is not None and connection.request_count and connection.is_open:
+            self.tls_session = connection.tls_session
 
 
-async def _shake_hands(connection: Connection, tls: Tls, left: float, timeout: float) -> None:
+async def _do_handshake(connection: Connection, tls: Tls, remaining: float, timeout: float) -> None:
     try:
-        async with asyncio.timeout(max(left, 0.0)):
+        async with asyncio.timeout(max(remaining, 0.0)):
             trouble = await connection.begin_handshake(tls)
     except TimeoutError as error:
-        raise DialError(Outcome.TLS, f"no handshake within {timeout:g} s") from error
+        raise ConnectError(Outcome.TLS, f"no handshake within {timeout:g} s") from error
     if trouble:
-        raise DialError(Outcome.TLS, trouble)
+        raise ConnectError(Outcome.TLS, trouble)
 
 
-def _undo(sock: socket.socket, connection: Connection | None) -> None:
+def _close_socket(sock: socket.socket, connection: Connection | None) -> None:
     if connection is not None and connection.transport is not None:
         connection.close()
     else:

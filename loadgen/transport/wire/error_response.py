@@ -9,13 +9,13 @@ before a colon and after a number sign counts. Without either it is the status, 
 import json
 from typing import Any, NamedTuple
 
-from loadgen.transport.wire.http1 import field
+from loadgen.transport.wire.http1 import header_value
 
-_MESSAGE_CHARACTERS = 1024  # of a server's error text; a page of HTML is no message
-_BODY_BYTES = 64 * 1024  # an error body longer than this is not parsed, only cut
+_MAX_MESSAGE_CHARACTERS = 1024  # of a server's error text; a page of HTML is no message
+_MAX_PARSED_BYTES = 64 * 1024  # an error body longer than this is not parsed, only cut
 
 
-class Refusal(NamedTuple):
+class ErrorResponse(NamedTuple):
     """What an error answer says."""
 
     code: str
@@ -23,48 +23,48 @@ class Refusal(NamedTuple):
     original_status: int
 
 
-def request_id(head: bytes, lowered: bytes) -> str:
+def request_id(head: bytes, head_lower: bytes) -> str:
     """Return the service's name for the call, or an empty string.
 
     Args:
         head: the answer's head.
-        lowered: the same in lower case.
+        head_lower: the same in lower case.
     """
-    value = field(head, lowered, b"x-amzn-requestid")
+    value = header_value(head, head_lower, b"x-amzn-requestid")
     return "" if value is None else value.decode("latin-1")
 
 
-def read_refusal(status: int, head: bytes, body: bytes) -> Refusal:
+def parse_error_response(status: int, head: bytes, body: bytes) -> ErrorResponse:
     r"""Read an error answer; total: knows a code for every one.
 
     Example:
-        >>> read_refusal(400, b"HTTP/1.1 400 \r\nx-amzn-ErrorType: ThrottlingException\r\n\r\n", b'{"message":null}')
+        >>> parse_error_response(400, b"HTTP/1.1 400 \r\nx-amzn-ErrorType: ThrottlingException\r\n\r\n", b'{"message":null}')
         Refusal(code='ThrottlingException', message='', original_status=0)
     """
-    members = _members(body)
-    header = field(head, head.lower(), b"x-amzn-errortype")
-    code: Any = header.decode("latin-1") if header is not None else _first(members, "code", "Code", "__type")
-    message = _first(members, "message", "Message")
+    members = _parse_members(body)
+    header = header_value(head, head.lower(), b"x-amzn-errortype")
+    code: Any = header.decode("latin-1") if header is not None else _first_present(members, "code", "Code", "__type")
+    message = _first_present(members, "message", "Message")
     original = members.get("OriginalStatusCode")
-    return Refusal(
-        _trim(code) or str(status) if isinstance(code, str) else str(code or status),
-        str(message or "")[:_MESSAGE_CHARACTERS],
+    return ErrorResponse(
+        _error_shape_name(code) or str(status) if isinstance(code, str) else str(code or status),
+        str(message or "")[:_MAX_MESSAGE_CHARACTERS],
         original if isinstance(original, int) and not isinstance(original, bool) else 0,
     )
 
 
-def _members(body: bytes) -> dict[str, Any]:
-    text = body[:_BODY_BYTES].decode("utf-8", "replace")
+def _parse_members(body: bytes) -> dict[str, Any]:
+    text = body[:_MAX_PARSED_BYTES].decode("utf-8", "replace")
     try:
-        members = json.loads(text) if len(body) <= _BODY_BYTES else None
+        members = json.loads(text) if len(body) <= _MAX_PARSED_BYTES else None
     except (ValueError, RecursionError):
         members = None
     return members if isinstance(members, dict) else {"message": text}
 
 
-def _first(members: dict[str, Any], *names: str) -> Any:
+def _first_present(members: dict[str, Any], *names: str) -> Any:
     return next((members[name] for name in names if name in members), None)
 
 
-def _trim(code: str) -> str:
+def _error_shape_name(code: str) -> str:
     return code.split(":", 1)[0].rsplit("#", 1)[-1].strip()

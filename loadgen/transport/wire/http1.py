@@ -21,9 +21,9 @@ _HEAD = re.compile(
     rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [\t -~\x80-\xff]*+)?\r\n"
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)*+)\r\n"
 )
-_START = b"HTTP/1."
+_HTTP_1_PREFIX = b"HTTP/1."
 _DIGITS = re.compile(rb"\d{1,18}")  # 18 digits stay below 2**63
-_ODD = re.compile(rb"[^\t\r\n -~\x80-\xff]|(?<!\r)\n|\r(?!\n|$)")
+_FORBIDDEN_BYTES = re.compile(rb"[^\t\r\n -~\x80-\xff]|(?<!\r)\n|\r(?!\n|$)")
 HEAD_LIMIT = 64 * 1024  # bytes; AWS's load balancers allow 64 K for all headers of an answer
 HEADERS_LIMIT = 256  # lines; http.client allows 100
 INTERIM_LIMIT = 16  # 1xx answers before the real one
@@ -32,21 +32,21 @@ BODY_LIMIT = 32 * 1024 * 1024  # bytes; InvokeEndpoint itself answers at most 6 
 _FRAMING_LIMIT = 64 * 1024
 
 
-class Answer(NamedTuple):
+class ParsedResponse(NamedTuple):
     """One whole answer.
 
-    `head` is the status line and the headers as they came, `lowered` the same in lower case; `is_reusable` tells that
-    the next request may use the connection; `is_followed` that bytes came after the answer which belong to nothing;
-    `kept_for` is how many seconds the peer said it keeps an idle connection, 0 when it did not say.
+    `head` is the status line and the headers as they came, `head_lower` the same in lower case; `is_reusable` tells that
+    the next request may use the connection; `has_trailing_bytes` that bytes came after the answer which belong to nothing;
+    `keep_alive_timeout` is how many seconds the peer said it keeps an idle connection, 0 when it did not say.
     """
 
     status: int
     head: bytes
-    lowered: bytes
+    head_lower: bytes
     body: bytes
     is_reusable: bool
-    is_followed: bool
-    kept_for: int = 0
+    has_trailing_bytes: bool
+    keep_alive_timeout: int = 0
 
 
 class ProtocolError(Exception):
@@ -57,37 +57,37 @@ class OversizeError(Exception):
     """The answer's body is larger than the limit."""
 
 
-class _Frame(NamedTuple):
+class _BodyFraming(NamedTuple):
     """What a head says about its body: `length` is -1 when chunked, -2 when it ends with the connection."""
 
     length: int
     is_reusable: bool
-    kept_for: int
+    keep_alive_timeout: int
 
 
 _CHUNKED = -1
-_UNTIL_END = -2
+_UNTIL_EOF = -2
 
 
-def field(head: bytes, lowered: bytes, name: bytes) -> bytes | None:
+def header_value(head: bytes, head_lower: bytes, name: bytes) -> bytes | None:
     """Return the first value of a header, or None when it is not there.
 
     Args:
         head: as an Answer holds it.
-        lowered: the same in lower case; searching for the name needs no copy of the whole for each.
+        head_lower: the same in lower case; searching for the name needs no copy of the whole for each.
         name: in lower case.
     """
-    at = lowered.find(b"\r\n%b:" % name)
+    at = head_lower.find(b"\r\n%b:" % name)
     if at < 0:
         return None
     start = at + len(name) + 3
     return head[start : head.index(b"\r\n", start)].strip(b" \t")
 
 
-def _fields(lowered: bytes, name: bytes) -> list[bytes]:
+def _header_values(head_lower: bytes, name: bytes) -> list[bytes]:
     return [
         line[len(name) + 1 :].strip(b" \t")
-        for line in lowered.split(b"\r\n")[1:]
+        for line in head_lower.split(b"\r\n")[1:]
         if line.startswith(name) and line[len(name) : len(name) + 1] == b":"
     ]
 
@@ -96,7 +96,7 @@ def _tokens(values: list[bytes]) -> list[bytes]:
     return [token.strip(b" \t") for value in values for token in value.split(b",")]
 
 
-class Reader:
+class ResponseParser:
     """Read the answers of one connection, one after the other.
 
     Args:
@@ -106,15 +106,15 @@ class Reader:
     """
 
     __slots__ = (
+        "_body_framing",
+        "_body_size",
         "_buffer",
         "_chunked",
-        "_frame",
         "_head",
-        "_interims",
-        "_left",
-        "_lowered",
+        "_head_lower",
+        "_interim_count",
         "_parts",
-        "_size",
+        "_remaining",
         "_status",
         "body_limit",
     )
@@ -122,20 +122,20 @@ class Reader:
     def __init__(self, *, body_limit: int = BODY_LIMIT) -> None:
         self.body_limit = body_limit
         self._buffer = b""
-        self._interims = 0
+        self._interim_count = 0
         self._reset()
 
     def _reset(self) -> None:
         self._head = b""
-        self._lowered = b""
+        self._head_lower = b""
         self._status = 0
-        self._frame = _Frame(0, is_reusable=False, kept_for=0)
-        self._left = 0
-        self._size = 0
+        self._body_framing = _BodyFraming(0, is_reusable=False, keep_alive_timeout=0)
+        self._remaining = 0
+        self._body_size = 0
         self._parts: list[bytes] = []
-        self._chunked: _Chunked | None = None
+        self._chunked: _ChunkedBody | None = None
 
-    def feed(self, data: bytes) -> Answer | None:
+    def feed(self, data: bytes) -> ParsedResponse | None:
         """Take the next bytes; return the answer if they complete it.
 
         Args:
@@ -146,32 +146,32 @@ class Reader:
             OversizeError: the body is, or says it will be, above the limit.
         """
         if self._head:
-            return self._body(data)
+            return self._feed_body(data)
         if not self._buffer:
             match = _HEAD.match(data)
             if match is not None:
-                return self._headed(data, match)
-        return self._gather(data)
+                return self._on_head(data, match)
+        return self._feed_head(data)
 
-    def end(self) -> Answer | None:
+    def feed_eof(self) -> ParsedResponse | None:
         """Take the end of the stream; return the answer if that is what completes it, else None: it was cut short."""
-        if self._head and self._frame.length == _UNTIL_END:
-            return self._whole(b"".join(self._parts), is_followed=False)
+        if self._head and self._body_framing.length == _UNTIL_EOF:
+            return self._complete(b"".join(self._parts), has_trailing_bytes=False)
         return None
 
     # --- the head --------------------------------------------------------------------------------------------------
 
-    def _gather(self, data: bytes) -> Answer | None:
+    def _feed_head(self, data: bytes) -> ParsedResponse | None:
         """Add to a head that is not whole yet, refusing at once what can never become one."""
         seen = len(self._buffer)
         buffer = self._buffer + data
-        if not (buffer.startswith(_START) or _START.startswith(buffer)):
+        if not (buffer.startswith(_HTTP_1_PREFIX) or _HTTP_1_PREFIX.startswith(buffer)):
             raise ProtocolError("the answer does not begin as HTTP/1 does")
         end = buffer.find(b"\r\n\r\n", max(0, seen - 3))
         if end < 0:
             if len(buffer) > HEAD_LIMIT:
                 raise ProtocolError(f"the head is longer than {HEAD_LIMIT} bytes")
-            if _ODD.search(buffer, max(0, seen - 1)):
+            if _FORBIDDEN_BYTES.search(buffer, max(0, seen - 1)):
                 raise ProtocolError("a control character in the head")
             self._buffer = buffer
             return None
@@ -179,16 +179,16 @@ class Reader:
         match = _HEAD.match(buffer)
         if match is None:
             raise ProtocolError("a line of the head is malformed")
-        return self._headed(buffer, match)
+        return self._on_head(buffer, match)
 
-    def _headed(self, data: bytes, match: re.Match[bytes]) -> Answer | None:
+    def _on_head(self, data: bytes, match: re.Match[bytes]) -> ParsedResponse | None:
         end = match.end()
         head = data[:end]
         status = int(match[2])
         if end > HEAD_LIMIT or (end > HEADERS_LIMIT and head.count(b"\r\n") > HEADERS_LIMIT + 2):
             raise ProtocolError(f"the head has more than {HEAD_LIMIT} bytes or {HEADERS_LIMIT} headers")
         if status < 200:
-            return self._interim(status, data[end:])
+            return self._on_interim_response(status, data[end:])
         lowered = head.lower()
         # The usual answer first: a length given once, and nothing that changes what it means.
         at = lowered.find(b"\r\ncontent-length:")
@@ -200,7 +200,7 @@ class Reader:
             and b"\r\ntransfer-encoding:" not in lowered
             and b"\r\nkeep-alive:" not in lowered
         ):
-            length = self._length(lowered[at + 17 : lowered.index(b"\r\n", at + 17)].strip(b" \t"))
+            length = self._parse_length(lowered[at + 17 : lowered.index(b"\r\n", at + 17)].strip(b" \t"))
             at = lowered.find(b"\r\nconnection:")
             is_reusable = (
                 at < 0
@@ -209,29 +209,29 @@ class Reader:
                     lowered.startswith(b"\r\nconnection: keep-alive\r\n", at)
                     and lowered.find(b"\r\nconnection:", at + 1) < 0
                 )
-                or b"close" not in _tokens(_fields(lowered, b"connection"))
+                or b"close" not in _tokens(_header_values(lowered, b"connection"))
             )
             size = len(data) - end
             if size == length:
-                self._interims = 0
-                return Answer(status, head, lowered, data[end:], is_reusable, False)  # noqa: FBT003 - faster by place
-            self._frame = _Frame(length, is_reusable, 0)
+                self._interim_count = 0
+                return ParsedResponse(status, head, lowered, data[end:], is_reusable, False)  # noqa: FBT003 - faster by place
+            self._body_framing = _BodyFraming(length, is_reusable, 0)
         else:
-            self._frame = self._framing(status, lowered, is_old=match[1] == b"0")
+            self._body_framing = self._parse_framing(status, lowered, is_http_1_0=match[1] == b"0")
         self._head = head
-        self._lowered = lowered
+        self._head_lower = lowered
         self._status = status
-        return self._begin(data[end:])
+        return self._begin_body(data[end:])
 
-    def _interim(self, status: int, rest: bytes) -> Answer | None:
+    def _on_interim_response(self, status: int, rest: bytes) -> ParsedResponse | None:
         if status == 101:
             raise ProtocolError("switching protocols, which was not asked for")
-        self._interims += 1
-        if self._interims > INTERIM_LIMIT:
+        self._interim_count += 1
+        if self._interim_count > INTERIM_LIMIT:
             raise ProtocolError(f"more than {INTERIM_LIMIT} interim answers")
         return self.feed(rest) if rest else None
 
-    def _length(self, value: bytes) -> int:
+    def _parse_length(self, value: bytes) -> int:
         if not _DIGITS.fullmatch(value):
             raise ProtocolError("Content-Length is no plain number")
         length = int(value)
@@ -239,99 +239,113 @@ class Reader:
             raise OversizeError(f"a body of {length} bytes; at most {self.body_limit} are read")
         return length
 
-    def _framing(self, status: int, lowered: bytes, *, is_old: bool) -> _Frame:
+    def _parse_framing(self, status: int, head_lower: bytes, *, is_http_1_0: bool) -> _BodyFraming:
         """Decide how the body ends. Source: RFC 9112 section 6.3; where it allows repair, we refuse."""
-        options = _tokens(_fields(lowered, b"connection"))
-        is_reusable = b"keep-alive" in options if is_old else True
+        options = _tokens(_header_values(head_lower, b"connection"))
+        is_reusable = b"keep-alive" in options if is_http_1_0 else True
         is_reusable = is_reusable and b"close" not in options
-        kept_for = _kept_for(lowered)
-        lengths = _fields(lowered, b"content-length")
-        codings = _fields(lowered, b"transfer-encoding")
+        kept_for = _keep_alive_timeout(head_lower)
+        lengths = _header_values(head_lower, b"content-length")
+        codings = _header_values(head_lower, b"transfer-encoding")
         if codings and lengths:
             raise ProtocolError("both Transfer-Encoding and Content-Length")
-        if codings and (codings != [b"chunked"] or is_old):
+        if codings and (codings != [b"chunked"] or is_http_1_0):
             raise ProtocolError("a Transfer-Encoding other than chunked, once, in HTTP/1.1")
         if len(set(lengths)) > 1:
             raise ProtocolError("two different Content-Lengths")
-        length = self._length(lengths[0]) if lengths else 0
+        length = self._parse_length(lengths[0]) if lengths else 0
         if status in {204, 304}:
-            return _Frame(0, is_reusable, kept_for)
+            return _BodyFraming(0, is_reusable, kept_for)
         if codings:
-            return _Frame(_CHUNKED, is_reusable, kept_for)
+            return _BodyFraming(_CHUNKED, is_reusable, kept_for)
         if lengths:
-            return _Frame(length, is_reusable, kept_for)
-        return _Frame(_UNTIL_END, is_reusable=False, kept_for=0)
+            return _BodyFraming(length, is_reusable, kept_for)
+        return _BodyFraming(_UNTIL_EOF, is_reusable=False, keep_alive_timeout=0)
 
     # --- the body --------------------------------------------------------------------------------------------------
 
-    def _begin(self, data: bytes) -> Answer | None:
-        self._left = self._frame.length
-        if self._left == _CHUNKED:
-            self._chunked = _Chunked(self.body_limit)
-        if self._left == 0 or data:
-            return self._body(data)
+    def _begin_body(self, data: bytes) -> ParsedResponse | None:
+        self._remaining = self._body_framing.length
+        if self._remaining == _CHUNKED:
+            self._chunked = _ChunkedBody(self.body_limit)
+        if self._remaining == 0 or data:
+            return self._feed_body(data)
         return None
 
-    def _body(self, data: bytes) -> Answer | None:
+    def _feed_body(self, data: bytes) -> ParsedResponse | None:
         if self._chunked is not None:
-            return self._whole(self._chunked.body(), self._chunked.is_followed) if self._chunked.feed(data) else None
+            return (
+                self._complete(self._chunked.body(), self._chunked.has_trailing_bytes)
+                if self._chunked.feed(data)
+                else None
+            )
         size = len(data)
-        if self._frame.length == _UNTIL_END:
-            self._size += size
-            if self._size > self.body_limit:
+        if self._body_framing.length == _UNTIL_EOF:
+            self._body_size += size
+            if self._body_size > self.body_limit:
                 raise OversizeError(f"a body of more than {self.body_limit} bytes")
             self._parts.append(data)
             return None
-        if size < self._left:
-            self._left -= size
+        if size < self._remaining:
+            self._remaining -= size
             self._parts.append(data)
             return None
-        is_followed = size > self._left
-        self._parts.append(data[: self._left] if is_followed else data)
-        return self._whole(b"".join(self._parts), is_followed)
+        is_followed = size > self._remaining
+        self._parts.append(data[: self._remaining] if is_followed else data)
+        return self._complete(b"".join(self._parts), is_followed)
 
-    def _whole(self, body: bytes, is_followed: bool) -> Answer:  # noqa: FBT001 - a field of the answer
-        frame = self._frame
-        answer = Answer(
+    def _complete(self, body: bytes, has_trailing_bytes: bool) -> ParsedResponse:  # noqa: FBT001 - a field of the answer
+        frame = self._body_framing
+        answer = ParsedResponse(
             self._status,
             self._head,
-            self._lowered,
+            self._head_lower,
             body,
-            frame.is_reusable and not is_followed,
-            is_followed,
-            frame.kept_for,
+            frame.is_reusable and not has_trailing_bytes,
+            has_trailing_bytes,
+            frame.keep_alive_timeout,
         )
-        self._interims = 0
+        self._interim_count = 0
         self._reset()
         return answer
 
 
-def _kept_for(lowered: bytes) -> int:
+def _keep_alive_timeout(head_lower: bytes) -> int:
     """Read `Keep-Alive: timeout=N`. Source: RFC 2068 section 19.7.1.1; a hint, so what cannot be read says nothing."""
-    for token in _tokens(_fields(lowered, b"keep-alive")):
+    for token in _tokens(_header_values(head_lower, b"keep-alive")):
         name, _, value = token.partition(b"=")
         if name.strip() == b"timeout" and _DIGITS.fullmatch(value.strip()):
             return int(value)
     return 0
 
 
-class _Chunked:
+class _ChunkedBody:
     """A chunked body, read by httptools. It is given a head of our own, so that nothing but the framing can differ."""
 
-    __slots__ = ("_is_done", "_is_open", "_limit", "_parser", "_parts", "_read", "_size", "_tail", "is_followed")
+    __slots__ = (
+        "_body_size",
+        "_fed_bytes",
+        "_is_done",
+        "_is_primed",
+        "_limit",
+        "_parser",
+        "_parts",
+        "_tail",
+        "has_trailing_bytes",
+    )
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._parts: list[bytes] = []
-        self._size = 0
-        self._read = 0
+        self._body_size = 0
+        self._fed_bytes = 0
         self._tail = b""
         self._is_done = False
-        self._is_open = False
-        self.is_followed = False
+        self._is_primed = False
+        self.has_trailing_bytes = False
         self._parser = httptools.HttpResponseParser(self)
         self._parser.feed_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        self._is_open = True
+        self._is_primed = True
 
     def body(self) -> bytes:
         """Return the whole body."""
@@ -346,34 +360,34 @@ class _Chunked:
         """
         if not data:
             return False
-        self._read += len(data)
+        self._fed_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._is_done:
                 raise ProtocolError(f"chunked body: {error}") from error
-            self.is_followed = True
-        if self._size > self._limit:
+            self.has_trailing_bytes = True
+        if self._body_size > self._limit:
             raise OversizeError(f"a body of more than {self._limit} bytes")
-        if self._read - self._size > _FRAMING_LIMIT + 16 * self._size:
+        if self._fed_bytes - self._body_size > _FRAMING_LIMIT + 16 * self._body_size:
             raise ProtocolError("chunked body: far more framing than body")
         self._tail = (self._tail + data[-6:])[-6:]
         if self._is_done and (not self._tail.endswith(b"\r\n\r\n") or self._tail == b"\r\n\r\n\r\n"):
             # llhttp skips empty lines between answers; here they are bytes that belong to nothing.
-            self.is_followed = True
+            self.has_trailing_bytes = True
         return self._is_done
 
     def on_message_begin(self) -> None:
         """Note that httptools sees another answer begin (its name for this callback)."""
-        if self._is_open:
-            self.is_followed = True
+        if self._is_primed:
+            self.has_trailing_bytes = True
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body (httptools's name for this callback)."""
         if self._is_done:
             return
-        self._size += len(body)
-        if self._size <= self._limit:
+        self._body_size += len(body)
+        if self._body_size <= self._limit:
             self._parts.append(body)
 
     def on_message_complete(self) -> None:

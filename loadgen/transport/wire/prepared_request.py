@@ -26,7 +26,7 @@ from loadgen.transport.wire.sigv4 import Signer, canonical_request
 from loadgen.workload.request import Request
 
 # Member -> header. Source: botocore service model sagemaker-runtime 2017-05-13, in its order.
-_HEADERS = (
+_MEMBER_HEADERS = (
     ("content_type", "Content-Type"),
     ("accept", "Accept"),
     ("custom_attributes", "X-Amzn-SageMaker-Custom-Attributes"),
@@ -41,8 +41,8 @@ _HEADERS = (
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Up to this size one copy and one buffer cost less than a second buffer in the system call: measured on loopback, 2026.
 _JOIN_LIMIT = 16 * 1024
-_TIMESTAMP = "%Y%m%dT%H%M%SZ"
-_DATE_MARK = "\0"  # stands for the timestamp until it is known; no header value can hold it
+_AMZ_DATE_FORMAT = "%Y%m%dT%H%M%SZ"
+_DATE_PLACEHOLDER = "\0"  # stands for the timestamp until it is known; no header value can hold it
 
 
 class Origin(NamedTuple):
@@ -54,7 +54,7 @@ class Origin(NamedTuple):
     path: str
 
     @property
-    def header(self) -> str:
+    def host_header(self) -> str:
         """The value of the Host header: the port is left out where it is the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
@@ -83,7 +83,7 @@ def parse_url(url: str) -> Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class InvokeRequestTemplate:
     """What all calls of one endpoint have in common.
 
     Args:
@@ -109,67 +109,69 @@ class Envelope:
         return f"{self.origin.path.rstrip('/')}/endpoints/{name}/invocations"
 
 
-class Invocation:
+class PreparedRequest:
     """One Request, prepared for one endpoint; signed anew whenever the second or the credentials change.
 
     Args:
         request: what is sent; it is not kept alive, but a large body is.
-        envelope: where.
+        template: where.
         signer: as whom.
-        prefix: the first 24 characters of each call's name; its number follows.
-        on_gone: called when the Request is no more, so that this can be dropped.
+        id_prefix: the first 24 characters of each call's name; its number follows.
+        on_finalize: called when the Request is no more, so that this can be dropped.
     """
 
     __slots__ = (
-        "_after",
-        "_before",
-        "_lines",
-        "_path",
+        "_canonical_after_date",
+        "_canonical_before_date",
+        "_header_lines",
+        "_invocation_id_header",
         "_rest",
-        "_signed",
-        "_token",
+        "_signed_headers",
+        "_token_header",
         "body",
-        "head",
-        "of",
+        "bytes_after_id",
+        "bytes_before_id",
+        "request_ref",
         "second",
         "signer",
-        "tail",
     )
 
     def __init__(
         self,
         request: Request,
-        envelope: Envelope,
+        template: InvokeRequestTemplate,
         signer: Signer,
         *,
-        prefix: str,
-        on_gone: Callable[[object], None] | None = None,
+        id_prefix: str,
+        on_finalize: Callable[[object], None] | None = None,
     ) -> None:
-        given = {name: value.strip() for member, name in _HEADERS if (value := getattr(request, member)) is not None}
-        signed = given | {"host": envelope.origin.header, "x-amz-date": _DATE_MARK}
+        given = {
+            name: value.strip() for member, name in _MEMBER_HEADERS if (value := getattr(request, member)) is not None
+        }
+        signed = given | {"host": template.origin.host_header, "x-amz-date": _DATE_PLACEHOLDER}
         if signer.credentials.token:
             signed["x-amz-security-token"] = signer.credentials.token
-        canonical, self._signed = canonical_request(
-            "POST", envelope.path, signed, hashlib.sha256(request.body).hexdigest()
+        canonical, self._signed_headers = canonical_request(
+            "POST", template.path, signed, hashlib.sha256(request.body).hexdigest()
         )
-        before, after = canonical.split(_DATE_MARK)
-        self._before = before.encode()
-        self._after = after.encode()
-        lines = {"Host": envelope.origin.header, "Accept-Encoding": "identity"} | given
-        lines["User-Agent"] = envelope.user_agent
+        before, after = canonical.split(_DATE_PLACEHOLDER)
+        self._canonical_before_date = before.encode()
+        self._canonical_after_date = after.encode()
+        lines = {"Host": template.origin.host_header, "Accept-Encoding": "identity"} | given
+        lines["User-Agent"] = template.user_agent
         token = signer.credentials.token
-        self._token = f"\r\nX-Amz-Security-Token: {token}" if token else ""
-        start = f"POST {envelope.path} HTTP/1.1\r\n"
-        self._lines = start + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        self._path = f"\r\namz-sdk-invocation-id: {prefix}"
-        rest = f"\r\namz-sdk-request: {envelope.sdk_request}\r\nContent-Length: {len(request.body)}\r\n\r\n".encode()
+        self._token_header = f"\r\nX-Amz-Security-Token: {token}" if token else ""
+        start = f"POST {template.path} HTTP/1.1\r\n"
+        self._header_lines = start + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self._invocation_id_header = f"\r\namz-sdk-invocation-id: {id_prefix}"
+        rest = f"\r\namz-sdk-request: {template.sdk_request}\r\nContent-Length: {len(request.body)}\r\n\r\n".encode()
         #: weak: a Request that nobody else holds must not be kept by its preparation
-        self.of = weakref.ref(request, on_gone)
+        self.request_ref = weakref.ref(request, on_finalize)
         self.signer = signer
         #: what follows the call's number; a large body is sent from its own buffer
         self.body = b"" if len(request.body) <= _JOIN_LIMIT else request.body
-        self.tail = rest if self.body else rest + request.body
-        self.head = b""
+        self.bytes_after_id = rest if self.body else rest + request.body
+        self.bytes_before_id = b""
         self.second = -1
 
     def sign(self, second: int) -> None:
@@ -178,27 +180,27 @@ class Invocation:
         Args:
             second: whole seconds since the epoch, by the wall clock.
         """
-        timestamp = time.strftime(_TIMESTAMP, time.gmtime(second))
-        canonical = b"%b%b%b" % (self._before, timestamp.encode(), self._after)
-        authorization = self.signer.authorization(timestamp, canonical, self._signed)
-        head = f"{self._lines}X-Amz-Date: {timestamp}{self._token}\r\nAuthorization: {authorization}{self._path}"
-        self.head = head.encode()
+        timestamp = time.strftime(_AMZ_DATE_FORMAT, time.gmtime(second))
+        canonical = b"%b%b%b" % (self._canonical_before_date, timestamp.encode(), self._canonical_after_date)
+        authorization = self.signer.authorization(timestamp, canonical, self._signed_headers)
+        head = f"{self._header_lines}X-Amz-Date: {timestamp}{self._token_header}\r\nAuthorization: {authorization}{self._invocation_id_header}"
+        self.bytes_before_id = head.encode()
         self.second = second
 
 
-def signed_second(timestamp: str) -> int:
+def parse_amz_date(timestamp: str) -> int:
     """Return the second since the epoch that an `X-Amz-Date` names, or -1 when it is none.
 
     Example:
-        >>> signed_second("20261122T101112Z")
+        >>> parse_amz_date("20261122T101112Z")
         1795342272
     """
     try:
-        return calendar.timegm(time.strptime(timestamp, _TIMESTAMP))
+        return calendar.timegm(time.strptime(timestamp, _AMZ_DATE_FORMAT))
     except ValueError:
         return -1
 
 
-def uuid_prefix() -> str:
+def new_id_prefix() -> str:
     """Return the first 24 characters of a new version 4 UUID; twelve digits that count make it whole."""
     return str(uuid.uuid4())[:24]

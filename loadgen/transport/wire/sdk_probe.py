@@ -22,7 +22,7 @@ from botocore.utils import get_environ_proxies
 
 from loadgen.errors import AuthError, ConfigError
 from loadgen.transport.wire.http1 import BODY_LIMIT
-from loadgen.transport.wire.prepared_request import Envelope, Invocation, parse_url, signed_second
+from loadgen.transport.wire.prepared_request import InvokeRequestTemplate, PreparedRequest, parse_amz_date, parse_url
 from loadgen.transport.wire.sigv4 import Credentials, Signer
 from loadgen.transport.wire.timeouts import Timeouts
 from loadgen.transport.wire.tls import make_context
@@ -50,14 +50,14 @@ _PROBE = Request(
     session_id="s",
 )
 # What the HTTP library under the SDK adds after this point, or what differs from call to call by intent.
-_BEYOND = frozenset({"accept-encoding", "host", "amz-sdk-invocation-id", "connection"})
+_UNCOMPARED_HEADERS = frozenset({"accept-encoding", "host", "amz-sdk-invocation-id", "connection"})
 
 
-class UnfitError(ConfigError):
+class UnsupportedClientError(ConfigError):
     """The wire transport cannot do what this client would; the message is the reason, fit for a report."""
 
 
-class _CaughtError(Exception):
+class _ProbeCapturedError(Exception):
     """Carries the probe out of the SDK; no request was sent."""
 
 
@@ -67,11 +67,11 @@ class _Probe:
     signer: Any = None
     signature_version: Any = None
     request: Any = None
-    is_answered: bool = False
+    is_answered_by_hook: bool = False
 
 
 # A client may be in use by others: only the call made in our own context is caught.
-_CURRENT: ContextVar[_Probe | None] = ContextVar("loadgen_wire_probe", default=None)
+_CURRENT_PROBE: ContextVar[_Probe | None] = ContextVar("loadgen_wire_probe", default=None)
 
 
 async def wire_settings_from(client: Any, endpoint_name: str) -> WireSettings:
@@ -82,34 +82,34 @@ async def wire_settings_from(client: Any, endpoint_name: str) -> WireSettings:
         endpoint_name: the endpoint that will be invoked.
 
     Raises:
-        UnfitError: the client does something that the wire transport cannot do, or not yet; with the reason.
+        UnsupportedClientError: the client does something that the wire transport cannot do, or not yet; with the reason.
         AuthError: there are no credentials.
     """
-    probe = await _caught(client, endpoint_name)
+    probe = await _capture_request(client, endpoint_name)
     request = probe.request
     url = str(request.url)
-    headers = {name.lower(): _text(value) for name, value in request.headers.items()}
+    headers = {name.lower(): _to_text(value) for name, value in request.headers.items()}
     if probe.signature_version is botocore.UNSIGNED:
-        raise UnfitError("the client does not sign its requests")
+        raise UnsupportedClientError("the client does not sign its requests")
     scope = headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
     if probe.signature_version != "v4" or len(scope) != 5:
-        raise UnfitError(f"the client signs by another scheme, {probe.signature_version}")
+        raise UnsupportedClientError(f"the client signs by another scheme, {probe.signature_version}")
     end = url.rfind("/endpoints/")
     if end < 0:
-        raise UnfitError("the SDK would send something else: the URL")
+        raise UnsupportedClientError("the SDK would send something else: the URL")
     settings = WireSettings(
         url=url[:end],
         region=scope[2],
         service=scope[3],
-        credentials=_provider(probe.signer, service=scope[3], region=scope[2]),
+        credentials=_credentials_provider(probe.signer, service=scope[3], region=scope[2]),
         user_agent=headers.get("user-agent", ""),
         sdk_request=headers.get("amz-sdk-request", ""),
     )
-    envelope = Envelope(
+    envelope = InvokeRequestTemplate(
         parse_url(settings.url), endpoint_name, scope[2], scope[3], settings.user_agent, settings.sdk_request
     )
-    await _compare(settings, envelope, url, headers)
-    _refuse_proxy(client, settings.url)
+    await _check_same_request(settings, envelope, url, headers)
+    _check_no_proxy(client, settings.url)
     if envelope.origin.scheme == "http":
         return settings
     return WireSettings(
@@ -119,7 +119,7 @@ async def wire_settings_from(client: Any, endpoint_name: str) -> WireSettings:
         settings.user_agent,
         settings.service,
         settings.sdk_request,
-        make_context(_trusted(client)),
+        make_context(_ca_bundle(client)),
     )
 
 
@@ -142,7 +142,7 @@ async def open_wire_for(
         body_limit: bytes an answer may have.
 
     Raises:
-        UnfitError: use the SDK's own transport, and say why.
+        UnsupportedClientError: use the SDK's own transport, and say why.
         AuthError, UnavailableError, ResourceError: as `open_wire`.
     """
     settings = await wire_settings_from(client, endpoint_name)
@@ -152,7 +152,7 @@ async def open_wire_for(
         yield transport
 
 
-async def _caught(client: Any, endpoint_name: str) -> _Probe:
+async def _capture_request(client: Any, endpoint_name: str) -> _Probe:
     """Let the client make one request, and catch it on its way out."""
     events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
     hooks: dict[str, Any] = {
@@ -160,42 +160,42 @@ async def _caught(client: Any, endpoint_name: str) -> _Probe:
         f"before-send.{service}.InvokeEndpoint": _on_send,
     }
     probe = _Probe(events)
-    token = _CURRENT.set(probe)
+    token = _CURRENT_PROBE.set(probe)
     for event, hook in hooks.items():
         events.register_last(event, hook, unique_id=f"loadgen-wire-{event}-{id(probe)}")
     try:
         await client.invoke_endpoint(EndpointName=endpoint_name, **_PROBE.arguments())
-    except _CaughtError:
-        if not probe.is_answered:
+    except _ProbeCapturedError:
+        if not probe.is_answered_by_hook:
             return probe
     except UnknownSignatureVersionError as error:
-        raise UnfitError("the client signs by another scheme, which is not installed") from error
+        raise UnsupportedClientError("the client signs by another scheme, which is not installed") from error
     except BotoCoreError as error:
         raise AuthError(f"the SDK cannot sign a request: {error}", hint="log in, or set AWS_PROFILE") from error
     finally:
         for event, hook in hooks.items():
             events.unregister(event, hook, unique_id=f"loadgen-wire-{event}-{id(probe)}")
-        _CURRENT.reset(token)
-    raise UnfitError("a hook of the client answers requests in place of the service")
+        _CURRENT_PROBE.reset(token)
+    raise UnsupportedClientError("a hook of the client answers requests in place of the service")
 
 
 def _on_sign(request_signer: Any, signature_version: Any, **_: Any) -> None:
-    probe = _CURRENT.get()
+    probe = _CURRENT_PROBE.get()
     if probe is not None:
         probe.signer, probe.signature_version = request_signer, signature_version
 
 
 async def _on_send(request: Any, event_name: str, **_: Any) -> None:
-    probe = _CURRENT.get()
+    probe = _CURRENT_PROBE.get()
     if probe is not None and probe.request is None:
         probe.request = request
         # Once more, without us: does anyone else answer in place of the service?
         answers = await probe.events.emit(event_name, request=request)
-        probe.is_answered = any(answer is not None for _, answer in answers)
-        raise _CaughtError
+        probe.is_answered_by_hook = any(answer is not None for _, answer in answers)
+        raise _ProbeCapturedError
 
 
-def _provider(signer: Any, *, service: str, region: str) -> CredentialsProvider:
+def _credentials_provider(signer: Any, *, service: str, region: str) -> CredentialsProvider:
     async def credentials() -> Credentials:
         try:
             auth = await signer.get_auth_instance(service, region, signature_version="v4")
@@ -210,43 +210,51 @@ def _provider(signer: Any, *, service: str, region: str) -> CredentialsProvider:
     return credentials
 
 
-async def _compare(settings: WireSettings, envelope: Envelope, url: str, theirs: dict[str, str]) -> None:
+async def _check_same_request(
+    settings: WireSettings, template: InvokeRequestTemplate, url: str, sdk_headers: dict[str, str]
+) -> None:
     """Hold our request against the SDK's; they must agree in all that is signed and all that is said."""
     try:
         credentials = await settings.credentials()
     except CredentialsError as error:
         raise AuthError(str(error), hint="log in, or set AWS_PROFILE") from error
-    prepared = Invocation(_PROBE, envelope, Signer(credentials, settings.region, settings.service), prefix="")
-    prepared.sign(signed_second(theirs.get("x-amz-date", "")))
-    lines = (prepared.head + prepared.tail).partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    prepared = PreparedRequest(_PROBE, template, Signer(credentials, settings.region, settings.service), id_prefix="")
+    prepared.sign(parse_amz_date(sdk_headers.get("x-amz-date", "")))
+    lines = (
+        (prepared.bytes_before_id + prepared.bytes_after_id).partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    )
     ours = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
-    names = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)} - _BEYOND
-    if url != settings.url.rstrip("/") + envelope.path.removeprefix(envelope.origin.path.rstrip("/")):
+    names = {
+        name for name in ours.keys() | sdk_headers.keys() if ours.get(name) != sdk_headers.get(name)
+    } - _UNCOMPARED_HEADERS
+    if url != settings.url.rstrip("/") + template.path.removeprefix(template.origin.path.rstrip("/")):
         names.add("the URL")
     if names:
         # Names only: the values may be keys.
-        raise UnfitError(f"the SDK would send something else: {', '.join(sorted(names))}")
+        raise UnsupportedClientError(f"the SDK would send something else: {', '.join(sorted(names))}")
 
 
-def _refuse_proxy(client: Any, url: str) -> None:
+def _check_no_proxy(client: Any, url: str) -> None:
     proxies = client.meta.config.proxies
     applying = get_environ_proxies(url) if proxies is None else proxies
     if applying.get(url.partition(":")[0]):
-        raise UnfitError("a proxy applies to this URL", hint="set NO_PROXY for it to use the wire transport")
+        raise UnsupportedClientError(
+            "a proxy applies to this URL", hint="set NO_PROXY for it to use the wire transport"
+        )
 
 
-def _trusted(client: Any) -> str | None:
+def _ca_bundle(client: Any) -> str | None:
     """Return the file of certificates that the client trusts."""
     session = getattr(getattr(client, "_endpoint", None), "http_session", None)
     verify = getattr(session, "_verify", None)
     if verify is None:
-        raise UnfitError("which certificates the SDK trusts cannot be told for this version of aiobotocore")
+        raise UnsupportedClientError("which certificates the SDK trusts cannot be told for this version of aiobotocore")
     if verify is False:
-        raise UnfitError("the client does not verify certificates; the wire transport always does")
+        raise UnsupportedClientError("the client does not verify certificates; the wire transport always does")
     if getattr(session, "_cert_file", None):
-        raise UnfitError("the client shows a certificate of its own")
+        raise UnsupportedClientError("the client shows a certificate of its own")
     return str(get_cert_path(verify))
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)

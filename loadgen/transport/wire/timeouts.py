@@ -38,27 +38,27 @@ class Timeouts:
                 raise UsageError(f"timeout {name} {getattr(self, name)!r}", hint="it must be above 0 seconds")
 
     @property
-    def resolution(self) -> float:
+    def check_interval(self) -> float:
         """How often deadlines are looked at: a tenth of the shortest, from 10 ms to a quarter of a second."""
         shortest = min(self.connect, self.write, self.first_byte, self.body, self.total)
         return min(max(shortest / 10, 0.01), 0.25)
 
 
-def overdue(
-    now: float, timeouts: Timeouts, *, asked: float, sent: float, flushed: float, first_byte: float
+def missed_deadline(
+    now: float, timeouts: Timeouts, *, requested: float, sent: float, flushed: float, first_byte: float
 ) -> tuple[Outcome, str] | None:
     """Tell which deadline a call has missed, and in which phase; None when it is in time.
 
     Args:
         now: the instant to judge at; as all others on one clock.
         timeouts: the deadlines.
-        asked: when the call was made.
+        requested: when the call was made.
         sent: when its first byte was handed over.
         flushed: when the kernel had taken the last one; 0 while it has not.
         first_byte: when the answer began; 0 while it has not.
 
     Example:
-        >>> overdue(400.0, Timeouts(), asked=0.0, sent=0.0, flushed=0.1, first_byte=0.0)
+        >>> missed_deadline(400.0, Timeouts(), requested=0.0, sent=0.0, flushed=0.1, first_byte=0.0)
         (<Outcome.TIMEOUT_TTFB: 31>, 'first byte: 300 s')
     """
     if first_byte:
@@ -69,6 +69,6 @@ def overdue(
         phase, since, limit, outcome = "write", sent, timeouts.write, Outcome.TIMEOUT_WRITE
     if now - since > limit:
         return outcome, f"{phase}: {limit:g} s"
-    if now - asked > timeouts.total:
+    if now - requested > timeouts.total:
         return Outcome.TIMEOUT_TOTAL, f"total: {timeouts.total:g} s, in {phase}"
     return None

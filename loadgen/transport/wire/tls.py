@@ -9,7 +9,7 @@ sockets under uvloop's TLS, 21.7 us under asyncio's, 22.3 us for the whole signe
 
 import ssl
 
-_RECORD = 16 * 1024  # bytes of one read: OpenSSL gives one record at a time, and no record holds more
+_MAX_RECORD_BYTES = 16 * 1024  # bytes of one read: OpenSSL gives one record at a time, and no record holds more
 
 
 def make_context(ca_bundle: str | None = None) -> ssl.SSLContext:
@@ -66,7 +66,7 @@ class Tls:
         """True when an earlier session was resumed."""
         return bool(self._object.session_reused)
 
-    def receive(self, ciphertext: bytes) -> bytes:
+    def decrypt(self, ciphertext: bytes) -> bytes:
         """Take what came from the socket; return the plaintext in it, perhaps none.
 
         Raises:
@@ -87,7 +87,7 @@ class Tls:
         parts: list[bytes] = []
         while True:
             try:
-                part = self._object.read(_RECORD)
+                part = self._object.read(_MAX_RECORD_BYTES)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:
@@ -100,8 +100,8 @@ class Tls:
                 break  # spares the exception that tells the same
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def start(self) -> None:
-        """Begin the handshake; `take` then gives its first bytes."""
+    def begin_handshake(self) -> None:
+        """Begin the handshake; `take_outgoing` then gives its first bytes."""
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
@@ -110,7 +110,7 @@ class Tls:
             raise TlsError(_reason(error)) from error
 
     def encrypt(self, plaintext: bytes) -> None:
-        """Encrypt; `take` then gives the bytes for the socket.
+        """Encrypt; `take_outgoing` then gives the bytes for the socket.
 
         Raises:
             TlsError: the connection can carry no more.
@@ -120,7 +120,7 @@ class Tls:
         except ssl.SSLError as error:
             raise TlsError(_reason(error)) from error
 
-    def take(self) -> bytes:
+    def take_outgoing(self) -> bytes:
         """Return what is to be sent and was not taken yet, perhaps nothing."""
         return self._outgoing.read()
 

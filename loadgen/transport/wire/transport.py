@@ -18,24 +18,24 @@ from time import perf_counter, time
 from loadgen.errors import AuthError, ResourceError, UnavailableError, UsageError
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
-from loadgen.transport.wire.connection import Connection, Exchange
-from loadgen.transport.wire.connector import DialError, Opener
-from loadgen.transport.wire.error_response import read_refusal, request_id
+from loadgen.transport.wire.connection import Connection, TimedResponse
+from loadgen.transport.wire.connector import ConnectError, ConnectionFactory
+from loadgen.transport.wire.error_response import parse_error_response, request_id
 from loadgen.transport.wire.http1 import BODY_LIMIT
 from loadgen.transport.wire.pool import Pool
-from loadgen.transport.wire.prepared_request import Envelope, Invocation, parse_url, uuid_prefix
+from loadgen.transport.wire.prepared_request import InvokeRequestTemplate, PreparedRequest, new_id_prefix, parse_url
 from loadgen.transport.wire.sigv4 import Credentials, Signer
 from loadgen.transport.wire.timeouts import Timeouts
 from loadgen.transport.wire.tls import make_context
 from loadgen.workload.request import Reply, Request
 
 # Prepared requests are kept while their Request lives, at most this many: about 2 KB each.
-_PREPARED_LIMIT = 16_384
+_MAX_PREPARED = 16_384
 # How often the provider is asked for credentials, in seconds. It answers from memory until they are about to expire,
 # which botocore judges 15 minutes ahead (credentials.py, _advisory_refresh_timeout).
-_CREDENTIALS_EVERY = 1.0
+_CREDENTIALS_INTERVAL = 1.0
 # Connections opened at the same time before the load: enough to hide a round trip, too few to flood a listen queue.
-_OPENING_AT_ONCE = 64
+_MAX_CONCURRENT_OPENS = 64
 
 
 class CredentialsError(Exception):
@@ -73,7 +73,7 @@ class WireTransport:
     """Send signed requests to one endpoint. Made by `open_wire`; implements `loadgen.interfaces.Transport`.
 
     Safe for any number of concurrent calls in the loop that opened it; more calls than connections wait in line, and
-    their wait is recorded. `opened` counts connections, those from before the load included.
+    their wait is recorded. `opened_count` counts connections, those from before the load included.
     """
 
     def __init__(
@@ -91,28 +91,28 @@ class WireTransport:
         origin = parse_url(settings.url)
         self._origin = origin
         self._settings = settings
-        self._envelope = Envelope(
+        self._template = InvokeRequestTemplate(
             origin, endpoint_name, settings.region, settings.service, settings.user_agent, settings.sdk_request
         )
         context = (settings.ssl_context or make_context()) if origin.scheme == "https" else None
         self._pool = Pool(connections, timeouts)
-        self._opener = Opener(origin, context, self._pool, body_limit=body_limit)
+        self._connection_factory = ConnectionFactory(origin, context, self._pool, body_limit=body_limit)
         self._wall_clock = wall_clock
         self._signer: Signer | None = None
-        self._refusal = "no credentials yet"
-        self._prepared: dict[int, Invocation] = {}
-        self._prefix = uuid_prefix()
-        self._calls = 0
+        self._credentials_error = "no credentials yet"
+        self._prepared: dict[int, PreparedRequest] = {}
+        self._id_prefix = new_id_prefix()
+        self._call_count = 0
         self._timer: asyncio.TimerHandle | None = None
-        self.opened = 0
+        self.opened_count = 0
 
     def __repr__(self) -> str:
-        return f"<WireTransport {self._origin.header}, {self._calls} calls, {self.opened} opened, {self._pool!r}>"
+        return f"<WireTransport {self._origin.host_header}, {self._call_count} calls, {self.opened_count} opened, {self._pool!r}>"
 
     @property
-    def desyncs(self) -> int:
+    def desync_count(self) -> int:
         """How many answers were followed by bytes that belong to nothing; each cost its connection."""
-        return self._pool.desyncs
+        return self._pool.desync_count
 
     # --- a call ----------------------------------------------------------------------------------------------------
 
@@ -125,21 +125,23 @@ class WireTransport:
         Raises:
             TransportError: no whole answer came; it says which Outcome that is.
         """
-        connection = self._pool.take()
-        waited = 0.0
+        connection = self._pool.acquire_idle()
+        pool_wait = 0.0
         if connection is None:
-            asked = perf_counter()
-            connection = await self._connection(asked)
-            waited = perf_counter() - asked
+            requested = perf_counter()
+            connection = await self._acquire_connection(requested)
+            pool_wait = perf_counter() - requested
         prepared = self._prepared.get(id(request))
-        if prepared is None or prepared.of() is not request or prepared.signer is not self._signer:
-            prepared = self._prepare(request, connection, waited)
+        if prepared is None or prepared.request_ref() is not request or prepared.signer is not self._signer:
+            prepared = self._prepare(request, connection, pool_wait)
         second = int(self._wall_clock())
         if prepared.second != second:
             prepared.sign(second)
-        self._calls = calls = self._calls + 1
-        waiter = connection.start(b"%b%012x%b" % (prepared.head, calls, prepared.tail), prepared.body, waited)
-        fresh = connection.is_fresh and connection.used == 1
+        self._call_count = calls = self._call_count + 1
+        waiter = connection.send_request(
+            b"%b%012x%b" % (prepared.bytes_before_id, calls, prepared.bytes_after_id), prepared.body, pool_wait
+        )
+        new_connection = connection.is_on_demand and connection.request_count == 1
         try:
             result = await waiter
         except BaseException:
@@ -148,70 +150,72 @@ class WireTransport:
             if connection.waiter is waiter:
                 connection.close()
             raise
-        if not isinstance(result, Exchange):
+        if not isinstance(result, TimedResponse):
             raise result
-        return _reply(result, waited, fresh)
+        return _to_reply(result, pool_wait, new_connection)
 
-    def _prepare(self, request: Request, connection: Connection, waited: float) -> Invocation:
+    def _prepare(self, request: Request, connection: Connection, pool_wait: float) -> PreparedRequest:
         signer = self._signer
         if signer is None:
-            self._pool.released(connection)
+            self._pool.release(connection)
             now = perf_counter()
-            raise TransportError(Outcome.AUTH, self._refusal, sent=now, done=now, waited=waited)
-        if len(self._prepared) >= _PREPARED_LIMIT:
+            raise TransportError(Outcome.AUTH, self._credentials_error, sent=now, done=now, pool_wait=pool_wait)
+        if len(self._prepared) >= _MAX_PREPARED:
             self._prepared.pop(next(iter(self._prepared)))
         kept, key = self._prepared, id(request)
 
         def forget(_: object) -> None:
             kept.pop(key, None)
 
-        kept[key] = prepared = Invocation(request, self._envelope, signer, prefix=self._prefix, on_gone=forget)
+        kept[key] = prepared = PreparedRequest(
+            request, self._template, signer, id_prefix=self._id_prefix, on_finalize=forget
+        )
         return prepared
 
-    async def _connection(self, asked: float) -> Connection:
+    async def _acquire_connection(self, requested: float) -> Connection:
         """Wait for a connection, or open one, whichever the pool has a place for."""
         pool = self._pool
         while True:
-            if not pool.has_place():
-                connection = await self._turn(asked)
+            if not pool.try_reserve():
+                connection = await self._wait_for_connection(requested)
                 if connection is not None:
-                    if connection.is_open and connection.is_quiet():
+                    if connection.is_open and connection.has_no_pending_data():
                         return connection
                     continue
             try:
-                return await self._open(is_fresh=True)
-            except DialError as error:
-                raise _unsent(error.outcome, error.detail, asked) from error
+                return await self._open_connection(is_on_demand=True)
+            except ConnectError as error:
+                raise _not_sent_error(error.outcome, error.detail, requested) from error
 
-    async def _turn(self, asked: float) -> Connection | None:
+    async def _wait_for_connection(self, requested: float) -> Connection | None:
         """Wait in line: for a connection, or (None) for a place to open one in."""
         total = self._pool.timeouts.total
         waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
-        self._pool.waiting.append(waiter)
+        self._pool.waiters.append(waiter)
         try:
-            async with asyncio.timeout(max(total - (perf_counter() - asked), 0.0)):
+            async with asyncio.timeout(max(total - (perf_counter() - requested), 0.0)):
                 return await waiter
         except TimeoutError as error:
-            self._pool.give_back(waiter)
+            self._pool.cancel_wait(waiter)
             detail = f"total: {total:g} s, waiting for a free connection"
-            raise _unsent(Outcome.TIMEOUT_TOTAL, detail, asked) from error
+            raise _not_sent_error(Outcome.TIMEOUT_TOTAL, detail, requested) from error
         except BaseException:
-            self._pool.give_back(waiter)
+            self._pool.cancel_wait(waiter)
             raise
 
-    async def _open(self, *, is_fresh: bool) -> Connection:
+    async def _open_connection(self, *, is_on_demand: bool) -> Connection:
         """Open a connection in a place already taken; if that fails, the place goes to the next."""
         try:
-            self._pool.check()
-            connection = await self._opener.open(is_fresh=is_fresh)
+            self._pool.check_open()
+            connection = await self._connection_factory.open(is_on_demand=is_on_demand)
         except BaseException:
-            self._pool.not_opened()
+            self._pool.cancel_reservation()
             raise
-        self._pool.opened(connection)
-        self.opened += 1
+        self._pool.add(connection)
+        self.opened_count += 1
         try:
-            self._pool.check()
-        except DialError:
+            self._pool.check_open()
+        except ConnectError:
             connection.close()
             raise
         return connection
@@ -226,71 +230,75 @@ class WireTransport:
             UnavailableError: the far side cannot be reached.
             ResourceError: this machine has no descriptors or ports left.
         """
-        await self.renew()
+        await self.refresh_credentials()
         if self._signer is None:
-            raise AuthError(f"no credentials to sign with: {self._refusal}", hint="log in, or set AWS_PROFILE")
-        self._watch()
+            raise AuthError(
+                f"no credentials to sign with: {self._credentials_error}", hint="log in, or set AWS_PROFILE"
+            )
+        self._schedule_check()
         try:
-            await self._fill()
-        except DialError as error:
+            await self._open_initial()
+        except ConnectError as error:
             where = f"{self._origin.host} port {self._origin.port}"
-            if error.outcome in {Outcome.LOCAL_FD, Outcome.LOCAL_PORT}:
+            if error.outcome in {Outcome.FD_EXHAUSTED, Outcome.PORTS_EXHAUSTED}:
                 raise ResourceError(
-                    f"{len(self._pool.open)} of {self._pool.limit} connections to {where} opened: {error.detail}",
+                    f"{len(self._pool.connections)} of {self._pool.limit} connections to {where} opened: {error.detail}",
                     hint="raise `ulimit -n`, or use fewer clients",
                 ) from error
             raise UnavailableError(f"cannot reach {where}: {error}", hint="check the URL and the network") from error
 
-    async def _fill(self) -> None:
+    async def _open_initial(self) -> None:
         pool = self._pool
-        if pool.has_place():
-            pool.released(await self._open(is_fresh=False))  # the first alone: what fails here fails for all
-        failures: list[DialError] = []
+        if pool.try_reserve():
+            pool.release(
+                await self._open_connection(is_on_demand=False)
+            )  # the first alone: what fails here fails for all
+        failures: list[ConnectError] = []
 
         async def fill() -> None:
-            while not failures and pool.has_place():
+            while not failures and pool.try_reserve():
                 try:
-                    pool.released(await self._open(is_fresh=False))
-                except DialError as error:
+                    pool.release(await self._open_connection(is_on_demand=False))
+                except ConnectError as error:
                     failures.append(error)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(_OPENING_AT_ONCE, pool.limit - len(pool.open))):
+            for _ in range(min(_MAX_CONCURRENT_OPENS, pool.limit - len(pool.connections))):
                 group.create_task(fill())
         if failures:
             raise failures[0]
 
-    async def renew(self) -> None:
+    async def refresh_credentials(self) -> None:
         """Ask the provider for credentials; sign with them from now on if they are new."""
         try:
             credentials = await self._settings.credentials()
         except CredentialsError as error:
             self._signer = None
-            self._refusal = str(error)
+            self._credentials_error = str(error)
             return
         if self._signer is None or credentials != self._signer.credentials:
             self._signer = Signer(credentials, self._settings.region, self._settings.service)
 
-    async def keep_renewing(self) -> None:
+    async def refresh_loop(self) -> None:
         """Renew every second until cancelled, so that no call ever waits for credentials."""
         while True:
-            await asyncio.sleep(_CREDENTIALS_EVERY)
-            await self.renew()
+            await asyncio.sleep(_CREDENTIALS_INTERVAL)
+            await self.refresh_credentials()
 
-    def sweep(self, now: float) -> None:
+    def check_timeouts(self, now: float) -> None:
         """End what is past its deadline, close what is idle for too long, learn TLS sessions.
 
         Args:
             now: `time.perf_counter()` seconds.
         """
-        self._pool.sweep(now)
-        if self._pool.free:
-            self._opener.learn(self._pool.free[-1])
+        self._pool.check_timeouts(now)
+        if self._pool.idle:
+            self._connection_factory.remember_session(self._pool.idle[-1])
 
-    def _watch(self) -> None:
+    def _schedule_check(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._pool.timeouts.resolution, self._watch)
-        self.sweep(perf_counter())
+        self._timer = loop.call_later(self._pool.timeouts.check_interval, self._schedule_check)
+        self.check_timeouts(perf_counter())
 
     async def aclose(self) -> None:
         """Close every connection; calls still under way end as cancelled. Returns when nothing is left."""
@@ -334,7 +342,7 @@ async def open_wire(
     )
     try:
         await transport.start()
-        renewing = asyncio.create_task(transport.keep_renewing())
+        renewing = asyncio.create_task(transport.refresh_loop())
         try:
             yield transport
         finally:
@@ -346,16 +354,16 @@ async def open_wire(
         await transport.aclose()
 
 
-def _reply(exchange: Exchange, waited: float, fresh: bool) -> Reply:  # noqa: FBT001 - fields of the reply
-    answer, sent, first_byte, done = exchange
+def _to_reply(timed_response: TimedResponse, pool_wait: float, new_connection: bool) -> Reply:  # noqa: FBT001 - fields of the reply
+    answer, sent, first_byte, done = timed_response
     status, head, lowered, body = answer[:4]
     name, size = request_id(head, lowered), len(body)
     if 200 <= status < 300:
-        return Reply(status, sent, first_byte, done, size, "", "", body, 0, waited, fresh, 1, name)
-    code, message, original = read_refusal(status, head, body)
-    return Reply(status, sent, first_byte, done, size, code, message, b"", original, waited, fresh, 1, name)
+        return Reply(status, sent, first_byte, done, size, "", "", body, 0, pool_wait, new_connection, 1, name)
+    code, message, original = parse_error_response(status, head, body)
+    return Reply(status, sent, first_byte, done, size, code, message, b"", original, pool_wait, new_connection, 1, name)
 
 
-def _unsent(outcome: Outcome, detail: str, asked: float) -> TransportError:
+def _not_sent_error(outcome: Outcome, detail: str, requested: float) -> TransportError:
     now = perf_counter()
-    return TransportError(outcome, detail, sent=now, done=now, waited=now - asked)
+    return TransportError(outcome, detail, sent=now, done=now, pool_wait=now - requested)

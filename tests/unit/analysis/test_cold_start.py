@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.analysis.cold_start import Start, Starts, tell_cold
-from loadgen.measurement.cloudwatch_metrics import Metrics
+from loadgen.analysis.cold_start import ColdStartLabels, StartLabel, label_cold_starts
+from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.sample import SAMPLE
 from loadgen.workload.arrivals import trace
@@ -20,7 +20,7 @@ from loadgen.workload.load import ClosedLoop, OpenLoop
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
 from tests.support import example_runs as made
-from tests.support.fleet_samples import sample
+from tests.support.fleet_samples import sample_record
 
 
 def fleet(
@@ -80,19 +80,21 @@ def fleet(
         heapq.heappush(events, (back, next(ticket), "done", sent, (outcome, sent, back, is_cold)))
     samples = np.zeros(len(rows), SAMPLE)
     for i, (outcome, sent, done, _) in enumerate(rows):
-        samples[i] = sample(i, sent, sent, done, outcome)
+        samples[i] = sample_record(i, sent, sent, done, outcome)
     return samples, np.array([row[3] for row in rows], bool)
 
 
 def run_of(samples, *, slots, clients=None, metrics=None):
     """Return the run of a simulation; nothing in it knows which calls were cold."""
     load = ClosedLoop(clients, count=max(1, len(samples))) if clients else OpenLoop(trace(samples["sent"].tolist()))
-    return made.recorded(Step(ServerlessConfig(2048, slots), load), samples, metrics=metrics or Metrics())
+    return made.run_of_samples(
+        Step(ServerlessConfig(2048, slots), load), samples, metrics=metrics or CloudWatchMetrics()
+    )
 
 
 def score(labels, truth):
     """Return (precision, recall) of the label COLD."""
-    said = labels == Start.COLD
+    said = labels == StartLabel.COLD
     hit = np.count_nonzero(said & truth)
     return hit / max(1, np.count_nonzero(said)), hit / max(1, np.count_nonzero(truth))
 
@@ -112,7 +114,7 @@ def poisson(rate, seconds, seed):
 
 def pooled(runs):
     """Return precision and recall over several runs together: a single one has few cold calls."""
-    labels = np.concatenate([tell_cold(run).labels for run, _ in runs])
+    labels = np.concatenate([label_cold_starts(run).labels for run, _ in runs])
     return score(labels, np.concatenate([truth for _, truth in runs]))
 
 
@@ -168,27 +170,27 @@ def test_slow_calls_that_needed_no_instance_are_warm():
     samples["sent"] += shift
     samples["done"] += shift
 
-    labels = tell_cold(run_of(samples[order], slots=1, clients=1)).labels
+    labels = label_cold_starts(run_of(samples[order], slots=1, clients=1)).labels
 
     assert np.count_nonzero(slow) == 6
-    assert (labels == Start.WARM).sum() >= 299
-    assert not (labels == Start.COLD).any()
+    assert (labels == StartLabel.WARM).sum() >= 299
+    assert not (labels == StartLabel.COLD).any()
 
 
 def test_a_warm_first_call_is_not_called_cold():
     """First calls of an endpoint that was warm are warm: being able to be cold alone proves nothing."""
     runs = [closed(8, 8, seed, warm=8) for seed in range(5)]
 
-    labels = np.concatenate([tell_cold(run).labels for run, _ in runs])
+    labels = np.concatenate([label_cold_starts(run).labels for run, _ in runs])
 
     assert not any(truth.any() for _, truth in runs)
-    assert np.count_nonzero(labels == Start.COLD) == 0
-    assert np.count_nonzero(labels == Start.UNKNOWN) <= 0.01 * labels.size
+    assert np.count_nonzero(labels == StartLabel.COLD) == 0
+    assert np.count_nonzero(labels == StartLabel.UNKNOWN) <= 0.01 * labels.size
 
 
 def calls_of(*spans):
     """Return the samples of calls that were sent and done at these instants."""
-    rows = [sample(i, sent, sent, done) for i, (sent, done) in enumerate(sorted(spans))]
+    rows = [sample_record(i, sent, sent, done) for i, (sent, done) in enumerate(sorted(spans))]
     samples = np.array(rows, dtype=SAMPLE)
     return samples[np.argsort(samples["done"], kind="stable")]
 
@@ -200,7 +202,7 @@ def test_calls_that_only_seem_to_overlap_make_no_instance():
 
     run = run_of(calls_of(*chain, *pair), slots=2, clients=2)
 
-    cold = run.samples["sent"][tell_cold(run).labels == Start.COLD]
+    cold = run.samples["sent"][label_cold_starts(run).labels == StartLabel.COLD]
     assert cold.tolist() == [5.02]
 
 
@@ -210,11 +212,11 @@ def test_a_dense_stream_of_warm_calls_is_warm(spread):
     sends = [i / 1000 for i in range(6000)]
     samples, truth = fleet(sends, slots=200, warm=200, spread=spread)
 
-    starts = tell_cold(run_of(samples, slots=200))
+    starts = label_cold_starts(run_of(samples, slots=200))
 
     assert not truth.any()
-    assert starts.count(Start.COLD) <= 0.001 * len(samples)
-    assert starts.count(Start.WARM) >= 0.99 * len(samples)
+    assert starts.count(StartLabel.COLD) <= 0.001 * len(samples)
+    assert starts.count(StartLabel.WARM) >= 0.99 * len(samples)
 
 
 def test_instances_are_remembered_while_they_may_be_idle():
@@ -225,8 +227,8 @@ def test_instances_are_remembered_while_they_may_be_idle():
     soon = run_of(calls_of(*pair, *singles, (10.0, 10.1), (10.03, 12.0)), slots=2, clients=2)
     late = run_of(calls_of(*pair, *singles, (70.0, 70.1), (70.03, 72.0)), slots=2, clients=2)
 
-    assert tell_cold(soon).count(Start.COLD) == 0
-    assert tell_cold(late).count(Start.COLD) == 1
+    assert label_cold_starts(soon).count(StartLabel.COLD) == 0
+    assert label_cold_starts(late).count(StartLabel.COLD) == 1
 
 
 def test_what_stands_half_apart_is_unknown():
@@ -234,10 +236,10 @@ def test_what_stands_half_apart_is_unknown():
     samples, _ = fleet((), slots=1, clients=1, calls=100, spread=0.05, separation=1.0)
     samples["sent"][0] -= 0.07  # the first call took 1.7 times as long
 
-    starts = tell_cold(run_of(samples, slots=1, clients=1))
+    starts = label_cold_starts(run_of(samples, slots=1, clients=1))
 
-    assert starts.labels[0] == Start.UNKNOWN
-    assert starts.count(Start.WARM) == 99
+    assert starts.labels[0] == StartLabel.UNKNOWN
+    assert starts.count(StartLabel.WARM) == 99
 
 
 def test_a_gap_can_be_small_where_warm_calls_lie_close():
@@ -253,65 +255,65 @@ def test_a_gap_can_be_small_where_warm_calls_lie_close():
 @pytest.mark.parametrize("cold", [0, 1])
 def test_a_single_call_cannot_be_told(cold):
     """One call has nothing to stand apart from: it is unknown, until CloudWatch's count settles it."""
-    run = made.stable(count=1, cold=cold)
+    run = made.stability_run(count=1, cold=cold)
 
-    assert tell_cold(replace(run, metrics=made.NO_METRICS)).labels.tolist() == [Start.UNKNOWN]
-    assert tell_cold(run).labels.tolist() == [[Start.WARM, Start.COLD][cold]]
+    assert label_cold_starts(replace(run, metrics=made.NO_METRICS)).labels.tolist() == [StartLabel.UNKNOWN]
+    assert label_cold_starts(run).labels.tolist() == [[StartLabel.WARM, StartLabel.COLD][cold]]
 
 
 def test_few_calls_are_told_by_their_gap():
     """Eight clients that call once each, seven of them cold: with no other call to compare, the gap decides."""
-    run = made.cell(8, 8, count=8)
+    run = made.concurrency_run(8, 8, count=8)
 
-    assert run.ledger["cold"] == 7
-    assert tell_cold(replace(run, metrics=made.NO_METRICS)).count(Start.COLD) == 7
+    assert run.server_counts["cold"] == 7
+    assert label_cold_starts(replace(run, metrics=made.NO_METRICS)).count(StartLabel.COLD) == 7
 
 
 def test_refused_and_unanswered_calls_are_neither():
     """Throttles, drops and network failures met no instance that is known of: they are not counted as warm."""
-    run = made.cell(2, 4)
+    run = made.concurrency_run(2, 4)
     samples = run.samples.copy()
     samples["outcome"][-3:] = [Outcome.RESET, Outcome.TIMEOUT_TTFB, Outcome.DROPPED]
     samples["sent"][-1] = np.nan
 
-    labels = tell_cold(replace(run, samples=samples)).labels
+    labels = label_cold_starts(replace(run, samples=samples)).labels
 
     served = samples["outcome"] == Outcome.OK
-    assert (labels[~served] == Start.REFUSED).all()
-    assert (labels[served] != Start.REFUSED).all()
+    assert (labels[~served] == StartLabel.NOT_SERVED).all()
+    assert (labels[served] != StartLabel.NOT_SERVED).all()
 
 
 def test_cloudwatch_is_the_cross_check():
     """The labels are made without CloudWatch's count; that it fits or not is said, and nothing where there is none."""
-    run = made.cell(4, 4)
+    run = made.concurrency_run(4, 4)
     setup = run.metrics.values["ModelSetupTime"]
-    wrong = replace(run.metrics, values={**run.metrics.values, "ModelSetupTime": replace(setup, samples=90.0)})
+    wrong = replace(run.metrics, values={**run.metrics.values, "ModelSetupTime": replace(setup, sample_count=90.0)})
 
-    assert tell_cold(run).agrees is True
-    assert tell_cold(replace(run, metrics=wrong)).agrees is False
-    assert tell_cold(replace(run, metrics=wrong)).count(Start.COLD) == 3
-    assert tell_cold(replace(run, metrics=made.NO_METRICS)).agrees is None
+    assert label_cold_starts(run).is_consistent is True
+    assert label_cold_starts(replace(run, metrics=wrong)).is_consistent is False
+    assert label_cold_starts(replace(run, metrics=wrong)).count(StartLabel.COLD) == 3
+    assert label_cold_starts(replace(run, metrics=made.NO_METRICS)).is_consistent is None
 
 
 def test_a_minute_that_two_runs_share_is_no_cross_check():
     """CloudWatch counts by the minute: where it counted more calls than were sent, its cold starts may be another run's."""
-    run = made.cell(4, 4)
+    run = made.concurrency_run(4, 4)
     more = replace(run.metrics.values["Invocations"], total=320.0)
 
     shared = replace(run, metrics=replace(run.metrics, values={**run.metrics.values, "Invocations": more}))
 
-    assert tell_cold(run).setups == 3
-    assert tell_cold(shared).setups is None
-    assert tell_cold(shared).agrees is None
+    assert label_cold_starts(run).cloudwatch_cold_starts == 3
+    assert label_cold_starts(shared).cloudwatch_cold_starts is None
+    assert label_cold_starts(shared).is_consistent is None
 
 
 def test_a_run_without_samples_has_no_labels():
     """Nothing is told where nothing was kept."""
-    starts = tell_cold(made.zero_samples())
+    starts = label_cold_starts(made.zero_samples())
 
-    assert isinstance(starts, Starts)
+    assert isinstance(starts, ColdStartLabels)
     assert starts.labels.size == 0
-    assert starts.agrees is None
+    assert starts.is_consistent is None
 
 
 @settings(max_examples=40, deadline=None)
@@ -325,12 +327,12 @@ def test_any_samples_are_labelled(gaps, latencies, outcomes, slots):
     """Whatever the instants, every sample gets one label, and only those that an instance served get one of the three."""
     sent = np.cumsum(gaps)
     samples = np.array(
-        [sample(i, s, s, s + latencies[i], outcomes[i]) for i, s in enumerate(sent.tolist())], dtype=SAMPLE
+        [sample_record(i, s, s, s + latencies[i], outcomes[i]) for i, s in enumerate(sent.tolist())], dtype=SAMPLE
     )
     samples = samples[np.argsort(samples["done"], kind="stable")]
 
-    labels = tell_cold(run_of(samples, slots=slots)).labels
+    labels = label_cold_starts(run_of(samples, slots=slots)).labels
 
     refused = samples["outcome"] == Outcome.THROTTLED
     assert labels.shape == samples.shape
-    assert ((labels == Start.REFUSED) == refused).all()
+    assert ((labels == StartLabel.NOT_SERVED) == refused).all()

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from loadgen.analysis.findings import find
+from loadgen.analysis.findings import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.analysis.slo import Slo
-from loadgen.analysis.verdict import Bounds
+from loadgen.analysis.verdict import ValidityLimits
 from loadgen.errors import UsageError
 from tests.support import example_runs as made
 
@@ -15,25 +15,35 @@ BOOK = PriceBook.builtin()
 
 
 def found(runs, region="us-east-1", **options):
-    return find(runs, region=region, prices=BOOK, **options)
+    return analyze(runs, region=region, prices=BOOK, **options)
 
 
 def test_a_whole_benchmark_is_understood():
     """Six sizes and eleven cells: 2048 MB, its savings against the usual instance, and advice for each client count."""
-    runs = made.benchmark()
+    runs = made.benchmark_runs()
 
     findings = found(runs)
 
-    assert [row.run for row in findings.rows] == list(runs)
+    assert [row.run for row in findings.runs] == list(runs)
     assert findings.verdict.is_valid
     assert (findings.recommendation.memory_mb, findings.recommendation.runner_up) == (2048, 3072)
     assert findings.recommendation.is_trustworthy
     assert (findings.savings.memory_mb, findings.savings.instance) == (2048, "ml.t2.medium")
-    chosen = next(row for row in findings.of_phase("stability") if row.run.step.config.memory_mb == 2048)
+    chosen = next(row for row in findings.in_phase("stability") if row.run.step.config.memory_mb == 2048)
     assert findings.savings.break_even == pytest.approx(0.056 * 720 / chosen.cost.per_invocation)
-    assert [advice.clients for advice in findings.advice] == [2, 3, 4, 6, 7, 8, 12, 14, 16]
-    assert [advice.max_concurrency for advice in findings.advice] == [2, 4, 4, 8, 8, 8, None, None, None]
-    assert len(findings.of_phase("concurrency")) == 11
+    assert [advice.clients for advice in findings.concurrency_recommendations] == [2, 3, 4, 6, 7, 8, 12, 14, 16]
+    assert [advice.max_concurrency for advice in findings.concurrency_recommendations] == [
+        2,
+        4,
+        4,
+        8,
+        8,
+        8,
+        None,
+        None,
+        None,
+    ]
+    assert len(findings.in_phase("concurrency")) == 11
     assert "2026-09-01" in findings.price_source
     assert findings.slos == ()
 
@@ -41,29 +51,29 @@ def test_a_whole_benchmark_is_understood():
 @pytest.mark.parametrize(("objective", "memory_mb"), [("cost", 1024), ("speed", 3072), ("balanced", 2048)])
 def test_the_objective_decides(objective, memory_mb):
     """The three objectives choose three sizes of the example."""
-    assert found(made.stability(), objective=objective).recommendation.memory_mb == memory_mb
+    assert found(made.stability_runs(), objective=objective).recommendation.memory_mb == memory_mb
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "us-east-2", "eu-west-1", ""])
 def test_every_region_ranks_alike(region):
     """Without prices the same size is chosen, by GB-seconds; what is not known is None, with a reason."""
-    findings = found(made.stability(), region=region)
+    findings = found(made.stability_runs(), region=region)
 
     assert findings.recommendation.memory_mb == 2048
     if region != "us-east-1":
-        assert all(row.cost.per_million is None and row.cost.unknown for row in findings.rows)
+        assert all(row.cost.per_million is None and row.cost.unavailable_reason for row in findings.runs)
         assert findings.savings.break_even is None
-        assert findings.savings.unknown
+        assert findings.savings.unavailable_reason
 
 
 def test_cold_starts_do_not_change_the_choice():
     """A cold first call of six seconds at every size lifts the averages, and neither latency nor cost of a warm call."""
-    warm, cold = found(made.stability()), found(made.stability(cold=1))
+    warm, cold = found(made.stability_runs()), found(made.stability_runs(cold=1))
 
     assert cold.recommendation.memory_mb == warm.recommendation.memory_mb == 2048
-    for one, other in zip(warm.rows, cold.rows, strict=True):
+    for one, other in zip(warm.runs, cold.runs, strict=True):
         assert other.cost.per_million == pytest.approx(one.cost.per_million, rel=0.02)
-        assert other.cost.per_million_with_cold > other.cost.per_million * 1.05
+        assert other.cost.per_million_with_cold_starts > other.cost.per_million * 1.05
 
 
 def test_failed_sizes_are_left_out():
@@ -72,16 +82,16 @@ def test_failed_sizes_are_left_out():
         made.failed_deploy(1024),
         made.out_of_memory(2048),
         made.all_failed(3072),
-        made.stable(4096),
-        made.stable(5120),
+        made.stability_run(4096),
+        made.stability_run(5120),
     ]
 
     findings = found(runs)
 
     assert findings.recommendation.memory_mb == 4096
-    assert set(findings.recommendation.unstable) == {1024, 2048, 3072}
+    assert set(findings.recommendation.excluded) == {1024, 2048, 3072}
     assert findings.verdict.is_valid
-    assert [row.cost is None for row in findings.rows] == [True, False, True, False, False]
+    assert [row.cost is None for row in findings.runs] == [True, False, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -93,29 +103,29 @@ def test_little_or_nothing_is_understood_as_well(runs):
 
     assert findings.verdict.is_valid
     assert (findings.recommendation is None) == (not runs)
-    assert (findings.savings is None) == (not any(row.summary.ok for row in findings.rows))
-    assert findings.advice == ()
+    assert (findings.savings is None) == (not any(row.summary.ok for row in findings.runs))
+    assert findings.concurrency_recommendations == ()
 
 
 def test_one_invalid_run_spoils_the_whole():
     """The verdict on all is INVALID with the step named, and the recommendation says so; other rows keep theirs."""
-    runs = [made.stable(1024), made.starved(2048), made.stable(3072)]
+    runs = [made.stability_run(1024), made.starved(2048), made.stability_run(3072)]
 
     findings = found(runs)
 
     assert not findings.verdict.is_valid
-    assert all(reason.what.startswith("stability-2048: ") for reason in findings.verdict.reasons)
-    assert [row.verdict.is_valid for row in findings.rows] == [True, False, True]
+    assert all(reason.problem.startswith("stability-2048: ") for reason in findings.verdict.reasons)
+    assert [row.verdict.is_valid for row in findings.runs] == [True, False, True]
     assert not findings.recommendation.is_trustworthy
 
 
 def test_a_note_of_every_step_is_told_once():
     """CloudWatch that refuses all six steps is one note, one that is of a single step names it."""
-    same = [replace(made.stable(mb), metrics=made.NO_METRICS) for mb in (1024, 2048, 3072)]
+    same = [replace(made.stability_run(mb), metrics=made.NO_METRICS) for mb in (1024, 2048, 3072)]
 
     assert [note[:17] for note in found(same).verdict.notes] == ["all 3 steps: Clou"]
     assert (
-        found([*same, made.stable(4096)])
+        found([*same, made.stability_run(4096)])
         .verdict.notes[0]
         .startswith("stability-1024, stability-2048, stability-3072: ")
     )
@@ -126,7 +136,7 @@ def test_bounds_are_the_callers():
     run = made.starved()
 
     assert not found([run]).verdict.is_valid
-    assert found([run], bounds=Bounds(busiest=60, loop_lag=1, read_lag=1)).verdict.is_valid
+    assert found([run], bounds=ValidityLimits(longest_saturated=60, loop_lag=1, read_lag=1)).verdict.is_valid
 
 
 def test_steps_of_ones_own_have_no_recommendation():
@@ -134,44 +144,44 @@ def test_steps_of_ones_own_have_no_recommendation():
     findings = found([made.open_loop()])
 
     assert findings.recommendation is None
-    assert findings.advice == ()
-    assert findings.rows[0].cost.per_million > 0
-    assert findings.of_phase("") == findings.rows
+    assert findings.concurrency_recommendations == ()
+    assert findings.runs[0].cost.per_million > 0
+    assert findings.in_phase("") == findings.runs
 
 
 def test_promises_are_checked_where_they_are_meant():
     """In a benchmark the chosen size and the cells without more clients than slots decide; each row keeps its own."""
     slos = [Slo("service_p50", at_most=0.15), Slo("throttle_share", at_most=0.01)]
 
-    findings = found(made.benchmark(), slos=slos)
+    findings = found(made.benchmark_runs(), slos=slos)
 
-    assert findings.broken_slos == ()
+    assert findings.violated_slos == ()
     assert {check.step for check in findings.slos} == {
         *("stability-2048", "concurrency-2-2", "concurrency-4-4", "concurrency-8-8")
     }
-    assert not findings.rows[0].slos[0].is_kept  # 1024 MB takes 200 ms, and was not chosen
-    assert any(not check.is_kept for row in findings.of_phase("concurrency") for check in row.slos)
+    assert not findings.runs[0].slos[0].is_met  # 1024 MB takes 200 ms, and was not chosen
+    assert any(not check.is_met for row in findings.in_phase("concurrency") for check in row.slos)
 
 
 def test_a_size_that_breaks_its_promise_is_not_recommended():
     """With 100 ms promised 2048 MB, at 108, gives way to 3072 MB, at 98; a promise that none keeps rules none out."""
-    tight = found(made.stability(), slos=[Slo("service_p50", at_most=0.1)]).recommendation
-    impossible = found(made.stability(), slos=[Slo("service_p50", at_most=0.01)]).recommendation
-    of_others = found(made.stability(), slos=[Slo("tps_average", at_least=1000)]).recommendation
+    tight = found(made.stability_runs(), slos=[Slo("service_p50", at_most=0.1)]).recommendation
+    impossible = found(made.stability_runs(), slos=[Slo("service_p50", at_most=0.01)]).recommendation
+    of_others = found(made.stability_runs(), slos=[Slo("tps_average", at_least=1000)]).recommendation
 
     assert tight.memory_mb == 3072
-    assert set(tight.unstable) == {1024, 2048}
-    assert "service_p50 at most 0.1 s: broken" in tight.unstable[2048]
+    assert set(tight.excluded) == {1024, 2048}
+    assert "service_p50 at most 0.1 s: broken" in tight.excluded[2048]
     assert (impossible.memory_mb, of_others.memory_mb) == (2048, 2048)
 
 
 def test_a_promise_that_cannot_be_told_rules_no_size_out():
     """200 calls cannot tell a 99th percentile and 400 can: the size with fewer calls is not the worse for it."""
-    runs = [made.stable(1024, 400), made.stable(2048, 200)]
+    runs = [made.stability_run(1024, 400), made.stability_run(2048, 200)]
 
     findings = found(runs, slos=[Slo("service_p99", at_most=1)])
 
-    assert [row.slos[0].is_kept for row in findings.rows] == [True, False]
+    assert [row.slos[0].is_met for row in findings.runs] == [True, False]
     assert findings.recommendation.memory_mb == 2048
 
 
@@ -179,14 +189,14 @@ def test_a_broken_promise_is_named():
     """A step of one's own that breaks its promise says which, and by how much."""
     findings = found([made.open_loop(max_concurrency=1)], slos=[Slo("throttle_share", at_most=0.01)])
 
-    (broken,) = findings.broken_slos
+    (broken,) = findings.violated_slos
     assert broken.step == "promise"
     assert broken.value > 0.4
 
 
 def test_an_instance_of_ones_own_is_compared():
     """The instance that was asked for stands in the savings, with its own price."""
-    savings = found(made.stability(), instance="ml.m5.large").savings
+    savings = found(made.stability_runs(), instance="ml.m5.large").savings
 
     assert (savings.instance, savings.instance_hourly) == ("ml.m5.large", 0.115)
 
@@ -194,14 +204,18 @@ def test_an_instance_of_ones_own_is_compared():
 def test_an_unknown_objective_is_refused():
     """A misspelt objective is an error at once."""
     with pytest.raises(UsageError):
-        found(made.stability(), objective="cheapest")
+        found(made.stability_runs(), objective="cheapest")
 
 
 def test_findings_are_the_same_each_time():
     """The same runs give the same findings: nothing depends on a clock, an order of hashing or a random number."""
-    runs = made.benchmark()
+    runs = made.benchmark_runs()
 
     first, second = found(runs), found(runs)
 
-    assert [(r.summary, r.verdict, r.cost) for r in first.rows] == [(r.summary, r.verdict, r.cost) for r in second.rows]
-    assert (first.recommendation, first.savings, first.advice) == (second.recommendation, second.savings, second.advice)
+    assert [(r.summary, r.verdict, r.cost) for r in first.runs] == [(r.summary, r.verdict, r.cost) for r in second.runs]
+    assert (first.recommendation, first.savings, first.concurrency_recommendations) == (
+        second.recommendation,
+        second.savings,
+        second.concurrency_recommendations,
+    )

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.analysis.prices import UNITS, NoPrice, Price, PriceBook
+from loadgen.analysis.prices import UNITS, Price, PriceBook, PriceUnavailable
 from loadgen.errors import DataError, InputError
 
 ROW = {
     "region": "eu-west-1",
     "item": "serverless",
     "usd": 0.00002,
-    "per": "GB-second",
+    "unit": "GB-second",
     "as_of": "2026-11",
     "source": "x",
 }
@@ -22,7 +22,7 @@ ROW = {
 
 def book_of(*rows, **fields):
     """Return the text of a price file."""
-    return json.dumps({"format": 1, "currency": "USD", "rows": list(rows)} | fields)
+    return json.dumps({"format": 2, "currency": "USD", "entries": list(rows)} | fields)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_instance_prices_are_as_found(region, name, usd):
 
 def test_every_builtin_price_has_a_date_and_a_source():
     """No row stands without saying of when it is and where it was found, and none is 0."""
-    rows = PriceBook.builtin().rows
+    rows = PriceBook.builtin().entries
 
     assert len(rows) == 6 + 34 + 8
     assert all(row.usd > 0 and len(row.source) > 10 and re.match(r"20\d\d", row.as_of) for row in rows)
@@ -68,7 +68,7 @@ def test_an_unknown_region_has_a_reason_and_no_price(region):
     """A region that is not in the book yields neither 0 nor another region's price, but words."""
     found = PriceBook.builtin().serverless(region)
 
-    assert isinstance(found, NoPrice)
+    assert isinstance(found, PriceUnavailable)
     assert (region or "unknown region") in found.reason
     assert "no serverless price" in str(found)
 
@@ -116,7 +116,7 @@ def test_a_file_of_ones_own_is_read(tmp_path):
         ("[" * 100_000, "not JSON"),
         (book_of(ROW, format=2), "not a price file"),
         (book_of(ROW, currency="EUR"), "not a price file"),
-        (book_of(), "no rows"),
+        (book_of(), "no entries"),
         (book_of(ROW, ROW), "two prices"),
         (book_of("x"), "row 1 is not an object"),
         (book_of(ROW | {"usd": 0}), "above 0"),
@@ -125,7 +125,7 @@ def test_a_file_of_ones_own_is_read(tmp_path):
         (book_of(ROW | {"usd": "0.1"}), "above 0"),
         (book_of(ROW | {"usd": float("nan")}), "above 0"),
         (book_of(ROW | {"usd": float("inf")}), "above 0"),
-        (book_of(ROW | {"per": "hour"}), "GB-second"),
+        (book_of(ROW | {"unit": "hour"}), "GB-second"),
         (book_of(ROW | {"item": "lunch"}), "known items"),
         (book_of(ROW | {"as_of": "yesterday"}), "2026-02-28"),
         (book_of(ROW | {"as_of": "2026-13"}), "2026-02-28"),
@@ -164,7 +164,7 @@ def test_a_price_file_that_cannot_be_read_is_an_input_error(tmp_path):
         lambda inner: (
             st.lists(inner, max_size=4)
             | st.dictionaries(
-                st.sampled_from(["format", "currency", "rows", "region", "item", "usd"]), inner, max_size=6
+                st.sampled_from(["format", "currency", "entries", "region", "item", "usd"]), inner, max_size=6
             )
         ),
         max_leaves=12,
@@ -174,7 +174,7 @@ def test_any_json_is_a_book_or_a_data_error(value):
     """No JSON at all ends in anything but a price book or a DataError."""
     for text in (json.dumps(value), book_of(value), book_of(ROW | {"usd": value}), book_of(ROW, name=value)):
         try:
-            rows = PriceBook.parse(text, where="x").rows
+            rows = PriceBook.parse(text, where="x").entries
         except DataError:
             continue
         assert all(row.usd > 0 for row in rows)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.analysis.cost import Cost
-from loadgen.analysis.recommendation import OBJECTIVES, advise_concurrency, recommend_memory
+from loadgen.analysis.recommendation import OBJECTIVES, recommend_concurrency, recommend_memory
 from loadgen.analysis.summary import Latency, Percentile, Summary
 from loadgen.analysis.verdict import Reason, Verdict
 from loadgen.errors import UsageError
@@ -39,7 +39,7 @@ def measured(
     failed=0,
     spread=0.0,
     verdict=Verdict(),
-    ended_by="count",
+    stop_reason="count",
     failure="",
     max_concurrency=1,
     clients=1,
@@ -55,7 +55,7 @@ def measured(
         *(service, service, None, None, None, 0.0, 100.0, 100.0, 1.0),
     )
     cost = Cost(memory_mb, seconds, None, "here", 100, 100, usd and usd / 1e6, usd, None, "" if usd else "no price")
-    run = Run(step, 0.0, 1.0, ended_by, ok + throttled + failed, failure=failure)
+    run = Run(step, 0.0, 1.0, stop_reason, ok + throttled + failed, failure=failure)
     return Measured(run, summary, verdict, cost if ok else None)
 
 
@@ -129,10 +129,10 @@ def test_sizes_that_are_as_fast_within_their_intervals_tie():
     ("row", "words"),
     [
         (
-            measured(1024, ok=0, ended_by="not deployed", failure="CannotStartContainerError"),
+            measured(1024, ok=0, stop_reason="not deployed", failure="CannotStartContainerError"),
             "not deployed: CannotStart",
         ),
-        (measured(1024, ok=40, failed=3, ended_by="errors"), "given up at its error limit: 3 errors in 43 answers"),
+        (measured(1024, ok=40, failed=3, stop_reason="errors"), "given up at its error limit: 3 errors in 43 answers"),
         (measured(1024, ok=0, failed=20), "no call was answered well"),
         (measured(1024, ok=0), "no call was answered well"),
         (measured(1024, ok=197, failed=3), "3 of 200 calls failed; 1% is accepted"),
@@ -146,7 +146,7 @@ def test_a_size_that_failed_never_wins(row, words, objective):
     found = recommend_memory([cheap, measured(6144, 0.5, 20.0)], objective)
 
     assert found.memory_mb == 6144
-    assert words in found.unstable[1024]
+    assert words in found.excluded[1024]
     assert 1024 not in found.scores
     assert "6144 MB is the only stable size" in found.reason
 
@@ -162,7 +162,7 @@ def test_no_stable_size_is_said():
 
     assert (none.memory_mb, none.runner_up, dict(none.scores)) == (None, None, {})
     assert none.reason == "no memory size was stable"
-    assert set(none.unstable) == {1024, 2048}
+    assert set(none.excluded) == {1024, 2048}
     assert recommend_memory([]).reason == "no memory size was measured"
 
 
@@ -206,13 +206,13 @@ def test_a_size_that_breaks_a_promise_is_left_out():
     """A size that keeps its promises goes before one that does not; when none does, the best is named and that said."""
     rows = [measured(1024, ok=0), measured(2048), measured(3072)]
 
-    one = recommend_memory(rows, broken={2048: "too slow", 6144: "not there"})
-    none = recommend_memory(rows, broken={2048: "too slow", 3072: "too slow"})
+    one = recommend_memory(rows, slo_violations={2048: "too slow", 6144: "not there"})
+    none = recommend_memory(rows, slo_violations={2048: "too slow", 3072: "too slow"})
 
     assert one.memory_mb == 3072
-    assert one.unstable == {1024: "no call was answered well", 2048: "too slow"}
+    assert one.excluded == {1024: "no call was answered well", 2048: "too slow"}
     assert none.memory_mb == 2048
-    assert set(none.unstable) == {1024}
+    assert set(none.excluded) == {1024}
     assert none.reason.endswith("No stable size keeps every promise.")
 
 
@@ -238,7 +238,7 @@ def cell(max_concurrency, clients, throttled=0, **fields):
 
 
 def advised(*cells):
-    return {advice.clients: advice.max_concurrency for advice in advise_concurrency(cells)}
+    return {advice.clients: advice.max_concurrency for advice in recommend_concurrency(cells)}
 
 
 def test_the_smallest_clean_max_concurrency_is_advised():
@@ -250,7 +250,7 @@ def test_what_served_more_clients_serves_fewer():
     """3 clients were only tried at 2, but 4 served 4: the advice is 4, and says where that is from."""
     cells = [cell(2, 2), cell(2, 3, throttled=50), cell(4, 4)]
 
-    two, three, four = advise_concurrency(cells)
+    two, three, four = recommend_concurrency(cells)
 
     assert (two.max_concurrency, three.max_concurrency, four.max_concurrency) == (2, 4, 4)
     assert three.reason == "MaxConcurrency 4 served 4 clients without throttles, so it serves 3"
@@ -259,7 +259,7 @@ def test_what_served_more_clients_serves_fewer():
 
 def test_no_advice_without_a_clean_cell():
     """Every cell of 16 clients was throttled: none is advised, and the counts are told."""
-    (found,) = advise_concurrency([cell(8, 16, throttled=2), cell(4, 16, throttled=300)])
+    (found,) = recommend_concurrency([cell(8, 16, throttled=2), cell(4, 16, throttled=300)])
 
     assert found.max_concurrency is None
     assert "4: 300 of 500 calls throttled, 8: 2 of 202 calls throttled" in found.reason
@@ -270,13 +270,13 @@ def test_no_advice_without_a_clean_cell():
     [
         ({"verdict": INVALID}, "INVALID"),
         ({"ok": 0, "failed": 9}, "no call was answered well"),
-        ({"ok": 0, "ended_by": "not deployed", "failure": "quota"}, "not deployed: quota"),
+        ({"ok": 0, "stop_reason": "not deployed", "failure": "quota"}, "not deployed: quota"),
         ({"failed": 50}, "50 of 250 calls failed"),
     ],
 )
 def test_a_cell_that_proves_nothing_is_passed_over(fields, words):
     """No throttles in a run that is INVALID or failed are no proof of capacity."""
-    (found,) = advise_concurrency([cell(2, 2, **fields)])
+    (found,) = recommend_concurrency([cell(2, 2, **fields)])
 
     assert found.max_concurrency is None
     assert words in found.reason
@@ -288,7 +288,7 @@ def test_a_cell_that_proves_nothing_is_passed_over(fields, words):
 )
 def test_advice_never_falls_as_clients_rise(throttles):
     """More clients never need less, every client count has its line, and what is advised was clean."""
-    found = advise_concurrency([cell(size, clients, throttled=n) for (size, clients), n in throttles.items()])
+    found = recommend_concurrency([cell(size, clients, throttled=n) for (size, clients), n in throttles.items()])
 
     assert [advice.clients for advice in found] == sorted({clients for _, clients in throttles})
     sizes = [advice.max_concurrency or 1000 for advice in found]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.analysis.cost import cost_of
+from loadgen.analysis.cost import cost_of_run
 from loadgen.analysis.prices import PriceBook
 from loadgen.analysis.slo import METRICS, Slo, check_slos
 from loadgen.analysis.summary import summarize
@@ -17,7 +17,7 @@ from tests.support import example_runs as made
 
 def check(slo, run, region="us-east-1"):
     summary = summarize(run)
-    cost = cost_of(run, summary, PriceBook.builtin(), region)
+    cost = cost_of_run(run, summary, PriceBook.builtin(), region)
     (found,) = check_slos([slo], step=run.step.name, summary=summary, cost=cost)
     return found
 
@@ -35,21 +35,23 @@ def test_every_metric_can_be_read_from_a_long_run():
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
-    "run", [made.all_failed(), made.zero_samples(), made.one_sample(), made.failed_deploy()], ids=lambda r: r.ended_by
+    "run",
+    [made.all_failed(), made.zero_samples(), made.one_sample(), made.failed_deploy()],
+    ids=lambda r: r.stop_reason,
 )
 def test_a_promise_that_cannot_be_told_is_not_kept(metric, run):
     """A figure that is not there keeps no promise, and the reason says why; nothing is NaN."""
     found = check(Slo(metric, at_most=1e9), run)
 
-    assert found.is_kept == (found.value is not None)
+    assert found.is_met == (found.value is not None)
     assert ("cannot be told" in found.reason) == (found.value is None)
     assert found.value is None or math.isfinite(found.value)
 
 
 def test_shares_are_of_the_answers():
     """A run of 200 with its throttles counted by the simulation: their share is of the answers."""
-    run = made.cell(2, 4)
-    books = run.ledger
+    run = made.concurrency_run(2, 4)
+    books = run.server_counts
 
     assert figure("throttle_share", run) == books["throttled"] / (books["ok"] + books["throttled"])
     assert figure("failure_share", run) == 0
@@ -71,11 +73,11 @@ def test_latencies_are_those_of_the_summary():
 
 def test_a_percentile_needs_its_calls():
     """Two hundred calls cannot carry a 99th percentile, so nothing is promised by them."""
-    found = check(Slo("service_p99", at_most=10), made.stable(count=200))
+    found = check(Slo("service_p99", at_most=10), made.stability_run(count=200))
 
-    assert not found.is_kept
+    assert not found.is_met
     assert "200 calls cannot carry p99" in found.reason
-    assert check(Slo("service_p99", at_most=10), made.stable(count=400)).is_kept
+    assert check(Slo("service_p99", at_most=10), made.stability_run(count=400)).is_met
 
 
 @given(value=st.floats(0, 10), low=st.floats(0, 10), high=st.floats(0, 10))
@@ -83,14 +85,14 @@ def test_bounds_are_inclusive(value, low, high):
     """A value is within when it is neither below the one bound nor above the other."""
     low, high = sorted((low, high))
 
-    assert Slo("tps_average", at_least=low, at_most=high).is_within(value) == (not value < low and not value > high)
+    assert Slo("tps_average", at_least=low, at_most=high).is_met(value) == (not value < low and not value > high)
 
 
 def test_costs_can_be_promised_where_they_are_known():
     """4.51 USD keep a promise of 5; without a price nobody can tell."""
-    assert check(Slo("cost_per_million", at_most=5), made.stable()).is_kept
-    assert not check(Slo("cost_per_million", at_most=4), made.stable()).is_kept
-    assert "no serverless price" in check(Slo("cost_per_million", at_most=5), made.stable(), "eu-north-1").reason
+    assert check(Slo("cost_per_million", at_most=5), made.stability_run()).is_met
+    assert not check(Slo("cost_per_million", at_most=4), made.stability_run()).is_met
+    assert "no serverless price" in check(Slo("cost_per_million", at_most=5), made.stability_run(), "eu-north-1").reason
     assert "no call has a cost" in check(Slo("cost_per_million", at_most=5), made.all_failed()).reason
 
 
@@ -117,6 +119,6 @@ def test_a_promise_reads_as_a_sentence():
     assert str(Slo("response_p99", at_most=0.8)) == "response_p99 at most 0.8 s"
     assert str(Slo("cost_per_million", at_most=5)) == "cost_per_million at most 5 USD"
     assert str(Slo("tps_average", at_least=3, at_most=9)) == "tps_average at least 3/s and at most 9/s"
-    assert check(Slo("tps_average", at_least=99), made.stable()).reason.startswith(
+    assert check(Slo("tps_average", at_least=99), made.stability_run()).reason.startswith(
         "tps_average at least 99/s: broken, 9."
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from loadgen.analysis import summary
 from loadgen.analysis.summary import PERCENTILES, summarize
-from loadgen.measurement.outcome import Column, Outcome
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.sample import SAMPLE, WARMUP
 from loadgen.workload.arrivals import even
 from loadgen.workload.load import ClosedLoop, OpenLoop
@@ -21,15 +21,15 @@ from loadgen.workload.rate import constant
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
 from tests.support import example_runs as made
-from tests.support.fleet_samples import sample
+from tests.support.fleet_samples import sample_record
 
 CLOSED = Step(ServerlessConfig(2048), ClosedLoop(1, count=1000))
 
 
 def run_of(calls, step=CLOSED, **fields):
     """Return a run of (scheduled, sent, done, outcome) calls."""
-    samples = np.array([sample(i, *call) for i, call in enumerate(calls)], dtype=SAMPLE)
-    return made.recorded(step, samples, **fields)
+    samples = np.array([sample_record(i, *call) for i, call in enumerate(calls)], dtype=SAMPLE)
+    return made.run_of_samples(step, samples, **fields)
 
 
 def one_after_another(latencies):
@@ -55,9 +55,9 @@ def floats_in(value):
 
 
 EVERY_RUN = {
-    "stable": made.stable,
-    "cold": lambda: made.stable(cold=1),
-    "cell": lambda: made.cell(4, 6),
+    "stable": made.stability_run,
+    "cold": lambda: made.stability_run(cold=1),
+    "cell": lambda: made.concurrency_run(4, 6),
     "failed_deploy": made.failed_deploy,
     "all_failed": made.all_failed,
     "out_of_memory": made.out_of_memory,
@@ -169,8 +169,8 @@ def test_each_column_has_latencies_of_its_own():
 
     assert (found.ok, found.throttled, found.failed, found.unfinished) == (1, 1, 2, 1)
     assert found.service.maximum == pytest.approx(1.0)
-    assert found.refused.maximum == pytest.approx(0.02)
-    assert (found.failures.count, found.failures.mean) == (2, pytest.approx(3.0))
+    assert found.throttled_latency.maximum == pytest.approx(0.02)
+    assert (found.failed_latency.count, found.failed_latency.mean) == (2, pytest.approx(3.0))
     assert found.outcomes[Outcome.RESET] == 1
 
 
@@ -198,14 +198,14 @@ def test_tps_counts_whole_seconds_with_their_empty_ones():
 def test_tps_leaves_the_warm_up_out():
     """Seconds are counted from the end of the warm-up, and its answers are in none of them."""
     calls = [(at - 0.1, at - 0.1, at, Outcome.OK) for at in (0.5, 1.2, 2.0, 2.4, 3.0, 3.6)]
-    samples = np.array([sample(i, *call) for i, call in enumerate(calls)], dtype=SAMPLE)
+    samples = np.array([sample_record(i, *call) for i, call in enumerate(calls)], dtype=SAMPLE)
     samples["flags"][:2] = WARMUP
 
-    found = summarize(made.recorded(CLOSED, samples, duration=3.9, measured_from=1.5))
+    found = summarize(made.run_of_samples(CLOSED, samples, duration=3.9, measurement_start=1.5))
 
     assert found.warmup == 2
     assert (found.tps.seconds, found.tps.average) == (2, 1.5)  # 2.0 and 2.4, then 3.0
-    assert found.measured == pytest.approx(2.4)
+    assert found.measured_duration == pytest.approx(2.4)
 
 
 def test_tps_of_an_open_loop_ends_with_its_schedule():
@@ -229,7 +229,7 @@ def test_tps_from_windows_of_any_length(window, counts):
     per_window = np.array([[count, 0, 0] for count in counts])
     run = replace(
         made.without_samples(run_of(one_after_another([0.1]))),
-        per_window=per_window,
+        window_counts=per_window,
         window=window,
         duration=len(counts) * window,
     )
@@ -244,51 +244,51 @@ def test_sizes_are_means_of_what_was_sent_and_of_ok_answers():
     """A drop was never sent, a failure is no answer: neither is in the sizes."""
     samples = np.array(
         [
-            sample(0, 0, 0, 1, request_bytes=100, response_bytes=10),
-            sample(1, 1, 1, 2, request_bytes=300, response_bytes=30),
-            sample(2, 2, 2, 3, Outcome.MODEL_ERROR, request_bytes=500),
-            sample(3, 3, math.nan, 3, Outcome.DROPPED, request_bytes=90_000),
+            sample_record(0, 0, 0, 1, request_bytes=100, response_bytes=10),
+            sample_record(1, 1, 1, 2, request_bytes=300, response_bytes=30),
+            sample_record(2, 2, 2, 3, Outcome.MODEL_ERROR, request_bytes=500),
+            sample_record(3, 3, math.nan, 3, Outcome.DROPPED, request_bytes=90_000),
         ],
         dtype=SAMPLE,
     )
 
-    found = summarize(made.recorded(CLOSED, samples))
+    found = summarize(made.run_of_samples(CLOSED, samples))
 
     assert (found.request_bytes, found.response_bytes) == (300.0, 20.0)
 
 
 def test_throttles_are_told_per_second():
     """The share depends on the backoff, so the rate stands beside it: throttled calls over the measured seconds."""
-    run = made.cell(2, 4)
+    run = made.concurrency_run(2, 4)
 
     found = summarize(run)
 
-    assert found.throttled == run.ledger["throttled"] > 50
-    assert found.throttled_per_second == pytest.approx(run.ledger["throttled"] / run.duration)
+    assert found.throttled == run.server_counts["throttled"] > 50
+    assert found.throttled_per_second == pytest.approx(run.server_counts["throttled"] / run.duration)
 
 
 def test_cold_calls_stand_apart():
     """The first call of a cold endpoint is the only cold one, and the warm ones' mean knows nothing of it."""
-    run = made.stable(cold=1)
+    run = made.stability_run(cold=1)
 
-    cold = summarize(run).cold
+    cold = summarize(run).cold_starts
 
     assert (cold.cold, cold.warm, cold.unknown) == (1, 199, 0)
     assert cold.cold_service.minimum > 5
     assert cold.warm_service.maximum < 0.2
-    assert (cold.setups, cold.agrees) == (1, True)
+    assert (cold.cloudwatch_cold_starts, cold.is_consistent) == (1, True)
 
 
 def test_cold_calls_of_the_warm_up_are_left_out():
     """A cold call within the warm-up is no longer among the counted ones."""
-    cold = summarize(made.warmed_up()).cold
+    cold = summarize(made.warmed_up()).cold_starts
 
     assert (cold.cold, cold.warm) == (0, 190)
 
 
 def test_chunks_do_not_show(monkeypatch):
     """Looked at seven samples at a time, a run yields the same figures."""
-    runs = [made.cell(4, 6), made.open_loop(max_in_flight=3), made.warmed_up()]
+    runs = [made.concurrency_run(4, 6), made.open_loop(max_in_flight=3), made.warmed_up()]
     whole = [summarize(run) for run in runs]
 
     monkeypatch.setattr(summary, "_CHUNK", 7)
@@ -306,8 +306,8 @@ def test_memory_stays_below_a_copy_of_the_samples(monkeypatch, tmp_path):
     samples["seq"] = np.arange(count)
     samples["scheduled"] = samples["sent"] = np.arange(count) / 1000
     samples["done"] = samples["sent"] + np.random.default_rng(3).lognormal(-2.3, 0.2, count)
-    run = made.recorded(Step(None, OpenLoop(even(constant(1000)), duration=200)), samples[:10])
-    run.tally.fold(samples[10:], response=True)
+    run = made.run_of_samples(Step(None, OpenLoop(even(constant(1000)), duration=200)), samples[:10])
+    run.tally.record_samples(samples[10:], with_response=True)
     samples.tofile(tmp_path / "samples")
     del samples
     run = replace(run, samples=np.memmap(tmp_path / "samples", dtype=SAMPLE, mode="r"), duration=200.0)
@@ -323,8 +323,12 @@ def test_memory_stays_below_a_copy_of_the_samples(monkeypatch, tmp_path):
 
 def test_counts_of_a_column_are_its_latencies():
     """The count beside a percentile is the number of calls of its column."""
-    found = summarize(made.cell(8, 12))
+    found = summarize(made.concurrency_run(8, 12))
 
     assert found.service.count == found.ok == found.outcomes[Outcome.OK]
-    assert found.refused.count == found.throttled
-    assert sum(n for outcome, n in found.outcomes.items() if outcome.column is Column.FAILED) == found.failed == 0
+    assert found.throttled_latency.count == found.throttled
+    assert (
+        sum(n for outcome, n in found.outcomes.items() if outcome.category is OutcomeCategory.FAILED)
+        == found.failed
+        == 0
+    )

@@ -6,21 +6,21 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from loadgen.aws.account import AwsAccount, StandingAccount, open_account, open_standing
-from loadgen.aws.deployment.resources import Existence, Holdings, Kind, NoJournal
-from loadgen.aws.emulator_api import read_ledger
-from loadgen.aws.identity import kind_of, reach
-from loadgen.aws.retry import Pace
-from loadgen.aws.session import Access, open_clients
+from loadgen.aws.account import AwsAccount, ExistingEndpointAccount, open_account, open_existing
+from loadgen.aws.deployment.resources import Existence, NullJournal, ResourceKind, ResourceRegistry
+from loadgen.aws.emulator_api import fetch_server_counts
+from loadgen.aws.identity import connect, endpoint_kind
+from loadgen.aws.retry import RetryPolicy
+from loadgen.aws.session import AwsConnectionConfig, open_clients
 from loadgen.emulator.server import Emulator, Settings, serve
 from loadgen.errors import AuthError, ConfigError, QuotaError, UnavailableError, UsageError
-from loadgen.targets.transport_selection import transport_named
+from loadgen.targets.transport_selection import resolve_transport
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
-from tests.support.scripted_server import Act, far_side, ok, written
+from tests.support.scripted_server import ConnectionAction, http_response, ok_response, scripted_server
 
-CONNECT = transport_named("botocore")
-FAST = Pace(poll=0.01, deploy=5.0, removal=5.0)
+CONNECT = resolve_transport("botocore")
+FAST = RetryPolicy(poll_interval=0.01, deploy_timeout=5.0, delete_timeout=5.0)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,13 @@ def _bare_environment(monkeypatch, tmp_path):
 async def emulated(model: str = "instant", **settings: object) -> AsyncIterator[tuple[Emulator, AwsAccount]]:
     async with (
         serve(Settings(**({"time_scale": 10_000.0} | settings))) as emulator,  # type: ignore[arg-type]
-        open_account(Access(emulator_url=emulator.url), model=model, run_id="r", connect=CONNECT, pace=FAST) as account,
+        open_account(
+            AwsConnectionConfig(emulator_url=emulator.url),
+            model=model,
+            run_id="r",
+            transport_factory=CONNECT,
+            retry_policy=FAST,
+        ) as account,
     ):
         yield emulator, account
 
@@ -95,9 +101,13 @@ def test_another_server_is_a_stand_in(monkeypatch):
 
         async def main() -> None:
             async with open_account(
-                Access(region="eu-west-1"), model="m", run_id="r", connect=CONNECT, pace=FAST
+                AwsConnectionConfig(region="eu-west-1"),
+                model="m",
+                run_id="r",
+                transport_factory=CONNECT,
+                retry_policy=FAST,
             ) as account:
-                assert account.identity.kind == "stand-in"
+                assert account.identity.kind == "custom-endpoint"
                 assert (account.identity.region, account.identity.account_id) == ("eu-west-1", "123456789012")
                 assert f"http://{host}:{port}" in account.identity.detail
                 assert "documented" in account.quotas.source
@@ -112,7 +122,7 @@ def test_another_server_is_a_stand_in(monkeypatch):
                 listed = await account._clients.sagemaker.list_endpoints()
                 assert listed["Endpoints"] == []
                 assert account.leftovers() == []
-                assert await account.ledger("m") is None
+                assert await account.server_counts("m") is None
 
         asyncio.run(main())
     finally:
@@ -125,7 +135,7 @@ def test_no_region_gives_three_ways_to_set_one(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
 
     async def main() -> None:
-        async with reach(Access()):
+        async with connect(AwsConnectionConfig()):
             pass
 
     with pytest.raises(ConfigError, match="no AWS region") as caught:
@@ -147,10 +157,10 @@ def test_the_region_comes_from_either_variable(monkeypatch, variables, region):
         monkeypatch.setenv(name, value)
 
     async def main() -> None:
-        async with open_clients(Access()) as clients:
+        async with open_clients(AwsConnectionConfig()) as clients:
             assert clients.region == region
             assert clients.control_url == f"https://api.sagemaker.{region}.amazonaws.com"
-        async with open_clients(Access(region="us-west-2")) as clients:
+        async with open_clients(AwsConnectionConfig(region="us-west-2")) as clients:
             assert clients.region == "us-west-2"
 
     asyncio.run(main())
@@ -161,10 +171,10 @@ def test_no_credentials_is_told_before_anything_is_sent(monkeypatch):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
 
     async def main() -> None:
-        async with far_side(lambda _: [ok()]) as side:
+        async with scripted_server(lambda _: [ok_response()]) as side:
             monkeypatch.setenv("AWS_ENDPOINT_URL", side.url)
             with pytest.raises(AuthError, match="no usable AWS credentials"):
-                async with reach(Access(region="us-east-1")):
+                async with connect(AwsConnectionConfig(region="us-east-1")):
                     pass
             assert side.requests == []
 
@@ -176,7 +186,7 @@ def test_an_unknown_profile_is_named(monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
 
     async def main() -> None:
-        async with reach(Access(region="us-east-1")):
+        async with connect(AwsConnectionConfig(region="us-east-1")):
             pass
 
     with pytest.raises(ConfigError, match="no-such-profile"):
@@ -185,7 +195,7 @@ def test_an_unknown_profile_is_named(monkeypatch):
 
 def test_an_expired_token_is_told_at_once(monkeypatch):
     """STS refuses an expired token; that ends the attempt whoever is behind the endpoint (C44)."""
-    expired = written(
+    expired = http_response(
         403,
         b"<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code><Message>old</Message></Error></ErrorResponse>",
     )
@@ -193,10 +203,10 @@ def test_an_expired_token_is_told_at_once(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
 
     async def main() -> None:
-        async with far_side(lambda _: [expired]) as side:
+        async with scripted_server(lambda _: [expired]) as side:
             monkeypatch.setenv("AWS_ENDPOINT_URL", side.url)
             with pytest.raises(AuthError, match="have expired"):
-                async with reach(Access(region="us-east-1")):
+                async with connect(AwsConnectionConfig(region="us-east-1")):
                     pass
 
     asyncio.run(main())
@@ -208,14 +218,14 @@ def test_an_expired_token_is_told_at_once(monkeypatch):
         (("https://api.sagemaker.us-east-1.amazonaws.com", "https://runtime.sagemaker.us-east-1.amazonaws.com"), "aws"),
         (("https://api.sagemaker.cn-north-1.amazonaws.com.cn",), "aws"),
         (("https://vpce-1.runtime.sagemaker.us-east-1.vpce.amazonaws.com",), "aws"),
-        (("https://api.sagemaker.us-east-1.amazonaws.com", "http://127.0.0.1:1"), "stand-in"),
-        (("https://amazonaws.com.evil.example",), "stand-in"),
-        (("https://evilamazonaws.com",), "stand-in"),
+        (("https://api.sagemaker.us-east-1.amazonaws.com", "http://127.0.0.1:1"), "custom-endpoint"),
+        (("https://amazonaws.com.evil.example",), "custom-endpoint"),
+        (("https://evilamazonaws.com",), "custom-endpoint"),
     ],
 )
 def test_one_foreign_host_makes_a_stand_in(urls, kind):
     """Numbers count as AWS's only when both the control plane and the runtime are AWS's own hosts."""
-    assert kind_of(*urls) == kind
+    assert endpoint_kind(*urls) == kind
 
 
 def test_what_cannot_work_is_refused_before_anything_is_created():
@@ -228,7 +238,7 @@ def test_what_cannot_work_is_refused_before_anything_is_created():
             with pytest.raises(UsageError):
                 await account.check([None])
             async with open_account(
-                Access(emulator_url=emulator.url), model="nobodys", run_id="r", connect=CONNECT
+                AwsConnectionConfig(emulator_url=emulator.url), model="nobodys", run_id="r", transport_factory=CONNECT
             ) as other:
                 with pytest.raises(ConfigError, match="'nobodys'"):
                     await other.check([ServerlessConfig(1024, 1)])
@@ -242,20 +252,20 @@ def test_a_standing_endpoint_is_called_and_left_alone():
 
     async def main() -> None:
         async with emulated() as (emulator, account):
-            access = Access(emulator_url=emulator.url)
+            access = AwsConnectionConfig(emulator_url=emulator.url)
             async with account.open(ServerlessConfig(1024, 3), connections=1, timeout=10.0) as deployed:
-                async with open_standing(access, endpoint=deployed.name, connect=CONNECT) as standing:
-                    assert isinstance(standing, StandingAccount)
+                async with open_existing(access, endpoint=deployed.name, transport_factory=CONNECT) as standing:
+                    assert isinstance(standing, ExistingEndpointAccount)
                     await standing.check([None])
                     with pytest.raises(UsageError, match="as it stands"):
                         await standing.check([ServerlessConfig(1024, 1)])
                     async with standing.open(None, connections=1, timeout=10.0) as endpoint:
-                        assert (endpoint.name, endpoint.deployed_in) == (deployed.name, 0.0)
+                        assert (endpoint.name, endpoint.deploy_duration) == (deployed.name, 0.0)
                         assert (await endpoint.transport.invoke(Request(b"x"))).status == 200
                     assert standing.leftovers() == []
                 described = await account._clients.sagemaker.describe_endpoint(EndpointName=deployed.name)
                 assert described["EndpointStatus"] == "InService"
-            async with open_standing(access, endpoint="nobodys", connect=CONNECT) as standing:
+            async with open_existing(access, endpoint="nobodys", transport_factory=CONNECT) as standing:
                 with pytest.raises(ConfigError, match="nobodys"):
                     await standing.check([None])
 
@@ -271,7 +281,7 @@ def test_the_ledger_counts_what_was_sent():
             account.open(ServerlessConfig(1024, 1), connections=9, timeout=10.0) as endpoint,
         ):
             replies = await asyncio.gather(*(endpoint.transport.invoke(Request(b"x")) for _ in range(9)))
-            counts = await account.ledger(endpoint.name)
+            counts = await account.server_counts(endpoint.name)
             assert counts is not None
             assert counts["arrivals"] == 9
             assert counts["ok"] == sum(reply.status == 200 for reply in replies)
@@ -281,22 +291,24 @@ def test_the_ledger_counts_what_was_sent():
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("answer", [written(404, b"{}"), ok(b"no JSON"), ok(b"[]"), ok(b"{}")])
+@pytest.mark.parametrize(
+    "answer", [http_response(404, b"{}"), ok_response(b"no JSON"), ok_response(b"[]"), ok_response(b"{}")]
+)
 def test_a_ledger_that_is_none_is_told(answer):
     """Whatever is not a ledger is an error with the address, never an empty ledger."""
 
     async def main() -> None:
-        async with far_side(lambda _: [answer, Act.CLOSE]) as side:
+        async with scripted_server(lambda _: [answer, ConnectionAction.CLOSE]) as side:
             with pytest.raises(UnavailableError, match="gives no ledger"):
-                await read_ledger(side.url, "e")
+                await fetch_server_counts(side.url, "e")
 
     asyncio.run(main())
 
 
 def test_leftovers_name_a_stand_ins_address():
     """The command that removes a leftover works against a stand-in too: it carries the endpoint's address."""
-    held = Holdings(NoJournal(), region="eu-west-1", endpoint_url="http://127.0.0.1:5000")
-    held.expect(Kind.ENDPOINT, "loadgen-x").existence = Existence.UNKNOWN
+    held = ResourceRegistry(NullJournal(), region="eu-west-1", endpoint_url="http://127.0.0.1:5000")
+    held.record_intent(ResourceKind.ENDPOINT, "loadgen-x").existence = Existence.UNCERTAIN
     (line,) = held.lines()
     told, _, command = line.partition("; ")
     assert told == "endpoint loadgen-x (billable): its Create may have succeeded"
@@ -311,7 +323,7 @@ def test_clients_close_with_their_context():
 
     async def main() -> None:
         before = asyncio.all_tasks()
-        async with open_clients(Access(emulator_url="http://127.0.0.1:9")) as clients:
+        async with open_clients(AwsConnectionConfig(emulator_url="http://127.0.0.1:9")) as clients:
             async with clients.runtime(connections=3):
                 pass
             assert clients.region == "us-east-1"

@@ -10,22 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.aws.cloudwatch import Interval, Patience, Reader, merge
-from loadgen.aws.session import Access, Clients, open_clients
+from loadgen.aws.cloudwatch import CloudWatchReader, Interval, MetricsWaitPolicy, combine_datapoints
+from loadgen.aws.session import AwsConnectionConfig, Clients, open_clients
 from loadgen.emulator.server import Emulator, Settings, serve
-from loadgen.measurement.cloudwatch_metrics import UNITS, Metric, Metrics
+from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetric, CloudWatchMetrics
 from loadgen.targets.emulated import Emulated
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
 
-QUICK = Patience(poll=0.01, cap=0.5, quiet=0.05)
+QUICK = MetricsWaitPolicy(poll_interval=0.01, timeout=0.5, settle_time=0.05)
 
 
 @asynccontextmanager
 async def account(**settings: object) -> AsyncIterator[tuple[Emulator, Clients]]:
     async with (
         serve(Settings(**settings)) as emulator,  # type: ignore[arg-type]
-        open_clients(Access(emulator_url=emulator.url)) as clients,
+        open_clients(AwsConnectionConfig(emulator_url=emulator.url)) as clients,
     ):
         yield emulator, clients
 
@@ -43,9 +43,9 @@ def test_metrics_are_those_of_the_calls_that_were_made():
             for _ in range(20):
                 assert (await endpoint.transport.invoke(Request(b"x"))).status == 200
             read = await place.metrics(endpoint.name, start=start, end=emulator.clock(), invocations=20)
-            assert (await place.ledger(endpoint.name))["ok"] == 20
-            assert read.settled
-            assert set(read.values) | set(read.missing) == set(UNITS)
+            assert (await place.server_counts(endpoint.name))["ok"] == 20
+            assert read.is_final
+            assert set(read.values) | set(read.unavailable) == set(UNITS)
             for name, metric in read.values.items():
                 assert metric.unit == UNITS[name]
                 ranked = [metric.percentiles[p] for p in ("p25", "p50", "p75", "p90", "p95", "p99")]
@@ -53,11 +53,11 @@ def test_metrics_are_those_of_the_calls_that_were_made():
                 assert metric.minimum <= ranked[0]
                 assert ranked[-1] <= metric.maximum
             assert read.values["Invocations"].total == 20
-            assert read.values["ModelLatency"].samples == 20
+            assert read.values["ModelLatency"].sample_count == 20
             # 4 ms in the container (the profile), within what its jitter allows
             assert 3000 < read.values["ModelLatency"].average < 5500
             assert "ModelSetupTime" not in read.values
-            assert "cold starts only" in read.missing["ModelSetupTime"]
+            assert "cold starts only" in read.unavailable["ModelSetupTime"]
 
     asyncio.run(main())
 
@@ -67,12 +67,14 @@ def test_an_endpoint_nobody_called_has_reasons_and_no_zeros():
 
     async def main() -> None:
         async with account() as (emulator, clients):
-            reader = Reader(clients.cloudwatch, "nobody", Interval.covering(emulator.clock() - 60, emulator.clock()))
-            read = await reader.read(end=emulator.clock(), invocations=5, patience=QUICK)
+            reader = CloudWatchReader(
+                clients.cloudwatch, "nobody", Interval.from_times(emulator.clock() - 60, emulator.clock())
+            )
+            read = await reader.read(end=emulator.clock(), invocations=5, wait_policy=QUICK)
         assert read.values == {}
-        assert set(read.missing) == set(UNITS)
-        assert all("no datapoint" in why for why in read.missing.values())
-        assert not read.settled
+        assert set(read.unavailable) == set(UNITS)
+        assert all("no datapoint" in why for why in read.unavailable.values())
+        assert not read.is_final
 
     asyncio.run(main())
 
@@ -93,12 +95,12 @@ def test_denied_metrics_are_missing_with_the_reason():
                     "message": text,
                 }
             )
-            reader = Reader(clients.cloudwatch, "e", Interval(0, 60))
-            read = await reader.read(end=60.0, invocations=5, patience=QUICK)
+            reader = CloudWatchReader(clients.cloudwatch, "e", Interval(0, 60))
+            read = await reader.read(end=60.0, invocations=5, wait_policy=QUICK)
         assert read.values == {}
-        assert {name: "not allowed cloudwatch:GetMetricStatistics" in why for name, why in read.missing.items()} == (
-            dict.fromkeys(UNITS, True)
-        )
+        assert {
+            name: "not allowed cloudwatch:GetMetricStatistics" in why for name, why in read.unavailable.items()
+        } == (dict.fromkeys(UNITS, True))
 
     asyncio.run(main())
 
@@ -138,19 +140,25 @@ class Scripted:
 def test_counts_are_awaited(sums, invocations, looks, settled):
     """Reading waits until all is counted, or the count rests, or the cap; a look takes 10 s of the scripted clock."""
 
-    async def main() -> Metrics:
-        reader = Reader(script, "e", Interval(0, 60), now=script.now)
-        return await reader.read(end=0.0, invocations=invocations, patience=Patience(poll=0.0, cap=300.0, quiet=20.0))
+    async def main() -> CloudWatchMetrics:
+        reader = CloudWatchReader(script, "e", Interval(0, 60), now=script.now)
+        return await reader.read(
+            end=0.0,
+            invocations=invocations,
+            wait_policy=MetricsWaitPolicy(poll_interval=0.0, timeout=300.0, settle_time=20.0),
+        )
 
     script = Scripted(sums, 10.0)
     read = asyncio.run(main())
-    assert (script.looks, read.settled, read.lag) == (looks, settled, looks * 10.0)
+    assert (script.looks, read.is_final, read.publish_delay) == (looks, settled, looks * 10.0)
 
 
 def test_both_dimensions_are_always_asked_for():
     """Every question names endpoint and variant, one period for the interval, and one kind of statistics."""
     script = Scripted([1], 1.0)
-    asyncio.run(Reader(script, "e", Interval(120, 360), now=script.now).read(end=0, invocations=1, patience=QUICK))
+    asyncio.run(
+        CloudWatchReader(script, "e", Interval(120, 360), now=script.now).read(end=0, invocations=1, wait_policy=QUICK)
+    )
     for asked in script.asked:
         assert asked["Dimensions"] == [
             {"Name": "EndpointName", "Value": "e"},
@@ -173,9 +181,9 @@ def test_moto_reads_the_same():
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
 
-    async def main() -> Metrics:
+    async def main() -> CloudWatchMetrics:
         host, port = server.get_host_and_port()
-        async with open_clients(Access(emulator_url=f"http://{host}:{port}")) as clients:
+        async with open_clients(AwsConnectionConfig(emulator_url=f"http://{host}:{port}")) as clients:
             dimensions = [{"Name": "EndpointName", "Value": "e"}, {"Name": "VariantName", "Value": "AllTraffic"}]
             for name, unit, numbers in (
                 ("ModelLatency", "Microseconds", values),
@@ -195,18 +203,23 @@ def test_moto_reads_the_same():
                     ],
                 )
             start = minute.timestamp()
-            reader = Reader(clients.cloudwatch, "e", Interval.covering(start, start + 121))
-            return await reader.read(end=start + 121, invocations=4, patience=QUICK)
+            reader = CloudWatchReader(clients.cloudwatch, "e", Interval.from_times(start, start + 121))
+            return await reader.read(end=start + 121, invocations=4, wait_policy=QUICK)
 
     try:
         read = asyncio.run(main())
     finally:
         server.stop()
     latency = read.values["ModelLatency"]
-    assert (latency.samples, latency.total, latency.minimum, latency.maximum) == (4, 395_000.0, 80_000.0, 120_000.0)
+    assert (latency.sample_count, latency.total, latency.minimum, latency.maximum) == (
+        4,
+        395_000.0,
+        80_000.0,
+        120_000.0,
+    )
     assert latency.average == pytest.approx(98_750.0)
     assert read.values["Invocations"].total == 4
-    assert "MemoryUtilization" in read.missing
+    assert "MemoryUtilization" in read.unavailable
 
 
 def datapoint(values: list[float], at: int) -> dict:
@@ -226,10 +239,12 @@ def test_minutes_merge_to_the_whole(minutes, rng):
     """However observations fall into datapoints, and in whatever order these come, the whole has their statistics."""
     points = [datapoint(values, 60 * number) for number, values in enumerate(minutes)]
     rng.shuffle(points)
-    merged = merge("ModelLatency", points, [point | {"ExtendedStatistics": {"p50": 1.0}} for point in points])
+    merged = combine_datapoints(
+        "ModelLatency", points, [point | {"ExtendedStatistics": {"p50": 1.0}} for point in points]
+    )
     everything = [value for values in minutes for value in values]
-    assert isinstance(merged, Metric)
-    assert merged.samples == len(everything)
+    assert isinstance(merged, CloudWatchMetric)
+    assert merged.sample_count == len(everything)
     assert merged.total == pytest.approx(math.fsum(everything))
     assert merged.average == pytest.approx(math.fsum(everything) / len(everything))
     assert (merged.minimum, merged.maximum) == (min(everything), max(everything))
@@ -240,7 +255,7 @@ def test_minutes_merge_to_the_whole(minutes, rng):
 @given(st.floats(0, 2e9), st.floats(0, 1e5))
 def test_intervals_cover_whole_minutes(start, seconds):
     """The interval begins and ends on minutes, covers what was measured, and is no minute longer than needed."""
-    interval = Interval.covering(start, start + seconds)
+    interval = Interval.from_times(start, start + seconds)
     assert interval.start % 60 == interval.end % 60 == 0
     assert interval.start <= start < interval.start + 60
     assert start + seconds <= interval.end

@@ -5,7 +5,7 @@ from email.utils import formatdate
 import botocore.exceptions as sdk
 import pytest
 
-from loadgen.aws.errors import Trouble, explain, judge
+from loadgen.aws.errors import ErrorKind, classify_error, to_loadgen_error
 from loadgen.errors import AuthError, ConfigError, InternalError, QuotaError, UnavailableError
 
 NOW = 1_800_000_000.0
@@ -39,7 +39,7 @@ EXPLAINED = [
 @pytest.mark.parametrize(("error", "kind", "says", "hint"), EXPLAINED, ids=lambda value: type(value).__name__)
 def test_each_error_says_what_and_what_to_do(error, kind, says, hint):
     """Every error of the SDK becomes one of ours, beginning with what was being done (C42, C43, C44, C46, C54)."""
-    explained = explain(error, "CreateEndpoint x", now=NOW)
+    explained = to_loadgen_error(error, "CreateEndpoint x", now=NOW)
     assert type(explained) is kind
     assert explained.message.startswith("CreateEndpoint x: ")
     assert says in explained.message
@@ -49,7 +49,7 @@ def test_each_error_says_what_and_what_to_do(error, kind, says, hint):
 def test_a_refusal_names_action_and_resource():
     """IAM's sentence is cut to who, what and on what (C46)."""
     text = "User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: sagemaker:CreateEndpoint on resource: arn:aws:sagemaker:us-east-1:1:endpoint/e because no policy allows it"
-    explained = explain(answer("AccessDeniedException", text), "CreateEndpoint e", now=NOW)
+    explained = to_loadgen_error(answer("AccessDeniedException", text), "CreateEndpoint e", now=NOW)
     assert explained.message == (
         "CreateEndpoint e: arn:aws:sts::1:assumed-role/r/s is not allowed sagemaker:CreateEndpoint"
         " on arn:aws:sagemaker:us-east-1:1:endpoint/e"
@@ -60,7 +60,7 @@ def test_a_refusal_names_action_and_resource():
 @pytest.mark.parametrize("code", ["InvalidSignatureException", "RequestExpired", "SignatureDoesNotMatch"])
 def test_a_wrong_clock_is_told_by_the_servers_date(code, ahead, words):
     """Ten minutes off, the refusal of a signature names the difference and the direction (C60)."""
-    explained = explain(answer(code, "Signature expired", date=NOW - ahead), "DescribeModel m", now=NOW)
+    explained = to_loadgen_error(answer(code, "Signature expired", date=NOW - ahead), "DescribeModel m", now=NOW)
     assert type(explained) is AuthError
     assert words in explained.message
     assert "set the clock" in explained.hint
@@ -68,37 +68,37 @@ def test_a_wrong_clock_is_told_by_the_servers_date(code, ahead, words):
 
 def test_a_bad_signature_with_a_right_clock_is_about_keys():
     """With the clocks in step the same refusal is about the credentials."""
-    explained = explain(answer("SignatureDoesNotMatch", "no match"), "DescribeModel m", now=NOW)
+    explained = to_loadgen_error(answer("SignatureDoesNotMatch", "no match"), "DescribeModel m", now=NOW)
     assert "the signature was refused" in explained.message
 
 
 def test_errors_of_ours_pass_through():
     """What is explained already stays as it is."""
     error = QuotaError("q")
-    assert explain(error, "x", now=NOW) is error
+    assert to_loadgen_error(error, "x", now=NOW) is error
 
 
 JUDGED = [
-    (answer("ThrottlingException"), Trouble.THROTTLED),
-    (answer("ValidationException", "Rate exceeded"), Trouble.THROTTLED),
-    (answer("InternalFailure", "", 500), Trouble.LOST),
-    (answer("ServiceUnavailable", "", 503), Trouble.LOST),
-    (sdk.ReadTimeoutError(endpoint_url="u"), Trouble.LOST),
-    (sdk.ConnectionClosedError(endpoint_url="u"), Trouble.LOST),
-    (sdk.EndpointConnectionError(endpoint_url="u", error=ConnectionResetError()), Trouble.LOST),
-    (sdk.ConnectTimeoutError(endpoint_url="u"), Trouble.UNREACHED),
-    (sdk.SSLError(endpoint_url="u", error="e"), Trouble.UNREACHED),
-    (answer("ValidationException", 'Could not find endpoint "arn:x".'), Trouble.MISSING),
-    (answer("ValidationException", "Could not find model 'arn:x'"), Trouble.MISSING),
-    (answer("ValidationException", 'Cannot create already existing endpoint "arn:x".'), Trouble.EXISTS),
-    (answer("ValidationException", 'Cannot update in-progress endpoint "arn:x".'), Trouble.BUSY),
-    (answer("ValidationException", "1 validation error detected"), Trouble.REFUSED),
-    (answer("AccessDeniedException", "no", 403), Trouble.REFUSED),
-    (sdk.NoCredentialsError(), Trouble.REFUSED),
+    (answer("ThrottlingException"), ErrorKind.THROTTLED),
+    (answer("ValidationException", "Rate exceeded"), ErrorKind.THROTTLED),
+    (answer("InternalFailure", "", 500), ErrorKind.AMBIGUOUS),
+    (answer("ServiceUnavailable", "", 503), ErrorKind.AMBIGUOUS),
+    (sdk.ReadTimeoutError(endpoint_url="u"), ErrorKind.AMBIGUOUS),
+    (sdk.ConnectionClosedError(endpoint_url="u"), ErrorKind.AMBIGUOUS),
+    (sdk.EndpointConnectionError(endpoint_url="u", error=ConnectionResetError()), ErrorKind.AMBIGUOUS),
+    (sdk.ConnectTimeoutError(endpoint_url="u"), ErrorKind.NOT_SENT),
+    (sdk.SSLError(endpoint_url="u", error="e"), ErrorKind.NOT_SENT),
+    (answer("ValidationException", 'Could not find endpoint "arn:x".'), ErrorKind.NOT_FOUND),
+    (answer("ValidationException", "Could not find model 'arn:x'"), ErrorKind.NOT_FOUND),
+    (answer("ValidationException", 'Cannot create already existing endpoint "arn:x".'), ErrorKind.ALREADY_EXISTS),
+    (answer("ValidationException", 'Cannot update in-progress endpoint "arn:x".'), ErrorKind.CONFLICT),
+    (answer("ValidationException", "1 validation error detected"), ErrorKind.PERMANENT),
+    (answer("AccessDeniedException", "no", 403), ErrorKind.PERMANENT),
+    (sdk.NoCredentialsError(), ErrorKind.PERMANENT),
 ]
 
 
 @pytest.mark.parametrize(("error", "trouble"), JUDGED)
 def test_each_error_is_judged(error, trouble):
-    """Only what may have had its effect is LOST, only what cannot have had one is UNREACHED (C54, C55, C56)."""
-    assert judge(error) is trouble
+    """Only what may have had its effect is LOST, only what cannot have had one is NOT_SENT (C54, C55, C56)."""
+    assert classify_error(error) is trouble

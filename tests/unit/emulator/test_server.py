@@ -9,7 +9,7 @@ import pytest
 
 from loadgen.emulator.server import Settings, serve
 from loadgen.errors import ResourceError, UsageError
-from tests.support.emulator import QUICK, client, deploy, emulated, eventually, fetch, invoke, ledger
+from tests.support.emulator import QUICK, client, deploy, emulated, endpoint_counters, eventually, fetch, invoke
 
 
 def port_of(emulator):
@@ -45,7 +45,7 @@ def test_a_foreign_name_is_refused_before_anything_happens(headers):
         )
         assert answer.split(b" ")[1] in (b"403", b"400")
         assert b"access-control" not in answer.lower()
-        assert ledger(emulator)["arrivals"] == 0
+        assert endpoint_counters(emulator)["arrivals"] == 0
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:1234", "[::1]:80", "LOCALHOST"])
@@ -190,7 +190,7 @@ def test_connections_are_kept_and_pipelined_requests_answered_in_order():
         answers = talk(emulator, one + one + last)
         assert answers.count(b"HTTP/1.1 200 OK") == 3
         assert answers.count(b"Connection: close") == 1
-        assert ledger(emulator)["ok"] == 3
+        assert endpoint_counters(emulator)["ok"] == 3
 
 
 def test_a_body_in_chunks_is_read_whole():
@@ -203,7 +203,7 @@ def test_a_body_in_chunks_is_read_whole():
             b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n",
         )
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert ledger(emulator)["bytes_in"] == 7
+        assert endpoint_counters(emulator)["bytes_in"] == 7
 
 
 def test_a_browsers_get_changes_nothing():
@@ -256,24 +256,24 @@ def test_control_plane_faults_happen_before_after_and_instead_of_an_answer():
 
 def test_stopping_does_not_wait_for_what_is_held():
     """An emulator that holds a request for a minute stops at once and leaves no task behind."""
-    from tests.support.emulator import slow
+    from tests.support.emulator import profile_of_latency
 
     async def check():
-        settings = Settings(models={"slow": slow(60.0)}, time_scale=1e6)
+        settings = Settings(models={"slow": profile_of_latency(60.0)}, time_scale=1e6)
         before = asyncio.all_tasks()
         async with serve(settings) as emulator:
             deploy_now(emulator)
             _, writer = await asyncio.open_connection("127.0.0.1", port_of(emulator))
             writer.write(b"POST /endpoints/e/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
-            while not emulator.ledger.books("e").in_flight:
+            while not emulator.ledger.counters_for("e").in_flight:
                 await asyncio.sleep(0)
         writer.close()
         return asyncio.all_tasks() - before
 
     def deploy_now(emulator):
-        from tests.support.emulator import config_of
+        from tests.support.emulator import endpoint_config
 
-        emulator.control.create_endpoint_config(config_of("slow"), emulator.clock())
+        emulator.control.create_endpoint_config(endpoint_config("slow"), emulator.clock())
         emulator.control.create_endpoint({"EndpointName": "e", "EndpointConfigName": "config"}, emulator.clock() - 1.0)
 
     assert asyncio.run(asyncio.wait_for(check(), 10)) == set()

@@ -40,7 +40,7 @@ def test_a_wait_is_never_early(factory, kernel, monkeypatch):
         late = []
         for delay in [1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 0.0009, 0.001, 0.0011, 0.0037, 0.011]:
             due = clock.now() + delay
-            await clock.until(due)
+            await clock.sleep_until(due)
             late.append(clock.now() - due)
         clock.close()
         return late
@@ -59,7 +59,7 @@ def test_waiters_wake_in_the_order_of_their_instants(factory, kernel, monkeypatc
 
         async def wait(number: int, due: float) -> None:
             is_early = clock.now() < due  # on a machine that is slow to start them, some need not wait
-            await clock.until(due)
+            await clock.sleep_until(due)
             assert clock.now() >= due
             ended.append(number)
             if is_early:
@@ -85,7 +85,7 @@ def test_cancelled_waiters_do_not_hold_up_the_others(factory, kernel, monkeypatc
     async def main():
         clock = clock_with(kernel, monkeypatch)
         origin = clock.now()
-        tasks = [asyncio.create_task(clock.until(origin + 0.002 + n / 1000)) for n in range(20)]
+        tasks = [asyncio.create_task(clock.sleep_until(origin + 0.002 + n / 1000)) for n in range(20)]
         await asyncio.sleep(0)
         for task in tasks[::3]:
             task.cancel()
@@ -106,9 +106,9 @@ def test_an_earlier_waiter_overtakes(factory, kernel, monkeypatch):
 
     async def main():
         clock = clock_with(kernel, monkeypatch)
-        long = asyncio.create_task(clock.until(clock.now() + 3600))
+        long = asyncio.create_task(clock.sleep_until(clock.now() + 3600))
         await asyncio.sleep(0)
-        await clock.until(clock.now() + 0.001)
+        await clock.sleep_until(clock.now() + 0.001)
         overtaken = not long.done()
         long.cancel()
         await asyncio.gather(long, return_exceptions=True)
@@ -124,14 +124,14 @@ def test_an_earlier_waiter_overtakes(factory, kernel, monkeypatch):
 def test_waiting_for_ever_can_be_cancelled(factory, kernel, forever, monkeypatch):
     """An instant that never comes is a wait like any other: others end meanwhile, and the loop does not spin."""
     rings = []
-    rang = PreciseClock._rang
-    monkeypatch.setattr(PreciseClock, "_rang", lambda clock: (rings.append(1), rang(clock)))
+    rang = PreciseClock._on_timer
+    monkeypatch.setattr(PreciseClock, "_on_timer", lambda clock: (rings.append(1), rang(clock)))
 
     async def main():
         clock = clock_with(kernel, monkeypatch)
-        never = asyncio.create_task(clock.until(forever))
+        never = asyncio.create_task(clock.sleep_until(forever))
         await asyncio.sleep(0)
-        await clock.until(clock.now() + 0.001)
+        await clock.sleep_until(clock.now() + 0.001)
         await asyncio.sleep(0)
         assert not never.done()
         rings.clear()  # a coarse timer asks many times during the last two milliseconds of a wait
@@ -153,7 +153,7 @@ def test_an_instant_that_has_passed_does_not_suspend():
     async def main():
         clock = PreciseClock()
         other = asyncio.create_task(asyncio.sleep(0))
-        await clock.until(clock.now() - 1)
+        await clock.sleep_until(clock.now() - 1)
         ran = other.done()
         await other
         clock.close()
@@ -170,7 +170,7 @@ def test_closing_gives_the_file_descriptor_back(factory):
         before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
         for _ in range(100):
             clock = PreciseClock()
-            await clock.until(clock.now() + 1e-5)
+            await clock.sleep_until(clock.now() + 1e-5)
             clock.close()
             clock.close()
         after = len(os.listdir("/proc/self/fd")) if before else 0
@@ -202,7 +202,7 @@ def test_any_mix_of_waits_and_cancellations_ends(waits):
         origin = clock.now()
 
         async def wait(due: float) -> float:
-            await clock.until(due)
+            await clock.sleep_until(due)
             return clock.now() - due
 
         tasks = [asyncio.create_task(wait(origin + us / 1e6)) for us, _ in waits]
@@ -233,9 +233,9 @@ def test_the_kernels_timer_is_set_once_for_each_wait():
                 return real(*arguments)
 
         clock._libc = Counting()
-        long = asyncio.create_task(clock.until(clock.now() + 60))
+        long = asyncio.create_task(clock.sleep_until(clock.now() + 60))
         for _ in range(100):
-            await clock.until(clock.now() + 0.0005)
+            await clock.sleep_until(clock.now() + 0.0005)
         long.cancel()
         clock.close()
         return len(calls)

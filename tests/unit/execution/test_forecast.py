@@ -8,8 +8,8 @@ import pytest
 from loadgen import ClosedLoop, Emulated, Request, ServerlessBenchmark, ServerlessConfig, Step
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ConfigError
-from loadgen.execution.forecast import LONGEST_CALL, MOST_ENDPOINTS, foresee
-from loadgen.execution.spend_limit import Spending
+from loadgen.execution.forecast import DEFAULT_MAX_ENDPOINTS, INVOCATION_TIMEOUT, forecast_run
+from loadgen.execution.spend_limit import SpendLimit
 from loadgen.interfaces import Identity
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.sample import SAMPLE
@@ -26,20 +26,20 @@ def steps(*sizes, count=100, slots=1):
 
 def test_the_bound_is_every_call_at_its_longest():
     """Two sizes, 100 calls each of at most 60 s: memory times seconds times price, by hand, and twice the body in data."""
-    foresight = foresee(steps(1024, 3072), [Request(b"x" * 1000)], AWS, waves=1, prices=PriceBook.builtin())
-    by_hand = 100 * LONGEST_CALL * SECOND * (1 + 3) + 200 * 2000 * DATA / 2**30
-    assert foresight.worst.usd == pytest.approx(by_hand)
-    assert foresight.worst.invocations == 200
+    foresight = forecast_run(steps(1024, 3072), [Request(b"x" * 1000)], AWS, waves=1, prices=PriceBook.builtin())
+    by_hand = 100 * INVOCATION_TIMEOUT * SECOND * (1 + 3) + 200 * 2000 * DATA / 2**30
+    assert foresight.worst_case.usd == pytest.approx(by_hand)
+    assert foresight.worst_case.invocations == 200
     assert any("2 endpoints" in line for line in foresight.lines())
 
 
 def test_an_unknown_price_is_said_and_never_zero():
     """C64: for a region without prices the cost is unknown, and a spending limit is refused instead of ignored."""
     nowhere = Identity("aws", "1", "nowhere-1")
-    foresight = foresee(steps(1024), [Request(b"x")], nowhere, waves=1, prices=PriceBook.builtin())
+    foresight = forecast_run(steps(1024), [Request(b"x")], nowhere, waves=1, prices=PriceBook.builtin())
     assert any("unknown" in line for line in foresight.lines())
     with pytest.raises(ConfigError, match="max-spend"):
-        Spending(PriceBook.builtin(), "nowhere-1", limit=1.0, on_limit=lambda: None)
+        SpendLimit(PriceBook.builtin(), "nowhere-1", limit=1.0, on_exceeded=lambda: None)
 
 
 def test_an_enormous_sweep_is_refused():
@@ -47,13 +47,13 @@ def test_an_enormous_sweep_is_refused():
     many = [
         Step(ServerlessConfig(m, c), ClosedLoop(1, count=1)) for m in range(1024, 7168, 1024) for c in range(1, 201)
     ]
-    foresight = foresee(many, [Request(b"x")], AWS, waves=24, prices=PriceBook.builtin())
+    foresight = forecast_run(many, [Request(b"x")], AWS, waves=24, prices=PriceBook.builtin())
     with pytest.raises(ConfigError, match="1200 endpoints") as caught:
-        foresight.refuse_enormous(None)
+        foresight.check_endpoint_limit(None)
     assert any("USD" in line for line in caught.value.details)
-    foresight.refuse_enormous(1200)
+    foresight.check_endpoint_limit(1200)
     usual = ServerlessBenchmark(Emulated(), [Request(b"x")])
-    assert len(set(usual.configs())) <= MOST_ENDPOINTS
+    assert len(set(usual.configs())) <= DEFAULT_MAX_ENDPOINTS
 
 
 def test_spending_counts_what_was_served_and_calls_once():
@@ -63,10 +63,10 @@ def test_spending_counts_what_was_served_and_calls_once():
     samples["outcome"] = [Outcome.OK, Outcome.MODEL_ERROR, Outcome.THROTTLED, Outcome.CANCELLED_IN_FLIGHT]
     samples["request_bytes"], samples["response_bytes"] = 2**28, 2**28
     told = []
-    spending = Spending(PriceBook.builtin(), "us-east-1", limit=1e-4, on_limit=lambda: told.append(1))
-    spending.add(ServerlessConfig(2048), samples)
-    assert spending.usd == pytest.approx(2 * SECOND * (2.0 + 3.0) + 2 * 0.5 * DATA)
-    spending.add(ServerlessConfig(2048), samples)
+    spending = SpendLimit(PriceBook.builtin(), "us-east-1", limit=1e-4, on_exceeded=lambda: told.append(1))
+    spending.add_samples(ServerlessConfig(2048), samples)
+    assert spending.spent_usd == pytest.approx(2 * SECOND * (2.0 + 3.0) + 2 * 0.5 * DATA)
+    spending.add_samples(ServerlessConfig(2048), samples)
     assert told == [1]
 
 
@@ -130,7 +130,7 @@ def test_a_spending_limit_needs_a_price(play):
     """What stands already has a price that nobody here knows: a limit is refused, 78, instead of not being kept."""
 
     async def main(on):
-        on.place_bystander("ranker-prod", {})
+        on.create_unrelated_endpoint("ranker-prod", {})
         path = on.directory / "existing.py"
         path.write_text(
             "from loadgen import ClosedLoop, Existing, Request, Scenario, Step\n"
@@ -174,13 +174,13 @@ def test_result_json_says_how_it_ended(play):
         status, _, stderr = await on.run(str(on.write()), "--out", "second", "--quiet")
         assert status == 101
         said = json.loads((on.directory / "second" / "result.json").read_text())
-        assert (said["exit"]["code"], said["exit"]["name"]) == (101, "LEFTOVERS")
+        assert (said["exit"]["code"], said["exit"]["name"]) == (101, "RESOURCE_LEAK")
         assert len(said["leftovers"]) == 4
         for leftover in said["leftovers"]:
             assert leftover["name"] in stderr
             assert leftover["billable"] == (leftover["kind"] == "endpoint")
             assert leftover["cleanup"] == f"python -m loadgen cleanup {said['run']}"
-        assert "not authorized" in said["leftovers"][0]["last_error"]
+        assert "not authorized" in said["leftovers"][0]["reason"]
         on.faults.clear()
         assert (await on.run("cleanup", said["run"], "--yes"))[0] == 0
         assert on.standing() == set()

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.measurement.histogram import (
-    DIGITS,
+    COUNTS_LENGTH,
     HIGHEST_US,
-    LENGTH,
     LOWEST_US,
+    SIGNIFICANT_DIGITS,
     Histogram,
-    highest_of,
-    index_of,
-    lowest_of,
+    counts_index,
+    highest_equivalent_value,
+    lowest_equivalent_value,
 )
 
 values = (
@@ -37,12 +37,12 @@ GOLDEN_VALUES = [1_000, 2_000, 2_000, 10_000, 1_000_000]
 
 
 def peer() -> HdrHistogram:
-    return HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+    return HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
 
 
 def folded(seconds) -> Histogram:
     histogram = Histogram()
-    histogram.fold(np.array(seconds, dtype=np.float64))
+    histogram.record_values(np.array(seconds, dtype=np.float64))
     return histogram
 
 
@@ -51,23 +51,23 @@ def test_buckets_are_those_of_hdrh(microseconds):
     """Every value has the index, and every index the least and the greatest value, that hdrh gives them."""
     hdr = peer()
     column = np.array(microseconds, dtype=np.int64)
-    indices = index_of(column)
+    indices = counts_index(column)
     assert indices.tolist() == [hdr._counts_index_for(v) for v in microseconds]
-    assert lowest_of(indices).tolist() == [hdr.get_lowest_equivalent_value(v) for v in microseconds]
-    assert highest_of(indices).tolist() == [hdr.get_highest_equivalent_value(v) for v in microseconds]
+    assert lowest_equivalent_value(indices).tolist() == [hdr.get_lowest_equivalent_value(v) for v in microseconds]
+    assert highest_equivalent_value(indices).tolist() == [hdr.get_highest_equivalent_value(v) for v in microseconds]
 
 
 def test_the_layout_is_as_long_as_hdrh_s():
     """The array of counts has hdrh's length, and its last bucket holds the greatest value."""
-    assert peer().counts_len == LENGTH
-    assert 0 <= int(index_of(np.array([HIGHEST_US]))[0]) < LENGTH
+    assert peer().counts_len == COUNTS_LENGTH
+    assert 0 <= int(counts_index(np.array([HIGHEST_US]))[0]) < COUNTS_LENGTH
 
 
 def test_every_bucket_is_within_a_thousandth():
     """No bucket is wider than 0.1 % of what it holds, or one microsecond."""
-    indices = np.arange(LENGTH)
-    low, high = lowest_of(indices), highest_of(indices)
-    assert (index_of(np.maximum(low, 1))[1:] == indices[1:]).all()
+    indices = np.arange(COUNTS_LENGTH)
+    low, high = lowest_equivalent_value(indices), highest_equivalent_value(indices)
+    assert (counts_index(np.maximum(low, 1))[1:] == indices[1:]).all()
     assert ((high - low) <= np.maximum(low / 1000, 0)).all()
     assert (low[1:] == high[:-1] + 1).all()
 
@@ -79,7 +79,7 @@ def test_adding_is_pooling(parts):
     for part in parts:
         forwards.add(folded(part))
     for part in reversed(parts):
-        backwards.add(folded(part).sparse())
+        backwards.add(folded(part).to_sparse())
     assert forwards == backwards == pooled
     assert forwards.total == pooled.total == sum(map(len, parts))
 
@@ -149,7 +149,7 @@ def test_we_read_what_hdrh_encodes(seconds):
 
 def java_bytes(microseconds: list[int]) -> bytes:
     """Lay the V2 payload out by hand: cookie, lengths, range, then zig-zag counts with runs of zeros as negatives."""
-    counts = np.bincount(index_of(np.array(microseconds)))
+    counts = np.bincount(counts_index(np.array(microseconds)))
     body, zeros = bytearray(), 0
     for count in [*counts.tolist(), 0]:
         if count == 0:
@@ -160,7 +160,9 @@ def java_bytes(microseconds: list[int]) -> bytes:
             zeros = 0
         body += zigzag(count)
     # cookie 0x1c849303 | word size 0x10; payload length; normalising offset; digits; lowest; highest; ratio 1.0
-    return struct.pack(">iiiiqqd", 0x1C849313, len(body), 0, DIGITS, LOWEST_US, HIGHEST_US, 1.0) + bytes(body)
+    return struct.pack(">iiiiqqd", 0x1C849313, len(body), 0, SIGNIFICANT_DIGITS, LOWEST_US, HIGHEST_US, 1.0) + bytes(
+        body
+    )
 
 
 def zigzag(value: int) -> bytes:
@@ -198,21 +200,21 @@ def test_a_histogram_of_another_range_is_refused():
 def test_out_of_range_is_clamped_and_counted():
     """Below zero and above an hour go to the ends and are counted as clamped; nothing is dropped, 0 is no fault."""
     histogram = folded([-1.0, 0.0, 4e-7, 1e-6, 3600, 3600.1, 1e9, math.inf])
-    assert (histogram.total, histogram.clamped) == (8, 4)
+    assert (histogram.total, histogram.out_of_range) == (8, 4)
     assert int(histogram.counts.sum()) == 8
     assert histogram.value_at_rank(1) == 1e-6
     assert histogram.value_at_rank(8) == pytest.approx(3600, rel=0.001)
     both = folded([-1.0])
     both.add(histogram)
-    both.add(histogram.sparse())
-    assert both.clamped == 9
+    both.add(histogram.to_sparse())
+    assert both.out_of_range == 9
 
 
 def test_a_latency_that_is_no_number_is_refused():
     """NaN is a mistake of the caller, and leaves the histogram as it was."""
     histogram = folded([0.1])
     with pytest.raises(ValueError, match="NaN"):
-        histogram.fold(np.array([0.2, math.nan]))
+        histogram.record_values(np.array([0.2, math.nan]))
     assert histogram == folded([0.1])
 
 
@@ -229,10 +231,10 @@ def test_buckets_cover_what_was_folded():
 def test_a_percentile_distribution_has_the_rows_that_hdrhistogram_writes(count):
     """Row for row what HdrHistogram_py writes, but for two faults of its footer: a deviation in us, a total with decimals."""
     histogram = Histogram()
-    histogram.fold(np.random.default_rng(count).lognormal(-3, 1, count))
+    histogram.record_values(np.random.default_rng(count).lognormal(-3, 1, count))
     theirs = io.BytesIO()
     histogram.to_hdr().output_percentile_distribution(theirs, 1000.0, ticks_per_half_distance=5)
-    *rows, mean, most, buckets = histogram.distribution().splitlines()
+    *rows, mean, most, buckets = histogram.percentile_distribution().splitlines()
     *their_rows, their_mean, their_most, their_buckets = theirs.getvalue().decode().splitlines()
     assert rows == their_rows
     assert (mean.split(",")[0], buckets) == (their_mean.split(",")[0], their_buckets)

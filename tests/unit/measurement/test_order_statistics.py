@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.measurement.order_statistics import interval_ranks, rank_of
+from loadgen.measurement.order_statistics import confidence_interval_ranks, nearest_rank
 
 
 def exact_ranks(percent, count):
@@ -28,7 +28,7 @@ def test_ranks_are_those_of_the_exact_binomial(percent):
     """For counts up to 150 the ranks are those that exact fractions give."""
     counts = [*range(1, 80), 100, 150]
 
-    assert [interval_ranks(percent, n) for n in counts] == [exact_ranks(percent, n) for n in counts]
+    assert [confidence_interval_ranks(percent, n) for n in counts] == [exact_ranks(percent, n) for n in counts]
 
 
 @pytest.mark.parametrize(
@@ -39,9 +39,9 @@ def test_there_is_no_interval_below_a_certain_count(percent, least):
     by_hand = math.ceil(math.log(0.025) / math.log(percent / 100))
 
     assert by_hand == least
-    assert interval_ranks(percent, least - 1) is None
-    assert interval_ranks(percent, least) is not None
-    assert interval_ranks(percent, least)[1] == least
+    assert confidence_interval_ranks(percent, least - 1) is None
+    assert confidence_interval_ranks(percent, least) is not None
+    assert confidence_interval_ranks(percent, least)[1] == least
 
 
 @pytest.mark.parametrize("percent", [50, 95, 99, 99.9])
@@ -51,7 +51,7 @@ def test_large_counts_agree_with_the_normal_approximation(percent, count):
     p = percent / 100
     spread = math.sqrt(count * p * (1 - p))
 
-    low, high = interval_ranks(percent, count)
+    low, high = confidence_interval_ranks(percent, count)
 
     assert low == pytest.approx(count * p - 1.959964 * spread, abs=max(2, 0.03 * spread))
     assert high == pytest.approx(count * p + 1.959964 * spread, abs=max(2, 0.03 * spread))
@@ -61,7 +61,7 @@ def test_large_counts_agree_with_the_normal_approximation(percent, count):
 def test_intervals_cover_the_true_percentile(percent, count):
     """In 2,000 simulated runs the interval holds the population's percentile in 93 to 98 % of them."""
     random = np.random.default_rng(round(percent * 10) + count)
-    low, high = interval_ranks(percent, count)
+    low, high = confidence_interval_ranks(percent, count)
     # Of uniform values the true percentile is the share itself, whatever the distribution they stand for.
     hits = 0
     for _ in range(2000):
@@ -74,7 +74,7 @@ def test_intervals_cover_the_true_percentile(percent, count):
 def test_intervals_cover_with_sorted_samples():
     """The same with real samples that are sorted: a skewed distribution's 95th percentile, known in closed form."""
     random = np.random.default_rng(11)
-    low, high = interval_ranks(95, 400)
+    low, high = confidence_interval_ranks(95, 400)
     truth = -math.log(0.05)
     samples = np.sort(random.exponential(size=(2000, 400)), axis=1)
 
@@ -92,10 +92,10 @@ def test_nearest_rank_is_numpys_inverted_cdf(percent, count):
     # In exact arithmetic: numpy's own product of floats is off by one where it should be a whole number.
     expected = math.ceil(Fraction(str(percent)) / 100 * count)
 
-    assert rank_of(percent, count) == max(1, expected)
-    assert abs(rank_of(percent, count) - np.quantile(values, percent / 100, method="inverted_cdf")) <= 1
+    assert nearest_rank(percent, count) == max(1, expected)
+    assert abs(nearest_rank(percent, count) - np.quantile(values, percent / 100, method="inverted_cdf")) <= 1
 
 
 def test_no_values_have_no_interval():
     """An empty sample bounds nothing."""
-    assert interval_ranks(50, 0) is None
+    assert confidence_interval_ranks(50, 0) is None

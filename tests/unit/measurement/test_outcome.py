@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.interfaces import TransportError
-from loadgen.measurement.outcome import Column, Outcome, classify
+from loadgen.measurement.outcome import Outcome, OutcomeCategory, classify
 from loadgen.workload.request import Reply
 
 # (status, code, message) -> outcome: from the service's documentation and recorded answers.
@@ -18,7 +18,7 @@ ANSWERS = [
     ((424, "ModelError", 'Received server error (500) from model with message "x"'), Outcome.MODEL_ERROR),
     ((424, "ModelError", "Please increase: insufficient memory"), Outcome.MODEL_OOM),
     ((424, "ModelError", "container memory utilization is HIGH"), Outcome.MODEL_OOM),
-    ((400, "ValidationError", "oversize body"), Outcome.REJECTED_REQUEST),
+    ((400, "ValidationError", "oversize body"), Outcome.VALIDATION_ERROR),
     ((403, "AccessDeniedException", ""), Outcome.AUTH),
     ((403, "ExpiredTokenException", ""), Outcome.AUTH),
     ((403, "InvalidSignatureException", ""), Outcome.AUTH),
@@ -62,7 +62,7 @@ def test_the_numbers_on_disk_never_change():
         "NOT_READY": 2,
         "MODEL_OOM": 3,
         "MODEL_ERROR": 4,
-        "REJECTED_REQUEST": 5,
+        "VALIDATION_ERROR": 5,
         "AUTH": 6,
         "SERVER_5XX": 7,
         "REDIRECT": 8,
@@ -83,8 +83,8 @@ def test_the_numbers_on_disk_never_change():
         "TIMEOUT_TTFB": 31,
         "TIMEOUT_BODY": 32,
         "TIMEOUT_TOTAL": 33,
-        "LOCAL_FD": 40,
-        "LOCAL_PORT": 41,
+        "FD_EXHAUSTED": 40,
+        "PORTS_EXHAUSTED": 41,
         "DROPPED": 42,
         "CANCELLED_IN_FLIGHT": 43,
         "LOST_WITH_WORKER": 44,
@@ -93,10 +93,14 @@ def test_the_numbers_on_disk_never_change():
 
 def test_columns():
     """One outcome is ok, one is throttled, three have no answer by our own doing; all others failed."""
-    by_column = {column: {o for o in Outcome if o.column is column} for column in Column}
-    assert by_column[Column.OK] == {Outcome.OK}
-    assert by_column[Column.THROTTLED] == {Outcome.THROTTLED}
-    assert by_column[Column.UNFINISHED] == {Outcome.DROPPED, Outcome.CANCELLED_IN_FLIGHT, Outcome.LOST_WITH_WORKER}
+    by_column = {column: {o for o in Outcome if o.category is column} for column in OutcomeCategory}
+    assert by_column[OutcomeCategory.OK] == {Outcome.OK}
+    assert by_column[OutcomeCategory.THROTTLED] == {Outcome.THROTTLED}
+    assert by_column[OutcomeCategory.UNFINISHED] == {
+        Outcome.DROPPED,
+        Outcome.CANCELLED_IN_FLIGHT,
+        Outcome.LOST_WITH_WORKER,
+    }
     assert sum(map(len, by_column.values())) == len(Outcome)
 
 
@@ -107,8 +111,8 @@ def test_labels_lead_back():
 
 def test_a_transport_error_says_what_it_was():
     """It carries outcome, cause and instants, and its text names both."""
-    error = TransportError(Outcome.RESET, "peer closed", sent=1.0, done=2.5, waited=0.5)
-    assert (error.outcome, error.detail, error.sent, error.done, error.waited) == (
+    error = TransportError(Outcome.RESET, "peer closed", sent=1.0, done=2.5, pool_wait=0.5)
+    assert (error.outcome, error.detail, error.sent, error.done, error.pool_wait) == (
         Outcome.RESET,
         "peer closed",
         1,

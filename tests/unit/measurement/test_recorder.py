@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from loadgen.errors import InternalError
 from loadgen.measurement.histogram import Histogram
-from loadgen.measurement.outcome import Column, Outcome
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.recorder import Recorder
-from loadgen.measurement.sample import FRESH, SAMPLE, WARMUP, checksum, is_in
+from loadgen.measurement.sample import NEW_CONNECTION, SAMPLE, WARMUP, checksum, in_category
 from loadgen.measurement.tally import Tally, Window
 
 MULTIPLIERS = [
@@ -33,9 +33,9 @@ class Book:
         self.recorder = Recorder(
             on_samples=lambda batch: self.samples.append(batch.copy()),
             interval=interval,
-            response=response,
+            with_response=response,
             on_window=self.windows.append,
-            on_code=self.codes.append,
+            on_error_code=self.codes.append,
         )
 
     def add(self, seq=0, done=0.5, outcome=Outcome.OK, *, took=0.1, lag=0.0, flags=0, code=0) -> None:
@@ -49,7 +49,7 @@ class Book:
 
 def one_record() -> np.ndarray:
     book = Book()
-    book.recorder.add(7, 1.5, 1.75, 2.0, 2.25, 100, 200, 3, 0.5, Outcome.THROTTLED, FRESH | WARMUP, 9)
+    book.recorder.add(7, 1.5, 1.75, 2.0, 2.25, 100, 200, 3, 0.5, Outcome.THROTTLED, NEW_CONNECTION | WARMUP, 9)
     book.recorder.flush()
     return book.all
 
@@ -108,9 +108,9 @@ def test_every_outcome_is_in_one_column():
     """The masks of the four columns are a partition of all samples."""
     samples = np.zeros(len(Outcome), dtype=SAMPLE)
     samples["outcome"] = list(Outcome)
-    assert sum(is_in(column, samples).astype(int) for column in Column).tolist() == [1] * len(Outcome)
-    for column in Column:
-        assert is_in(column, samples).tolist() == [outcome.column is column for outcome in Outcome]
+    assert sum(in_category(column, samples).astype(int) for column in OutcomeCategory).tolist() == [1] * len(Outcome)
+    for column in OutcomeCategory:
+        assert in_category(column, samples).tolist() == [outcome.category is column for outcome in Outcome]
 
 
 outcomes = st.sampled_from(list(Outcome))
@@ -133,18 +133,18 @@ def test_windows_add_up(requests, interval, response, random):
         counts.update(window.counts)
     assert counts == Counter(outcome for _, outcome, is_warmup, _ in requests if not is_warmup) == tally.counts
     assert sum(window.warmup for window in book.windows) == sum(is_warmup for *_, is_warmup, _ in requests)
-    for column in (Column.OK, Column.THROTTLED, Column.FAILED):
+    for column in (OutcomeCategory.OK, OutcomeCategory.THROTTLED, OutcomeCategory.FAILED):
         service, responses, expected = Histogram(), Histogram(), Histogram()
         for window in book.windows:
-            service.add(window.service.get(column, Histogram().sparse()))
-            responses.add(window.response.get(column, Histogram().sparse()))
+            service.add(window.service.get(column, Histogram().to_sparse()))
+            responses.add(window.response.get(column, Histogram().to_sparse()))
         chosen = [took for _, o, is_warmup, took in requests if o.column is column and not is_warmup]
-        expected.fold(np.array(chosen, dtype=float))
+        expected.record_values(np.array(chosen, dtype=float))
         assert service == tally.service[column]
         assert service.total == expected.total
         assert responses == tally.response[column]
         assert responses.total == (len(chosen) if response else 0)
-    book.recorder.check(len(requests))
+    book.recorder.check_conservation(len(requests))
     assert [window.index for window in book.windows] == list(range(len(book.windows)))
 
 
@@ -154,7 +154,7 @@ def test_a_window_without_samples_is_there():
     for done in (0.2, 3.1, 3.9):
         book.add(done=done)
     book.recorder.finish(4.5)
-    assert [(w.index, w.start, w.length, w.count(Column.OK)) for w in book.windows] == [
+    assert [(w.index, w.start, w.length, w.count(OutcomeCategory.OK)) for w in book.windows] == [
         (0, 0, 1, 1),
         (1, 1, 1, 0),
         (2, 2, 1, 0),
@@ -169,7 +169,7 @@ def test_a_window_is_half_open():
     for done in (0.999999, 1.0, 1.5, 2.0):
         book.add(done=done)
     book.recorder.finish(2.5)
-    assert [w.count(Column.OK) for w in book.windows] == [1, 2, 1]
+    assert [w.count(OutcomeCategory.OK) for w in book.windows] == [1, 2, 1]
 
 
 def test_a_late_sample_goes_to_the_next_window():
@@ -179,7 +179,7 @@ def test_a_late_sample_goes_to_the_next_window():
     book.recorder.close_windows(2.0)
     book.add(1, done=1.99)
     book.recorder.finish(2.5)
-    assert [w.count(Column.OK) for w in book.windows] == [1, 0, 1]
+    assert [w.count(OutcomeCategory.OK) for w in book.windows] == [1, 0, 1]
     assert sum(w.length for w in book.windows) == 2.5
 
 
@@ -190,7 +190,7 @@ def test_the_last_stroke_needs_no_window_of_its_own():
     book.add(1, done=2.0)
     book.recorder.flush()
     book.recorder.finish(2.0)
-    assert [(w.length, w.count(Column.OK)) for w in book.windows] == [(1, 0), (1, 2)]
+    assert [(w.length, w.count(OutcomeCategory.OK)) for w in book.windows] == [(1, 0), (1, 2)]
 
 
 def test_an_instant_from_another_clock_ends_in_the_last_window():
@@ -199,8 +199,8 @@ def test_an_instant_from_another_clock_ends_in_the_last_window():
     book.add(0, done=1.79e9)
     book.add(1, done=-5.0)
     book.recorder.finish(1.5)
-    assert [w.count(Column.OK) for w in book.windows] == [1, 1]
-    book.recorder.check(2)
+    assert [w.count(OutcomeCategory.OK) for w in book.windows] == [1, 1]
+    book.recorder.check_conservation(2)
 
 
 def test_a_run_without_samples_has_its_windows():
@@ -222,7 +222,11 @@ def test_warmup_is_recorded_and_not_counted():
     book.recorder.finish(1.0)
     tally = book.recorder.tally
     assert tally.warmup == {Outcome.OK: 1, Outcome.THROTTLED: 1}
-    assert (tally.counts, tally.count(Column.OK), tally.service[Column.OK].total) == ({Outcome.OK: 1}, 1, 1)
+    assert (tally.counts, tally.count(OutcomeCategory.OK), tally.service[OutcomeCategory.OK].total) == (
+        {Outcome.OK: 1},
+        1,
+        1,
+    )
     assert (tally.total, len(book.all), book.windows[0].warmup) == (3, 3, 2)
 
 
@@ -232,8 +236,8 @@ def test_service_and_response_time_are_what_they_are_called():
     book.add(done=2.0, took=0.5, lag=1.0)
     book.recorder.finish(3.0)
     tally = book.recorder.tally
-    assert tally.service[Column.OK].percentile(100) == pytest.approx(0.5, rel=0.001)
-    assert tally.response[Column.OK].percentile(100) == pytest.approx(1.5, rel=0.001)
+    assert tally.service[OutcomeCategory.OK].percentile(100) == pytest.approx(0.5, rel=0.001)
+    assert tally.response[OutcomeCategory.OK].percentile(100) == pytest.approx(1.5, rel=0.001)
 
 
 def test_samples_arrive_in_order_and_once():
@@ -251,7 +255,7 @@ def test_samples_arrive_in_order_and_once():
 def test_an_error_has_one_number():
     """The first message of an error is kept and handed on at once; the same code of another outcome is another error."""
     book = Book()
-    number = book.recorder.number_of
+    number = book.recorder.error_code_number
     assert number(Outcome.MODEL_ERROR, "ModelError", 424, "first") == 1
     assert number(Outcome.MODEL_ERROR, "ModelError", 424, "second") == 1
     assert number(Outcome.MODEL_OOM, "ModelError", 424, "third") == 2
@@ -263,10 +267,10 @@ def test_an_error_has_one_number():
 def test_a_flood_of_different_errors_does_not_grow_without_bound():
     """A service that puts something new into every code fills the table of 65,535 numbers and no more."""
     book = Book()
-    numbers = [book.recorder.number_of(Outcome.OTHER, f"E{n}", 500, "") for n in range(70_000)]
+    numbers = [book.recorder.error_code_number(Outcome.OTHER, f"E{n}", 500, "") for n in range(70_000)]
     assert numbers[:3] == [1, 2, 3]
     assert max(numbers) == 0xFFFF
-    assert len(book.codes) == len(book.recorder.codes) <= 0xFFFF
+    assert len(book.codes) == len(book.recorder.error_codes) <= 0xFFFF
 
 
 @pytest.mark.parametrize("scheduled", [0, 2])
@@ -276,7 +280,7 @@ def test_books_that_do_not_balance_are_a_bug(scheduled):
     book.add()
     book.recorder.finish(1.0)
     with pytest.raises(InternalError, match="add up"):
-        book.recorder.check(scheduled)
+        book.recorder.check_conservation(scheduled)
 
 
 def test_a_batch_that_could_not_be_kept_is_not_offered_again():
@@ -287,7 +291,7 @@ def test_a_batch_that_could_not_be_kept_is_not_offered_again():
         offered.append(batch["seq"].tolist())
         raise OSError("disk full")
 
-    recorder = Recorder(on_samples=keep, interval=1.0, response=False)
+    recorder = Recorder(on_samples=keep, interval=1.0, with_response=False)
     recorder.add(0, 0.0, 0.0, 0.1, 0.1, 1, 1, 0, 0.0, Outcome.OK, 0, 0)
     with pytest.raises(OSError, match="full"):
         recorder.flush()
@@ -298,18 +302,18 @@ def test_a_batch_that_could_not_be_kept_is_not_offered_again():
 def test_folding_an_empty_column_changes_nothing():
     """No samples are no counts."""
     tally = Tally()
-    tally.fold(np.empty(0, SAMPLE), response=True)
+    tally.record_samples(np.empty(0, SAMPLE), with_response=True)
     assert (tally.total, tally.counts) == (0, Counter())
 
 
 def test_a_window_counts_by_column():
     """A window's column is the sum of the outcomes in it."""
     window = Window(0, 0.0, 1.0, {Outcome.OK: 3, Outcome.RESET: 2, Outcome.MODEL_ERROR: 1, Outcome.DROPPED: 4})
-    assert {column: window.count(column) for column in Column} == {
-        Column.OK: 3,
-        Column.THROTTLED: 0,
-        Column.FAILED: 3,
-        Column.UNFINISHED: 4,
+    assert {column: window.count(column) for column in OutcomeCategory} == {
+        OutcomeCategory.OK: 3,
+        OutcomeCategory.THROTTLED: 0,
+        OutcomeCategory.FAILED: 3,
+        OutcomeCategory.UNFINISHED: 4,
     }
     assert math.isclose(window.length, 1.0)
 

@@ -7,31 +7,40 @@ import struct
 
 import numpy as np
 import pytest
-from tests.support.virtual_time import FAILED, OK, ONE, THROTTLED, FarSide, Says, VirtualClock, run_virtual
 
 from loadgen.engine.engine import run
 from loadgen.errors import DataError, InputError, OutputError, WriteError
 from loadgen.interfaces import Identity
 from loadgen.measurement.outcome import Outcome
-from loadgen.measurement.sample import SAMPLE, Code
+from loadgen.measurement.sample import SAMPLE, ErrorCode
 from loadgen.results import writer
-from loadgen.results.directory import Results, prepare
+from loadgen.results.directory import ResultsDirectory, prepare_directory
 from loadgen.results.manifest import FORMAT, Manifest
 from loadgen.results.reader import read_run, read_samples
-from loadgen.results.writer import SampleFile
+from loadgen.results.writer import SampleWriter
 from loadgen.workload.arrivals import even, poisson
 from loadgen.workload.load import ClosedLoop, OpenLoop
 from loadgen.workload.rate import constant
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import ErrorLimit, Step
+from tests.support.virtual_time import (
+    FAILED,
+    OK,
+    ONE_REQUEST,
+    THROTTLED,
+    FakeReply,
+    FakeTransport,
+    VirtualClock,
+    run_virtual,
+)
 
 # The README's recipe, written out: this is all that a reader without loadgen needs.
 RECIPE = [
     *[("seq", "<u8"), ("scheduled", "<f8"), ("sent", "<f8"), ("first_byte", "<f8"), ("done", "<f8")],
-    *[("request_bytes", "<u4"), ("response_bytes", "<u4"), ("payload", "<u4"), ("waited", "<f4")],
+    *[("request_bytes", "<u4"), ("response_bytes", "<u4"), ("payload", "<u4"), ("pool_wait", "<f4")],
     *[("outcome", "u1"), ("flags", "u1"), ("code", "<u2"), ("check", "<u4")],
 ]
-SCRIPT = [OK, THROTTLED, OK, FAILED, Says(0.02, error=Outcome.RESET), OK, Says(0.03, 503)]
+SCRIPT = [OK, THROTTLED, OK, FAILED, FakeReply(0.02, error=Outcome.RESET), OK, FakeReply(0.03, 503)]
 
 
 def manifest(**changes) -> Manifest:
@@ -57,8 +66,8 @@ def manifest(**changes) -> Manifest:
 def execute(results, number, step, script=SCRIPT, **more):
     """Run a step in virtual time into a directory; returns the engine's run and the one that was read back."""
     recording = results.begin(number, step, {"started": 5.0, "endpoint": "e"})
-    far = FarSide(lambda n, _t: script[n % len(script)])
-    done = run_virtual(run(step, far, ONE, clock=VirtualClock(), sink=recording.sink, **more))
+    far = FakeTransport(lambda n, _t: script[n % len(script)])
+    done = run_virtual(run(step, far, ONE_REQUEST, clock=VirtualClock(), sink=recording.sink, **more))
     recording.close()
     recording.keep(done)
     return done, read_run(recording.directory), recording.directory
@@ -66,7 +75,7 @@ def execute(results, number, step, script=SCRIPT, **more):
 
 @pytest.fixture
 def out(tmp_path):
-    return Results.create(tmp_path / "out", manifest())
+    return ResultsDirectory.create(tmp_path / "out", manifest())
 
 
 @pytest.fixture
@@ -94,14 +103,24 @@ def test_a_run_comes_back_from_disk_as_the_engine_returned_it(out, step):
     assert (back.tally.counts, back.tally.warmup) == (done.tally.counts, done.tally.warmup)
     assert back.tally.service == done.tally.service
     assert back.tally.response == done.tally.response
-    assert back.per_window.tolist() == done.per_window.tolist()
-    assert back.codes == done.codes
-    kept = ("step", "started", "duration", "ended_by", "scheduled", "window", "measured_from", "watch", "metrics")
+    assert back.window_counts.tolist() == done.window_counts.tolist()
+    assert back.error_codes == done.codes
+    kept = (
+        "step",
+        "started",
+        "duration",
+        "stop_reason",
+        "scheduled",
+        "window",
+        "measurement_start",
+        "watch",
+        "metrics",
+    )
     assert [getattr(back, name) for name in kept] == [getattr(done, name) for name in kept]
-    assert (len(back.samples), back.damage) == (done.scheduled, ())
-    (again,) = Results.open(out.path).runs()
+    assert (len(back.samples), back.data_errors) == (done.scheduled, ())
+    (again,) = ResultsDirectory.open(out.path).read_runs()
     assert again.tally.service == back.tally.service
-    assert Results.open(out.path).manifest == manifest()
+    assert ResultsDirectory.open(out.path).manifest == manifest()
 
 
 def test_the_samples_are_readable_without_loadgen(sixteen_kb):
@@ -141,7 +160,7 @@ def test_a_cut_run_is_still_a_run(sixteen_kb):
     os.truncate(directory / "samples.bin", 64 + 64 * 100 + 5)
     back = read_run(directory)
     assert (len(back.samples), back.tally.total, back.scheduled) == (100, 100, done.scheduled)
-    assert back.damage == ("the last record is torn: 5 of 64 bytes",)
+    assert back.data_errors == ("the last record is torn: 5 of 64 bytes",)
     assert len(raw) == 64 * 256
 
 
@@ -171,7 +190,7 @@ def test_a_block_of_zeros_is_left_out(sixteen_kb):
     (directory / "samples.bin").write_bytes(raw[:4096] + bytes(4096) + raw[8192:])
     back = read_run(directory)
     assert len(back.samples) == 255 - 64
-    assert back.damage == ("64 damaged records left out, the first is record 63 of 255",)
+    assert back.data_errors == ("64 damaged records left out, the first is record 63 of 255",)
 
 
 @pytest.mark.parametrize(
@@ -190,10 +209,10 @@ def test_a_run_that_was_killed_is_still_read(sixteen_kb):
     done, directory, _ = sixteen_kb
     (directory / "run.json").unlink()
     back = read_run(directory)
-    assert (back.ended_by, back.scheduled, back.started, back.endpoint) == ("killed", 255, 5.0, "e")
+    assert (back.stop_reason, back.scheduled, back.started, back.endpoint) == ("killed", 255, 5.0, "e")
     assert back.tally.counts == done.tally.counts
     assert back.duration == pytest.approx(done.duration)
-    assert "did not end" in back.damage[0]
+    assert "did not end" in back.data_errors[0]
     for name in ("samples.bin", "codes.jsonl"):
         (directory / name).unlink()
     assert read_run(directory).scheduled == 0
@@ -201,13 +220,13 @@ def test_a_run_that_was_killed_is_still_read(sixteen_kb):
 
 @pytest.mark.parametrize("name", ["step.json", "run.json"])
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "5", '{"step": 5}', '{"step": {"is": "Nothing"}}', '{"window": "x"}', "\xff"]
+    "content", ["", "{", "[]", "5", '{"step": 5}', '{"step": {"type": "Nothing"}}', '{"window": "x"}', "\xff"]
 )
 def test_damaged_circumstances_are_a_data_error(sixteen_kb, name, content):
     """A step or a circumstance that cannot be read is a DataError that names the file or the value."""
     _, directory, _ = sixteen_kb
     if name == "run.json" and content.startswith('{"step'):
-        content = '{"duration": {"is": "Nothing"}}'
+        content = '{"duration": {"type": "Nothing"}}'
     (directory / name).write_text(content, encoding="latin-1")
     with pytest.raises(DataError):
         read_run(directory)
@@ -220,15 +239,15 @@ def test_a_damaged_table_of_codes_is_said(sixteen_kb, tail):
     with (directory / "codes.jsonl").open("a", encoding="latin-1") as file:
         file.write(tail)
     back = read_run(directory)
-    assert back.codes == done.codes
-    assert "codes.jsonl" in back.damage[0]
+    assert back.error_codes == done.codes
+    assert "codes.jsonl" in back.data_errors[0]
 
 
 def test_runs_come_in_the_order_of_execution(out):
     """The hundredth step comes after the eleventh, not before it."""
     for number in (1, 2, 11, 100, 101):
         execute(out, number, Step(None, ClosedLoop(1, count=number)))
-    assert [r.scheduled for r in Results.open(out.path).runs()] == [1, 2, 11, 100, 101]
+    assert [r.scheduled for r in ResultsDirectory.open(out.path).read_runs()] == [1, 2, 11, 100, 101]
 
 
 # -- the directory ----------------------------------------------------------------------------------------------------
@@ -238,17 +257,17 @@ def test_a_directory_that_holds_a_run_is_refused(out):
     """C94: nothing is overwritten, whether the manifest or only the runs are there."""
     before = sorted(path.name for path in out.path.rglob("*"))
     with pytest.raises(OutputError, match="already holds"):
-        Results.create(out.path, manifest())
+        ResultsDirectory.create(out.path, manifest())
     (out.path / "manifest.json").unlink()
     with pytest.raises(OutputError, match="already holds"):
-        prepare(out.path)
+        prepare_directory(out.path)
     assert sorted([path.name for path in out.path.rglob("*")] + ["manifest.json"]) == before
 
 
 def test_an_existing_empty_directory_is_used(tmp_path):
     """A directory of the user's own without a run in it, whatever else it holds, is taken."""
     (tmp_path / "notes.txt").write_text("mine")
-    Results.create(tmp_path, manifest())
+    ResultsDirectory.create(tmp_path, manifest())
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
@@ -257,26 +276,26 @@ def test_a_place_that_cannot_be_made_is_refused(tmp_path, name):
     """C93: a file in the way, or a name that no file system takes, is an OutputError."""
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        prepare(tmp_path / name)
+        prepare_directory(tmp_path / name)
 
 
 def test_a_directory_without_a_run_is_no_input(tmp_path):
     """Reading nothing is an InputError; a manifest of something else, or a damaged one, a DataError."""
     with pytest.raises(InputError):
-        Results.open(tmp_path)
+        ResultsDirectory.open(tmp_path)
     for content in (
         "{",
         "[]",
         "5",
         "{}",
-        '{"is": "Step"}',
-        '{"is": "Manifest"}',
-        '{"is": "Manifest", "format": 1}',
+        '{"type": "Step"}',
+        '{"type": "Manifest"}',
+        '{"type": "Manifest", "format": 2}',
         "\xff",
     ):
         (tmp_path / "manifest.json").write_text(content, encoding="latin-1")
         with pytest.raises(DataError):
-            Results.open(tmp_path)
+            ResultsDirectory.open(tmp_path)
 
 
 def test_a_later_format_is_refused(out):
@@ -284,14 +303,14 @@ def test_a_later_format_is_refused(out):
     path = out.path / "manifest.json"
     path.write_text(path.read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT + 1}'))
     with pytest.raises(DataError, match="upgrade"):
-        Results.open(out.path)
+        ResultsDirectory.open(out.path)
 
 
 def test_a_manifest_without_runs_has_none(out):
     """A benchmark that ended before its first step is a directory without runs."""
-    assert Results.open(out.path).runs() == ()
+    assert ResultsDirectory.open(out.path).read_runs() == ()
     (out.path / "runs").rmdir()
-    assert Results.open(out.path).runs() == ()
+    assert ResultsDirectory.open(out.path).read_runs() == ()
 
 
 # -- a disk that refuses ----------------------------------------------------------------------------------------------
@@ -316,29 +335,29 @@ class Disk:
 @pytest.mark.parametrize("room", [1, 63, 64, 65, 100, 1000])
 def test_a_full_disk_ends_the_run_and_leaves_whole_records(tmp_path, room):
     """The run ends with a WriteError; what was kept is a prefix, and nothing is appended behind a torn record."""
-    file = SampleFile(tmp_path)
-    real, file._samples = file._samples, Disk(room)
+    file = SampleWriter(tmp_path)
+    real, file._sample_file = file._sample_file, Disk(room)
     with pytest.raises(WriteError, match="No space"):
-        run_virtual(run(ClosedLoop(2, count=10_000), FarSide(), ONE, clock=VirtualClock(), sink=file))
-    assert len(file._samples.content) == room
+        run_virtual(run(ClosedLoop(2, count=10_000), FakeTransport(), ONE_REQUEST, clock=VirtualClock(), sink=file))
+    assert len(file._sample_file.content) == room
     real.close()
-    file._codes.close()
+    file._error_code_file.close()
 
 
 def test_dev_full_is_a_write_error(tmp_path):
     """The kernel's own full disk: a WriteError that names the directory."""
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
-    file = SampleFile(tmp_path)
-    file._samples.close()
-    with open("/dev/full", "wb", buffering=0) as file._samples, pytest.raises(WriteError, match=str(tmp_path)):
-        file.samples(np.zeros(3, SAMPLE))
-    file._codes.close()
+    file = SampleWriter(tmp_path)
+    file._sample_file.close()
+    with open("/dev/full", "wb", buffering=0) as file._sample_file, pytest.raises(WriteError, match=str(tmp_path)):
+        file.write_samples(np.zeros(3, SAMPLE))
+    file._error_code_file.close()
 
 
 def test_a_failing_fsync_is_told(tmp_path, monkeypatch):
     """C96: closing says that the disk refused, and closes all the same."""
-    file = SampleFile(tmp_path)
+    file = SampleWriter(tmp_path)
 
     def refuse(_fd):
         raise OSError(5, "Input/output error")
@@ -346,25 +365,25 @@ def test_a_failing_fsync_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(writer.os, "fsync", refuse)
     with pytest.raises(WriteError, match="Input/output"):
         file.close()
-    assert file._samples.closed
-    assert file._codes.closed
+    assert file._sample_file.closed
+    assert file._error_code_file.closed
     file.close()
 
 
 def test_a_sample_file_never_overwrites(tmp_path):
     """A second one in the same directory is a WriteError and leaves the first as it was, and no descriptor open."""
-    SampleFile(tmp_path).close()
+    SampleWriter(tmp_path).close()
     (tmp_path / "samples.bin").unlink()
     before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
     with pytest.raises(WriteError):
-        SampleFile(tmp_path)
+        SampleWriter(tmp_path)
     assert (len(os.listdir("/proc/self/fd")) if before else 0) == before
 
 
 def test_codes_are_written_as_they_are_seen(tmp_path):
     """Each is a line of JSON on disk at once, before the file is closed."""
-    file = SampleFile(tmp_path)
-    file.code(Code(1, Outcome.OTHER, "Odd\u2028\n", 418, '"quoted" \x00'))
+    file = SampleWriter(tmp_path)
+    file.write_error_code(ErrorCode(1, Outcome.OTHER, "Odd\u2028\n", 418, '"quoted" \x00'))
     (line,) = (tmp_path / "codes.jsonl").read_bytes().splitlines()
     assert json.loads(line) == {
         "number": 1,

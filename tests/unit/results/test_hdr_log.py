@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader, HistogramLogWriter
-from tests.support.virtual_time import FAILED, THROTTLED, FarSide, Says, execute
 
 from loadgen.measurement.histogram import Histogram
 from loadgen.measurement.outcome import Outcome
-from loadgen.measurement.sample import ANSWERED
+from loadgen.measurement.sample import COMPLETED_CATEGORIES
 from loadgen.results import hdr_log
 from loadgen.workload.arrivals import even
 from loadgen.workload.load import ClosedLoop, OpenLoop
 from loadgen.workload.rate import constant
 from loadgen.workload.step import Step
+from tests.support.virtual_time import FAILED, THROTTLED, FakeReply, FakeTransport, execute
 
 JAVA_LOG = Path(__file__).parents[2] / "support" / "golden" / "java-2.2.2.hlog"
 JARS = [
@@ -36,20 +36,20 @@ JARS = [
 
 def of(values_us) -> Histogram:
     histogram = Histogram()
-    histogram.fold(np.array(list(values_us)) / 1e6)
+    histogram.record_values(np.array(list(values_us)) / 1e6)
     return histogram
 
 
-def behave(number: int, _now: float) -> Says:
+def behave(number: int, _now: float) -> FakeReply:
     """Answer in times that differ, refuse every 7th, fail every 11th."""
     if number % 7 == 3:
         return THROTTLED
-    return FAILED if number % 11 == 5 else Says(0.013 * (1 + number % 17))
+    return FAILED if number % 11 == 5 else FakeReply(0.013 * (1 + number % 17))
 
 
 def recorded(load, **more):
     """Run a load on virtual time; returns the run with its samples in it."""
-    done, _, kept = execute(load, FarSide(behave), **more)
+    done, _, kept = execute(load, FakeTransport(behave), **more)
     return replace(done, samples=kept.all)
 
 
@@ -64,7 +64,7 @@ def latencies_us(run, outcome: Outcome, since: str) -> list[int]:
 
 def written(run, directory: Path) -> Path:
     path = directory / "windows.hlog"
-    path.write_text("".join(f"{line}\n" for line in hdr_log.lines(run)), "ascii")
+    path.write_text("".join(f"{line}\n" for line in hdr_log.log_lines(run)), "ascii")
     return path
 
 
@@ -82,7 +82,7 @@ def read_by_hdrh(path: Path) -> list[tuple[str, HdrHistogram]]:
 
 def test_a_log_of_the_java_library_is_read():
     """Three windows of each tag add up to the values that the Java program recorded."""
-    found = hdr_log.read(JAVA_LOG.read_text("ascii"))
+    found = hdr_log.read_log(JAVA_LOG.read_text("ascii"))
     assert found == {
         "": of(k + i for i in range(3) for k in range(1, 101)),
         "ok": of(1000 * k + i for i in range(3) for k in range(1, 101)),
@@ -106,7 +106,7 @@ def test_every_version_of_the_header_is_read(version, end):
     }[version]
     legend = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
     body = f"0.127,1.007,2.769,{of([5, 7]).encode()}", f"1.134,0.999,0.442,{of([7]).encode()}"
-    assert hdr_log.read(end.join([*header, legend, *body, ""])) == {"": of([5, 7, 7])}
+    assert hdr_log.read_log(end.join([*header, legend, *body, ""])) == {"": of([5, 7, 7])}
 
 
 def test_a_log_of_hdrhs_writer_is_read():
@@ -121,7 +121,7 @@ def test_a_log_of_hdrhs_writer_is_read():
         for value in (10, 2000, 3_000_000):
             hdr.record_value(value + start)
         writer.output_interval_histogram(hdr, 1 + start, 2 + start)
-    assert hdr_log.read(text.getvalue()) == {"": of([10, 2000, 3_000_000, 11, 2001, 3_000_001])}
+    assert hdr_log.read_log(text.getvalue()) == {"": of([10, 2000, 3_000_000, 11, 2001, 3_000_001])}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_log_of_hdrhs_writer_is_read():
 def test_what_is_no_log_is_refused_with_its_line(line):
     """A line that is not of the format raises ValueError and names the line, never another error."""
     with pytest.raises(ValueError, match="line 2"):
-        hdr_log.read(f"#[Histogram log format version 1.3]\n{line}\n")
+        hdr_log.read_log(f"#[Histogram log format version 1.3]\n{line}\n")
 
 
 # --- our log ---------------------------------------------------------------------------------------------------------
@@ -178,11 +178,11 @@ def test_our_log_gives_hdrh_the_same_histograms(tmp_path):
 )
 def test_windows_add_up_to_the_runs_totals(load):
     """The log's windows, added, are the run's own histograms: none is lost at a boundary, none counted twice."""
-    done, _, kept = execute(load, FarSide(lambda n, _: Says(1.0) if load.duration == 3.0 else behave(n, _)))
+    done, _, kept = execute(load, FakeTransport(lambda n, _: FakeReply(1.0) if load.duration == 3.0 else behave(n, _)))
     run = replace(done, samples=kept.all)
-    found = hdr_log.read("\n".join(hdr_log.lines(run)))
-    expected = {str(c): run.tally.service[c] for c in ANSWERED}
-    expected |= {f"{c}.response": run.tally.response[c] for c in ANSWERED}
+    found = hdr_log.read_log("\n".join(hdr_log.log_lines(run)))
+    expected = {str(c): run.tally.service[c] for c in COMPLETED_CATEGORIES}
+    expected |= {f"{c}.response": run.tally.response[c] for c in COMPLETED_CATEGORIES}
     assert found == {tag: histogram for tag, histogram in expected.items() if histogram.total}
 
 
@@ -198,13 +198,13 @@ def test_each_answer_is_in_the_window_in_which_it_was_done(tmp_path):
 def test_warm_up_is_left_out():
     """Calls of the warm-up are in no window."""
     run = recorded(Step(None, ClosedLoop(2, count=100), warmup_calls=30))
-    assert sum(h.total for h in hdr_log.read("\n".join(hdr_log.lines(run))).values()) == 70
+    assert sum(h.total for h in hdr_log.read_log("\n".join(hdr_log.log_lines(run))).values()) == 70
 
 
 def test_a_closed_loop_has_no_response_times():
     """Only the tags of service times appear: in a closed loop the other latency is the same by definition."""
     run = recorded(ClosedLoop(4, count=100))
-    assert set(hdr_log.read("\n".join(hdr_log.lines(run)))) == {"ok", "throttled", "failed"}
+    assert set(hdr_log.read_log("\n".join(hdr_log.log_lines(run)))) == {"ok", "throttled", "failed"}
 
 
 @pytest.mark.skipif(not (JARS and shutil.which("java")), reason="HdrHistogram for Java is not installed")
@@ -229,7 +229,7 @@ def test_the_java_tool_reads_our_log(tmp_path):
 def test_percentile_distributions_hold_every_answer():
     """One file for each column and latency that has answers; each ends with the count and the mean of its samples."""
     run = open_run()
-    files = dict(hdr_log.distributions(run))
+    files = dict(hdr_log.percentile_distributions(run))
     assert set(files) == {f"{kind}.{c}.hgrm" for kind in ("service", "response") for c in ("ok", "throttled", "failed")}
     expected = latencies_us(run, Outcome.OK, "scheduled")
     text = files["response.ok.hgrm"]

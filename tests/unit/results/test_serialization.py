@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from loadgen.analysis.slo import Slo
 from loadgen.errors import DataError
 from loadgen.interfaces import Identity
-from loadgen.measurement.cloudwatch_metrics import Metric, Metrics
-from loadgen.measurement.generator_stats import Watch
-from loadgen.measurement.outcome import Column, Outcome
+from loadgen.measurement.cloudwatch_metrics import CloudWatchMetric, CloudWatchMetrics
+from loadgen.measurement.generator_stats import GeneratorStats
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.results.manifest import Manifest
-from loadgen.results.serialization import from_plain, to_plain
+from loadgen.results.serialization import from_json, to_json
 from loadgen.workload.arrivals import Arrivals, even, trace
 from loadgen.workload.load import ClosedLoop, OpenLoop, Uniform
 from loadgen.workload.rate import Rate, constant, ramp, stages
@@ -28,7 +28,7 @@ text = st.text(st.characters(codec="utf-8"), max_size=8)
 numbers = st.floats(allow_nan=False) | st.integers(-(2**53), 2**53)
 positive = st.floats(0.001, 1e6)
 scalars = st.none() | st.booleans() | numbers | text
-keys = text.filter(lambda key: key not in ("is", "float"))
+keys = text.filter(lambda key: key not in ("type", "float"))
 plain = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3).map(tuple) | st.dictionaries(keys, inner, max_size=3),
@@ -62,7 +62,7 @@ steps = st.builds(
     Step, st.none() | configs, loads, name=text, phase=text, warmup=st.floats(0, 60), error_limit=st.none() | limits
 )
 metrics = st.builds(
-    Metric,
+    CloudWatchMetric,
     text,
     text,
     numbers,
@@ -77,10 +77,13 @@ identities = st.builds(Identity, text, text, text, text)
 values = st.one_of(
     *(plain, configs, rates, arrivals, loads, limits, steps, identities),
     st.builds(
-        Metrics, st.dictionaries(keys, metrics, max_size=2), st.dictionaries(keys, text, max_size=2), st.booleans()
+        CloudWatchMetrics,
+        st.dictionaries(keys, metrics, max_size=2),
+        st.dictionaries(keys, text, max_size=2),
+        st.booleans(),
     ),
     st.builds(Slo, st.just("response_p99"), at_most=positive),
-    st.builds(Watch, *[st.floats(0, 1e9) for _ in range(7)]),
+    st.builds(GeneratorStats, *[st.floats(0, 1e9) for _ in range(7)]),
     st.builds(
         Manifest,
         *[text] * 5,
@@ -98,30 +101,30 @@ values = st.one_of(
 @given(values)
 def test_every_value_survives_the_file(value):
     """Through JSON text and back, a value of any type of ours is equal to itself."""
-    assert from_plain(orjson.loads(orjson.dumps(to_plain(value)))) == value
+    assert from_json(orjson.loads(orjson.dumps(to_json(value)))) == value
 
 
 @pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
 def test_floats_that_json_cannot_say_survive(number):
     """Infinity and NaN come back as they were."""
-    back = from_plain(orjson.loads(orjson.dumps(to_plain({"x": (number,)}))))["x"][0]
+    back = from_json(orjson.loads(orjson.dumps(to_json({"x": (number,)}))))["x"][0]
     assert back == number or (math.isnan(back) and math.isnan(number))
 
 
 def test_enumerations_become_their_text():
     """An outcome is its label, a column its name: readable, and not mistaken for numbers."""
-    assert to_plain({"o": Outcome.MODEL_ERROR, "c": Column.OK}) == {"o": "model_error", "c": "ok"}
+    assert to_json({"o": Outcome.MODEL_ERROR, "c": OutcomeCategory.OK}) == {"o": "model_error", "c": "ok"}
 
 
 def test_numbers_of_numpy_are_numbers():
     """Whole and real numbers that come out of numpy are saved as numbers."""
-    assert to_plain([np.int64(3), np.float32(0.5), np.float64(2.5)]) == [3, 0.5, 2.5]
-    assert to_plain(ClosedLoop(np.int64(3), count=1))["clients"] == 3
+    assert to_json([np.int64(3), np.float32(0.5), np.float64(2.5)]) == [3, 0.5, 2.5]
+    assert to_json(ClosedLoop(np.int64(3), count=1))["clients"] == 3
 
 
 def test_text_that_is_no_unicode_can_be_saved():
     """A file name of other bytes, as Python shows it, is saved in an escaped form rather than not at all."""
-    assert orjson.dumps(to_plain("caf\udce9.py")) == rb'"caf\\udce9.py"'
+    assert orjson.dumps(to_json("caf\udce9.py")) == rb'"caf\\udce9.py"'
 
 
 @dataclass(frozen=True)
@@ -131,51 +134,51 @@ class Foreign:
 
 @pytest.mark.parametrize(
     "value",
-    [Foreign(), object(), b"bytes", {1, 2}, len, Foreign, {"is": "Step"}, {"float": 1}, 2**70, {"x": (b"deep",)}, 1j],
+    [Foreign(), object(), b"bytes", {1, 2}, len, Foreign, {"type": "Step"}, {"float": 1}, 2**70, {"x": (b"deep",)}, 1j],
     ids=lambda value: type(value).__name__,
 )
 def test_what_cannot_be_read_back_is_not_saved(value):
     """A foreign type, or an object that would be read as something else, is a DataError when it is written."""
     with pytest.raises(DataError):
-        to_plain(value)
+        to_json(value)
 
 
 @pytest.mark.parametrize(
     "saved",
     [
-        {"is": "Foreign"},
-        {"is": "object"},
-        {"is": 5},
-        {"is": ["Step"]},
-        {"is": "ServerlessConfig"},
-        {"is": "ServerlessConfig", "memory_mb": 1500},
-        {"is": "ServerlessConfig", "memory_mb": "x"},
-        {"is": "Rate", "knots": 5},
-        {"is": "Rate", "knots": [[0, "x"]]},
-        {"is": "Rate", "knots": [5]},
-        {"is": "OpenLoop", "arrivals": None},
-        {"is": "OpenLoop", "arrivals": 5, "duration": 3},
-        {"is": "Step", "config": None, "load": None},
-        {"is": "Step", "config": 5, "load": {"is": "ClosedLoop", "clients": 1, "count": 1}},
-        {"is": "ClosedLoop", "clients": -1, "count": 1},
-        {"is": "ClosedLoop", "clients": 1, "count": 1, "part": 5},
-        {"is": "Arrivals", "instants": "abc"},
-        {"is": "Slo", "metric": "no_such_metric", "at_most": 1},
+        {"type": "Foreign"},
+        {"type": "object"},
+        {"type": 5},
+        {"type": ["Step"]},
+        {"type": "ServerlessConfig"},
+        {"type": "ServerlessConfig", "memory_mb": 1500},
+        {"type": "ServerlessConfig", "memory_mb": "x"},
+        {"type": "Rate", "knots": 5},
+        {"type": "Rate", "knots": [[0, "x"]]},
+        {"type": "Rate", "knots": [5]},
+        {"type": "OpenLoop", "arrivals": None},
+        {"type": "OpenLoop", "arrivals": 5, "duration": 3},
+        {"type": "Step", "config": None, "load": None},
+        {"type": "Step", "config": 5, "load": {"type": "ClosedLoop", "clients": 1, "count": 1}},
+        {"type": "ClosedLoop", "clients": -1, "count": 1},
+        {"type": "ClosedLoop", "clients": 1, "count": 1, "part": 5},
+        {"type": "Arrivals", "instants": "abc"},
+        {"type": "Slo", "metric": "no_such_metric", "at_most": 1},
         {"float": "x"},
         {"float": None},
-        {"deep": [{"is": "Nothing"}]},
+        {"deep": [{"type": "Nothing"}]},
     ],
     ids=str,
 )
 def test_what_was_tampered_with_is_refused(saved):
     """Unknown types and values that a type refuses are DataErrors: a damaged file, not a wrong flag, not a crash."""
     with pytest.raises(DataError):
-        from_plain(saved)
+        from_json(saved)
 
 
 def test_a_field_of_a_later_version_is_left_out():
     """What this version does not know does not keep it from reading the rest."""
-    assert from_plain({"is": "ErrorLimit", "count": 3, "shiny": True}) == ErrorLimit(count=3)
+    assert from_json({"type": "ErrorLimit", "count": 3, "shiny": True}) == ErrorLimit(count=3)
 
 
 @given(
@@ -184,7 +187,7 @@ def test_a_field_of_a_later_version_is_left_out():
         lambda i: (
             st.lists(i)
             | st.dictionaries(
-                st.sampled_from(["is", "float", "load", "knots", "rate", "x"]) | st.text(),
+                st.sampled_from(["type", "float", "load", "knots", "rate", "x"]) | st.text(),
                 i | st.sampled_from(["Step", "Rate", "OpenLoop", "Arrivals", "ClosedLoop", "Uniform", "Slo"]),
             )
         ),
@@ -194,7 +197,7 @@ def test_a_field_of_a_later_version_is_left_out():
 def test_any_json_is_read_or_refused(saved):
     """Whatever a file holds, reading it gives a value or a DataError."""
     with suppress(DataError):
-        from_plain(saved)
+        from_json(saved)
 
 
 def test_the_types_on_the_list_have_only_savable_fields():
@@ -211,9 +214,9 @@ def test_the_types_on_the_list_have_only_savable_fields():
         Slo,
         Identity,
         Manifest,
-        Metric,
-        Metrics,
-        Watch,
+        CloudWatchMetric,
+        CloudWatchMetrics,
+        GeneratorStats,
     ):
         assert is_dataclass(kind)
         assert kind.__dataclass_params__.frozen

@@ -15,11 +15,11 @@ from loadgen.errors import (
     InputError,
     LoadgenError,
     ScriptError,
-    ScriptStopError,
+    ScriptExitError,
     UsageError,
 )
 from loadgen.scenario.loader import load_scenario
-from loadgen.scenario.overrides import change
+from loadgen.scenario.overrides import apply_overrides
 from loadgen.scenario.scenario import Scenario
 from loadgen.scenario.serverless_benchmark import ServerlessBenchmark
 from loadgen.workload.load import ClosedLoop
@@ -63,7 +63,7 @@ def test_a_scenario_file_is_loaded_with_its_question(load, tmp_path):
     """The scenario, the first line of the docstring, the name and the hash of the file."""
     loaded = load(SOUND)
     assert isinstance(loaded.scenario, Scenario)
-    assert (loaded.question, loaded.name, loaded.path) == (
+    assert (loaded.title, loaded.name, loaded.path) == (
         "How fast is it?",
         "my scenario",
         tmp_path / "my scenario.py",
@@ -75,7 +75,7 @@ def test_a_scenario_may_use_files_beside_it(load, tmp_path):
     """Its own folder comes first when it imports, as when Python runs a file; `__file__` is its path."""
     (tmp_path / "my_neighbour.py").write_text("QUESTION = 'x'")
     loaded = load("from my_neighbour import QUESTION\nassert __file__.endswith('.py')\n" + SOUND.split('"""\n')[1])
-    assert loaded.question == ""
+    assert loaded.title == ""
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_an_exception_shows_the_users_lines_only(load, tmp_path):
 @pytest.mark.parametrize("call", ["import sys; sys.exit(3)", "raise SystemExit", "exit()", "quit(0)"])
 def test_a_scenario_that_exits_is_a_stop(load, call):
     """C20: sys.exit in a file is status 108, whatever number it asked for."""
-    with pytest.raises(ScriptStopError) as caught:
+    with pytest.raises(ScriptExitError) as caught:
         load(call)
     assert caught.value.status == 108
 
@@ -222,9 +222,9 @@ def benchmark(**more) -> ServerlessBenchmark:
 )
 def test_set_changes_a_field(text, name, value):
     """Python literals are values, everything else is text; nothing else changes."""
-    changed = change(benchmark(), {name: text})
+    changed = apply_overrides(benchmark(), {name: text})
     assert getattr(changed, name) == value
-    assert change(benchmark(), {}) == benchmark()
+    assert apply_overrides(benchmark(), {}) == benchmark()
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_set_changes_a_field(text, name, value):
 def test_set_refuses_what_cannot_be_meant(settings, hint):
     """Any wrong name or value of `--set` is a UsageError with a hint: status 2, never a bug of ours."""
     with pytest.raises(UsageError, match=hint):
-        change(benchmark(), settings)
+        apply_overrides(benchmark(), settings)
 
 
 @pytest.mark.parametrize("steps", ["abc", [5], [], 5])
@@ -317,7 +317,7 @@ def test_a_step_that_cannot_be_is_refused(build):
 
 def test_every_error_here_has_a_status():
     """What a scenario file can end in is told apart by its exit status."""
-    kinds = (InputError, ScriptError, ScriptStopError, ConfigError, UsageError)
+    kinds = (InputError, ScriptError, ScriptExitError, ConfigError, UsageError)
     assert [kind.status for kind in kinds] == [66, 107, 108, 78, 2]
     assert all(issubclass(kind, LoadgenError) for kind in kinds)
     assert ExitStatus(107) is ScriptError.status

@@ -74,10 +74,10 @@ def test_the_plan_runs_concurrency_at_the_size_that_stability_recommends():
     """The plan yields six sizes, gets their runs, and goes on at 2048 MB, as in the published example."""
     plan = benchmark(max_concurrency=[4], multipliers=[1]).plan()
     assert len(next(plan)) == 6
-    steps = plan.send(example_runs.stability())
+    steps = plan.send(example_runs.stability_runs())
     assert [step.config for step in steps] == [ServerlessConfig(2048, 4)]
     with pytest.raises(StopIteration):
-        plan.send(example_runs.concurrency())
+        plan.send(example_runs.concurrency_runs())
 
 
 @pytest.mark.parametrize("objective", ["cost", "speed", "balanced"])
@@ -85,7 +85,7 @@ def test_the_objective_decides_the_size(objective):
     """The cheapest size is the smallest stable one; the fastest is larger; the balanced one lies between."""
     plan = benchmark(objective=objective, max_concurrency=[4], multipliers=[1]).plan()
     next(plan)
-    chosen = plan.send(example_runs.stability())[0].config.memory_mb
+    chosen = plan.send(example_runs.stability_runs())[0].config.memory_mb
     assert chosen in {"cost": (1024, 2048), "speed": (3072, 4096, 5120, 6144), "balanced": (2048,)}[objective]
 
 
@@ -93,7 +93,7 @@ def test_a_size_that_was_named_is_used_whatever_is_recommended():
     """`memory_size` decides where concurrency is measured."""
     plan = benchmark(memory_size=6144, max_concurrency=[4], multipliers=[1]).plan()
     next(plan)
-    assert plan.send(example_runs.stability())[0].config.memory_mb == 6144
+    assert plan.send(example_runs.stability_runs())[0].config.memory_mb == 6144
 
 
 def test_without_the_concurrency_benchmark_the_plan_ends():
@@ -101,7 +101,7 @@ def test_without_the_concurrency_benchmark_the_plan_ends():
     plan = benchmark(include_concurrency=False).plan()
     next(plan)
     with pytest.raises(StopIteration):
-        plan.send(example_runs.stability())
+        plan.send(example_runs.stability_runs())
 
 
 def test_when_no_size_was_stable_the_plan_ends():

@@ -8,18 +8,18 @@ import sys
 
 import pytest
 
-from loadgen.aws.session import Access, open_clients
+from loadgen.aws.session import AwsConnectionConfig, open_clients
 from loadgen.emulator.server import Settings, serve
-from loadgen.errors import ConfigError, LeftoversError, UnavailableError, UsageError
+from loadgen.errors import ConfigError, ResourceLeakError, UnavailableError, UsageError
 from loadgen.targets import emulated
 from loadgen.targets.emulated import Emulated
 from loadgen.targets.existing import Existing
 from loadgen.targets.sagemaker import SageMaker
-from loadgen.targets.transport_selection import transport_named
+from loadgen.targets.transport_selection import resolve_transport
 from loadgen.transport.botocore import BotocoreTransport
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
-from tests.support.scripted_server import until
+from tests.support.scripted_server import wait_until
 
 CONFIG = ServerlessConfig(2048, 2)
 
@@ -56,7 +56,7 @@ def test_a_rehearsal_needs_nothing_but_this_package():
                 assert endpoint.transport_name == "wire"
                 replies = await asyncio.gather(*(endpoint.transport.invoke(Request(b"x")) for _ in range(2)))
                 assert {reply.status for reply in replies} == {200}
-                assert (await account.ledger(endpoint.name))["ok"] == 2
+                assert (await account.server_counts(endpoint.name))["ok"] == 2
             assert account.leftovers() == []
         assert children() == before
 
@@ -100,8 +100,8 @@ def test_an_emulator_that_dies_is_told_with_its_status():
             async with Emulated("instant", time_scale=10_000.0).account(run_id="r") as account:
                 (emulator,) = children() - before
                 os.kill(emulator, signal.SIGKILL)
-                await until(lambda: emulator not in children())
-                await account.ledger("e")
+                await wait_until(lambda: emulator not in children())
+                await account.server_counts("e")
 
     asyncio.run(main())
 
@@ -130,7 +130,7 @@ def test_cancelled_while_it_starts_no_emulator_is_left():
                 raise AssertionError("it was cancelled before")
 
         task = asyncio.create_task(use())
-        await until(lambda: children() != before)
+        await wait_until(lambda: children() != before)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -190,7 +190,7 @@ def test_an_existing_endpoint_opens_in_one_line(monkeypatch):
             async with Existing(endpoint.name).open() as transport:
                 assert (await transport.invoke(Request(b"x"))).status == 200
             assert (await endpoint.transport.invoke(Request(b"x"))).status == 200
-            assert (await account.ledger(endpoint.name))["ok"] == 2
+            assert (await account.server_counts(endpoint.name))["ok"] == 2
 
     asyncio.run(main())
 
@@ -218,7 +218,7 @@ def test_leftovers_of_an_opened_target_are_an_error():
 
     async def main() -> None:
         async with serve(Settings(time_scale=10_000.0)) as emulator:
-            with pytest.raises(LeftoversError) as caught:
+            with pytest.raises(ResourceLeakError) as caught:
                 async with Emulated("instant", url=emulator.url).open(CONFIG):
                     denied = {"status": 400, "code": "AccessDeniedException", "message": "no"}
                     emulator.faults.add({"operation": "DeleteEndpoint", "kind": "error_before", "times": 0} | denied)
@@ -240,7 +240,7 @@ def test_either_transport_carries_the_requests(name):
             assert (endpoint.transport_name, endpoint.transport_note) == (name, "")
             for _ in range(5):
                 assert (await endpoint.transport.invoke(Request(b"x"))).status == 200
-            assert (await account.ledger(endpoint.name))["ok"] == 5
+            assert (await account.server_counts(endpoint.name))["ok"] == 5
 
     asyncio.run(main())
 
@@ -260,8 +260,8 @@ def test_a_transport_that_cannot_is_replaced_and_that_is_said():
 
     async def main() -> None:
         async with (
-            open_clients(Access(region="us-east-1")) as clients,
-            transport_named("auto")(clients, "e", connections=1, timeout=5.0) as link,
+            open_clients(AwsConnectionConfig(region="us-east-1")) as clients,
+            resolve_transport("auto")(clients, "e", connections=1, timeout=5.0) as link,
         ):
             assert link.name == "botocore"
             assert isinstance(link.transport, BotocoreTransport)
@@ -275,9 +275,9 @@ def test_a_transport_asked_for_by_name_is_not_replaced():
     """Whoever names the wire transport gets it or a refusal with the reason, never another one."""
 
     async def main() -> None:
-        async with open_clients(Access(region="us-east-1")) as clients:
+        async with open_clients(AwsConnectionConfig(region="us-east-1")) as clients:
             with pytest.raises(ConfigError, match="'wire' cannot be used: a proxy applies"):
-                async with transport_named("wire")(clients, "e", connections=1, timeout=5.0):
+                async with resolve_transport("wire")(clients, "e", connections=1, timeout=5.0):
                     pytest.fail("it was opened")
 
     asyncio.run(main())
@@ -299,7 +299,7 @@ WRONG = [
     lambda: Emulated(metric_lag=-1),
     lambda: Emulated(model="a b"),
     lambda: Emulated(url="127.0.0.1:80"),
-    lambda: transport_named("pigeon"),
+    lambda: resolve_transport("pigeon"),
 ]
 
 

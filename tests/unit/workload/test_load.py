@@ -68,7 +68,7 @@ def test_a_ramp_down_mirrors_a_ramp_up():
     """What a falling rate has left to send at T - t is what the rising one has sent at t."""
     up, down = ramp(0, 80, over=30), ramp(80, 0, over=30)
     for t in np.linspace(0, 30, 61):
-        assert down.hits(30) - down.hits(30 - t) == pytest.approx(up.hits(t), abs=1e-9)
+        assert down.cumulative(30) - down.cumulative(30 - t) == pytest.approx(up.cumulative(t), abs=1e-9)
     assert len(list(even(down))) == len(list(even(up))) == 1200
 
 
@@ -97,22 +97,22 @@ def test_hits_is_the_integral(data, first, steps, endless):
     if rate is None:
         return
     t = data.draw(st.integers(0, 800).map(lambda n: n / 8))
-    assert rate.hits(t) == pytest.approx(float(exact_hits(rate, Fraction(t))), rel=1e-12, abs=1e-12)
+    assert rate.cumulative(t) == pytest.approx(float(exact_hits(rate, Fraction(t))), rel=1e-12, abs=1e-12)
 
 
 @given(st.data(), rates, segments, st.booleans())
 def test_when_undoes_hits(data, first, steps, endless):
-    """Where requests are due at all, hits(when(n)) is n again; where they are not, `when` is infinite."""
+    """Where requests are due at all, hits(when(n)) is n again; where they are not, `inverse_cumulative` is infinite."""
     rate = some_rate(first, steps, endless)
     if rate is None:
         return
     n = data.draw(st.integers(0, 4000).map(lambda k: k / 4))
-    (at,) = rate.when(np.array([n]))
-    most = math.inf if rate.is_endless and rate.knots[-1][1] > 0 else rate.hits(rate.knots[-1][0])
+    (at,) = rate.inverse_cumulative(np.array([n]))
+    most = math.inf if rate.is_endless and rate.knots[-1][1] > 0 else rate.cumulative(rate.knots[-1][0])
     if math.isinf(at):
         assert n >= most - 1e-9
     else:
-        assert rate.hits(at) == pytest.approx(n, rel=1e-9, abs=1e-6)
+        assert rate.cumulative(at) == pytest.approx(n, rel=1e-9, abs=1e-6)
 
 
 @given(rates, segments)

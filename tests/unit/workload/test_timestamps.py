@@ -4,7 +4,7 @@ import pytest
 
 from loadgen.errors import DataError, InputError
 from loadgen.workload.arrivals import trace
-from loadgen.workload.timestamps import read_instants
+from loadgen.workload.timestamps import read_timestamps
 
 
 def test_seconds_and_times_of_day_can_be_mixed_with_blanks_and_remarks(tmp_path):
@@ -14,14 +14,14 @@ def test_seconds_and_times_of_day_can_be_mixed_with_blanks_and_remarks(tmp_path)
         b"\xef\xbb\xbf# from the log\r\n1760000000.5\r\n\r\n2025-10-09T08:53:20Z\n2025-10-09 10:53:21+02:00\n"
     )
     # 1,760,000,000 s after 1970 is 2025-10-09 08:53:20 UTC
-    assert read_instants(path) == (1760000000.5, 1760000000.0, 1760000001.0)
+    assert read_timestamps(path) == (1760000000.5, 1760000000.0, 1760000001.0)
 
 
 def test_a_trace_of_a_file_is_replayed_from_its_first_instant(tmp_path):
     """Order, a window and a speed are trace's: what was logged over two seconds is sent within one at twice the speed."""
     path = tmp_path / "times.txt"
     path.write_text("102\n100\n101.5\n200\n")
-    assert list(trace(read_instants(path), end=150, speed=2)) == [(0, 0.0), (1, 0.75), (2, 1.0)]
+    assert list(trace(read_timestamps(path), end=150, speed=2)) == [(0, 0.0), (1, 0.75), (2, 1.0)]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_what_is_no_timestamp_is_located(tmp_path, content, said):
     path = tmp_path / "times.txt"
     path.write_text(content)
     with pytest.raises(DataError, match=said) as caught:
-        read_instants(path)
+        read_timestamps(path)
     if "yesterday" in content:
         assert caught.value.details[0] == "line 2: 'yesterday'"
 
@@ -41,4 +41,4 @@ def test_what_is_no_timestamp_is_located(tmp_path, content, said):
 def test_a_file_that_is_not_there_is_told(tmp_path):
     """A missing file is an input error with the path."""
     with pytest.raises(InputError, match="nowhere"):
-        read_instants(tmp_path / "nowhere")
+        read_timestamps(tmp_path / "nowhere")

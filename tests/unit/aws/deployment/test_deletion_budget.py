@@ -5,11 +5,11 @@ import random
 
 from botocore.exceptions import ClientError
 
-from loadgen.aws.deployment.deletion import Removal
-from loadgen.aws.deployment.resources import Existence, Holdings, Kind, NoJournal
-from loadgen.aws.retry import Pace
+from loadgen.aws.deployment.deletion import ResourceDeleter
+from loadgen.aws.deployment.resources import Existence, NullJournal, ResourceKind, ResourceRegistry
+from loadgen.aws.retry import RetryPolicy
 
-PACE = Pace(poll=0.001, settle=0.05, removal=0.3, outage=0.05)
+PACE = RetryPolicy(poll_interval=0.001, create_settle_time=0.05, delete_timeout=0.3, outage_timeout=0.05)
 
 
 def refusal(text, code="ValidationException"):
@@ -44,10 +44,10 @@ GONE = refusal('Could not find endpoint "arn:aws:sagemaker:us-east-1:1:endpoint/
 
 def remove(deletions, looks):
     async def main():
-        plane, holdings = Plane(deletions, looks), Holdings(NoJournal(), region="us-east-1")
-        held = holdings.admit(Kind.ENDPOINT, "loadgen-x", Existence.SEEN)
-        left = await Removal(plane, holdings, PACE, random.Random(1)).remove([held])
-        return plane.calls, [holding.trouble for holding in left], holdings.lines()
+        plane, holdings = Plane(deletions, looks), ResourceRegistry(NullJournal(), region="us-east-1")
+        held = holdings.track(ResourceKind.ENDPOINT, "loadgen-x", Existence.OBSERVED)
+        left = await ResourceDeleter(plane, holdings, PACE, random.Random(1)).delete([held])
+        return plane.calls, [holding.delete_error for holding in left], holdings.lines()
 
     return asyncio.run(main())
 

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from loadgen.aws.deployment.endpoint import deployed
+from loadgen.aws.deployment.endpoint import deploy_endpoint
 from loadgen.errors import QuotaError, UnavailableError
 from loadgen.workload.serverless_config import ServerlessConfig
-from tests.support.deployments import FAST, world
+from tests.support.deployments import FAST, deployment_fixture
 
 
 def test_an_endpoint_is_deployed_tagged_and_removed():
     """It is in service inside the block with our tags and configuration; afterwards the account is empty."""
 
     async def main() -> None:
-        async with world() as w:
+        async with deployment_fixture() as w:
             async with w.deploy() as deployment:
                 described = await w.clients.sagemaker.describe_endpoint(EndpointName=deployment.name)
                 assert described["EndpointStatus"] == "InService"
@@ -34,10 +34,10 @@ def test_an_endpoint_is_deployed_tagged_and_removed():
                         "loadgen:created": "2026-11-22T00:00:00+00:00",
                         "loadgen:expires": "2026-11-23T00:00:00+00:00",
                     }
-                assert 0 < deployment.deployed_in < 5
-                assert w.holdings.lines()
-            assert await w.standing() == set()
-            assert w.holdings.lines() == []
+                assert 0 < deployment.deploy_duration < 5
+                assert w.registry.lines()
+            assert await w.existing_resources() == set()
+            assert w.registry.lines() == []
 
     asyncio.run(main())
 
@@ -46,7 +46,7 @@ def test_intents_precede_creates_and_are_closed():
     """The journal hears of each name before its Create goes out, and again once it is gone: endpoint, then config."""
 
     async def main() -> None:
-        async with world() as w:
+        async with deployment_fixture() as w:
             async with w.deploy():
                 opened = list(w.journal.entries)
             kinds = ("endpoint-config", "endpoint")
@@ -72,12 +72,12 @@ def test_a_lost_answer_to_a_create_is_reconciled(operation, kind):
     """Whether the lost call had its effect or not, there is one endpoint, ours, and it is removed (C55)."""
 
     async def main() -> None:
-        async with world() as w:
+        async with deployment_fixture() as w:
             w.fault(operation, kind)
             async with w.deploy():
-                assert await w.standing() == {"loadgen-1", "config loadgen-1"}
-            assert await w.standing() == set()
-            assert w.holdings.lines() == []
+                assert await w.existing_resources() == {"loadgen-1", "config loadgen-1"}
+            assert await w.existing_resources() == set()
+            assert w.registry.lines() == []
 
     asyncio.run(main())
 
@@ -87,7 +87,7 @@ def test_a_create_that_never_answers_leaves_nothing(kind):
     """When every answer to CreateEndpoint is lost: "exists" settles it if the first had its effect; else it fails."""
 
     async def main() -> None:
-        async with world() as w:
+        async with deployment_fixture() as w:
             w.fault("CreateEndpoint", kind, times=0)
             if kind == "error_before":
                 with pytest.raises(UnavailableError, match="the service failed"):
@@ -95,9 +95,9 @@ def test_a_create_that_never_answers_leaves_nothing(kind):
                         pass
             else:
                 async with w.deploy():
-                    assert await w.standing() == {"loadgen-1", "config loadgen-1"}
-            assert await w.standing() == set()
-            assert w.holdings.lines() == []
+                    assert await w.existing_resources() == {"loadgen-1", "config loadgen-1"}
+            assert await w.existing_resources() == set()
+            assert w.registry.lines() == []
 
     asyncio.run(main())
 
@@ -110,12 +110,12 @@ def test_a_throttled_control_plane_is_waited_for(operation):
     """Five refusals for too many calls delay each operation and change nothing else (C54)."""
 
     async def main() -> None:
-        async with world() as w:
+        async with deployment_fixture() as w:
             w.fault(operation, "throttle", times=5)
-            async with w.deploy(pace=replace(FAST, poll=0.002)):
-                assert await w.standing() == {"loadgen-1", "config loadgen-1"}
-            assert await w.standing() == set()
-            assert w.holdings.lines() == []
+            async with w.deploy(pace=replace(FAST, poll_interval=0.002)):
+                assert await w.existing_resources() == {"loadgen-1", "config loadgen-1"}
+            assert await w.existing_resources() == set()
+            assert w.registry.lines() == []
 
     asyncio.run(main())
 
@@ -124,13 +124,13 @@ def test_a_throttle_without_end_is_a_quota_error():
     """A control plane that throttles beyond our patience is told as something that may work later (C54)."""
 
     async def main() -> None:
-        async with world() as w:
+        async with deployment_fixture() as w:
             w.fault("CreateEndpoint", "throttle", times=0)
             with pytest.raises(QuotaError, match="throttled"):
                 async with w.deploy(pace=replace(FAST, patience=0.05)):
                     pass
             w.emulator.faults.clear()
-            assert await w.standing() == set()
+            assert await w.existing_resources() == set()
 
     asyncio.run(main())
 
@@ -140,7 +140,7 @@ def test_a_config_not_yet_visible_is_waited_for():
     unseen = {"status": 400, "code": "ValidationException", "message": 'Could not find endpoint configuration "x".'}
 
     async def main() -> None:
-        async with world() as w:
+        async with deployment_fixture() as w:
             w.fault("CreateEndpoint", "error_before", times=3, **unseen)
             async with w.deploy():
                 pass
@@ -148,7 +148,7 @@ def test_a_config_not_yet_visible_is_waited_for():
             with pytest.raises(UnavailableError, match="not visible"):
                 async with w.deploy(pace=replace(FAST, visible=0.05)):
                     pass
-            assert await w.standing() == set()
+            assert await w.existing_resources() == set()
 
     asyncio.run(main())
 
@@ -158,14 +158,14 @@ def test_a_failed_endpoint_tells_the_reason_word_for_word():
     reason = "The primary container for production variant AllTraffic did not pass the ping health check."
 
     async def main() -> None:
-        async with world() as w:
+        async with deployment_fixture() as w:
             w.fault("CreateEndpoint", "fail_deploy", message=reason)
             with pytest.raises(UnavailableError) as caught:
                 async with w.deploy():
                     pass
             assert reason in caught.value.message
             assert "loadgen-1" in caught.value.message
-            assert await w.standing() == set()
+            assert await w.existing_resources() == set()
 
     asyncio.run(main())
 
@@ -174,22 +174,22 @@ def test_a_quota_is_told_as_one():
     """ResourceLimitExceeded at CreateEndpoint is a QuotaError with AWS's text, and the config is removed (C49)."""
 
     async def main() -> None:
-        async with world(quotas="ordinary") as w:
+        async with deployment_fixture(quotas="ordinary") as w:
             names = iter(["loadgen-a"])
             with pytest.raises(QuotaError, match="service limit 'Memory size in MB per serverless endpoint' is 3072"):
-                async with deployed(
+                async with deploy_endpoint(
                     w.clients.sagemaker,
-                    w.holdings,
+                    w.registry,
                     names,
                     model="instant",
                     config=ServerlessConfig(4096, 1),
                     tags={},
-                    pace=FAST,
+                    retry_policy=FAST,
                     rng=random.Random(1),
                 ):
                     pass
-            assert await w.standing() == set()
-            assert w.holdings.lines() == []
+            assert await w.existing_resources() == set()
+            assert w.registry.lines() == []
 
     asyncio.run(main())
 
@@ -198,16 +198,16 @@ def test_an_endpoint_stuck_in_creation_is_named_with_its_command():
     """Past the deadline the deployment fails; AWS refuses to delete it, so it is named with the command (C53)."""
 
     async def main() -> None:
-        async with world() as w:
+        async with deployment_fixture() as w:
             w.fault("CreateEndpoint", "status_stuck")
             with pytest.raises(UnavailableError, match=r"not in service after 0.1 s; last seen: Creating"):
                 async with w.deploy(pace=replace(FAST, deploy=0.1, removal=0.2)):
                     pass
-            endpoint, config = w.holdings.lines()
+            endpoint, config = w.registry.lines()
             assert "in-progress" in endpoint
             assert endpoint.endswith("; aws sagemaker delete-endpoint --endpoint-name loadgen-1 --region us-east-1")
             assert "its endpoint still exists" in config
             assert "delete-endpoint-config --endpoint-config-name loadgen-1" in config
-            assert await w.standing() == {"loadgen-1", "config loadgen-1"}
+            assert await w.existing_resources() == {"loadgen-1", "config loadgen-1"}
 
     asyncio.run(main())

@@ -9,7 +9,17 @@ from xml.etree import ElementTree as ET
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.emulator import client, deploy, emulated, eventually, fetch, holding, invoke, ledger, slow
+from tests.support.emulator import (
+    client,
+    deploy,
+    emulated,
+    endpoint_counters,
+    eventually,
+    fetch,
+    invoke,
+    profile_of_latency,
+    requests_in_flight,
+)
 
 DIMENSIONS = [{"Name": "EndpointName", "Value": "endpoint"}, {"Name": "VariantName", "Value": "AllTraffic"}]
 
@@ -29,7 +39,7 @@ def statistics(emulator, cloudwatch, name, **asked):
 
 def test_a_runs_metrics_are_what_happened_in_the_units_of_the_guide():
     """Ten warm requests of exactly 20 ms: ten Invocations, no errors, ModelLatency 20,000 microseconds, overhead on top."""
-    with emulated(models={"slow": slow(0.02)}) as emulator, client("cloudwatch", emulator) as cloudwatch:
+    with emulated(models={"slow": profile_of_latency(0.02)}) as emulator, client("cloudwatch", emulator) as cloudwatch:
         deploy(emulator, model="slow", memory_mb=1024)
         for _ in range(10):
             assert invoke(emulator)[0] == 200
@@ -266,11 +276,11 @@ def test_metrics_wait_for_their_lag():
 
 def test_cold_starts_have_a_setup_time_and_provisioned_endpoints_their_own_metrics():
     """Two requests at once on one provisioned instance: one spills over and has the only ModelSetupTime."""
-    profile = slow(0.5, cold_start=0.05)
+    profile = profile_of_latency(0.5, cold_start=0.05)
     with emulated(models={"slow": profile}, time_scale=1.0) as emulator, client("cloudwatch", emulator) as cloudwatch:
         deploy(emulator, model="slow", max_concurrency=2, ProvisionedConcurrency=1)
-        with holding(emulator, 2):
-            eventually(lambda: ledger(emulator)["ok"] == 2)
+        with requests_in_flight(emulator, 2):
+            eventually(lambda: endpoint_counters(emulator)["ok"] == 2)
         (setup,) = statistics(emulator, cloudwatch, "ModelSetupTime")
         assert (setup["SampleCount"], setup["Unit"]) == (1, "Microseconds")
         prefix = "ServerlessProvisionedConcurrency"

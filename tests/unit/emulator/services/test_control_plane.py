@@ -4,11 +4,11 @@ import pytest
 
 from loadgen.emulator.behaviour.ledger import Ledger
 from loadgen.emulator.faults import Faults
-from loadgen.emulator.protocol.responses import AwsError
+from loadgen.emulator.protocol.responses import ServiceError
 from loadgen.emulator.services.control_plane import ControlPlane
-from loadgen.emulator.settings import Limits, Settings
+from loadgen.emulator.settings import AccountQuotas, Settings
 from loadgen.errors import UsageError
-from tests.support.emulator import QUICK, config_of
+from tests.support.emulator import QUICK, endpoint_config
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
 
@@ -27,7 +27,7 @@ def faulty_plane(*faults):
 
 def begin(control, name="e", now=0.0, **config):
     """Create a configuration and an endpoint of one name."""
-    control.create_endpoint_config({**config_of(**config), "EndpointConfigName": name}, now)
+    control.create_endpoint_config({**endpoint_config(**config), "EndpointConfigName": name}, now)
     return control.create_endpoint({"EndpointName": name, "EndpointConfigName": name}, now)
 
 
@@ -37,7 +37,7 @@ def status(control, now, name="e"):
 
 def refusal(call, payload, now=0.0):
     """Return code and message of what must be refused."""
-    with pytest.raises(AwsError) as caught:
+    with pytest.raises(ServiceError) as caught:
         call(payload, now)
     assert caught.value.status == 400
     return caught.value.code, caught.value.message
@@ -48,9 +48,9 @@ def test_a_deployment_takes_its_time():
     control = plane()
     begin(control, model="mobilenet-v2", now=1000.0)
     assert status(control, 1149.9) == "Creating"
-    assert control.serving("e", 1149.9) is None
+    assert control.find_serving("e", 1149.9) is None
     assert status(control, 1150.0) == "InService"
-    assert control.serving("e", 1150.0) is not None
+    assert control.find_serving("e", 1150.0) is not None
 
 
 def test_time_scale_divides_deploys_and_deletes():
@@ -88,7 +88,7 @@ def test_a_model_that_cannot_start_ends_failed_with_the_reason():
     assert shown["FailureReason"].startswith(
         "The primary container for production variant AllTraffic did not pass the ping health check."
     )
-    assert control.serving("e", 1440.0) is None
+    assert control.find_serving("e", 1440.0) is None
     control.delete_endpoint({"EndpointName": "e"}, 1441.0)
 
 
@@ -110,12 +110,12 @@ def test_an_update_serves_the_old_configuration_until_the_new_one_is_ready():
     """The fleet is the same while Updating, then another with the new figures."""
     control = plane()
     begin(control, model="mobilenet-v2", max_concurrency=2)
-    old = control.serving("e", 150.0).fleet
-    control.create_endpoint_config({**config_of("mobilenet-v2", 4096, 8), "EndpointConfigName": "new"}, 150.0)
+    old = control.find_serving("e", 150.0).fleet
+    control.create_endpoint_config({**endpoint_config("mobilenet-v2", 4096, 8), "EndpointConfigName": "new"}, 150.0)
     control.update_endpoint({"EndpointName": "e", "EndpointConfigName": "new"}, 200.0)
     assert status(control, 300.0) == "Updating"
-    assert control.serving("e", 300.0).fleet is old
-    new = control.serving("e", 350.0).fleet
+    assert control.find_serving("e", 300.0).fleet is old
+    new = control.find_serving("e", 350.0).fleet
     assert (new.memory_mb, new.max_concurrency) == (4096, 8)
     assert control.describe_endpoint({"EndpointName": "e"}, 351.0)["EndpointConfigName"] == "new"
 
@@ -124,7 +124,7 @@ def test_capacities_change_in_place():
     """UpdateEndpointWeightsAndCapacities changes the running fleet's slots and keeps its instances and memory."""
     control = plane()
     begin(control, model="mobilenet-v2", max_concurrency=2)
-    fleet = control.serving("e", 150.0).fleet
+    fleet = control.find_serving("e", 150.0).fleet
     desired = {
         "VariantName": "AllTraffic",
         "ServerlessUpdateConfig": {"MaxConcurrency": 9, "ProvisionedConcurrency": 3},
@@ -133,7 +133,7 @@ def test_capacities_change_in_place():
     (variant,) = control.describe_endpoint({"EndpointName": "e"}, 151.0)["ProductionVariants"]
     assert variant["CurrentServerlessConfig"]["MaxConcurrency"] == 2
     assert variant["DesiredServerlessConfig"]["MaxConcurrency"] == 9
-    assert control.serving("e", 400.0).fleet is fleet
+    assert control.find_serving("e", 400.0).fleet is fleet
     assert (fleet.max_concurrency, fleet.provisioned) == (9, 3)
 
 
@@ -157,10 +157,10 @@ def test_a_name_in_use_is_refused_whatever_its_case():
         ("DeleteModel", {"ModelName": "none"}, f'Could not find model "{ARN}:model/none".'),
         (
             "CreateEndpointConfig",
-            {**config_of("none"), "EndpointConfigName": "c"},
+            {**endpoint_config("none"), "EndpointConfigName": "c"},
             f'Could not find model "{ARN}:model/none".',
         ),
-        ("CreateEndpointConfig", config_of(), "Cannot create already existing endpoint configuration"),
+        ("CreateEndpointConfig", endpoint_config(), "Cannot create already existing endpoint configuration"),
         (
             "DescribeEndpointConfig",
             {"EndpointConfigName": "none"},
@@ -181,13 +181,17 @@ def test_a_name_in_use_is_refused_whatever_its_case():
         ("DescribeEndpoint", {}, "Value null at 'endpointName' failed to satisfy constraint: Member must not be null"),
         ("CreateEndpointConfig", {"EndpointConfigName": "c"}, "'productionVariants'"),
         ("CreateEndpointConfig", {"EndpointConfigName": "c", "ProductionVariants": []}, "greater than or equal to 1"),
-        ("CreateEndpointConfig", config_of(memory_mb=512), "greater than or equal to 1024"),
-        ("CreateEndpointConfig", config_of(memory_mb=7168), "less than or equal to 6144"),
-        ("CreateEndpointConfig", config_of(memory_mb=1500), "1024, 2048, 3072, 4096, 5120, 6144"),
-        ("CreateEndpointConfig", config_of(max_concurrency=0), "greater than or equal to 1"),
-        ("CreateEndpointConfig", config_of(max_concurrency=201), "less than or equal to 200"),
-        ("CreateEndpointConfig", config_of(max_concurrency=2, ProvisionedConcurrency=3), "less than or equal to MaxC"),
-        ("CreateEndpointConfig", {**config_of(), "DataCaptureConfig": {"EnableCapture": True}}, "not supported"),
+        ("CreateEndpointConfig", endpoint_config(memory_mb=512), "greater than or equal to 1024"),
+        ("CreateEndpointConfig", endpoint_config(memory_mb=7168), "less than or equal to 6144"),
+        ("CreateEndpointConfig", endpoint_config(memory_mb=1500), "1024, 2048, 3072, 4096, 5120, 6144"),
+        ("CreateEndpointConfig", endpoint_config(max_concurrency=0), "greater than or equal to 1"),
+        ("CreateEndpointConfig", endpoint_config(max_concurrency=201), "less than or equal to 200"),
+        (
+            "CreateEndpointConfig",
+            endpoint_config(max_concurrency=2, ProvisionedConcurrency=3),
+            "less than or equal to MaxC",
+        ),
+        ("CreateEndpointConfig", {**endpoint_config(), "DataCaptureConfig": {"EnableCapture": True}}, "not supported"),
         ("ListEndpoints", {"MaxResults": 101}, "less than or equal to 100"),
         ("ListEndpoints", {"SortBy": "Colour"}, "enum value set"),
         ("ListEndpoints", {"NextToken": "made up"}, "Invalid NextToken"),
@@ -197,7 +201,7 @@ def test_a_name_in_use_is_refused_whatever_its_case():
 def test_what_aws_refuses_is_refused_in_its_words(operation, payload, text):
     """Each wrong input gets ValidationException 400 with a text that names what is wrong, and leaves nothing behind."""
     control = plane()
-    control.create_endpoint_config(config_of(), 0.0)
+    control.create_endpoint_config(endpoint_config(), 0.0)
     code, message = refusal(control.operations[operation], payload)
     assert code == "ValidationException"
     assert text in message
@@ -209,7 +213,7 @@ def test_what_aws_refuses_is_refused_in_its_words(operation, payload, text):
     [
         ("DescribeEndpoint", {"EndpointName": 7}),
         ("CreateEndpointConfig", {"EndpointConfigName": "c", "ProductionVariants": "one"}),
-        ("CreateEndpointConfig", config_of(memory_mb="2048")),
+        ("CreateEndpointConfig", endpoint_config(memory_mb="2048")),
         ("CreateModel", {"ModelName": "m", "PrimaryContainer": []}),
         ("ListEndpoints", {"CreationTimeAfter": "yesterday"}),
     ],
@@ -227,7 +231,7 @@ def test_a_hostile_name_is_refused_in_time():
 def test_memory_above_the_quota_is_refused_at_create_endpoint_in_the_text_users_saw():
     """With ordinary quotas the configuration of 4096 MB is taken and its endpoint is not."""
     control = plane(quotas="ordinary")
-    control.create_endpoint_config(config_of(memory_mb=4096), 0.0)
+    control.create_endpoint_config(endpoint_config(memory_mb=4096), 0.0)
     code, message = refusal(control.create_endpoint, {"EndpointName": "e", "EndpointConfigName": "config"})
     assert code == "ResourceLimitExceeded"
     assert message == (
@@ -242,7 +246,7 @@ def test_concurrency_adds_up_over_endpoints_until_they_are_gone():
     control = plane(quotas="ordinary")
     begin(control, "a", max_concurrency=6)
     begin(control, "b", max_concurrency=4)
-    control.create_endpoint_config({**config_of(), "EndpointConfigName": "c"}, 0.0)
+    control.create_endpoint_config({**endpoint_config(), "EndpointConfigName": "c"}, 0.0)
     wanted = {"EndpointName": "c", "EndpointConfigName": "c"}
     code, message = refusal(control.create_endpoint, wanted, 1.0)
     assert code == "ResourceLimitExceeded"
@@ -260,7 +264,7 @@ def test_the_number_of_endpoints_is_limited():
     control = plane(quotas="ordinary")
     for name in "abcde":
         begin(control, name)
-    control.create_endpoint_config({**config_of(), "EndpointConfigName": "f"}, 0.0)
+    control.create_endpoint_config({**endpoint_config(), "EndpointConfigName": "f"}, 0.0)
     code, message = refusal(control.create_endpoint, {"EndpointName": "f", "EndpointConfigName": "f"})
     assert code == "ResourceLimitExceeded"
     assert "'Number of serverless endpoints' is 5 Units" in message
@@ -268,7 +272,7 @@ def test_the_number_of_endpoints_is_limited():
 
 def test_an_update_is_held_to_the_quota_by_what_it_adds():
     """From 6 to 8 of 10 is allowed, from 8 to 11 is not, and the refusal counts only the difference."""
-    control = plane(quotas=Limits(total_concurrency=10, endpoints=5, memory_mb=6144))
+    control = plane(quotas=AccountQuotas(total_concurrency=10, endpoints=5, memory_mb=6144))
     begin(control, max_concurrency=6)
 
     def ask(most, now):
@@ -310,7 +314,7 @@ def test_lists_filter_sort_and_page():
 def test_tags_are_kept_changed_and_removed():
     """Tags given at creation are there; AddTags changes and adds, DeleteTags removes, deletion forgets."""
     control = plane()
-    control.create_endpoint_config(config_of(), 0.0)
+    control.create_endpoint_config(endpoint_config(), 0.0)
     tags = [{"Key": "run", "Value": "1"}, {"Key": "owner", "Value": "me"}]
     arn = control.create_endpoint({"EndpointName": "e", "EndpointConfigName": "config", "Tags": tags}, 0.0)[
         "EndpointArn"
@@ -330,7 +334,7 @@ def test_a_models_environment_names_its_profile():
     control.create_model({"ModelName": "chosen", "PrimaryContainer": container}, 0.0)
     for name, profile in (("plain", "xgboost"), ("chosen", "huggingface"), ("mobilenet-v2", "mobilenet-v2")):
         begin(control, f"of-{name}", model=name)
-        assert control.serving(f"of-{name}", 10_000.0).fleet.profile.name == profile
+        assert control.find_serving(f"of-{name}", 10_000.0).fleet.profile.name == profile
     wrong = {"ModelName": "wrong", "PrimaryContainer": {"Environment": {"LOADGEN_PROFILE": "resnet"}}}
     assert "mobilenet-v2" in refusal(control.create_model, wrong)[1]
 

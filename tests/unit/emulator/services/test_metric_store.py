@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.emulator.protocol.query import parse_query
-from loadgen.emulator.protocol.responses import AwsError
-from loadgen.emulator.services.cloudwatch import CloudWatch, reading
-from loadgen.emulator.services.metric_store import Bucket, Meter, Metrics, Series
+from loadgen.emulator.protocol.responses import ServiceError
+from loadgen.emulator.services.cloudwatch import CloudWatch, statistic_reader
+from loadgen.emulator.services.metric_store import EndpointMetrics, MetricBucket, MetricSeries, MetricStore
 
 PERCENTS = [0, 1, 25, 50, 75, 90, 99, 99.9, 100]
 
 
 def bucket_of(values):
-    bucket = Bucket()
+    bucket = MetricBucket()
     for value in values:
         bucket.add(value, 0.0)
     return bucket
@@ -33,9 +33,9 @@ def test_a_busy_minute_takes_bounded_memory_and_stays_within_a_thousandth():
     values = np.random.default_rng(3).lognormal(11.5, 0.4, 200_000)
     bucket = bucket_of(values.tolist())
     assert len(bucket.occurrences) < 5000
-    assert bucket.samples == len(values)
+    assert bucket.sample_count == len(values)
     assert bucket.total == pytest.approx(values.sum())
-    assert (bucket.least, bucket.greatest) == (values.min(), values.max())
+    assert (bucket.minimum, bucket.maximum) == (values.min(), values.max())
     for percent in PERCENTS:
         assert bucket.percentile(percent) == pytest.approx(np.percentile(values, percent), rel=1e-3)
 
@@ -47,45 +47,45 @@ def test_buckets_add(left, right):
     merged.merge(bucket_of(right))
     whole = bucket_of(left + right)
     assert merged.occurrences == whole.occurrences
-    assert (merged.samples, merged.least, merged.greatest) == (whole.samples, whole.least, whole.greatest)
+    assert (merged.sample_count, merged.minimum, merged.maximum) == (whole.sample_count, whole.minimum, whole.maximum)
     assert merged.total == pytest.approx(whole.total)
 
 
 def test_trimmed_means_leave_out_the_ends():
     """Of 1..10, tm90 is the mean of 1..9, TM(20%:80%) that of 3..8, and IQM keeps half of the quartiles' members."""
     bucket = bucket_of(range(1, 11))
-    assert reading("tm90")(bucket) == pytest.approx(5.0)
-    assert reading("TM(20%:80%)")(bucket) == pytest.approx(5.5)
-    assert reading("IQM")(bucket) == pytest.approx((0.5 * 3 + 4 + 5 + 6 + 7 + 0.5 * 8) / 5)
+    assert statistic_reader("tm90")(bucket) == pytest.approx(5.0)
+    assert statistic_reader("TM(20%:80%)")(bucket) == pytest.approx(5.5)
+    assert statistic_reader("IQM")(bucket) == pytest.approx((0.5 * 3 + 4 + 5 + 6 + 7 + 0.5 * 8) / 5)
 
 
 @pytest.mark.parametrize("statistic", ["p101", "p-1", "median", "", "TM(80%:20%)", "p", "Average "])
 def test_an_unknown_statistic_is_refused(statistic):
     """What is no statistic gets InvalidParameterValue."""
-    with pytest.raises(AwsError, match="InvalidParameterValue"):
-        reading(statistic)
+    with pytest.raises(ServiceError, match="InvalidParameterValue"):
+        statistic_reader(statistic)
 
 
 def test_periods_lie_on_the_clock_and_the_end_is_excluded():
     """Minutes 4 to 11 asked for in periods of five: 0:00 holds minute 4, 0:05 holds 5 to 9, 0:10 holds 10."""
-    series = Series("None")
+    series = MetricSeries("None")
     for minute in range(12):
-        series.bucket(minute * 60.0 + 30).add(float(minute), minute * 60.0 + 30)
-    periods = [(at, b.total) for at, b in series.periods(4 * 60, 11 * 60, 300, visible=1e9)]
+        series.bucket_at(minute * 60.0 + 30).add(float(minute), minute * 60.0 + 30)
+    periods = [(at, b.total) for at, b in series.periods(4 * 60, 11 * 60, 300, published_until=1e9)]
     assert periods == [(0, 4.0), (300, 5.0 + 6 + 7 + 8 + 9), (600, 10.0)]
 
 
 def test_a_start_within_a_minute_counts_the_whole_minute():
     """StartTime is rounded down to its minute, so what happened earlier in that minute is there."""
-    series = Series("None")
-    series.bucket(61.0).add(1.0, 61.0)
-    assert [b.total for _, b in series.periods(100.0, 160.0, 60, visible=1e9)] == [1.0]
+    series = MetricSeries("None")
+    series.bucket_at(61.0).add(1.0, 61.0)
+    assert [b.total for _, b in series.periods(100.0, 160.0, 60, published_until=1e9)] == [1.0]
 
 
 def test_a_minute_is_published_when_the_lag_has_passed_since_its_last_event():
     """With a lag of 45 s an event at 100 s is not there at 144 s and is there at 145 s; a silent minute never is."""
-    metrics = Metrics()
-    Meter(metrics, "e", "v").observe(100.0, [("Invocations", 1.0)])
+    metrics = MetricStore()
+    EndpointMetrics(metrics, "e", "v").observe(100.0, [("Invocations", 1.0)])
     cloudwatch = CloudWatch(metrics, lag=45.0)
     names = [{"Name": "EndpointName", "Value": "e"}, {"Name": "VariantName", "Value": "v"}]
     asked = {
@@ -104,9 +104,9 @@ def test_a_minute_is_published_when_the_lag_has_passed_since_its_last_event():
 
 def test_old_minutes_make_room():
     """However long it runs, a series keeps a day of minutes."""
-    series = Series("None")
+    series = MetricSeries("None")
     for minute in range(3000):
-        series.bucket(minute * 60.0).add(1.0, minute * 60.0)
+        series.bucket_at(minute * 60.0).add(1.0, minute * 60.0)
     assert len(series.minutes) == 1440
     assert min(series.minutes) == 3000 - 1440
 
@@ -126,5 +126,5 @@ def test_query_parameters_nest_like_the_protocol_says():
 )
 def test_malformed_query_parameters_are_refused(body):
     """Bytes that are no text, parameters that contradict, unnumbered lists and floods get MalformedQueryString."""
-    with pytest.raises(AwsError, match="MalformedQueryString"):
+    with pytest.raises(ServiceError, match="MalformedQueryString"):
         parse_query(body)

@@ -2,16 +2,18 @@
 
 import pytest
 
-from loadgen.aws.s3 import Shelf
-from loadgen.processing_job.job_spec import Hire, job_request
+from loadgen.aws.s3 import S3Location
+from loadgen.processing_job.job_spec import ProcessingJobSpec, job_request
 from tests.support.emulator import client, emulated
-from tests.support.processing_jobs import ROLE, account, described, ended
+from tests.support.processing_jobs import ROLE, describe_job, job_account, wait_for_job
 
 
 def test_an_emulator_runs_no_jobs_unless_it_was_told_to():
     """Whoever reaches the port could run anything: by default a job fails at once, and says how to allow it."""
     with emulated() as emulator, client("sagemaker", emulator) as sagemaker:
-        request = job_request(Hire(ROLE), run_id="r1", region="us-east-1", shelf=Shelf("bucket"))
+        request = job_request(
+            ProcessingJobSpec(ROLE), run_id="r1", region="us-east-1", s3_location=S3Location("bucket")
+        )
         sagemaker.create_processing_job(**request)
         described = sagemaker.describe_processing_job(ProcessingJobName="loadgen-r1")
         assert described["ProcessingJobStatus"] == "Failed"
@@ -73,12 +75,12 @@ def test_an_emulated_job_has_inputs_outputs_a_message_and_a_status(status, expec
         "pathlib.Path(ml + 'output/message').write_text(host + ';')\n"
         f"sys.exit({status})\n"
     )
-    with account() as emulator, client("sagemaker", emulator) as sagemaker:
-        emulator.storage.make("bucket-of-jobs")
+    with job_account() as emulator, client("sagemaker", emulator) as sagemaker:
+        emulator.storage.create_bucket("bucket-of-jobs")
         for name in "abc":
             emulator.storage.put("bucket-of-jobs", f"in/{name}", name.encode(), 0.0)
         sagemaker.create_processing_job(**command(words, InstanceCount=2 - status % 2))
-        described = ended(emulator, "job")
+        described = wait_for_job(emulator, "job")
         outputs = {
             key: emulator.storage.get("bucket-of-jobs", key).body.decode()
             for key in emulator.storage.keys("bucket-of-jobs", "out/")
@@ -96,18 +98,18 @@ def test_an_emulated_job_has_inputs_outputs_a_message_and_a_status(status, expec
 
 def test_a_job_without_its_inputs_fails():
     """No object under the prefix: the job fails with the place in its reason, and no command ran."""
-    with account() as emulator, client("sagemaker", emulator) as sagemaker:
-        emulator.storage.make("bucket-of-jobs")
+    with job_account() as emulator, client("sagemaker", emulator) as sagemaker:
+        emulator.storage.create_bucket("bucket-of-jobs")
         sagemaker.create_processing_job(**command("raise SystemExit(9)"))
-        described = ended(emulator, "job")
+        described = wait_for_job(emulator, "job")
     assert described["ProcessingJobStatus"] == "Failed"
     assert "s3://bucket-of-jobs/in" in described["FailureReason"]
 
 
 def test_a_job_is_stopped_before_it_starts():
     """StopProcessingJob while the instances are still on their way ends it as Stopped."""
-    with account(time_scale=1.0) as emulator, client("sagemaker", emulator) as sagemaker:
+    with job_account(time_scale=1.0) as emulator, client("sagemaker", emulator) as sagemaker:
         sagemaker.create_processing_job(**command("raise SystemExit(9)"))
-        assert described(emulator, "job")["ProcessingJobStatus"] == "InProgress"
+        assert describe_job(emulator, "job")["ProcessingJobStatus"] == "InProgress"
         sagemaker.stop_processing_job(ProcessingJobName="job")
-        assert ended(emulator, "job")["ProcessingJobStatus"] == "Stopped"
+        assert wait_for_job(emulator, "job")["ProcessingJobStatus"] == "Stopped"

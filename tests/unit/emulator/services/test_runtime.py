@@ -9,7 +9,18 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from loadgen.emulator.behaviour.profile import PROFILES
-from tests.support.emulator import QUICK, client, deploy, emulated, eventually, fetch, holding, invoke, ledger, slow
+from tests.support.emulator import (
+    QUICK,
+    client,
+    deploy,
+    emulated,
+    endpoint_counters,
+    eventually,
+    fetch,
+    invoke,
+    profile_of_latency,
+    requests_in_flight,
+)
 
 
 def balanced(books):
@@ -29,57 +40,57 @@ def test_an_answer_looks_like_the_services():
         assert headers["x-amzn-RequestId"]
         assert headers["x-loadgen-emulator"]
         assert not [name for name in headers if name.lower().startswith("access-control")]
-        books = balanced(ledger(emulator))
+        books = balanced(endpoint_counters(emulator))
         assert (books["ok"], books["bytes_in"], books["bytes_out"]) == (1, 1, len(QUICK.body))
 
 
 def test_the_request_above_max_concurrency_is_refused_at_once_with_a_null_message():
     """While one slot is taken for a minute, the next request gets 400 ThrottlingException and {"message":null}."""
-    with emulated(models={"slow": slow(50.0)}) as emulator:
+    with emulated(models={"slow": profile_of_latency(50.0)}) as emulator:
         deploy(emulator, model="slow")
-        with holding(emulator, 1), client("sagemaker-runtime", emulator) as runtime:
+        with requests_in_flight(emulator, 1), client("sagemaker-runtime", emulator) as runtime:
             status, headers, body = invoke(emulator)
             assert (status, headers["x-amzn-ErrorType"], body) == (400, "ThrottlingException", b'{"message":null}')
             with pytest.raises(ClientError) as caught:
                 runtime.invoke_endpoint(EndpointName="endpoint", Body=b"1")
             error = caught.value.response["Error"]
             assert (error["Code"], error["Message"]) == ("ThrottlingException", None)
-            books = balanced(ledger(emulator))
+            books = balanced(endpoint_counters(emulator))
             assert (books["throttled"], books["in_flight"]) == (2, 1)
 
 
 def test_every_slot_is_filled_by_a_new_instance_before_anything_is_refused():
     """With MaxConcurrency 4 and one warm instance, four requests are in flight, three of them cold; a fifth is refused."""
-    with emulated(models={"slow": slow(50.0)}) as emulator:
+    with emulated(models={"slow": profile_of_latency(50.0)}) as emulator:
         deploy(emulator, model="slow", max_concurrency=4)
-        with holding(emulator, 4):
+        with requests_in_flight(emulator, 4):
             assert invoke(emulator)[0] == 400
-            books = balanced(ledger(emulator))
+            books = balanced(endpoint_counters(emulator))
             assert (books["in_flight"], books["cold"], books["throttled"]) == (4, 3, 1)
 
 
 def test_a_cold_request_is_held_for_the_start():
     """Beside a warm request of half a second, a second one is answered after the start's 0.2 s and its own half."""
-    profile = slow(0.5, cold_start=0.2, cold_jitter=0.0)
+    profile = profile_of_latency(0.5, cold_start=0.2, cold_jitter=0.0)
     with emulated(models={"slow": profile}, time_scale=1.0) as emulator:
         deploy(emulator, model="slow", max_concurrency=2)
-        with holding(emulator, 1):
+        with requests_in_flight(emulator, 1):
             began = time.perf_counter()
             assert invoke(emulator)[0] == 200
             assert time.perf_counter() - began >= 0.7
-        assert ledger(emulator)["cold"] == 1
+        assert endpoint_counters(emulator)["cold"] == 1
 
 
 def test_a_client_that_goes_away_keeps_its_slot_until_its_time_is_over():
     """After the only client closes its connection, the endpoint refuses others until the request would have ended."""
-    with emulated(models={"slow": slow(0.5)}) as emulator:
+    with emulated(models={"slow": profile_of_latency(0.5)}) as emulator:
         deploy(emulator, model="slow")
-        with holding(emulator, 1):
+        with requests_in_flight(emulator, 1):
             pass
         assert invoke(emulator)[0] == 400
-        eventually(lambda: ledger(emulator)["in_flight"] == 0)
+        eventually(lambda: endpoint_counters(emulator)["in_flight"] == 0)
         assert invoke(emulator)[0] == 200
-        books = balanced(ledger(emulator))
+        books = balanced(endpoint_counters(emulator))
         assert (books["disconnected"], books["throttled"], books["ok"]) == (1, 1, 1)
 
 
@@ -91,7 +102,7 @@ def test_a_payload_over_the_limit_is_refused_and_one_at_the_limit_is_not():
         status, headers, body = invoke(emulator, body=b"x" * (4 * 2**20 + 1))
         assert (status, headers["x-amzn-ErrorType"]) == (400, "ValidationError")
         assert json.loads(body)["message"] == f"Request {headers['x-amzn-RequestId']} has oversize body."
-        assert balanced(ledger(emulator))["failed_by_code"] == {"ValidationError": 1}
+        assert balanced(endpoint_counters(emulator))["failed_by_code"] == {"ValidationError": 1}
 
 
 def test_a_body_beyond_all_bounds_is_not_read():
@@ -139,12 +150,12 @@ def test_a_model_without_enough_memory_answers_model_error():
         assert "insufficient memory" in answer["Error"]["Message"]
         assert answer["OriginalStatusCode"] == 500
         assert answer["LogStreamArn"].endswith("/aws/sagemaker/Endpoints/endpoint")
-        assert balanced(ledger(emulator))["failed_by_code"] == {"ModelError": 1}
+        assert balanced(endpoint_counters(emulator))["failed_by_code"] == {"ModelError": 1}
 
 
 def test_a_model_that_takes_too_long_answers_the_time_out_that_users_saw():
     """Past the limit the ModelError carries original status 0 and the text about the container's silence."""
-    with emulated(models={"slow": slow(5.0)}, invocation_limit=0.05) as emulator:
+    with emulated(models={"slow": profile_of_latency(5.0)}, invocation_limit=0.05) as emulator:
         deploy(emulator, model="slow")
         status, headers, body = invoke(emulator)
         assert (status, headers["x-amzn-ErrorType"]) == (424, "ModelError")
@@ -183,7 +194,7 @@ def test_every_modelled_error_can_be_switched_on(code, status):
         assert type(caught.value).__name__ == code
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
         assert invoke(emulator)[0] == 200
-        books = balanced(ledger(emulator))
+        books = balanced(endpoint_counters(emulator))
         assert (books["failed_by_code"], books["ok"]) == ({code: 1}, 1)
 
 
@@ -205,7 +216,7 @@ def test_faults_refuse_cut_delay_and_let_happen():
         began = time.perf_counter()
         assert invoke(emulator)[0] == 200
         assert time.perf_counter() - began >= 0.1
-        books = balanced(ledger(emulator))
+        books = balanced(endpoint_counters(emulator))
         assert (books["throttled"], books["ok"]) == (1, 1)
         assert books["failed_by_code"] == {"cut": 1, "InternalFailure": 1}
 
@@ -244,7 +255,7 @@ def test_hidden_retries_of_an_sdk_are_counted():
         answer = runtime.invoke_endpoint(EndpointName="endpoint", Body=b"1")
         answer["Body"].close()
         assert answer["ResponseMetadata"]["RetryAttempts"] == 1
-        books = balanced(ledger(emulator))
+        books = balanced(endpoint_counters(emulator))
         assert (books["arrivals"], books["throttled"], books["ok"], books["hidden_retries"]) == (2, 1, 1, 1)
 
 
@@ -255,4 +266,4 @@ def test_the_ledger_survives_the_endpoint():
         invoke(emulator)
         emulator.control.delete_endpoint({"EndpointName": "endpoint"}, emulator.clock())
         eventually(lambda: emulator.control.list_endpoints({}, emulator.clock())["Endpoints"] == [])
-        assert ledger(emulator)["ok"] == 1
+        assert endpoint_counters(emulator)["ok"] == 1

@@ -9,13 +9,13 @@ import pytest
 
 import loadgen.report.charts
 from loadgen.measurement.histogram import Histogram
-from loadgen.measurement.outcome import Column
-from loadgen.report.charts.distribution import Scale
-from loadgen.report.charts.selection import draw
+from loadgen.measurement.outcome import OutcomeCategory
+from loadgen.report.charts.distribution import LatencyScale
+from loadgen.report.charts.selection import build_charts
 from loadgen.report.charts.trends import timeline
-from loadgen.report.writer import write_report
+from loadgen.report.writer import write_report_files
 from tests.support import example_runs
-from tests.support.report_examples import edge_runs, findings_of, manifest, small_benchmark
+from tests.support.report_examples import analyze_runs, edge_runs, manifest, small_benchmark
 
 
 def png_of(data):
@@ -38,7 +38,7 @@ def png_of(data):
 
 def test_pictures_are_pictures(tmp_path):
     """Promise: each PNG is whole, of a size that fits a slide, and not blank."""
-    write_report(tmp_path, manifest(), findings_of(*small_benchmark(), example_runs.open_loop(20, 5)))
+    write_report_files(tmp_path, manifest(), analyze_runs(*small_benchmark(), example_runs.open_loop(20, 5)))
     pictures = list(tmp_path.rglob("*.png"))
     assert len(pictures) == 5
     for picture in pictures:
@@ -50,7 +50,7 @@ def test_pictures_are_pictures(tmp_path):
 
 def test_same_runs_same_pictures():
     """Promise: drawing the same findings again gives the same bytes, as SVG and as PNG."""
-    first, second = (draw(manifest(), findings_of(*small_benchmark(30))) for _ in range(2))
+    first, second = (build_charts(manifest(), analyze_runs(*small_benchmark(30))) for _ in range(2))
     assert first == second
     assert first.cost.png() == second.cost.png()
 
@@ -66,7 +66,7 @@ def test_descriptions_follow_the_grammar(monkeypatch):
         vegalite_to_svg = staticmethod(lambda spec: specs.append(spec) or real(spec))
 
     monkeypatch.setattr(loadgen.report.charts, "vl_convert", Watched)
-    draw(manifest(), findings_of(*small_benchmark(10), *edge_runs()))
+    build_charts(manifest(), analyze_runs(*small_benchmark(10), *edge_runs()))
     assert len(specs) == 5
     for spec in specs:
         alt.VConcatChart.from_dict(spec, validate=True)
@@ -80,8 +80,8 @@ def test_every_call_is_in_a_bin(low, high, calls):
     rng = np.random.default_rng(calls)
     latencies = np.concatenate(([low, high], rng.uniform(low, high, min(calls, 10_000))))
     histogram = Histogram()
-    histogram.fold(latencies)
-    scale = Scale.covering(low, high, calls)
+    histogram.record_values(latencies)
+    scale = LatencyScale.from_range(low, high, calls)
     assert scale.shares(histogram).sum() == pytest.approx(1)
     ticks = scale.ticks()
     assert ticks == sorted(set(ticks))
@@ -92,10 +92,10 @@ def test_every_call_is_in_a_bin(low, high, calls):
 
 def test_bins_say_what_was_measured():
     """Promise: the share that a bin tells is that of the samples within its edges, counted one by one."""
-    run = example_runs.stable(2048, 500)
+    run = example_runs.stability_run(2048, 500)
     latencies = (run.samples["done"] - run.samples["sent"]) * 1000
-    scale = Scale.covering(latencies.min() / 1000, latencies.max() / 1000, 500)
-    shares = scale.shares(run.tally.service[Column.OK])
+    scale = LatencyScale.from_range(latencies.min() / 1000, latencies.max() / 1000, 500)
+    shares = scale.shares(run.tally.service[OutcomeCategory.OK])
     for share, low, high in zip(shares, scale.edges, scale.edges[1:], strict=False):
         slack = 0.002 * high  # a histogram's bucket may lie across an edge
         least = np.count_nonzero((latencies >= low + slack) & (latencies < high - slack)) / 500
@@ -115,7 +115,7 @@ def test_time_is_drawn_whole(duration):
 
 def test_nothing_to_draw_is_no_chart():
     """Promise: runs without an answer leave their charts out instead of drawing an empty one."""
-    drawn = draw(manifest(), findings_of(example_runs.failed_deploy(), example_runs.zero_samples()))
+    drawn = build_charts(manifest(), analyze_runs(example_runs.failed_deploy(), example_runs.zero_samples()))
     assert (drawn.stability, drawn.concurrency, drawn.cost, drawn.steps, drawn.timelines) == (
         None,
         None,

@@ -10,12 +10,18 @@ import numpy as np
 import pytest
 
 from loadgen.errors import WriteError
-from loadgen.measurement.outcome import Column, Outcome
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.report.formats.csv_requests import write_requests
-from loadgen.report.formats.csv_summary import concurrency_summary, cost, metrics, stability_summary, steps_summary
-from loadgen.report.writer import write_report
+from loadgen.report.formats.csv_summary import (
+    concurrency_summary_csv,
+    cost_csv,
+    metrics_csv,
+    stability_summary_csv,
+    steps_summary_csv,
+)
+from loadgen.report.writer import write_report_files
 from tests.support import example_runs
-from tests.support.report_examples import NAUGHTY, edge_runs, findings_of, manifest, small_benchmark, troubled
+from tests.support.report_examples import NAUGHTY, analyze_runs, edge_runs, hostile_analysis, manifest, small_benchmark
 
 RAW = "invocation_latency response_size throttle_exception insufficient_memory_error other_model_error start_time end_time invoke_arg_index"
 METRICS = "metric_name Average Minimum Maximum p25 p50 p75 Unit Timestamp"
@@ -61,18 +67,18 @@ def rows_of(path):
 @pytest.fixture(scope="module")
 def benchmark(tmp_path_factory):
     """A whole benchmark's findings, and the directory its report was written to."""
-    findings = findings_of(*small_benchmark())
+    findings = analyze_runs(*small_benchmark())
     directory = tmp_path_factory.mktemp("benchmark")
-    write_report(directory, manifest(), findings)
+    write_report_files(directory, manifest(), findings)
     return findings, directory
 
 
 @pytest.fixture(scope="module")
 def edges(tmp_path_factory):
     """The same of everything that can go wrong."""
-    findings = findings_of(*edge_runs(), region="mars-1")
+    findings = analyze_runs(*edge_runs(), region="mars-1")
     directory = tmp_path_factory.mktemp("edges")
-    write_report(directory, manifest(), findings)
+    write_report_files(directory, manifest(), findings)
     return findings, directory
 
 
@@ -96,7 +102,7 @@ def test_every_request_is_a_line(benchmark):
     """Promise: the raw file has one line for each sample, in their order, with the instants and latencies of the sample."""
     findings, directory = benchmark
     lines = rows_of(directory / "concurrency_benchmark_raw_results/invocation_benchmark_results.csv")
-    cells = findings.of_phase("concurrency")
+    cells = findings.in_phase("concurrency")
     assert len(lines) == sum(len(row.run.samples) for row in cells)
     offset = 0
     for row in cells:
@@ -223,12 +229,16 @@ def test_json_is_strict_and_begins_with_the_verdict(benchmark, edges):
 @pytest.mark.parametrize("text", NAUGHTY)
 def test_hostile_text_stays_in_its_cell(text):
     """Promise: whatever a server says is one cell of one line, and no formula that a spreadsheet would carry out."""
-    about, findings = troubled(text)
+    about, findings = hostile_analysis(text)
     raw = io.BytesIO()
-    cells = findings.of_phase("concurrency")
-    write_requests(raw, cells, measured_on="aws", is_cell=True)
-    files = [raw.getvalue().decode(), steps_summary(about, findings), stability_summary(about, findings)]
-    files += [metrics(findings.rows, is_cell=True), concurrency_summary(about, findings), cost(about, findings)]
+    cells = findings.in_phase("concurrency")
+    write_requests(raw, cells, measured_on="aws", include_concurrency=True)
+    files = [raw.getvalue().decode(), steps_summary_csv(about, findings), stability_summary_csv(about, findings)]
+    files += [
+        metrics_csv(findings.runs, include_concurrency=True),
+        concurrency_summary_csv(about, findings),
+        cost_csv(about, findings),
+    ]
     for file in files:
         lines = list(csv.reader(io.StringIO(file, newline="")))
         assert {len(line) for line in lines} == {len(lines[0])}
@@ -239,12 +249,12 @@ def test_hostile_text_stays_in_its_cell(text):
 
 def test_chunks_join_without_a_seam():
     """Promise: a run of more samples than a chunk has is written whole; the lines are those of the samples one by one."""
-    run = example_runs.stable(2048, 50)
+    run = example_runs.stability_run(2048, 50)
     many = np.tile(run.samples, 1400)  # 70,000 samples: three chunks
     many["seq"] = np.arange(len(many))
-    findings = findings_of(example_runs.replace(run, samples=many, tally=run.tally))
+    findings = analyze_runs(example_runs.replace(run, samples=many, tally=run.tally))
     out = io.BytesIO()
-    write_requests(out, findings.rows, measured_on="aws", is_cell=False)
+    write_requests(out, findings.runs, measured_on="aws", include_concurrency=False)
     lines = out.getvalue().decode().splitlines()
     sequence = lines[0].split(",").index("sequence")
     assert [int(line.split(",")[sequence]) for line in lines[1:]] == list(range(70_000))
@@ -252,15 +262,15 @@ def test_chunks_join_without_a_seam():
 
 def test_runs_without_samples_still_have_summaries(tmp_path):
     """Promise: where samples were not kept, the raw file is only its header and the summaries come from histograms."""
-    run = example_runs.without_samples(example_runs.stable(2048, 200))
-    write_report(tmp_path, manifest(), findings_of(run))
+    run = example_runs.without_samples(example_runs.stability_run(2048, 200))
+    write_report_files(tmp_path, manifest(), analyze_runs(run))
     assert rows_of(tmp_path / "stability_benchmark_raw_results/invocation_benchmark_results.csv") == []
     row = rows_of(tmp_path / "stability_benchmark_summary_results/invocation_benchmark_summary.csv")[0]
-    assert int(row["successful_invocations"]) == run.count(Column.OK) == 200
+    assert int(row["successful_invocations"]) == run.count(OutcomeCategory.OK) == 200
 
 
 def test_a_disk_that_refuses_is_an_error_of_ours(tmp_path):
     """Promise: when the report cannot be written, the error says where and that the runs are kept."""
     (tmp_path / "stability_benchmark_raw_results").write_text("in the way", encoding="utf-8")
     with pytest.raises(WriteError, match="stability_benchmark_raw_results"):
-        write_report(tmp_path, manifest(), findings_of(example_runs.stable(2048, 5)))
+        write_report_files(tmp_path, manifest(), analyze_runs(example_runs.stability_run(2048, 5)))

@@ -9,10 +9,18 @@ from dataclasses import replace
 import pytest
 
 from loadgen.analysis.slo import Slo
-from loadgen.report.content.provenance import remark
-from loadgen.report.formats.html_page import page
+from loadgen.report.content.provenance import watermark_text
+from loadgen.report.formats.html_page import render_page
 from tests.support import example_runs
-from tests.support.report_examples import NAUGHTY, Elements, edge_runs, findings_of, manifest, small_benchmark, troubled
+from tests.support.report_examples import (
+    NAUGHTY,
+    PageParser,
+    analyze_runs,
+    edge_runs,
+    hostile_analysis,
+    manifest,
+    small_benchmark,
+)
 
 LINKING = {
     "src",
@@ -32,19 +40,19 @@ LINKING = {
 @pytest.fixture(scope="module")
 def benchmark():
     """The page of a whole benchmark on the emulator."""
-    return page(manifest(), findings_of(*small_benchmark()))
+    return render_page(manifest(), analyze_runs(*small_benchmark()))
 
 
 @pytest.fixture(scope="module")
 def benign():
     """The page that the hostile ones are compared with: the same findings with a harmless word."""
-    return Elements(page(*troubled("word"))).names()
+    return PageParser(render_page(*hostile_analysis("word"))).names()
 
 
 def text_of(html):
     """Return what a reader sees: without style, script, and what only a pointer shows."""
     body = re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)
-    return " ".join(" ".join(Elements(body).text).split())
+    return " ".join(" ".join(PageParser(body).text).split())
 
 
 def is_outside(tag, name, value):
@@ -59,8 +67,8 @@ def ascii_of(text):
 @pytest.mark.parametrize("text", NAUGHTY)
 def test_hostile_text_is_only_text(benign, text):
     """Promise: what comes from outside can be read, and is only text: no element, no handler, no address more than a word makes."""
-    html = page(*troubled(text))
-    elements = Elements(html)
+    html = render_page(*hostile_analysis(text))
+    elements = PageParser(html)
     assert elements.names() == benign
     for tag, attributes in elements.elements:
         assert not [name for name in attributes if name.startswith("on")], tag
@@ -71,11 +79,11 @@ def test_hostile_text_is_only_text(benign, text):
 
 def test_page_refers_to_nothing_outside(benchmark):
     """Promise: the file needs no network: no address in any attribute, no import or url() in its style."""
-    elements = Elements(benchmark).elements
+    elements = PageParser(benchmark).elements
     assert not [
         (tag, attributes) for tag, attributes in elements for n, v in attributes.items() if is_outside(tag, n, v)
     ]
-    assert not {"link", "iframe", "img", "object", "embed", "base", "form"} & set(Elements(benchmark).names())
+    assert not {"link", "iframe", "img", "object", "embed", "base", "form"} & set(PageParser(benchmark).names())
     style = re.search(r"<style>(.*?)</style>", benchmark, re.DOTALL)[1]
     assert "url(" not in style
     assert "@import" not in style
@@ -85,7 +93,7 @@ def test_page_refers_to_nothing_outside(benchmark):
 def test_policy_allows_only_what_is_there(benchmark):
     """Promise: the policy in the page forbids everything but this style and this script, told by their hashes."""
     policy = next(
-        a["content"] for tag, a in Elements(benchmark).elements if a.get("http-equiv") == "Content-Security-Policy"
+        a["content"] for tag, a in PageParser(benchmark).elements if a.get("http-equiv") == "Content-Security-Policy"
     )
     assert policy.startswith("default-src 'none';")
     assert "unsafe" not in policy
@@ -93,23 +101,23 @@ def test_policy_allows_only_what_is_there(benchmark):
         (inline,) = re.findall(rf"<{name}>(.*?)</{name}>", benchmark, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
         assert f"{name}-src 'sha256-{digest}'" in policy
-    assert not [a for _, a in Elements(benchmark).elements if "style" in a]
+    assert not [a for _, a in PageParser(benchmark).elements if "style" in a]
 
 
 def test_page_is_small(benchmark):
     """Promise: a report can be sent by mail: with all charts it stays below 300 KB, however many calls were made."""
     assert len(benchmark.encode()) < 300_000
-    many = replace(example_runs.stable(2048, 200), samples=example_runs.stable(2048, 1).samples)
+    many = replace(example_runs.stability_run(2048, 200), samples=example_runs.stability_run(2048, 1).samples)
     for histogram in many.tally.service.values():
         histogram.counts *= 1_000_000
         histogram.total *= 1_000_000
-    assert len(page(manifest(), findings_of(example_runs.without_samples(many))).encode()) < 150_000
+    assert len(render_page(manifest(), analyze_runs(example_runs.without_samples(many))).encode()) < 150_000
 
 
 @pytest.mark.parametrize("runs", [small_benchmark, edge_runs])
 def test_same_runs_same_bytes(runs):
     """Promise: a report made again from the same runs is the same, byte for byte."""
-    assert page(manifest(), findings_of(*runs())) == page(manifest(), findings_of(*runs()))
+    assert render_page(manifest(), analyze_runs(*runs())) == render_page(manifest(), analyze_runs(*runs()))
 
 
 def test_verdict_comes_before_every_number(benchmark):
@@ -123,7 +131,7 @@ def test_verdict_comes_before_every_number(benchmark):
 
 def test_an_invalid_run_says_why_and_what_to_do():
     """Promise: a generator that was the bottleneck is told with figure, bound and advice, and its choice is doubted."""
-    told = text_of(page(manifest(), findings_of(*example_runs.stability(30)[1:], example_runs.starved())))
+    told = text_of(render_page(manifest(), analyze_runs(*example_runs.stability_runs(30)[1:], example_runs.starved())))
     assert told.index("INVALID") < told.index("Recommendation")
     assert "Would be accepted" in told
     assert "do not decide by it" in told
@@ -131,18 +139,19 @@ def test_an_invalid_run_says_why_and_what_to_do():
 
 def test_charts_of_an_invalid_run_say_so():
     """Promise: a picture that is taken out of the report still says that it is an emulator's, and that its run is INVALID."""
-    findings = findings_of(example_runs.starved())
-    assert "EMULATOR" in remark(manifest(), findings)
-    assert "INVALID" in remark(manifest("aws"), findings)
-    assert remark(manifest("aws"), findings_of(example_runs.stable(2048, 5))) == ""
+    findings = analyze_runs(example_runs.starved())
+    assert "EMULATOR" in watermark_text(manifest(), findings)
+    assert "INVALID" in watermark_text(manifest("aws"), findings)
+    assert watermark_text(manifest("aws"), analyze_runs(example_runs.stability_run(2048, 5))) == ""
 
 
 @pytest.mark.parametrize(
-    ("kind", "mark"), [("emulator", "EMULATOR"), ("stand-in", "STAND-IN"), ("null", "NO TARGET"), ("novel", "NOT AWS")]
+    ("kind", "mark"),
+    [("emulator", "EMULATOR"), ("custom-endpoint", "STAND-IN"), ("null", "NO TARGET"), ("novel", "NOT AWS")],
 )
 def test_what_is_not_aws_is_marked(kind, mark):
     """Promise: numbers that were not measured on AWS can never be mistaken for AWS's: banner, watermark and title say so."""
-    html = page(manifest(kind), findings_of(example_runs.stable(2048, 5)))
+    html = render_page(manifest(kind), analyze_runs(example_runs.stability_run(2048, 5)))
     assert f'<div class="watermark" aria-hidden="true"><span>{mark}</span></div>' in html
     assert re.search(rf"<title>[^<]*{mark}</title>", html)
     assert 'class="banner"' in html
@@ -150,14 +159,14 @@ def test_what_is_not_aws_is_marked(kind, mark):
 
 def test_aws_is_not_marked():
     """Promise: a run on AWS has no watermark, and names its account and region."""
-    html = page(manifest("aws"), findings_of(example_runs.stable(2048, 5)))
+    html = render_page(manifest("aws"), analyze_runs(example_runs.stability_run(2048, 5)))
     assert 'class="watermark"' not in html
     assert "AWS, account 123456789012, us-east-1" in text_of(html)
 
 
 def test_what_cannot_be_known_is_a_dash():
     """Promise: no sample, one sample, no deploy, no metric, no price: the page renders, and never says NaN, None, inf or 0 ms."""
-    told = text_of(page(manifest(), findings_of(*edge_runs(), region="mars-1")))
+    told = text_of(render_page(manifest(), analyze_runs(*edge_runs(), region="mars-1")))
     assert not re.search(r"\b(NaN|nan|inf|Infinity|None)\b|(?<![\d.,])0 ms", told)
     assert "not available: AccessDenied" in told
     assert "CannotStartContainerError" in told
@@ -166,7 +175,7 @@ def test_what_cannot_be_known_is_a_dash():
 
 def test_nothing_at_all_renders():
     """Promise: a directory in which no run was finished still gives a page."""
-    assert "VALID" in text_of(page(manifest(), findings_of()))
+    assert "VALID" in text_of(render_page(manifest(), analyze_runs()))
 
 
 @pytest.mark.parametrize(
@@ -174,15 +183,15 @@ def test_nothing_at_all_renders():
 )
 def test_a_single_odd_run_renders(make):
     """Promise: each odd run renders alone, with a dash where it has no figure."""
-    told = text_of(page(manifest(), findings_of(make())))
+    told = text_of(render_page(manifest(), analyze_runs(make())))
     assert "–" in told
 
 
 def test_a_small_sample_says_how_many_calls_it_needs():
     """Promise: a percentile that 200 calls cannot carry is a dash, and the footnote says from how many on there is one."""
-    told = text_of(page(manifest(), findings_of(example_runs.stable(2048, 200))))
+    told = text_of(render_page(manifest(), analyze_runs(example_runs.stability_run(2048, 200))))
     assert "exists for p99 from 368 ok calls on" in told
-    told = text_of(page(manifest(), findings_of(example_runs.stable(2048, 368))))
+    told = text_of(render_page(manifest(), analyze_runs(example_runs.stability_run(2048, 368))))
     assert "exists for p99 from" not in told
     assert "exists for p99.9 from 3,688 ok calls on" in told
 
@@ -197,7 +206,7 @@ def test_share_of_throttles_is_never_alone(benchmark):
 def test_promises_are_told_before_the_recommendation():
     """Promise: a broken promise is read at the top, with what was seen."""
     slos = [Slo("service_p50", at_most=0.01), Slo("failure_share", at_most=0.5)]
-    told = text_of(page(manifest(), findings_of(example_runs.stable(2048, 40), slos=slos)))
+    told = text_of(render_page(manifest(), analyze_runs(example_runs.stability_run(2048, 40), slos=slos)))
     assert told.index("Promises not kept") < told.index("Recommendation")
     assert "1 of 2 promises were not kept" in told
 
@@ -212,7 +221,9 @@ def test_how_to_run_it_again(benchmark):
 
 def test_every_readable_mark_says_its_values(benchmark):
     """Promise: hovering any bar or point tells its values, all shares of a row together being 100 %."""
-    said = [a["aria-label"] for tag, a in Elements(benchmark).elements if a.get("aria-roledescription") == "rect mark"]
+    said = [
+        a["aria-label"] for tag, a in PageParser(benchmark).elements if a.get("aria-roledescription") == "rect mark"
+    ]
     shares = {}
     for label in said:
         found = re.fullmatch(r"(.+)\n[\d,.]+ to [\d,.]+ ms: ([\d.]+) % of calls\nup to [\d,.]+ ms: ([\d.]+) %", label)
@@ -229,13 +240,17 @@ def test_every_readable_mark_says_its_values(benchmark):
 
 def test_settings_are_readable_json():
     """Promise: nested settings are shown flat, lists as JSON."""
-    told = text_of(page(manifest(settings={"a": {"b": [1, 2]}, "c": None}), findings_of(example_runs.stable(2048, 5))))
+    told = text_of(
+        render_page(
+            manifest(settings={"a": {"b": [1, 2]}, "c": None}), analyze_runs(example_runs.stability_run(2048, 5))
+        )
+    )
     assert f"a.b {json.dumps([1, 2])}" in told
 
 
 def test_rows_are_in_reading_order():
     """Promise: sizes stand in ascending order whatever order they were measured in, in tables, files and charts."""
-    backwards = page(manifest(), findings_of(*reversed(small_benchmark())))
+    backwards = render_page(manifest(), analyze_runs(*reversed(small_benchmark())))
     told = text_of(backwards)
     sizes = [
         told.index(f"{size} MB", told.index("Where every call went")) for size in (1024, 2048, 3072, 4096, 5120, 6144)

@@ -7,15 +7,15 @@ import pytest
 from rich.console import Console
 
 from loadgen.analysis.slo import Slo
-from loadgen.report.formats.terminal import tables
+from loadgen.report.formats.terminal import render_report
 from tests.support import example_runs
-from tests.support.report_examples import NAUGHTY, edge_runs, findings_of, manifest, small_benchmark, troubled
+from tests.support.report_examples import NAUGHTY, analyze_runs, edge_runs, hostile_analysis, manifest, small_benchmark
 
 
 def printed(about, findings, **options):
     """What a console shows of a report."""
     out = io.StringIO()
-    Console(file=out, width=options.pop("width", 80), **options).print(tables(about, findings))
+    Console(file=out, width=options.pop("width", 80), **options).print(render_report(about, findings))
     return out.getvalue()
 
 
@@ -23,23 +23,23 @@ def printed(about, findings, **options):
 @pytest.mark.parametrize("width", [80, 200])
 def test_tables_fit(runs, width):
     """Promise: a terminal of 80 columns shows every table without a line that wraps or a figure that is cut."""
-    text = printed(manifest(), findings_of(*runs()), width=width)
+    text = printed(manifest(), analyze_runs(*runs()), width=width)
     assert max(len(line) for line in text.splitlines()) <= width
     assert "…" not in text
 
 
 def test_plain_when_not_a_terminal():
     """Promise: in a file or a pipe there are no colours, and our own words are ASCII but for the rules of tables."""
-    text = printed(manifest(), findings_of(*small_benchmark()))
+    text = printed(manifest(), analyze_runs(*small_benchmark()))
     assert "\x1b" not in text
     assert {c for c in text if not c.isascii()} <= {"─"}
 
 
 def test_figures_are_whole():
     """Promise: the median of each memory size stands in its row as the findings have it."""
-    findings = findings_of(*example_runs.stability(100))
+    findings = analyze_runs(*example_runs.stability_runs(100))
     text = printed(manifest(), findings)
-    for row in findings.rows:
+    for row in findings.runs:
         line = next(line for line in text.splitlines() if re.match(rf"\s*{row.run.step.config.memory_mb}\s+100 ", line))
         assert f" {row.summary.service.median * 1000:.1f} " in line
 
@@ -48,18 +48,18 @@ def test_figures_are_whole():
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_no_control_characters_from_servers(text, is_terminal):
     """Promise: what a server says cannot move the cursor, change colours, ring the bell or write markup."""
-    about, findings = troubled(text)
+    about, findings = hostile_analysis(text)
     shown = printed(about, findings, force_terminal=is_terminal)
     ours = re.sub(r"\x1b\[[\d;]*m", "", shown)  # colours that rich writes for us
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", ours)
     colours = set(re.findall(r"\x1b\[[\d;]*m", shown))
-    plain = printed(*troubled("word"), force_terminal=is_terminal)
+    plain = printed(*hostile_analysis("word"), force_terminal=is_terminal)
     assert colours <= set(re.findall(r"\x1b\[[\d;]*m", plain)) | {"\x1b[0m"}
 
 
 def test_verdict_comes_first():
     """Promise: INVALID with its reasons, and the emulator's mark, are printed before any figure of the target."""
-    text = printed(manifest(), findings_of(*example_runs.stability(30)[1:], example_runs.starved()))
+    text = printed(manifest(), analyze_runs(*example_runs.stability_runs(30)[1:], example_runs.starved()))
     head = text[: text.index("Recommendation")]
     assert "EMULATOR" in head
     assert "INVALID" in head
@@ -69,7 +69,7 @@ def test_verdict_comes_first():
 
 def test_broken_promises_are_named():
     """Promise: a promise that was not kept is printed with what was seen, before the tables."""
-    findings = findings_of(example_runs.stable(2048, 40), slos=[Slo("service_p50", at_most=0.01)])
+    findings = analyze_runs(example_runs.stability_run(2048, 40), slos=[Slo("service_p50", at_most=0.01)])
     text = printed(manifest("aws"), findings)
     assert "service_p50 at most 0.01 s: broken" in " ".join(text.split())
     assert "EMULATOR" not in text
@@ -77,10 +77,10 @@ def test_broken_promises_are_named():
 
 def test_edges_have_no_odd_words():
     """Promise: nothing that is not known is printed as nan, inf, None or 0 ms."""
-    text = printed(manifest(), findings_of(*edge_runs(), region="mars-1"))
+    text = printed(manifest(), analyze_runs(*edge_runs(), region="mars-1"))
     assert not re.search(r"\b(NaN|nan|inf|None)\b|(?<![\d.,])0 ms", text)
 
 
 def test_no_runs_at_all():
     """Promise: nothing measured prints a verdict and no table."""
-    assert "VALID" in printed(manifest(), findings_of())
+    assert "VALID" in printed(manifest(), analyze_runs())

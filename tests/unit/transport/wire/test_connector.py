@@ -11,12 +11,12 @@ from loadgen.errors import ConfigError, ResourceError, UnavailableError, UsageEr
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
 from loadgen.transport.wire import connector
-from loadgen.transport.wire.connector import Dialer, DialError
+from loadgen.transport.wire.connector import ConnectError, Connector
 from loadgen.transport.wire.prepared_request import parse_url
 from loadgen.transport.wire.timeouts import Timeouts
 from loadgen.transport.wire.transport import WireSettings, open_wire
-from tests.support.faulty_server import FaultyServer, Peer, answering, good
-from tests.support.wire import REQUEST, assert_usable, keys, opened, run  # noqa: F401 - run is a fixture
+from tests.support.faulty_server import FaultyServer, Peer, respond_once, serve_ok
+from tests.support.wire import REQUEST, assert_usable, open_transport_to, run, static_credentials  # noqa: F401 - run is a fixture
 
 STREAM = (socket.SOCK_STREAM, 6, "")
 
@@ -34,7 +34,7 @@ def found(*addresses):
 
 async def dialled(dialer, timeout=10.0):
     """Dial and close; return where the socket was connected to."""
-    with contextlib.closing(await dialer.dial(timeout)) as sock:
+    with contextlib.closing(await dialer.connect(timeout)) as sock:
         return sock.getpeername()[:2]
 
 
@@ -73,8 +73,8 @@ def test_a_name_that_cannot_be_looked_up_is_dns(run, error):  # noqa: F811
         raise error
 
     async def main():
-        with pytest.raises(DialError) as caught:
-            await Dialer("name.example", 443, lookup=lookup).dial(10.0)
+        with pytest.raises(ConnectError) as caught:
+            await Connector("name.example", 443, lookup=lookup).connect(10.0)
         assert caught.value.outcome is Outcome.DNS
 
     run(main)
@@ -87,8 +87,8 @@ def test_a_slow_lookup_is_dns_within_the_deadline(run):  # noqa: F811
         await asyncio.get_running_loop().create_future()
 
     async def main():
-        with pytest.raises(DialError) as caught:
-            await Dialer("name.example", 443, lookup=lookup).dial(0.02)
+        with pytest.raises(ConnectError) as caught:
+            await Connector("name.example", 443, lookup=lookup).connect(0.02)
         assert (caught.value.outcome, caught.value.detail) == (Outcome.DNS, "no answer within 0.02 s")
 
     run(main)
@@ -98,21 +98,21 @@ def test_a_changed_address_is_picked_up(run, monkeypatch):  # noqa: F811
     """C74: many dials share one look-up while it is fresh; after that, and after a failure, the name is asked again."""
 
     async def main():
-        with FaultyServer(good) as old, FaultyServer(good) as new:
+        with FaultyServer(serve_ok) as old, FaultyServer(serve_ok) as new:
             lookup = found((socket.AF_INET, ("127.0.0.1", old.port)))
-            dialer = Dialer("name.example", 1, lookup=lookup)
+            dialer = Connector("name.example", 1, lookup=lookup)
             assert {await dialled(dialer) for _ in range(3)} == {("127.0.0.1", old.port)}
             assert lookup.asked == 1
-            dialer._ask = found((socket.AF_INET, ("127.0.0.1", new.port)))
-            monkeypatch.setattr(connector, "_FRESH", 0.0)
+            dialer._getaddrinfo = found((socket.AF_INET, ("127.0.0.1", new.port)))
+            monkeypatch.setattr(connector, "_DNS_CACHE_TTL", 0.0)
             assert await dialled(dialer) == ("127.0.0.1", new.port)
             monkeypatch.undo()
             old.close()
-            dialer._ask = found((socket.AF_INET, ("127.0.0.1", old.port)))
+            dialer._getaddrinfo = found((socket.AF_INET, ("127.0.0.1", old.port)))
             dialer._looked_up = 0.0
-            with pytest.raises(DialError):
-                await dialer.dial(10.0)
-            dialer._ask = found((socket.AF_INET, ("127.0.0.1", new.port)))
+            with pytest.raises(ConnectError):
+                await dialer.connect(10.0)
+            dialer._getaddrinfo = found((socket.AF_INET, ("127.0.0.1", new.port)))
             assert await dialled(dialer) == ("127.0.0.1", new.port)
 
     run(main)
@@ -122,10 +122,10 @@ def test_a_dead_family_does_not_keep_us_from_the_living_one(run):  # noqa: F811
     """C75: with a refusing IPv6 and a silent address in front, the living address is reached, and comes first next."""
 
     async def main():
-        with FaultyServer(good) as server, blackhole() as silent:
+        with FaultyServer(serve_ok) as server, blackhole() as silent:
             alive = (socket.AF_INET, ("127.0.0.1", server.port))
             lookup = found((socket.AF_INET6, ("::1", free_port(), 0, 0)), (socket.AF_INET, silent), alive)
-            dialer = Dialer("name.example", 1, lookup=lookup)
+            dialer = Connector("name.example", 1, lookup=lookup)
             assert await dialled(dialer, timeout=0.2) == alive[1]
             assert dialer._addresses[0] == alive
 
@@ -136,11 +136,11 @@ def test_refused_and_silent_peers_are_told_apart(run):  # noqa: F811
     """C75: a closed port is connect_refused, a silent one connect_timeout, an address of no use connect_refused."""
 
     async def main():
-        with pytest.raises(DialError) as caught:
-            await Dialer("127.0.0.1", free_port()).dial(10.0)
+        with pytest.raises(ConnectError) as caught:
+            await Connector("127.0.0.1", free_port()).connect(10.0)
         assert caught.value.outcome is Outcome.CONNECT_REFUSED
-        with blackhole() as (host, port), pytest.raises(DialError) as caught:
-            await Dialer(host, port).dial(0.05)
+        with blackhole() as (host, port), pytest.raises(ConnectError) as caught:
+            await Connector(host, port).connect(0.05)
         assert caught.value.outcome is Outcome.CONNECT_TIMEOUT
 
     run(main)
@@ -151,7 +151,7 @@ def test_nobody_there_is_told_before_the_load(run):  # noqa: F811
     port = free_port()
 
     async def main():
-        settings = WireSettings(f"http://127.0.0.1:{port}", "us-east-1", keys)
+        settings = WireSettings(f"http://127.0.0.1:{port}", "us-east-1", static_credentials)
         with pytest.raises(UnavailableError, match=f"127.0.0.1 port {port}.*connect_refused"):
             async with open_wire(settings, "e", connections=3):
                 pass
@@ -163,7 +163,7 @@ def test_a_server_that_goes_away_is_an_outcome_of_each_call(run):  # noqa: F811
     """C75: in the run each call that finds nobody is connect_refused, its time spent waiting and not service time."""
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             await transport.invoke(REQUEST)
             server.close()
             for _ in range(3):
@@ -172,10 +172,10 @@ def test_a_server_that_goes_away_is_an_outcome_of_each_call(run):  # noqa: F811
             error = caught.value
             assert error.outcome is Outcome.CONNECT_REFUSED
             assert error.sent == error.done
-            assert error.waited > 0
+            assert error.pool_wait > 0
 
     with FaultyServer(
-        answering(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", Peer.finish)
+        respond_once(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", Peer.finish)
     ) as server:
         run(main)
 
@@ -183,9 +183,9 @@ def test_a_server_that_goes_away_is_an_outcome_of_each_call(run):  # noqa: F811
 @pytest.mark.parametrize(
     ("number", "outcome"),
     [
-        (errno.EMFILE, Outcome.LOCAL_FD),
-        (errno.ENFILE, Outcome.LOCAL_FD),
-        (errno.EADDRNOTAVAIL, Outcome.LOCAL_PORT),
+        (errno.EMFILE, Outcome.FD_EXHAUSTED),
+        (errno.ENFILE, Outcome.FD_EXHAUSTED),
+        (errno.EADDRNOTAVAIL, Outcome.PORTS_EXHAUSTED),
         (errno.ENETUNREACH, Outcome.CONNECT_REFUSED),
         (errno.EHOSTUNREACH, Outcome.CONNECT_REFUSED),
         (errno.ETIMEDOUT, Outcome.CONNECT_TIMEOUT),
@@ -194,14 +194,14 @@ def test_a_server_that_goes_away_is_an_outcome_of_each_call(run):  # noqa: F811
     ids=lambda value: errno.errorcode[value] if type(value) is int else value.label,
 )
 def test_the_operating_systems_refusals_have_their_outcomes(run, monkeypatch, number, outcome):  # noqa: F811
-    """C97, C98: what this machine lacks is local_fd or local_port; in the run it fails the call, and heals."""
+    """C97, C98: what this machine lacks is fd_exhausted or ports_exhausted; in the run it fails the call, and heals."""
     real = connector._new_socket
 
     def refusing(*_):
         raise OSError(number, "refused by the test")
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             await until_closed(transport)
             monkeypatch.setattr(connector, "_new_socket", refusing)
             with pytest.raises(TransportError) as caught:
@@ -210,7 +210,7 @@ def test_the_operating_systems_refusals_have_their_outcomes(run, monkeypatch, nu
             assert (caught.value.outcome, caught.value.detail) == (outcome, "refused by the test")
             await assert_usable(transport, server)
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
 
 
@@ -233,12 +233,12 @@ def test_too_few_descriptors_are_told_before_the_load(run, monkeypatch):  # noqa
     async def main():
         monkeypatch.setattr(connector, "_new_socket", scarce)
         with pytest.raises(ResourceError, match="3 of 5 connections") as caught:
-            async with opened(server, 5):
+            async with open_transport_to(server, 5):
                 pass
         monkeypatch.setattr(connector, "_new_socket", real)
         assert "ulimit" in caught.value.hint
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
 
 
@@ -246,11 +246,11 @@ def test_ipv6_works_by_literal_and_is_named_in_brackets(run):  # noqa: F811
     """A transport reaches `http://[::1]:port`, and says so in its Host header."""
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             await assert_usable(transport, server)
-            assert f"\r\nHost: [::1]:{server.port}\r\n".encode() in server.seen[-1][1]
+            assert f"\r\nHost: [::1]:{server.port}\r\n".encode() in server.received[-1][1]
 
-    with FaultyServer(good, family=socket.AF_INET6) as server:
+    with FaultyServer(serve_ok, family=socket.AF_INET6) as server:
         run(main)
 
 
@@ -258,11 +258,11 @@ def test_a_name_is_looked_up_for_real(run):  # noqa: F811
     """`localhost` is found by the loop's own look-up, and its families are tried until one answers."""
 
     async def main():
-        settings = WireSettings(f"http://localhost:{server.port}", "us-east-1", keys)
+        settings = WireSettings(f"http://localhost:{server.port}", "us-east-1", static_credentials)
         async with open_wire(settings, "e", connections=1) as transport:
             await assert_usable(transport, server)
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
 
 

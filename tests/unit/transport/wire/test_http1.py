@@ -15,15 +15,15 @@ from loadgen.transport.wire.http1 import (
     INTERIM_LIMIT,
     OversizeError,
     ProtocolError,
-    Reader,
-    field,
+    ResponseParser,
+    header_value,
 )
-from tests.support.http_responses import BAD, CHUNKED, GOOD, OK, STRICTER_THAN_H11, STRICTER_THAN_HTTPTOOLS, UNTIL_END
+from tests.support.http_responses import BAD, CHUNKED, GOOD, OK, STRICTER_THAN_H11, STRICTER_THAN_HTTPTOOLS, UNTIL_EOF
 
 
 def fed(data, cuts=()):
     """Feed data cut at these places; return all answers, the last reader, and whether one was followed."""
-    reader = Reader()
+    reader = ResponseParser()
     answers = []
     edges = [0, *sorted(set(cuts) - {0, len(data)}), len(data)]
     for start, end in itertools.pairwise(edges):
@@ -49,7 +49,7 @@ def test_an_answer_is_the_same_however_it_is_cut(name):
     data, status, body, is_reusable = GOOD[name]
     for cuts in every_way(data):
         answers, _ = fed(data, cuts)
-        assert [(a.status, a.body, a.is_reusable, a.is_followed) for a in answers] == [
+        assert [(a.status, a.body, a.is_reusable, a.has_trailing_bytes) for a in answers] == [
             (status, body, is_reusable, False)
         ]
 
@@ -59,7 +59,7 @@ def test_a_connection_reads_one_answer_after_the_other(name):
     """On a reusable connection the next answer, of any kind, reads as well as the first."""
     data, status, body, _ = GOOD[name]
     for other in ("length", "chunked", "204 (C92)", name):
-        reader = Reader()
+        reader = ResponseParser()
         first, second = reader.feed(data), reader.feed(GOOD[other][0])
         assert (first.status, first.body) == (status, body)
         assert (second.status, second.body) == GOOD[other][1:3]
@@ -74,20 +74,25 @@ def test_surplus_bytes_spoil_the_connection_and_not_the_answer(name, surplus):
     data, status, body, _ = GOOD[name]
     dice = random.Random(1)
     for at in (len(data) - 1, len(data) // 2, 0, *(dice.randrange(len(data)) for _ in range(5))):
-        reader = Reader()
+        reader = ResponseParser()
         answer = reader.feed(data[:at]) if at else None
         answer = answer or reader.feed(data[at:] + surplus)
-        assert (answer.status, answer.body, answer.is_reusable, answer.is_followed) == (status, body, False, True)
+        assert (answer.status, answer.body, answer.is_reusable, answer.has_trailing_bytes) == (
+            status,
+            body,
+            False,
+            True,
+        )
 
 
-@pytest.mark.parametrize("name", UNTIL_END)
+@pytest.mark.parametrize("name", UNTIL_EOF)
 def test_the_end_of_the_stream_completes_a_body_without_length(name):
     """C89: such a body is whole only at the end, and the connection is done with."""
-    data, status, body = UNTIL_END[name]
+    data, status, body = UNTIL_EOF[name]
     for cuts in every_way(data):
         answers, reader = fed(data, cuts)
         assert answers == []
-        answer = reader.end()
+        answer = reader.feed_eof()
         assert (answer.status, answer.body, answer.is_reusable) == (status, body, False)
 
 
@@ -96,9 +101,9 @@ def test_a_cut_answer_is_never_whole(name):
     """C79: whatever the place of the cut, the end of the stream does not complete an answer that has a length."""
     data = GOOD[name][0]
     for cut in range(len(data)):
-        reader = Reader()
+        reader = ResponseParser()
         assert (reader.feed(data[:cut]) if cut else None) is None
-        assert reader.end() is None
+        assert reader.feed_eof() is None
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -133,11 +138,11 @@ def h11_reads(data, *, is_ended):
         return None
 
 
-@pytest.mark.parametrize("name", [*GOOD, *UNTIL_END])
+@pytest.mark.parametrize("name", [*GOOD, *UNTIL_EOF])
 def test_h11_reads_the_same(name):
     """An independent parser finds the same status and body in every answer that we accept; 999 is not one for it."""
-    data, status, body = {**GOOD, **UNTIL_END}[name][:3]
-    assert h11_reads(data, is_ended=name in UNTIL_END) == (status, body)
+    data, status, body = {**GOOD, **UNTIL_EOF}[name][:3]
+    assert h11_reads(data, is_ended=name in UNTIL_EOF) == (status, body)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -174,7 +179,7 @@ def test_garbage_gives_an_answer_or_a_protocol_error(case, place, new, gone):
         answers, _ = fed(data)
     except (ProtocolError, OversizeError):
         return
-    if answers and not answers[0].is_followed and 200 <= answers[0].status < 600:
+    if answers and not answers[0].has_trailing_bytes and 200 <= answers[0].status < 600:
         assert h11_reads(data, is_ended=False) == (answers[0].status, answers[0].body)
 
 
@@ -213,9 +218,9 @@ def test_limits_hold_at_their_edges():
 def test_a_body_over_the_limit_is_oversize(data):
     """C88: a body above the limit is refused, by its length before it is read; one at the limit is read."""
     with pytest.raises(OversizeError):
-        Reader(body_limit=10).feed(data)
-    reader = Reader(body_limit=11)
-    answer = reader.feed(data + b"12345678901") if b"Content" in data else reader.feed(data) or reader.end()
+        ResponseParser(body_limit=10).feed(data)
+    reader = ResponseParser(body_limit=11)
+    answer = reader.feed(data + b"12345678901") if b"Content" in data else reader.feed(data) or reader.feed_eof()
     assert answer.body == b"12345678901"
 
 
@@ -223,11 +228,11 @@ def test_a_kept_alive_hint_is_read():
     """C89: `Keep-Alive: timeout=N` comes out in seconds, and nonsense in it is no error."""
     for hint, seconds in ((b"timeout=5, max=100", 5), (b"max=1,timeout = 7", 7), (b"timeout=x", 0), (b"", 0)):
         answers, _ = fed(OK + b"Keep-Alive: " + hint + b"\r\nContent-Length: 0\r\n\r\n")
-        assert answers[0].kept_for == seconds
+        assert answers[0].keep_alive_timeout == seconds
 
 
 def test_a_field_is_found_by_its_name_only():
     """A header's value is found in any case, and never inside another header's name or value."""
     head = b"HTTP/1.1 200 x-id: no\r\nAx-id: no\r\nY: x-id: no\r\nX-ID: \t yes \r\nx-id: second\r\n\r\n"
-    assert field(head, head.lower(), b"x-id") == b"yes"
-    assert field(head, head.lower(), b"missing") is None
+    assert header_value(head, head.lower(), b"x-id") == b"yes"
+    assert header_value(head, head.lower(), b"missing") is None

@@ -15,22 +15,30 @@ from loadgen.transport.wire.timeouts import Timeouts
 from loadgen.transport.wire.tls import make_context
 from loadgen.workload.request import Request
 from tests.support.certificates import root_file, server_context
-from tests.support.faulty_server import OK, FaultyServer, answering, good
-from tests.support.wire import LATER, REQUEST, assert_usable, keys, opened, run, until  # noqa: F401 - run is a fixture
+from tests.support.faulty_server import OK, FaultyServer, respond_once, serve_ok
+from tests.support.wire import (  # noqa: F401 - run is a fixture
+    PAST_ALL_DEADLINES,
+    REQUEST,
+    assert_usable,
+    open_transport_to,
+    run,
+    static_credentials,
+    wait_until,
+)
 
 
 def test_connections_are_open_before_the_first_call(run):  # noqa: F811
     """All of them are opened on entering; calls then neither wait nor open any."""
 
     async def main():
-        async with opened(server, 100) as transport:
-            assert transport.opened == 100
+        async with open_transport_to(server, 100) as transport:
+            assert transport.opened_count == 100
             replies = await asyncio.gather(*[transport.invoke(REQUEST) for _ in range(100)])
-            assert {(reply.waited, reply.fresh) for reply in replies} == {(0.0, False)}
-            assert transport.opened == server.connections == 100
+            assert {(reply.pool_wait, reply.is_new_connection) for reply in replies} == {(0.0, False)}
+            assert transport.opened_count == server.connections == 100
             assert repr(transport).endswith("<Pool 100 open, 100 idle, 0 opening, 0 waiting, limit 100>>")
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
 
 
@@ -45,15 +53,15 @@ def test_more_calls_than_connections_wait_in_line(run):  # noqa: F811
         peer.serve()
 
     async def main():
-        async with opened(server, 2) as transport:
+        async with open_transport_to(server, 2) as transport:
             tasks = [asyncio.create_task(transport.invoke(Request(b"%d" % n))) for n in range(10)]
-            await until(lambda: len(transport._pool.waiting) == 8)
+            await wait_until(lambda: len(transport._pool.waiters) == 8)
             may_answer.set()
             replies = await asyncio.gather(*tasks)
-            assert [reply.waited > 0 for reply in replies] == [False] * 2 + [True] * 8
-            order = [int(body) for _, _, body in server.seen]
+            assert [reply.pool_wait > 0 for reply in replies] == [False] * 2 + [True] * 8
+            order = [int(body) for _, _, body in server.received]
             assert sorted(order) == list(range(10))
-            assert transport.opened == 2
+            assert transport.opened_count == 2
 
     with FaultyServer(script) as server:
         run(main)
@@ -63,20 +71,20 @@ def test_waiting_too_long_for_a_connection_is_a_timeout(run):  # noqa: F811
     """A call that never gets a connection ends as timeout_total, never sent, all its time spent waiting."""
 
     async def main():
-        limits = Timeouts(first_byte=LATER, body=LATER, total=0.05)
-        async with opened(server, 1, timeouts=limits) as transport:
+        limits = Timeouts(first_byte=PAST_ALL_DEADLINES, body=PAST_ALL_DEADLINES, total=0.05)
+        async with open_transport_to(server, 1, timeouts=limits) as transport:
             transport._timer.cancel()  # so that the first call keeps its connection
             first = asyncio.create_task(transport.invoke(REQUEST))
-            await until(lambda: server.seen)
+            await wait_until(lambda: server.received)
             with pytest.raises(TransportError) as caught:
                 await transport.invoke(REQUEST)
             error = caught.value
             assert (error.outcome, error.sent) == (Outcome.TIMEOUT_TOTAL, error.done)
-            assert error.waited >= 0.05
+            assert error.pool_wait >= 0.05
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
 
-    with FaultyServer(answering(b"")) as server:
+    with FaultyServer(respond_once(b"")) as server:
         run(main)
 
 
@@ -90,17 +98,21 @@ def test_one_waits_while_another_connection_dies(run):  # noqa: F811
         peer.reset()
 
     async def main():
-        async with opened(server, 1) as transport:
+        async with open_transport_to(server, 1) as transport:
             first = asyncio.create_task(transport.invoke(REQUEST))
-            await until(lambda: server.seen)
+            await wait_until(lambda: server.received)
             others = [asyncio.create_task(transport.invoke(REQUEST)) for _ in range(3)]
-            await until(lambda: len(transport._pool.waiting) == 3)
+            await wait_until(lambda: len(transport._pool.waiters) == 3)
             may_die.set()
             results = await asyncio.gather(first, *others, return_exceptions=True)
             assert results[0].outcome is Outcome.RESET
-            assert [(reply.status, reply.fresh) for reply in results[1:]] == [(200, True), (200, False), (200, False)]
+            assert [(reply.status, reply.is_new_connection) for reply in results[1:]] == [
+                (200, True),
+                (200, False),
+                (200, False),
+            ]
 
-    with FaultyServer(script, good) as server:
+    with FaultyServer(script, serve_ok) as server:
         run(main)
 
 
@@ -138,16 +150,16 @@ def test_a_call_can_be_cancelled_at_every_await(run, tmp_path, situation, scheme
         return is_over
 
     async def main():
-        async with opened(server, 1, context=trust) as transport:
+        async with open_transport_to(server, 1, context=trust) as transport:
             turns = 0
             while not await cancelled(transport, turns):
                 await assert_usable(transport, server)
-                assert (transport._pool.opening, len(transport._pool.waiting)) == (0, 0)
+                assert (transport._pool.reserved, len(transport._pool.waiters)) == (0, 0)
                 turns += 1 + turns // 8
             assert turns > 0
-            assert len(transport._pool.open) == 1
+            assert len(transport._pool.connections) == 1
 
-    with FaultyServer(good, context=context) as server:
+    with FaultyServer(serve_ok, context=context) as server:
         run(main)
 
 
@@ -159,19 +171,19 @@ def test_a_cancelled_calls_answer_is_given_to_nobody(run):  # noqa: F811
         peer.read_request()
         peer.wait(may_answer)
         peer.send(OK.replace(b"hello", b"WRONG"))
-        peer.wait_gone()
+        peer.wait_until_closed()
 
     async def main():
-        async with opened(server, 1) as transport:
+        async with open_transport_to(server, 1) as transport:
             task = asyncio.create_task(transport.invoke(REQUEST))
-            await until(lambda: server.seen)
+            await wait_until(lambda: server.received)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             may_answer.set()
             await assert_usable(transport, server)
             assert server.connections == 2
 
-    with FaultyServer(script, good) as server:
+    with FaultyServer(script, serve_ok) as server:
         run(main)
 
 
@@ -179,15 +191,15 @@ def test_closing_ends_what_is_under_way(run):  # noqa: F811
     """Leaving the transport ends calls in flight, in line and connecting as cancelled_in_flight; none hangs."""
 
     async def main():
-        async with opened(server, 2) as transport:
+        async with open_transport_to(server, 2) as transport:
             tasks = [asyncio.create_task(transport.invoke(REQUEST)) for _ in range(5)]
-            await until(lambda: len(server.seen) == 2)
+            await wait_until(lambda: len(server.received) == 2)
         errors = await asyncio.gather(*tasks, return_exceptions=True)
         assert [error.outcome for error in errors] == [Outcome.CANCELLED_IN_FLIGHT] * 5
         with pytest.raises(TransportError):
             await transport.invoke(REQUEST)
 
-    with FaultyServer(answering(b"")) as server:
+    with FaultyServer(respond_once(b"")) as server:
         run(main)
 
 
@@ -196,10 +208,10 @@ def test_an_error_inside_leaves_nothing_open(run):  # noqa: F811
 
     async def main():
         with pytest.raises(ZeroDivisionError):
-            async with opened(server, 3):
+            async with open_transport_to(server, 3):
                 raise ZeroDivisionError
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
 
 
@@ -208,7 +220,7 @@ def test_opening_can_be_cancelled(run):  # noqa: F811
 
     async def main():
         async def use():
-            async with opened(server, 50):
+            async with open_transport_to(server, 50):
                 raise AssertionError("never reached")
 
         for turns in range(8):
@@ -219,7 +231,7 @@ def test_opening_can_be_cancelled(run):  # noqa: F811
             with pytest.raises(asyncio.CancelledError):
                 await task
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
 
 
@@ -239,10 +251,10 @@ def test_no_answer_is_given_to_another_request(run):  # noqa: F811
                 peer.finish()
             if fate < 0.03:
                 peer.send(answer + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nWRONG")
-                peer.wait_gone()
+                peer.wait_until_closed()
             if fate < 0.04:
                 peer.send(b"\0" + answer)
-                peer.wait_gone()
+                peer.wait_until_closed()
             peer.send(answer)
 
     async def main():
@@ -260,14 +272,14 @@ def test_no_answer_is_given_to_another_request(run):  # noqa: F811
                     assert reply.body == request.body
                     outcomes[number] = Outcome.OK
 
-        async with opened(server, 20) as transport:
+        async with open_transport_to(server, 20) as transport:
             await asyncio.gather(*[client(transport) for _ in range(20)])
-            assert len(transport._pool.open) <= 20
+            assert len(transport._pool.connections) <= 20
         counts = {outcome: list(outcomes.values()).count(outcome) for outcome in set(outcomes.values())}
         assert sum(counts.values()) == 5000
         assert counts[Outcome.OK] > 4700
         assert set(counts) <= {Outcome.OK, Outcome.RESET, Outcome.STALE_KEEPALIVE, Outcome.TRUNCATED, Outcome.PROTOCOL}
-        assert transport.desyncs > 25
+        assert transport.desync_count > 25
 
     with FaultyServer(script) as server:
         run(main)
@@ -278,10 +290,10 @@ def test_a_transport_without_connections_is_refused(run):  # noqa: F811
 
     async def main():
         with pytest.raises(UsageError, match="0 connections"):
-            async with opened(server, 0):
+            async with open_transport_to(server, 0):
                 pass
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
 
 
@@ -301,14 +313,14 @@ def test_the_connection_of_an_early_answer_is_not_used_again(run, monkeypatch): 
     """C86: when the peer answered before it had the whole request, the answer stands and the connection is closed."""
 
     async def main():
-        async with opened(server, 1) as transport:
+        async with open_transport_to(server, 1) as transport:
             monkeypatch.setattr(connection, "ioctl", unacknowledged(1))
             await assert_usable(transport, server)
             monkeypatch.undo()
             await assert_usable(transport, server)
-            assert (server.connections, transport.desyncs) == (2, 0)
+            assert (server.connections, transport.desync_count) == (2, 0)
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
 
 
@@ -316,7 +328,7 @@ def test_an_answer_to_a_request_that_has_not_arrived_is_refused(run, monkeypatch
     """C80: what comes before the peer's kernel has acknowledged one byte of the request is nobody's answer."""
 
     async def main():
-        async with opened(server, 1) as transport:
+        async with open_transport_to(server, 1) as transport:
             await assert_usable(transport, server)
             monkeypatch.setattr(connection, "ioctl", unacknowledged(1_000_000))
             with pytest.raises(TransportError) as stale:
@@ -325,8 +337,8 @@ def test_an_answer_to_a_request_that_has_not_arrived_is_refused(run, monkeypatch
                 await transport.invoke(REQUEST)
             monkeypatch.undo()
             assert (stale.value.outcome, fresh.value.outcome) == (Outcome.STALE_KEEPALIVE, Outcome.PROTOCOL)
-            assert transport.desyncs == 2
+            assert transport.desync_count == 2
             await assert_usable(transport, server)
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)

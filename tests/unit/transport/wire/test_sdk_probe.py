@@ -17,13 +17,13 @@ from botocore.config import Config
 from botocore.exceptions import CredentialRetrievalError
 
 from loadgen.errors import AuthError, UnavailableError
-from loadgen.transport.wire.prepared_request import Envelope, Invocation, parse_url, signed_second
-from loadgen.transport.wire.sdk_probe import UnfitError, open_wire_for, wire_settings_from
+from loadgen.transport.wire.prepared_request import InvokeRequestTemplate, PreparedRequest, parse_amz_date, parse_url
+from loadgen.transport.wire.sdk_probe import UnsupportedClientError, open_wire_for, wire_settings_from
 from loadgen.transport.wire.sigv4 import Credentials, Signer
 from loadgen.transport.wire.transport import CredentialsError
 from loadgen.workload.request import Request
 from tests.support.certificates import root_file, server_context
-from tests.support.faulty_server import FaultyServer, good
+from tests.support.faulty_server import FaultyServer, serve_ok
 from tests.support.wire import REQUEST, assert_usable, run  # noqa: F401 - run is a fixture
 
 ONCE = {"total_max_attempts": 1, "mode": "standard"}
@@ -86,16 +86,16 @@ def test_the_bytes_are_those_that_botocore_sends(monkeypatch, name, prefix):
     # With awscrt installed botocore writes the Host header elsewhere.
     monkeypatch.setitem(AUTH_TYPE_MAPS, "v4", SigV4Auth)
     request = REQUESTS[name]
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         client = botocore.session.get_session().create_client(
             "sagemaker-runtime", region_name="eu-west-1", endpoint_url=server.url + prefix, config=Config(retries=ONCE)
         )
         client.invoke_endpoint(EndpointName="my-endpoint", **request.arguments())["Body"].read()
         client.close()
-    _, head, body = server.seen[0]
+    _, head, body = server.received[0]
     _, headers = headers_of(head)
     keys = Credentials("AKIDEXAMPLE", "secret", "Token/with+signs==")
-    envelope = Envelope(
+    envelope = InvokeRequestTemplate(
         parse_url(server.url + prefix),
         "my-endpoint",
         "eu-west-1",
@@ -103,11 +103,11 @@ def test_the_bytes_are_those_that_botocore_sends(monkeypatch, name, prefix):
         headers["user-agent"],
         headers["amz-sdk-request"],
     )
-    prepared = Invocation(
-        request, envelope, Signer(keys, "eu-west-1", "sagemaker"), prefix=headers["amz-sdk-invocation-id"]
+    prepared = PreparedRequest(
+        request, envelope, Signer(keys, "eu-west-1", "sagemaker"), id_prefix=headers["amz-sdk-invocation-id"]
     )
-    prepared.sign(signed_second(headers["x-amz-date"]))
-    assert prepared.head + prepared.tail + prepared.body == head + b"\r\n\r\n" + body
+    prepared.sign(parse_amz_date(headers["x-amz-date"]))
+    assert prepared.bytes_before_id + prepared.bytes_after_id + prepared.body == head + b"\r\n\r\n" + body
 
 
 @pytest.mark.parametrize("name", sorted(REQUESTS.keys() - {"4 MB"}))  # aiohttp warns of large bodies
@@ -125,9 +125,9 @@ def test_the_headers_are_those_that_aiobotocore_sends(run, name):  # noqa: F811
             await answer["Body"].read()
             assert (await transport.invoke(request)).body == b"hello"
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
-    by_connection = {number: (headers_of(head), body) for number, head, body in server.seen}
+    by_connection = {number: (headers_of(head), body) for number, head, body in server.received}
     (ours_line, ours), our_body = by_connection[0]
     (their_line, theirs), their_body = by_connection[1]
     assert (ours_line, our_body) == (their_line, their_body)
@@ -172,7 +172,7 @@ def test_aws_endpoint_url_is_honoured(run, monkeypatch):  # noqa: F811
         async with opened_client() as client, open_wire_for(client, "my-endpoint", connections=2) as transport:
             await assert_usable(transport, server)
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
 
 
@@ -191,7 +191,7 @@ def test_aws_ca_bundle_is_honoured(run, monkeypatch, tmp_path):  # noqa: F811
         ):
             await assert_usable(transport, server)
 
-    with FaultyServer(good, context=server_context(tmp_path)) as server:
+    with FaultyServer(serve_ok, context=server_context(tmp_path)) as server:
         run(main)
 
 
@@ -243,12 +243,12 @@ def test_what_cannot_be_honoured_is_refused_with_the_reason(run, name):  # noqa:
         async with opened_client(server.url, **config) as client:
             if change is not None:
                 change(client)
-            with pytest.raises(UnfitError) as caught:
+            with pytest.raises(UnsupportedClientError) as caught:
                 await wire_settings_from(client, "my-endpoint")
             assert reason in caught.value.message
             assert "secret" not in str(caught.value)
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
     assert server.connections == 0
 
@@ -264,7 +264,7 @@ def test_proxies_of_the_environment_count(run, monkeypatch, no_proxy, is_fit):  
             if is_fit:
                 assert (await wire_settings_from(client, "my-endpoint")).url == "http://127.0.0.1:2"
             else:
-                with pytest.raises(UnfitError, match="a proxy applies"):
+                with pytest.raises(UnsupportedClientError, match="a proxy applies"):
                     await wire_settings_from(client, "my-endpoint")
 
     run(main)
@@ -275,7 +275,7 @@ def test_verification_is_never_switched_off(run):  # noqa: F811
 
     async def main():
         async with opened_client(verify=False) as client:
-            with pytest.raises(UnfitError, match="does not verify"):
+            with pytest.raises(UnsupportedClientError, match="does not verify"):
                 await wire_settings_from(client, "my-endpoint")
 
     run(main)
@@ -319,7 +319,7 @@ def test_expiring_credentials_are_renewed(run):  # noqa: F811
                 await settings.credentials()
             assert "secret" not in str(caught.value)
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
 
 
@@ -338,6 +338,6 @@ def test_a_client_in_use_is_not_disturbed(run):  # noqa: F811
             assert results[0] == results[-1] == b"hello"
             assert await call(client) == b"hello"
 
-    with FaultyServer(good) as server:
+    with FaultyServer(serve_ok) as server:
         run(main)
-    assert {body for _, _, body in server.seen} == {b"theirs"}
+    assert {body for _, _, body in server.received} == {b"theirs"}

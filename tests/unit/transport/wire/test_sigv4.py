@@ -13,7 +13,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as SdkCredentials
 
-from loadgen.transport.wire.prepared_request import Envelope, Invocation, parse_url
+from loadgen.transport.wire.prepared_request import InvokeRequestTemplate, PreparedRequest, parse_url
 from loadgen.transport.wire.sigv4 import Credentials, Signer, canonical_path, canonical_request, signing_key
 from loadgen.workload.request import Request
 
@@ -143,12 +143,16 @@ def test_a_prepared_call_is_signed_as_botocore_signs_it():
     """What goes over the wire carries botocore's signature in every second of an hour, and changes with the second."""
     keys = Credentials("AKID", "secret", "token")
     request = Request(b"1,2", content_type="text/csv", custom_attributes="a  b", target_model="m.tar.gz")
-    envelope = Envelope(parse_url("https://h.example/base/"), "my-endpoint", "eu-west-1", "sagemaker", "agent")
-    prepared = Invocation(request, envelope, Signer(keys, "eu-west-1", "sagemaker"), prefix="p")
+    envelope = InvokeRequestTemplate(
+        parse_url("https://h.example/base/"), "my-endpoint", "eu-west-1", "sagemaker", "agent"
+    )
+    prepared = PreparedRequest(request, envelope, Signer(keys, "eu-west-1", "sagemaker"), id_prefix="p")
     seen = set()
     for second in range(1_800_000_000, 1_800_003_600, 60):
         prepared.sign(second)
-        line = next(line for line in prepared.head.decode().split("\r\n") if line.startswith("Authorization: "))
+        line = next(
+            line for line in prepared.bytes_before_id.decode().split("\r\n") if line.startswith("Authorization: ")
+        )
         moment = dt.datetime.fromtimestamp(second, dt.UTC)
         headers = {
             "Content-Type": "text/csv",

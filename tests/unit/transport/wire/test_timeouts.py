@@ -10,9 +10,9 @@ from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
 from loadgen.transport.wire.timeouts import Timeouts
 from loadgen.workload.request import Request
-from tests.support.faulty_server import FaultyServer, answering, good
+from tests.support.faulty_server import FaultyServer, respond_once, serve_ok
 from tests.support.http_responses import CHUNKED
-from tests.support.wire import LATER, REQUEST, assert_usable, opened, run, until  # noqa: F401 - run is a fixture
+from tests.support.wire import PAST_ALL_DEADLINES, REQUEST, assert_usable, open_transport_to, run, wait_until  # noqa: F401 - run is a fixture
 
 START = b"HTTP/1.1 200 OK\r\n"
 
@@ -20,8 +20,8 @@ START = b"HTTP/1.1 200 OK\r\n"
 async def overdue(transport, request, is_reached):
     """Start a call, let it reach a phase, then let the sweep believe that ages have passed; return the error."""
     task = asyncio.create_task(transport.invoke(request))
-    await until(lambda: is_reached(next(iter(transport._pool.open))) if transport._pool.open else False)
-    transport.sweep(perf_counter() + LATER)
+    await wait_until(lambda: is_reached(next(iter(transport._pool.open))) if transport._pool.open else False)
+    transport.sweep(perf_counter() + PAST_ALL_DEADLINES)
     with pytest.raises(TransportError) as caught:
         await task
     return caught.value
@@ -31,12 +31,12 @@ def test_silence_misses_the_first_byte_deadline(run):  # noqa: F811
     """C86: a peer that accepts and never answers is timeout_ttfb, with the phase in words."""
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             error = await overdue(transport, REQUEST, lambda connection: connection.waiter is not None)
             assert (error.outcome, error.detail) == (Outcome.TIMEOUT_TTFB, "first byte: 300 s")
             await assert_usable(transport, server)
 
-    with FaultyServer(answering(b""), good) as server:
+    with FaultyServer(respond_once(b""), serve_ok) as server:
         run(main)
 
 
@@ -44,12 +44,12 @@ def test_a_dripping_answer_misses_the_body_deadline(run):  # noqa: F811
     """C85: one byte and then nothing is timeout_body."""
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             error = await overdue(transport, REQUEST, lambda connection: connection.first_byte)
             assert error.outcome is Outcome.TIMEOUT_BODY
             await assert_usable(transport, server)
 
-    with FaultyServer(answering(b"H"), good) as server:
+    with FaultyServer(respond_once(b"H"), serve_ok) as server:
         run(main)
 
 
@@ -62,12 +62,12 @@ def test_a_peer_that_stops_reading_misses_the_write_deadline(run):  # noqa: F811
         peer.wait(threading.Event())
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             error = await overdue(transport, large, lambda connection: connection.waiter and not connection.flushed)
             assert error.outcome is Outcome.TIMEOUT_WRITE
             await assert_usable(transport, server)
 
-    with FaultyServer(script, good, receive_buffer=4096) as server:
+    with FaultyServer(script, serve_ok, receive_buffer=4096) as server:
         run(main)
 
 
@@ -75,12 +75,12 @@ def test_the_total_deadline_ends_any_phase(run):  # noqa: F811
     """C85: when no part is overdue by itself the total deadline still is, and names the phase."""
 
     async def main():
-        limits = Timeouts(first_byte=10 * LATER, body=10 * LATER, total=5.0)
-        async with opened(server, timeouts=limits) as transport:
+        limits = Timeouts(first_byte=10 * PAST_ALL_DEADLINES, body=10 * PAST_ALL_DEADLINES, total=5.0)
+        async with open_transport_to(server, timeouts=limits) as transport:
             error = await overdue(transport, REQUEST, lambda connection: connection.first_byte)
             assert (error.outcome, error.detail) == (Outcome.TIMEOUT_TOTAL, "total: 5 s, in body")
 
-    with FaultyServer(answering(b"H"), good) as server:
+    with FaultyServer(respond_once(b"H"), serve_ok) as server:
         run(main)
 
 
@@ -88,14 +88,14 @@ def test_deadlines_fire_by_themselves(run):  # noqa: F811
     """The transport's own sweep ends an overdue call; nobody has to ask."""
 
     async def main():
-        async with opened(server, timeouts=Timeouts(first_byte=0.05)) as transport:
+        async with open_transport_to(server, timeouts=Timeouts(first_byte=0.05)) as transport:
             with pytest.raises(TransportError) as caught:
                 await transport.invoke(REQUEST)
             error = caught.value
             assert error.outcome is Outcome.TIMEOUT_TTFB
             assert 0.05 <= error.done - error.sent < 5
 
-    with FaultyServer(answering(b"")) as server:
+    with FaultyServer(respond_once(b"")) as server:
         run(main)
 
 
@@ -104,14 +104,14 @@ def test_a_large_body_arrives_whole(run):  # noqa: F811
     large = Request(bytes(range(256)) * 16 * 1024)
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             for _ in range(2):
                 reply = await transport.invoke(large)
                 assert (reply.status, reply.body) == (200, b"hello")
-                assert server.seen[-1][2] == large.body
+                assert server.received[-1][2] == large.body
             assert server.connections == 1
 
-    with FaultyServer(good, receive_buffer=4096) as server:
+    with FaultyServer(serve_ok, receive_buffer=4096) as server:
         run(main)
 
 
@@ -126,14 +126,14 @@ def test_an_early_refusal_of_a_large_body_is_a_reply(run):  # noqa: F811
         peer.wait(is_over)  # the rest is not read, so it cannot have been sent
 
     async def main():
-        async with opened(server) as transport:
+        async with open_transport_to(server) as transport:
             reply = await transport.invoke(large)
             assert (reply.status, reply.code) == (413, "413")
             assert reply.sent <= reply.first_byte <= reply.done
             await assert_usable(transport, server)
             assert server.connections == 2
 
-    with FaultyServer(script, good, receive_buffer=4096) as server:
+    with FaultyServer(script, serve_ok, receive_buffer=4096) as server:
         run(main)
 
 
@@ -148,11 +148,11 @@ def test_an_endless_answer_is_oversize_at_the_cap(run, head):  # noqa: F811
             peer.send(b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
 
     async def main():
-        async with opened(server, body_limit=1024 * 1024) as transport:
+        async with open_transport_to(server, body_limit=1024 * 1024) as transport:
             with pytest.raises(TransportError) as caught:
                 await transport.invoke(REQUEST)
             assert caught.value.outcome is Outcome.OVERSIZE
             await assert_usable(transport, server)
 
-    with FaultyServer(script, good) as server:
+    with FaultyServer(script, serve_ok) as server:
         run(main)

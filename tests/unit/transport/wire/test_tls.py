@@ -13,8 +13,8 @@ from loadgen.transport.wire.timeouts import Timeouts
 from loadgen.transport.wire.tls import Tls, make_context
 from loadgen.workload.request import Request
 from tests.support.certificates import root_file, server_context
-from tests.support.faulty_server import OK, FaultyServer, GoneError, Peer, answering, good
-from tests.support.wire import REQUEST, assert_usable, opened, run, until  # noqa: F401 - run is a fixture
+from tests.support.faulty_server import OK, ClientClosedError, FaultyServer, Peer, respond_once, serve_ok
+from tests.support.wire import REQUEST, assert_usable, open_transport_to, run, wait_until  # noqa: F401 - run is a fixture
 
 CLOSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -40,9 +40,9 @@ def test_calls_go_over_tls(run, tmp_path, trusting, version):  # noqa: F811
         peer.serve()
 
     async def main():
-        async with opened(server, context=trusting) as transport:
+        async with open_transport_to(server, context=trusting) as transport:
             reply = await transport.invoke(Request(body))
-            assert reply.body == body == server.seen[0][2]
+            assert reply.body == body == server.received[0][2]
             await assert_usable(transport, server)
             await assert_usable(transport, server)
             assert server.connections == 1
@@ -64,10 +64,10 @@ def test_a_session_is_resumed(run, tmp_path, trusting, version):  # noqa: F811
         peer.serve()
 
     async def main():
-        async with opened(server, context=trusting) as transport:
+        async with open_transport_to(server, context=trusting) as transport:
             await assert_usable(transport, server)
-            transport.sweep(0.0)
-            transport.sweep(float("inf"))
+            transport.check_timeouts(0.0)
+            transport.check_timeouts(float("inf"))
             await assert_usable(transport, server)
 
     with FaultyServer(script, context=context) as server:
@@ -90,12 +90,12 @@ def test_a_wrong_certificate_is_refused(run, tmp_path, trusting, name):  # noqa:
 
     async def main():
         with pytest.raises(UnavailableError, match="tls: certificate refused: "):
-            async with opened(server, context=trusting):
+            async with open_transport_to(server, context=trusting):
                 pass
 
-    with FaultyServer(good, context=server_context(tmp_path, **WRONG[name])) as server:
+    with FaultyServer(serve_ok, context=server_context(tmp_path, **WRONG[name])) as server:
         run(main)
-    assert server.seen == []
+    assert server.received == []
 
 
 def drop(peer):
@@ -107,14 +107,14 @@ def drop(peer):
 def hang(peer):
     """Take the first bytes of a handshake, then say nothing."""
     peer.receive()
-    peer.wait_gone()
+    peer.wait_until_closed()
 
 
 def plain(peer):
     """Answer a handshake in plain HTTP."""
     peer.receive()
     peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-    peer.wait_gone()
+    peer.wait_until_closed()
 
 
 @pytest.mark.parametrize("script", [drop, hang, plain], ids=["reset", "stall", "plain answer"])
@@ -123,7 +123,7 @@ def test_a_broken_handshake_is_tls(run, trusting, script):  # noqa: F811
 
     async def main():
         with pytest.raises(UnavailableError, match="tls: "):
-            async with opened(server, context=trusting, timeouts=Timeouts(connect=0.3)):
+            async with open_transport_to(server, context=trusting, timeouts=Timeouts(connect=0.3)):
                 pass
 
     with FaultyServer(script) as server:
@@ -136,7 +136,7 @@ def test_a_certificate_that_goes_bad_is_an_outcome_of_the_call(run, tmp_path, tr
     context = server_context(tmp_path)
 
     async def main():
-        async with opened(server, context=trusting) as transport:
+        async with open_transport_to(server, context=trusting) as transport:
             await transport.invoke(REQUEST)
             server.context = server_context(tmp_path, is_trusted=False)
             with pytest.raises(TransportError) as caught:
@@ -145,7 +145,7 @@ def test_a_certificate_that_goes_bad_is_an_outcome_of_the_call(run, tmp_path, tr
             server.context = context
             await transport.invoke(REQUEST)
 
-    with FaultyServer(answering(CLOSE), context=context) as server:
+    with FaultyServer(respond_once(CLOSE), context=context) as server:
         run(main)
 
 
@@ -153,7 +153,7 @@ def unwrap(peer):
     """End TLS as it should be ended."""
     with suppress(OSError, ssl.SSLError):
         peer.sock.unwrap()
-    raise GoneError
+    raise ClientClosedError
 
 
 @pytest.mark.parametrize(("end", "outcome"), [(unwrap, None), (Peer.finish, Outcome.TRUNCATED)], ids=["told", "cut"])
@@ -161,7 +161,7 @@ def test_only_an_announced_end_completes_a_body_without_length(run, tmp_path, tr
     """C79: over TLS a body that lasts until the end is whole only after close_notify; a bare end is a cut."""
 
     async def main():
-        async with opened(server, context=trusting) as transport:
+        async with open_transport_to(server, context=trusting) as transport:
             if outcome is None:
                 assert (await transport.invoke(REQUEST)).body == b"abc"
             else:
@@ -170,8 +170,8 @@ def test_only_an_announced_end_completes_a_body_without_length(run, tmp_path, tr
                 assert caught.value.outcome is outcome
             await assert_usable(transport, server)
 
-    script = answering(b"HTTP/1.1 200 OK\r\n\r\nabc", end)
-    with FaultyServer(script, good, context=server_context(tmp_path)) as server:
+    script = respond_once(b"HTTP/1.1 200 OK\r\n\r\nabc", end)
+    with FaultyServer(script, serve_ok, context=server_context(tmp_path)) as server:
         run(main)
 
 
@@ -183,16 +183,16 @@ def test_bytes_that_are_no_tls_end_the_call_as_tls(run, tmp_path, trusting, data
     def script(peer):
         peer.read_request()
         os.write(peer.sock.fileno(), data)
-        peer.wait_gone()
+        peer.wait_until_closed()
 
     async def main():
-        async with opened(server, context=trusting) as transport:
+        async with open_transport_to(server, context=trusting) as transport:
             with pytest.raises(TransportError) as caught:
                 await transport.invoke(REQUEST)
             assert caught.value.outcome is Outcome.TLS
             await assert_usable(transport, server)
 
-    with FaultyServer(script, good, context=server_context(tmp_path)) as server:
+    with FaultyServer(script, serve_ok, context=server_context(tmp_path)) as server:
         run(main)
 
 
@@ -200,14 +200,14 @@ def test_surplus_over_tls_is_found_and_tickets_are_not_taken_for_it(run, tmp_pat
     """C80: bytes after an answer discard the connection; TLS's own messages between answers do not."""
 
     async def main():
-        async with opened(server, context=trusting) as transport:
+        async with open_transport_to(server, context=trusting) as transport:
             await transport.invoke(REQUEST)
-            await until(lambda: transport.desyncs)
+            await wait_until(lambda: transport.desync_count)
             for _ in range(3):
                 await assert_usable(transport, server)
-            assert (transport.desyncs, server.connections) == (1, 2)
+            assert (transport.desync_count, server.connections) == (1, 2)
 
-    with FaultyServer(answering(OK + b"X"), good, context=server_context(tmp_path)) as server:
+    with FaultyServer(respond_once(OK + b"X"), serve_ok, context=server_context(tmp_path)) as server:
         run(main)
 
 
@@ -219,10 +219,10 @@ def test_a_context_that_does_not_verify_is_not_taken(run, tmp_path):  # noqa: F8
 
     async def main():
         with pytest.raises(UnavailableError, match="does not verify"):
-            async with opened(server, context=careless):
+            async with open_transport_to(server, context=careless):
                 pass
 
-    with FaultyServer(good, context=server_context(tmp_path)) as server:
+    with FaultyServer(serve_ok, context=server_context(tmp_path)) as server:
         run(main)
 
 
@@ -230,9 +230,9 @@ def test_a_connection_that_can_encrypt_no_more_ends_the_call_as_tls(run, tmp_pat
     """What OpenSSL refuses to send is an outcome of the call, and no foreign exception; the next call is answered."""
 
     async def main():
-        async with opened(server, context=trusting) as transport:
+        async with open_transport_to(server, context=trusting) as transport:
             await assert_usable(transport, server)
-            (connection,) = transport._pool.open
+            (connection,) = transport._pool.connections
             with pytest.raises(ssl.SSLWantReadError):  # it has sent its farewell, and waits for the peer's
                 connection.tls._object.unwrap()
             with pytest.raises(TransportError) as caught:
@@ -241,7 +241,7 @@ def test_a_connection_that_can_encrypt_no_more_ends_the_call_as_tls(run, tmp_pat
             await assert_usable(transport, server)
             assert server.connections == 2
 
-    with FaultyServer(good, good, context=server_context(tmp_path)) as server:
+    with FaultyServer(serve_ok, serve_ok, context=server_context(tmp_path)) as server:
         run(main)
 
 
@@ -261,10 +261,10 @@ def test_sent_is_after_encryption(run, tmp_path, trusting, monkeypatch):  # noqa
     monkeypatch.setattr(Tls, "encrypt", noting)
 
     async def main():
-        async with opened(server, context=trusting) as transport:
+        async with open_transport_to(server, context=trusting) as transport:
             for body in (b"1,2,3", bytes(1_000_000)):
                 reply = await transport.invoke(Request(body))
                 assert encrypted[-1] <= reply.sent <= reply.first_byte
 
-    with FaultyServer(good, context=server_context(tmp_path)) as server:
+    with FaultyServer(serve_ok, context=server_context(tmp_path)) as server:
         run(main)

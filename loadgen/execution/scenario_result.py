@@ -4,23 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from loadgen.analysis.findings import Findings
+from loadgen.analysis.findings import Analysis
 from loadgen.analysis.verdict import Reason
-from loadgen.errors import ExitStatus, worst
+from loadgen.errors import ExitStatus, worst_status
 from loadgen.interfaces import Leftover
 from loadgen.measurement.run import Run
-from loadgen.results.directory import Results
+from loadgen.results.directory import ResultsDirectory
 
 
-class Cause(NamedTuple):
+class ExitCause(NamedTuple):
     """Why the exit status is not 0: a status, and what happened in words."""
 
     status: ExitStatus
-    what: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ScenarioResult:
     """What became of a scenario.
 
     Args:
@@ -28,21 +28,21 @@ class Finished:
         runs: in the order of execution, read back from there.
         causes: what went wrong on the way, beside what the runs themselves say.
         leftovers: what may still exist, with the command that removes it.
-        partial: why this is only a part of what was planned; empty when it is all.
+        incomplete_reason: why this is only a part of what was planned; empty when it is all.
         failure: what ended it early; None when nothing did.
     """
 
-    results: Results
+    results: ResultsDirectory
     runs: tuple[Run, ...]
-    causes: tuple[Cause, ...]
+    causes: tuple[ExitCause, ...]
     leftovers: tuple[Leftover, ...]
-    partial: str
+    incomplete_reason: str
     failure: Exception | None = None
 
     @property
-    def is_partial(self) -> bool:
+    def is_incomplete(self) -> bool:
         """True when it was ended before all that was planned was done."""
-        return bool(self.partial)
+        return bool(self.incomplete_reason)
 
     @property
     def statuses(self) -> tuple[ExitStatus, ...]:
@@ -50,49 +50,49 @@ class Finished:
         return tuple(cause.status for cause in self.causes)
 
 
-def result_content(finished: Finished, causes: Sequence[Cause], findings: Findings | None) -> dict[str, Any]:
+def result_json(result: ScenarioResult, causes: Sequence[ExitCause], findings: Analysis | None) -> dict[str, Any]:
     """Return what result.json says: how the whole of it ended, as plain values.
 
     Args:
-        finished: what became of the scenario.
+        result: what became of the scenario.
         causes: everything that speaks for an exit status; the one that costs most wins.
         findings: what its runs say; None when no report could be made.
     """
-    status = worst([cause.status for cause in causes])
-    cleanup = f"python -m loadgen cleanup {finished.results.manifest.run_id}"
+    status = worst_status([cause.status for cause in causes])
+    cleanup = f"python -m loadgen cleanup {result.results.manifest.run_id}"
     return {
-        "run": finished.results.manifest.run_id,
+        "run_id": result.results.manifest.run_id,
         "exit": {
             "code": int(status),
             "name": status.name,
-            "causes": [{"code": int(c.status), "name": c.status.name, "what": c.what} for c in causes],
+            "causes": [{"code": int(c.status), "name": c.status.name, "message": c.message} for c in causes],
         },
         "verdict": str(findings.verdict) if findings is not None else None,
-        "reasons": [_told(reason) for reason in findings.verdict.reasons] if findings is not None else [],
-        "partial": finished.partial,
+        "reasons": [_format_reason(reason) for reason in findings.verdict.reasons] if findings is not None else [],
+        "incomplete_reason": result.incomplete_reason,
         "leftovers": [
             {
                 "kind": leftover.kind,
                 "name": leftover.name,
                 "billable": leftover.is_billable,
-                "last_error": leftover.trouble,
-                "remove": leftover.removal,
-                "cleanup": cleanup,
+                "reason": leftover.reason,
+                "delete_command": leftover.delete_command,
+                "cleanup_command": cleanup,
             }
-            for leftover in finished.leftovers
+            for leftover in result.leftovers
         ],
     }
 
 
-def exit_causes(finished: Finished, findings: Findings | None) -> list[Cause]:
+def exit_causes(result: ScenarioResult, findings: Analysis | None) -> list[ExitCause]:
     """Return everything that speaks for an exit status other than 0."""
-    causes = list(finished.causes)
+    causes = list(result.causes)
     if findings is not None:
         if not findings.verdict.is_valid:
-            causes.append(Cause(ExitStatus.INVALID, "; ".join(_told(r) for r in findings.verdict.reasons)))
-        causes += [Cause(ExitStatus.THRESHOLD, check.reason) for check in findings.broken_slos]
+            causes.append(ExitCause(ExitStatus.INVALID, "; ".join(_format_reason(r) for r in findings.verdict.reasons)))
+        causes += [ExitCause(ExitStatus.THRESHOLD, check.reason) for check in findings.violated_slos]
     return causes
 
 
-def _told(reason: Reason) -> str:
-    return f"{reason.what}: {reason.figure}, accepted is {reason.bound}"
+def _format_reason(reason: Reason) -> str:
+    return f"{reason.problem}: {reason.observed}, accepted is {reason.limit}"
