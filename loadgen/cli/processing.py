@@ -70,7 +70,7 @@ def submit_job(
     async def main() -> tuple[ProcessingJob, FetchedResults | None]:
         stop = asyncio.Event()
         with (
-            console.show_progress(quiet=options.settle_time) as progress,
+            console.show_progress(quiet=options.quiet) as progress,
             signal_handler.stop_on_signal(stop, progress.log),
         ):
             state = await client.create_job(submission, spec, s3_location=s3_location, region=region, log=progress.log)
@@ -123,7 +123,7 @@ def fetch_job(options: argparse.Namespace) -> ExitStatus:
     """
 
     async def main() -> FetchedResults:
-        with console.show_progress(quiet=options.settle_time) as progress:
+        with console.show_progress(quiet=options.quiet) as progress:
             out = options.out or default_out(options.job)
             return await client.fetch_results(options.job, out, region=options.region, log=progress.log)
 
@@ -184,9 +184,9 @@ def run_instance(options: argparse.Namespace, run_command: Callable[[list[str]],
     Raises:
         LoadgenError: the instances could not find each other.
     """
-    hosts, job_config = ClusterHosts.read(options.config), _read_job_config(options.job_config)
+    hosts, job_config = ClusterHosts.read(options.config), _read_job_config(options.orders)
     if hosts.is_leader:
-        instance_argv = ["--as-instance", str(options.config), str(options.job_config), "--run-id", job_config["run"]]
+        instance_argv = ["--as-instance", str(options.config), str(options.orders), "--run-id", job_config["run"]]
         return run_command([*job_config["words"], "--out", str(options.out), "--quiet", *instance_argv])
     with new_runner() as loop:
         loop.run(join_cluster(hosts, S3Location.parse(job_config["meeting"]), bytes.fromhex(job_config["secret"])))

@@ -78,7 +78,7 @@ def run_and_report(
     async def main() -> ScenarioResult | None:
         stop = asyncio.Event()
         with (
-            console.show_progress(quiet=options.settle_time) as progress,
+            console.show_progress(quiet=options.quiet) as progress,
             signal_handler.stop_on_signal(stop, progress.log),
         ):
             return await run_scenario(

@@ -175,10 +175,10 @@ def check_supports_workers(target: Target) -> None:
     Raises:
         ConfigError: it cannot be described for another process, or not be sent there.
     """
-    if not callable(getattr(target, "elsewhere", None)):
+    if not callable(getattr(target, "for_workers", None)):
         raise ConfigError(
             f"{type(target).__name__} can be called by one process only",
-            hint="leave --workers out, or give the target a method elsewhere(account, endpoint)",
+            hint="leave --workers out, or give the target a method for_workers(account, endpoint)",
         )
     try:
         pickle.dumps(target)

@@ -43,7 +43,7 @@ class Settings:
     Args:
         profile: the profile of models that name none themselves.
         seed: decides every random draw.
-        quotas: `default_quotas`, `ordinary`, or limits of your own.
+        quotas: `documented`, `ordinary`, or limits of your own.
         time_scale: deploys, deletes and cold starts take this many times less; service times never change.
         metric_lag: seconds before a minute of metrics can be read (none is published).
         models: model name -> profile or its name, registered from the start; every profile is, under its own name.

@@ -34,7 +34,7 @@ class Emulated:
     Args:
         profile: how the model behaves: `mobilenet-v2`, `xgboost`, `huggingface`, ...
         model: a model's name to rehearse under; None takes the profile's own.
-        quotas: `default_quotas`, or `ordinary` for what new accounts really have.
+        quotas: `documented`, or `ordinary` for what new accounts really have.
         seed: decides every random draw of the emulator.
         time_scale: deploys, deletes and cold starts take this many times less; service times never change.
         metric_lag: seconds before CloudWatch's emulation shows what happened.
