@@ -57,6 +57,6 @@ class Existing:
 
 def existing_endpoint(account: Account, endpoint: str, *, transport: str) -> Existing:
     """Describe an open endpoint of an AWS account so that another process can call it with credentials of its own."""
-    connection_config = getattr(account, "access", None)
+    connection_config = getattr(account, "connection_config", None)
     url = connection_config.emulator_url if connection_config is not None else ""
     return Existing(endpoint, region=account.identity.region, transport=transport, emulator_url=url)
