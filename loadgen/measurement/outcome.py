@@ -76,30 +76,45 @@ _CATEGORIES = MappingProxyType(
         Outcome.LOST_WITH_WORKER: OutcomeCategory.UNFINISHED,
     }
 )
-# Source: botocore service model sagemaker-runtime 2017-05-13 and the errors every AWS service can answer.
+# Error codes that every AWS service can return. Source: "Common Error Types", AWS API references (2026-11), and the
+# throttling codes of botocore (botocore/retries/standard.py) that SageMaker, STS, S3 and CloudWatch return.
+THROTTLE_CODES = frozenset(
+    {
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+ACCESS_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "NotAuthorized", "UnauthorizedOperation"})
+EXPIRED_TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
+SIGNATURE_CODES = frozenset(
+    {"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
+)
+INVALID_CREDENTIALS_CODES = frozenset(
+    {
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "OptInRequired",
+        "UnrecognizedClientException",
+    }
+)
+AUTH_CODES = ACCESS_DENIED_CODES | EXPIRED_TOKEN_CODES | SIGNATURE_CODES | INVALID_CREDENTIALS_CODES
+
+# Source of the other codes: botocore service model sagemaker-runtime 2017-05-13, errors of InvokeEndpoint.
 _OUTCOME_BY_CODE = MappingProxyType(
     {
-        "ThrottlingException": Outcome.THROTTLED,
-        "Throttling": Outcome.THROTTLED,
-        "ThrottledException": Outcome.THROTTLED,
-        "TooManyRequestsException": Outcome.THROTTLED,
-        "RequestLimitExceeded": Outcome.THROTTLED,
+        **dict.fromkeys(THROTTLE_CODES, Outcome.THROTTLED),
+        **dict.fromkeys(AUTH_CODES, Outcome.AUTH),
         "ModelNotReadyException": Outcome.NOT_READY,
         "ModelError": Outcome.MODEL_ERROR,
         "ValidationError": Outcome.VALIDATION_ERROR,
         "ValidationException": Outcome.VALIDATION_ERROR,
-        "AccessDenied": Outcome.AUTH,
-        "AccessDeniedException": Outcome.AUTH,
-        "ExpiredToken": Outcome.AUTH,
-        "ExpiredTokenException": Outcome.AUTH,
-        "IncompleteSignature": Outcome.AUTH,
-        "InvalidClientTokenId": Outcome.AUTH,
-        "InvalidSignatureException": Outcome.AUTH,
-        "MissingAuthenticationToken": Outcome.AUTH,
-        "MissingAuthenticationTokenException": Outcome.AUTH,
-        "RequestExpired": Outcome.AUTH,
-        "SignatureDoesNotMatch": Outcome.AUTH,
-        "UnrecognizedClientException": Outcome.AUTH,
         "InternalFailure": Outcome.SERVER_5XX,
         "InternalServerError": Outcome.SERVER_5XX,
         "InternalDependencyException": Outcome.SERVER_5XX,
