@@ -37,8 +37,9 @@ from loadgen.engine import engine
 from loadgen.errors import InternalError, LoadgenError, ResourceError
 from loadgen.execution.executor import StepTask
 from loadgen.measurement import merge
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES
 from loadgen.measurement.run import Run, WorkerReport
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE
+from loadgen.measurement.sample import SAMPLE
 from loadgen.measurement.tally import Tally, Window
 from loadgen.results.reader import read_samples
 from loadgen.workload.load import OpenLoop

@@ -19,10 +19,10 @@ from loadgen.engine.clock import Clock, open_clock
 from loadgen.engine.monitor import GeneratorMonitor
 from loadgen.errors import DataError, UsageError
 from loadgen.interfaces import Transport, TransportError
-from loadgen.measurement.outcome import Outcome, OutcomeCategory, classify
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory, classify
 from loadgen.measurement.recorder import Recorder
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, NEW_CONNECTION, WARMUP, ErrorCode
+from loadgen.measurement.sample import NEW_CONNECTION, WARMUP, ErrorCode
 from loadgen.measurement.tally import Window
 from loadgen.validation import validate_int
 from loadgen.workload.load import ClosedLoop, Load, OpenLoop, Uniform
@@ -90,7 +90,7 @@ async def run(
     Example:
         >>> from loadgen.transport.null import NullTransport
         >>> done = asyncio.run(run(ClosedLoop(2, count=10), NullTransport(), [Request(b"{}")]))
-        >>> done.scheduled, done.count(Column.OK)
+        >>> done.scheduled, done.count(OutcomeCategory.OK)
         (10, 10)
     """
     if not requests:

@@ -83,7 +83,7 @@ class Histogram:
 
     Example:
         >>> h = Histogram()
-        >>> h.fold(np.array([0.010, 0.020, 0.030]))
+        >>> h.record_values(np.array([0.010, 0.020, 0.030]))
         >>> h.total, round(h.percentile(50), 3)
         (3, 0.02)
     """

@@ -18,6 +18,10 @@ class OutcomeCategory(StrEnum):
     UNFINISHED = "unfinished"  # no answer, by our own doing: dropped, cut short by a stop, lost with its worker
 
 
+# The categories whose samples have a latency, in the order of the columns of `Run.window_counts`.
+COMPLETED_CATEGORIES = (OutcomeCategory.OK, OutcomeCategory.THROTTLED, OutcomeCategory.FAILED)
+
+
 class Outcome(IntEnum):
     """What happened to one request. The numbers are stored in samples: add at the end, never renumber."""
 

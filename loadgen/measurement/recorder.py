@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import InternalError
-from loadgen.measurement.outcome import Outcome
-from loadgen.measurement.sample import _SAMPLE_STRUCT, COMPLETED_CATEGORIES, SAMPLE, ErrorCode, checksum
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome
+from loadgen.measurement.sample import _SAMPLE_STRUCT, SAMPLE, ErrorCode, checksum
 from loadgen.measurement.tally import Tally, Window
 from loadgen.redaction import redact_payload
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.measurement.generator_stats import GeneratorStats
-from loadgen.measurement.outcome import OutcomeCategory
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE, ErrorCode
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, OutcomeCategory
+from loadgen.measurement.sample import SAMPLE, ErrorCode
 from loadgen.measurement.tally import Tally
 from loadgen.workload.load import OpenLoop
 from loadgen.workload.step import Step

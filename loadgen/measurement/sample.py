@@ -63,9 +63,6 @@ class ErrorCode(NamedTuple):
     message: str
 
 
-COMPLETED_CATEGORIES = (OutcomeCategory.OK, OutcomeCategory.THROTTLED, OutcomeCategory.FAILED)
-
-
 def _category_mask(category: OutcomeCategory) -> NDArray[np.bool_]:
     table = np.zeros(256, dtype=bool)
     table[[outcome for outcome in Outcome if outcome.category is category]] = True

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.measurement.histogram import Histogram, SparseCounts
-from loadgen.measurement.outcome import Outcome, OutcomeCategory
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, WARMUP, in_category
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
+from loadgen.measurement.sample import WARMUP, in_category
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def constant(rate: float) -> Rate:
     """Return a rate that never changes and never ends.
 
     Example:
-        >>> constant(50).hits(10)
+        >>> constant(50).cumulative(10)
         500.0
     """
     return Rate(((0.0, rate),), is_endless=True)
@@ -111,7 +111,7 @@ def ramp(start: float, end: float, over: float) -> Rate:
     """Return a rate that goes from `start` to `end` requests per second over these seconds, and ends there.
 
     Example:
-        >>> ramp(0, 100, over=60).hits(60)
+        >>> ramp(0, 100, over=60).cumulative(60)
         3000.0
     """
     return Rate(((0.0, start), (validate_duration(over), end)))

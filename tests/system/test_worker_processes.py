@@ -31,8 +31,8 @@ from loadgen.emulator.settings import Settings
 from loadgen.errors import ConfigError, ExitStatus, UsageError
 from loadgen.execution.run_identity import RunContext
 from loadgen.execution.scenario_runner import execute_scenario
-from loadgen.measurement.outcome import Outcome, OutcomeCategory
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, WARMUP, checksum
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
+from loadgen.measurement.sample import WARMUP, checksum
 from loadgen.report.build import build_report
 from loadgen.results.directory import ResultsDirectory
 from loadgen.scenario.loader import LoadedScenario
