@@ -103,10 +103,10 @@ async def run(
 
 def _validate_settings(window: float, drain: float, grace: float, seed: int) -> None:
     if not 0 < window < math.inf:
-        raise UsageError(f"a window of {window!r} seconds", hint="finite and above 0")
+        raise UsageError(f"window is {window!r} seconds", hint="must be finite and above 0")
     for name, seconds in (("drain", drain), ("grace", grace)):
         if not seconds >= 0:
-            raise UsageError(f"a {name} of {seconds!r} seconds", hint="0 or more")
+            raise UsageError(f"{name} is {seconds!r} seconds", hint="must be at least 0")
     validate_int(seed, 0, "seed")
 
 

@@ -182,7 +182,7 @@ def test_what_a_lost_worker_had_begun_is_told_and_what_it_had_not_is_counted():
     assert lost["seq"].tolist() == [mine[3][0], mine[17][0], mine[20][0]]
     assert lost["scheduled"].tolist() == [mine[3][1], mine[17][1], mine[20][1]]
     assert set(lost["outcome"].tolist()) == {int(Outcome.LOST_WITH_WORKER)}
-    assert lost["payload"].tolist() == [[2, 0, 1][seq % 3] for seq in lost["seq"]]
+    assert lost["request_index"].tolist() == [[2, 0, 1][seq % 3] for seq in lost["seq"]]
     assert (lost["flags"] & WARMUP != 0).tolist() == [True, False, False]
     assert (lost["done"] == 4.15).all()
     assert np.isnan(lost["sent"]).all()
