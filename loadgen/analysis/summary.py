@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from loadgen.analysis.cold_start import StartLabel, label_cold_starts
 from loadgen.measurement.histogram import Histogram, highest_equivalent_value, lowest_equivalent_value
 from loadgen.measurement.order_statistics import confidence_interval_ranks, nearest_rank
-from loadgen.measurement.outcome import Outcome, OutcomeCategory
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, WARMUP
+from loadgen.measurement.sample import WARMUP
 from loadgen.workload.load import OpenLoop
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)

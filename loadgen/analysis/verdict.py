@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadgen.measurement.histogram import Histogram
-from loadgen.measurement.outcome import Outcome, OutcomeCategory
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import COMPLETED_CATEGORIES
 from loadgen.workload.load import ClosedLoop, OpenLoop
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from loadgen.measurement.histogram import Histogram
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, WARMUP
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES
+from loadgen.measurement.sample import WARMUP
 from loadgen.measurement.tally import Tally
 
 _VERSION = "#[Histogram log format version 1.3]"

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from loadgen.errors import DataError
 from loadgen.measurement import merge
-from loadgen.measurement.outcome import Outcome
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome
 from loadgen.measurement.run import NO_SAMPLES, Run
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE, WARMUP, ErrorCode, checksum, in_category
+from loadgen.measurement.sample import SAMPLE, WARMUP, ErrorCode, checksum, in_category
 from loadgen.measurement.tally import Tally
 from loadgen.results.serialization import from_json
 from loadgen.results.writer import RUN_METADATA_FIELDS, SAMPLE_FILE_HEADER

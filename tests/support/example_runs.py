@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetric, CloudWatchMetrics
 from loadgen.measurement.generator_stats import GeneratorStats
-from loadgen.measurement.outcome import Outcome, OutcomeCategory
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE, WARMUP, ErrorCode, checksum
+from loadgen.measurement.sample import SAMPLE, WARMUP, ErrorCode, checksum
 from loadgen.measurement.tally import Tally
 from loadgen.workload.arrivals import even
 from loadgen.workload.load import ClosedLoop, OpenLoop

@@ -36,7 +36,7 @@ def test_a_sweep_counts_what_the_emulator_counted(tmp_path):
     for run in finished.runs:
         assert run.server_counts["arrivals"] == run.scheduled == len(run.samples) == 60
         assert run.server_counts["hidden_retries"] == 0
-        sizes = [len(REQUESTS[index].body) for index in run.samples["payload"]]
+        sizes = [len(REQUESTS[index].body) for index in run.samples["request_index"]]
         assert run.samples["request_bytes"].tolist() == sizes
         assert sum(sizes) == run.server_counts["bytes_in"]
 
@@ -51,8 +51,8 @@ def test_every_size_is_sent_the_same_payloads(tmp_path):
             seed=11,
         )
         first, second = execute(scenario, tmp_path / "out").runs
-    assert first.samples["payload"].tolist() == second.samples["payload"].tolist()
-    assert len(set(first.samples["payload"].tolist())) == 3
+    assert first.samples["request_index"].tolist() == second.samples["request_index"].tolist()
+    assert len(set(first.samples["request_index"].tolist())) == 3
 
 
 def test_cold_calls_are_the_ledgers_and_cloudwatchs(tmp_path):

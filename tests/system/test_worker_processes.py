@@ -68,7 +68,7 @@ def test_two_processes_send_what_one_would(tmp_path):
         assert (one.scheduled, one.stop_reason) == (two.scheduled, two.stop_reason)
         assert two.server_counts["arrivals"] == two.scheduled
         first, second = (np.sort(np.asarray(run.samples), order="seq") for run in (one, two))
-        for name in ("seq", "payload", "request_bytes"):
+        for name in ("seq", "request_index", "request_bytes"):
             assert np.array_equal(first[name], second[name])
         assert np.array_equal(first["flags"] & WARMUP, second["flags"] & WARMUP)
     first, second = (np.sort(np.asarray(run.samples), order="seq") for run in (alone.runs[0], both.runs[0]))

@@ -57,7 +57,7 @@ _SAMPLE_FIELDS = {
     "response_size": "response_bytes",
     "start_time": "sent",
     "end_time": "done",
-    "invoke_arg_index": "payload",
+    "invoke_arg_index": "request_index",
     "scheduled_time": "scheduled",
     "first_byte_time": "first_byte",
     "request_size": "request_bytes",

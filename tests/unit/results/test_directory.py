@@ -37,7 +37,7 @@ from tests.support.virtual_time import (
 # The README's recipe, written out: this is all that a reader without loadgen needs.
 RECIPE = [
     *[("seq", "<u8"), ("scheduled", "<f8"), ("sent", "<f8"), ("first_byte", "<f8"), ("done", "<f8")],
-    *[("request_bytes", "<u4"), ("response_bytes", "<u4"), ("payload", "<u4"), ("pool_wait", "<f4")],
+    *[("request_bytes", "<u4"), ("response_bytes", "<u4"), ("request_index", "<u4"), ("pool_wait", "<f4")],
     *[("outcome", "u1"), ("flags", "u1"), ("code", "<u2"), ("check", "<u4")],
 ]
 SCRIPT = [OK, THROTTLED, OK, FAILED, FakeReply(0.02, error=Outcome.RESET), OK, FakeReply(0.03, 503)]

@@ -18,8 +18,7 @@ from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader, HistogramLogWriter
 
 from loadgen.measurement.histogram import Histogram
-from loadgen.measurement.outcome import Outcome
-from loadgen.measurement.sample import COMPLETED_CATEGORIES
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome
 from loadgen.results import hdr_log
 from loadgen.workload.arrivals import even
 from loadgen.workload.load import ClosedLoop, OpenLoop
