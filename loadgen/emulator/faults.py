@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from loadgen.emulator.protocol.responses import ServiceError
+from loadgen.emulator.protocol.errors import ServiceError
 
 
 class FaultKind(StrEnum):

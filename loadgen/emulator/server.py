@@ -1,14 +1,14 @@
 """The emulator's server: one loopback port on which the account's services answer real AWS clients.
 
-It tells requests apart, has faults happen, and writes answers. What a service answers is in control.py, runtime.py,
-cloudwatch.py and account.py. aiohttp's low-level server is used without its routing, and answers are written as bytes:
-each costs a fraction of what its Application takes, and the emulator shares a small machine with what it tests.
+It dispatches requests to the services, applies faults and writes responses. It uses aiohttp's low-level server without
+routing and writes responses as bytes: a fraction of the cost of aiohttp's Application, on a machine that the emulator
+shares with the load generator.
 """
 
 import asyncio
 import ipaddress
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,8 +19,10 @@ from aiohttp import web
 from loadgen.emulator.behaviour.ledger import Ledger
 from loadgen.emulator.clock import EpochClock
 from loadgen.emulator.faults import FaultKind, Faults
+from loadgen.emulator.protocol.errors import ServiceError
 from loadgen.emulator.protocol.http_server import HttpServer, RejectedRequest, ServerConnection, gunzip, read_body
-from loadgen.emulator.protocol.query import parse_query
+from loadgen.emulator.protocol.input_validation import Operation
+from loadgen.emulator.protocol.query import decode_query, parse_query
 from loadgen.emulator.protocol.responses import (
     CLOUDWATCH_NAMESPACE,
     JSON_10,
@@ -28,7 +30,6 @@ from loadgen.emulator.protocol.responses import (
     STS_NAMESPACE,
     DropConnection,
     HttpResponse,
-    ServiceError,
     json_error,
     json_response,
     request_ids,
@@ -36,13 +37,15 @@ from loadgen.emulator.protocol.responses import (
     xml_error,
     xml_response,
 )
-from loadgen.emulator.services.account import ServiceQuotas, caller_identity
+from loadgen.emulator.protocol.service_models import input_shape
 from loadgen.emulator.services.cloudwatch import CloudWatch
 from loadgen.emulator.services.control_plane import ControlPlane
 from loadgen.emulator.services.metric_store import MetricStore
 from loadgen.emulator.services.processing_jobs import ProcessingJobs
 from loadgen.emulator.services.runtime import Call, Runtime
 from loadgen.emulator.services.s3 import MAX_BODY_BYTES, S3Request, S3Service
+from loadgen.emulator.services.service_quotas import ServiceQuotas
+from loadgen.emulator.services.sts import SecurityTokenService
 from loadgen.emulator.settings import Settings
 from loadgen.errors import InternalError, ResourceError, UsageError
 
@@ -54,7 +57,6 @@ _INVOCATIONS_SUFFIX = "/invocations"
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 _QUERY_NAMESPACES = {"monitoring": CLOUDWATCH_NAMESPACE, "sts": STS_NAMESPACE}
 _QUERY_VERSIONS = {"2010-08-01": "monitoring", "2011-06-15": "sts"}
-Operation = Callable[[Mapping[str, Any], float], dict[str, Any] | None]
 
 
 class _AlreadySentResponse(web.StreamResponse):
@@ -106,6 +108,10 @@ class Emulator:
             "SageMaker": ({**self.control.operations, **self.processing.operations}, JSON_11),
             "GraniteServiceVersion20100801": (self._cloudwatch.operations, JSON_10),
             "ServiceQuotasV20190624": (ServiceQuotas(settings).operations, JSON_11),
+        }
+        self._query_services: Mapping[str, tuple[str, Mapping[str, Operation]]] = {
+            "monitoring": ("cloudwatch", self._cloudwatch.operations),
+            "sts": ("sts", SecurityTokenService(settings).operations),
         }
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -203,29 +209,26 @@ class Emulator:
     async def _handle_query(self, body: bytes, service: str, request_id: str) -> HttpResponse:
         namespace = _QUERY_NAMESPACES.get(service, CLOUDWATCH_NAMESPACE)
         try:
-            parameters = parse_query(body)
-            service = service or _QUERY_VERSIONS.get(str(parameters.get("Version")), "")
+            tree = parse_query(body)
+            service = service or _QUERY_VERSIONS.get(str(tree.get("Version")), "")
             namespace = _QUERY_NAMESPACES.get(service, namespace)
-            if "Action" not in parameters and service not in _QUERY_NAMESPACES:
+            if "Action" not in tree and service not in _QUERY_NAMESPACES:
                 return rest_error(ServiceError("UnknownOperationException", None, 404))
-            name, operation = self._query_operation(service, parameters)
+            name, operation, parameters = self._query_operation(service, tree)
             result = await self._call_with_faults(name, operation, parameters)
         except ServiceError as error:
             return xml_error(error, namespace=namespace, request_id=request_id)
         return xml_response(name, result or {}, namespace=namespace, request_id=request_id)
 
-    def _query_operation(self, service: str, parameters: Mapping[str, Any]) -> tuple[str, Operation]:
-        name, version = parameters.get("Action"), str(parameters.get("Version", ""))
+    def _query_operation(self, service: str, tree: Mapping[str, Any]) -> tuple[str, Operation, dict[str, Any]]:
+        """Return the operation that a query names, with its name and its typed parameters."""
+        name, version = tree.get("Action"), str(tree.get("Version", ""))
         if not isinstance(name, str):
             raise ServiceError("MissingAction", "The request is missing an action or a required parameter.")
-        if service == "sts" and name == "GetCallerIdentity":
-            return name, self._get_caller_identity
-        if service == "monitoring" and name in self._cloudwatch.operations:
-            return name, self._cloudwatch.operations[name]
-        raise ServiceError("InvalidAction", f"Could not find operation {name[:80]} for version {version[:20]}")
-
-    def _get_caller_identity(self, parameters: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
-        return caller_identity(self.settings)
+        model, operations = self._query_services.get(service, ("", {}))
+        if name not in operations:
+            raise ServiceError("InvalidAction", f"Could not find operation {name[:80]} for version {version[:20]}")
+        return name, operations[name], decode_query(input_shape(model, name), tree)
 
     async def _call_with_faults(
         self, name: str, operation: Operation, payload: Mapping[str, Any]

@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl, quote, unquote
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
-from loadgen.emulator.protocol.responses import HttpResponse, ServiceError
+from loadgen.emulator.protocol.errors import ServiceError
+from loadgen.emulator.protocol.responses import HttpResponse
 
 XML = "application/xml"
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
