@@ -44,6 +44,7 @@ from loadgen.emulator.services.metric_store import MetricStore
 from loadgen.emulator.services.processing_jobs import ProcessingJobs
 from loadgen.emulator.services.runtime import Call, Runtime
 from loadgen.emulator.services.s3 import MAX_BODY_BYTES, S3Request, S3Service
+from loadgen.emulator.services.s3_storage import S3Storage
 from loadgen.emulator.services.service_quotas import ServiceQuotas
 from loadgen.emulator.services.sts import SecurityTokenService
 from loadgen.emulator.settings import Settings
@@ -60,7 +61,7 @@ _QUERY_VERSIONS = {"2010-08-01": "monitoring", "2011-06-15": "sts"}
 
 
 class _AlreadySentResponse(web.StreamResponse):
-    # Tells aiohttp that the answer is on its way already; it only needs to know whether the connection goes on.
+    # Tells aiohttp that the response is already written; aiohttp only has to know whether the connection is kept.
     def __init__(self, *, keep_alive: bool) -> None:
         super().__init__()
         self._keep_alive = keep_alive
@@ -80,10 +81,11 @@ class Emulator:
     """A running emulator.
 
     Args:
-        settings: of its account.
+        settings: settings of its account.
         clock: epoch seconds.
 
-    `url` is where it listens once it does; `ledger`, `control` and `faults` are its insides, for tests in this process.
+    `url` is its URL once it listens. `control`, `ledger`, `metrics`, `faults`, `storage` and `processing` are for tests
+    in the same process.
     """
 
     def __init__(self, settings: Settings, clock: EpochClock) -> None:
@@ -94,7 +96,8 @@ class Emulator:
         self.faults = Faults()
         self.metrics = MetricStore()
         self.control = ControlPlane(settings, self.faults, self.ledger, clock())
-        self.storage = S3Service(settings.region)
+        self.storage = S3Storage()
+        self._s3 = S3Service(self.storage, settings.region)
         self.processing = ProcessingJobs(settings, self.storage, clock)
         self._cloudwatch = CloudWatch(self.metrics, lag=settings.metric_lag)
         self._runtime = Runtime(settings, self.control, self.ledger, self.metrics, self.faults, clock)
@@ -115,37 +118,37 @@ class Emulator:
         }
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one HTTP request."""
+        """Respond to one HTTP request."""
         connection = request.protocol
         if not isinstance(connection, ServerConnection):
-            raise InternalError("a request came over a connection that this server did not make")
+            raise InternalError("a request arrived on a connection that this server did not create")
         request_id = next(self._request_ids)
         connection.is_handling, connection.head_started = True, 0.0
         try:
-            answer = await self._route(request, request_id)
-        except RejectedRequest as refused:
-            answer = refused.response
+            response = await self._route(request, request_id)
+        except RejectedRequest as rejected:
+            response = rejected.response
         except DropConnection:
             if request.transport is not None:
                 request.transport.abort()
             return self._sent_close
         finally:
             connection.is_handling, connection.received = False, time.perf_counter()
-        goes_on = request.keep_alive and not answer.close_connection
+        is_kept = request.keep_alive and not response.close_connection
         transport = request.transport
         if transport is None:
             return self._sent_close
-        word = "" if goes_on and request.version >= (1, 1) else ("keep-alive" if goes_on else "close")
-        encoded = answer.encode(request_id, _EMULATOR_HEADER_LINE, connection_header=word)
+        connection_header = "" if is_kept and request.version >= (1, 1) else ("keep-alive" if is_kept else "close")
+        encoded = response.encode(request_id, _EMULATOR_HEADER_LINE, connection_header=connection_header)
         if request.method == "HEAD":
             encoded = encoded[: encoded.index(b"\r\n\r\n") + 4]
         transport.write(encoded)
-        return self._sent_keep_alive if goes_on else self._sent_close
+        return self._sent_keep_alive if is_kept else self._sent_close
 
     async def _route(self, request: web.BaseRequest, request_id: str) -> HttpResponse:
         headers = request.headers
         if not _is_local_request(headers.getall("Host", ()), headers.get("Origin")):
-            raise RejectedRequest(403, "This emulator answers loopback names only")
+            raise RejectedRequest(403, "This emulator serves loopback host names only")
         service = _signing_service(headers.get("Authorization", ""))
         if service == "s3":
             return await self._handle_s3(request, request_id)
@@ -160,7 +163,7 @@ class Emulator:
             return self._handle_ledger(request.method)
         if path == "/faults":
             return self._handle_faults(request.method, body)
-        # Not by GET, which the protocol has too: a web page can make a browser send one without an Origin.
+        # Not GET, which the protocol allows as well: a web page can make a browser send one without an Origin.
         if path == "/" and request.method == "POST":
             return await self._handle_query(self._decompress(headers, body), service, request_id)
         return rest_error(ServiceError("UnknownOperationException", None, 404))
@@ -169,7 +172,7 @@ class Emulator:
         body = await read_body(request, max_bytes=MAX_BODY_BYTES, timeout=self.settings.head_timeout)
         path, _, query = request.raw_path.partition("?")
         named = {name.lower(): value for name, value in request.headers.items()}
-        return self.storage.handle(S3Request(request.method, path, query, named, body, self.clock()), request_id)
+        return self._s3.handle(S3Request(request.method, path, query, named, body, self.clock()), request_id)
 
     def _decompress(self, headers: Mapping[str, str], body: bytes) -> bytes:
         encoding = headers.get("Content-Encoding", "").lower()
@@ -251,7 +254,7 @@ class Emulator:
 
     def _handle_ledger(self, method: str) -> HttpResponse:
         if method != "GET":
-            return rest_error(ServiceError("MethodNotAllowed", "GET the ledger", 405))
+            return rest_error(ServiceError("MethodNotAllowed", "/ledger supports GET only", 405))
         settings = self.settings
         shown = {
             "emulator": VERSION,
@@ -263,7 +266,7 @@ class Emulator:
 
     def _handle_faults(self, method: str, body: bytes) -> HttpResponse:
         if method not in ("GET", "POST", "DELETE"):
-            return rest_error(ServiceError("MethodNotAllowed", "POST a fault, DELETE them all, or GET the list", 405))
+            return rest_error(ServiceError("MethodNotAllowed", "/faults supports GET, POST and DELETE only", 405))
         try:
             if method == "POST":
                 self.faults.add(_json_object(body))
@@ -275,7 +278,7 @@ class Emulator:
 
 
 def _is_local_request(hosts: tuple[str, ...] | list[str], origin: str | None) -> bool:
-    # A web page that has its own name resolve to this machine sends that name, and its origin: neither may pass.
+    # DNS rebinding: a web page whose name resolves to this machine sends its own name as Host or Origin.
     if len(hosts) != 1 or _host_name(hosts[0]) not in _LOCAL_NAMES:
         return False
     return origin is None or urlsplit(origin).hostname in _LOCAL_NAMES
@@ -314,20 +317,20 @@ def _resource_name(payload: Mapping[str, Any]) -> str:
 
 @asynccontextmanager
 async def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Emulator]:
-    """Run an emulator on this event loop for as long as the context lasts.
+    """Run an emulator on this event loop until the context ends.
 
     Args:
-        settings: of the account.
-        host: a loopback address.
-        port: 0 takes a free one.
+        settings: settings of the account.
+        host: loopback address to listen on.
+        port: port to listen on; 0 selects a free one.
 
     Raises:
-        UsageError: the address is not a loopback one.
-        ResourceError: the port cannot be had.
+        UsageError: the address is not a loopback address.
+        ResourceError: the port is unavailable.
 
     Example:
         async with serve(Settings(time_scale=60)) as emulator:
-            ...  # clients take emulator.url as their endpoint_url
+            ...  # clients use emulator.url as endpoint_url
     """
     if not _is_loopback(host):
         raise UsageError(f"address {host!r}", hint="the emulator listens on loopback only: 127.0.0.1 or ::1")
@@ -336,19 +339,21 @@ async def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -
     try:
         listener = await asyncio.get_running_loop().create_server(server, host, port, backlog=1024)
     except OSError as error:
-        raise ResourceError(f"cannot listen on {host} port {port}: {error}", hint="0 takes a free one") from error
+        raise ResourceError(
+            f"cannot listen on {host} port {port}: {error}", hint="port 0 selects a free one"
+        ) from error
     async with asyncio.TaskGroup() as tasks:
         reaper = tasks.create_task(server.close_slow_connections())
         try:
-            shown = f"[{host}]" if ":" in host else host
-            emulator.url = f"http://{shown}:{listener.sockets[0].getsockname()[1]}"
+            literal = f"[{host}]" if ":" in host else host
+            emulator.url = f"http://{literal}:{listener.sockets[0].getsockname()[1]}"
             emulator.processing.url, emulator.processing.task_group = emulator.url, tasks
             yield emulator
         finally:
             reaper.cancel()
             emulator.processing.close()
             listener.close()
-            # What is still held is cut: an emulator that is asked to stop has nothing worth waiting for.
+            # Requests that are still held are dropped.
             await server.shutdown(0.05)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from loadgen.emulator.protocol.errors import ServiceError, validation_error
 from loadgen.emulator.services.emulated_job import EmulatedJob
-from loadgen.emulator.services.s3 import S3Service
+from loadgen.emulator.services.s3_storage import S3Storage
 from loadgen.emulator.settings import Settings
 
 _CONTAINER_ROOT = "/opt/ml/"
@@ -43,7 +43,7 @@ class JobRunner:
     """
 
     def __init__(
-        self, job: EmulatedJob, settings: Settings, storage: S3Service, clock: Callable[[], float], url: str
+        self, job: EmulatedJob, settings: Settings, storage: S3Storage, clock: Callable[[], float], url: str
     ) -> None:
         self._job = job
         self._settings = settings
@@ -193,7 +193,7 @@ class JobRunner:
 class _OutputUploader:
     """Uploads the files of the output directories to S3 when they change."""
 
-    def __init__(self, storage: S3Service, payload: Mapping[str, Any], roots: Sequence[Path]) -> None:
+    def __init__(self, storage: S3Storage, payload: Mapping[str, Any], roots: Sequence[Path]) -> None:
         self._storage = storage
         self._uploaded: dict[Path, tuple[int, int]] = {}
         self._destinations = [

@@ -12,7 +12,7 @@ from loadgen.emulator.protocol.input_validation import Operation, validated
 from loadgen.emulator.protocol.pagination import paginate
 from loadgen.emulator.services.emulated_job import EmulatedJob
 from loadgen.emulator.services.job_runner import JobRunner, parse_s3_uri
-from loadgen.emulator.services.s3 import S3Service
+from loadgen.emulator.services.s3_storage import S3Storage
 from loadgen.emulator.settings import Settings
 
 
@@ -27,7 +27,7 @@ class ProcessingJobs:
     `url` is the endpoint URL that jobs get for AWS; `task_group` owns the tasks that run jobs.
     """
 
-    def __init__(self, settings: Settings, storage: S3Service, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, storage: S3Storage, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._storage = storage
         self._clock = clock
