@@ -137,7 +137,7 @@ def _import_all() -> None:
         "targets.transport_selection",
     ):
         importlib.import_module(f"loadgen.{name}")
-    for name in ("botocore", "wire", "wire_session"):
+    for name in ("botocore", "wire.transport", "wire.sdk_probe"):
         importlib.import_module(f"loadgen.transport.{name}")
     importlib.import_module("uvloop")
     _stub_slow_parts()

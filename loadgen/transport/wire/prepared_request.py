@@ -67,7 +67,7 @@ def parse_url(url: str) -> Origin:
         ConfigError: it is no http or https URL, or carries credentials, a query or a fragment.
 
     Example:
-        >>> parse_url("https://runtime.sagemaker.us-east-1.amazonaws.com").header
+        >>> parse_url("https://runtime.sagemaker.us-east-1.amazonaws.com").host_header
         'runtime.sagemaker.us-east-1.amazonaws.com'
     """
     parts = urlsplit(url)
