@@ -125,7 +125,6 @@ class PreparedRequest:
         "_canonical_before_date",
         "_header_lines",
         "_invocation_id_header",
-        "_rest",
         "_signed_headers",
         "_token_header",
         "body",
