@@ -76,30 +76,49 @@ _CATEGORIES = MappingProxyType(
         Outcome.LOST_WITH_WORKER: OutcomeCategory.UNFINISHED,
     }
 )
+# AWS error codes of a refusal for the caller's rate. Source: botocore/retries/standard.py, ThrottledRetryableChecker,
+# without the codes of other services (SlowDown, ...) and without LimitExceededException, which is a quota here.
+THROTTLE_CODES = frozenset(
+    {
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+# AWS error codes of a refusal for the caller's identity, permission, clock or signature.
+AUTH_CODES = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "NotAuthorized",
+        "OptInRequired",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "UnauthorizedOperation",
+        "UnrecognizedClientException",
+    }
+)
 # Source: botocore service model sagemaker-runtime 2017-05-13 and the errors every AWS service can answer.
 _OUTCOME_BY_CODE = MappingProxyType(
-    {
-        "ThrottlingException": Outcome.THROTTLED,
-        "Throttling": Outcome.THROTTLED,
-        "ThrottledException": Outcome.THROTTLED,
-        "TooManyRequestsException": Outcome.THROTTLED,
-        "RequestLimitExceeded": Outcome.THROTTLED,
+    dict.fromkeys(THROTTLE_CODES, Outcome.THROTTLED)
+    | dict.fromkeys(AUTH_CODES, Outcome.AUTH)
+    | {
         "ModelNotReadyException": Outcome.NOT_READY,
         "ModelError": Outcome.MODEL_ERROR,
         "ValidationError": Outcome.VALIDATION_ERROR,
         "ValidationException": Outcome.VALIDATION_ERROR,
-        "AccessDenied": Outcome.AUTH,
-        "AccessDeniedException": Outcome.AUTH,
-        "ExpiredToken": Outcome.AUTH,
-        "ExpiredTokenException": Outcome.AUTH,
-        "IncompleteSignature": Outcome.AUTH,
-        "InvalidClientTokenId": Outcome.AUTH,
-        "InvalidSignatureException": Outcome.AUTH,
-        "MissingAuthenticationToken": Outcome.AUTH,
-        "MissingAuthenticationTokenException": Outcome.AUTH,
-        "RequestExpired": Outcome.AUTH,
-        "SignatureDoesNotMatch": Outcome.AUTH,
-        "UnrecognizedClientException": Outcome.AUTH,
         "InternalFailure": Outcome.SERVER_5XX,
         "InternalServerError": Outcome.SERVER_5XX,
         "InternalDependencyException": Outcome.SERVER_5XX,

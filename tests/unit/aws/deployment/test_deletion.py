@@ -230,7 +230,11 @@ def test_a_service_that_vanishes_is_given_up_in_time(during):
             )
 
             async def use() -> None:
-                async with w.deploy(retry_policy=replace(FAST, deploy_timeout=600.0, delete_timeout=600.0, retry_timeout=0.1, outage_timeout=0.1)):
+                async with w.deploy(
+                    retry_policy=replace(
+                        FAST, deploy_timeout=600.0, delete_timeout=600.0, retry_timeout=0.1, outage_timeout=0.1
+                    )
+                ):
                     if during == "use":
                         await stack.aclose()
 
