@@ -18,7 +18,7 @@ from typing import Any
 
 from loadgen.analysis.prices import PriceBook
 from loadgen.aws.deployment.deletion import ResourceDeleter
-from loadgen.aws.deployment.naming import RUN_TAG
+from loadgen.aws.deployment.naming import NAME_PREFIX, RUN_TAG
 from loadgen.aws.deployment.resources import Existence, NullJournal, ResourceKind, ResourceRegistry
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
@@ -79,7 +79,7 @@ async def create_job(
         account = connection.identity.account_id
         job_location = (
             s3_location or S3Location(f"sagemaker-{job_region}-{account}", "loadgen")
-        ) / f"loadgen-{submission.run_id}"
+        ) / f"{NAME_PREFIX}{submission.run_id}"
         await ensure_bucket(s3, job_location.bucket, job_region)
         log(f"uploading to {job_location.uri}")
         await _upload(s3, job_location, submission, instances=spec.instances)
