@@ -50,7 +50,7 @@ async def interrupt_once(sandbox: Sandbox, name: str, rng: random.Random, second
     if took > (second_signal_limit if is_twice else _GRACE + _REMOVAL_LIMIT):
         violations.append(f"{kind}{' twice' if is_twice else ''}: took {took:.1f} s")
     if status == 101:
-        run_id = json.loads((sandbox.directory / name / "journal.jsonl").read_text().partition("\n")[0])["run"]
+        run_id = json.loads((sandbox.directory / name / "journal.jsonl").read_text().partition("\n")[0])["run_id"]
         if not is_twice or f"cleanup {run_id}" not in said:
             violations.append(f"{kind}: 101 without its list: {said[-300:]}")
         cleaned, _, _ = await sandbox.run("cleanup", run_id, "--yes")
