@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadgen.aws.deployment.cleanup import OrphanedResource, delete_orphans, list_tagged_resources, select_orphans
+from loadgen.aws.deployment.cleanup import OrphanedResource, delete_orphans, find_expired_orphans, find_orphans
 from loadgen.aws.deployment.journal import JOURNAL_FILE, JournalState, JournalWriter, read_journal
-from loadgen.aws.deployment.naming import RUN_TAG
 from loadgen.aws.deployment.resources import Journal, NullJournal
 from loadgen.aws.deployment.run_registry import list_dead_runs, list_runs, state_directory, unregister_run
 from loadgen.aws.identity import AwsConnection, connect
@@ -145,29 +144,15 @@ def _check_location(cleanup_request: _CleanupRequest, connection: AwsConnection)
 async def _find_orphans(
     cleanup_request: _CleanupRequest, connection: AwsConnection
 ) -> tuple[list[OrphanedResource], list[str]]:
-    tagged, unreadable = await list_tagged_resources(connection.clients.sagemaker)
-    if unreadable:
-        echo(
-            f"tags cannot all be read ({unreadable}); {'the journal is used' if cleanup_request.journal_state else 'some may be missed'}"
-        )
     if cleanup_request.run_id:
-        resources = cleanup_request.journal_state.resources if cleanup_request.journal_state is not None else {}
-        return select_orphans(resources, tagged, run_id=cleanup_request.run_id, owner=connection.owner)
-    now = datetime.now(UTC)
-    orphans, skipped = list[OrphanedResource](), list[str]()
-    for run_id in dict.fromkeys((thing.tags or {}).get(RUN_TAG, "") for thing in tagged):
-        run_orphans, _ = select_orphans(
-            {}, [thing for thing in tagged if thing.is_expired(now)], run_id=run_id, owner=connection.owner
-        )
-        orphans += run_orphans
-        unexpired, _ = select_orphans(
-            {}, [t for t in tagged if not t.is_expired(now)], run_id=run_id, owner=connection.owner
-        )
-        if unexpired:
-            skipped.append(
-                f"{len(unexpired)} things of run {run_id}, which may still be going on: loadgen cleanup {run_id}"
-            )
-    return orphans, skipped
+        journaled = cleanup_request.journal_state.resources if cleanup_request.journal_state is not None else {}
+        scan = await find_orphans(connection, cleanup_request.run_id, journaled=journaled)
+    else:
+        scan = await find_expired_orphans(connection, datetime.now(UTC))
+    if scan.unreadable:
+        effect = "the journal is used" if cleanup_request.journal_state else "some may be missed"
+        echo(f"tags cannot all be read ({scan.unreadable}); {effect}")
+    return scan.orphans, scan.skipped
 
 
 async def _delete_orphans(

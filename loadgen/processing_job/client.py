@@ -5,7 +5,6 @@ What is asked for is processing.py's; what runs over there is bootstrap.py's and
 
 import asyncio
 import json
-import random
 import secrets
 import tempfile
 import time
@@ -17,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.analysis.prices import PriceBook
-from loadgen.aws.deployment.deletion import ResourceDeleter
-from loadgen.aws.deployment.naming import RUN_TAG
-from loadgen.aws.deployment.resources import Existence, NullJournal, ResourceKind, ResourceRegistry
+from loadgen.aws.deployment.cleanup import delete_orphans, find_orphans
+from loadgen.aws.deployment.naming import NAME_PREFIX
+from loadgen.aws.deployment.resources import NullJournal
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
-from loadgen.aws.retry import EMULATOR_RETRY_POLICY, RetryPolicy
 from loadgen.aws.s3 import S3Location, download_prefix, ensure_bucket, upload
 from loadgen.aws.session import AwsConnectionConfig
 from loadgen.errors import ConfigError, InputError, ResourceLeakError, UnavailableError
@@ -79,7 +77,7 @@ async def create_job(
         account = connection.identity.account_id
         job_location = (
             s3_location or S3Location(f"sagemaker-{job_region}-{account}", "loadgen")
-        ) / f"loadgen-{submission.run_id}"
+        ) / f"{NAME_PREFIX}{submission.run_id}"
         await ensure_bucket(s3, job_location.bucket, job_region)
         log(f"uploading to {job_location.uri}")
         await _upload(s3, job_location, submission, instances=spec.instances)
@@ -201,33 +199,14 @@ async def fetch_results(name: str, directory: Path, *, region: str | None, log: 
 
 
 async def _delete_leftovers(connection: AwsConnection, job: ProcessingJob, log: Log) -> tuple[Leftover, ...]:
-    """Remove every endpoint and configuration with the run's tag; return what could not be removed."""
-    api = connection.clients.sagemaker
-    url = "" if connection.identity.kind == "aws" else connection.clients.control_url
-    registry = ResourceRegistry(NullJournal(), region=connection.clients.region, endpoint_url=url)
-    try:
-        # Names hold the run's id, so that few have to be asked for their tags.
-        async for page in api.get_paginator("list_endpoints").paginate(NameContains=job.run_id):
-            for row in page["Endpoints"]:
-                if await _has_run_tag(api, row["EndpointArn"], job.run_id):
-                    registry.track(ResourceKind.ENDPOINT, row["EndpointName"], Existence.OBSERVED)
-        async for page in api.get_paginator("list_endpoint_configs").paginate(NameContains=job.run_id):
-            for row in page["EndpointConfigs"]:
-                if await _has_run_tag(api, row["EndpointConfigArn"], job.run_id):
-                    registry.track(ResourceKind.CONFIG, row["EndpointConfigName"], Existence.OBSERVED)
-    except SDK_ERRORS as error:
-        raise to_loadgen_error(error, f"looking for what run {job.run_id} left", now=time.time()) from error
-    orphans = list(registry)
-    if orphans:
-        log(f"removing {', '.join(holding.name for holding in orphans)}, which the job left")
-        retry_policy = RetryPolicy() if connection.identity.kind == "aws" else EMULATOR_RETRY_POLICY
-        await ResourceDeleter(api, registry, retry_policy, random.SystemRandom()).delete(orphans)
-    return tuple(registry.leftovers())
-
-
-async def _has_run_tag(api: Any, arn: str, run_id: str) -> bool:
-    answer = await api.list_tags(ResourceArn=arn)
-    return any(tag["Key"] == RUN_TAG and tag["Value"] == run_id for tag in answer["Tags"])
+    """Delete every endpoint and configuration of the run; return what could not be deleted."""
+    scan = await find_orphans(connection, job.run_id, any_owner=True)
+    if scan.unreadable:
+        raise UnavailableError(f"cannot list the resources that run {job.run_id} left: {scan.unreadable}")
+    if scan.orphans:
+        names = ", ".join(dict.fromkeys(orphan.name for orphan in scan.orphans))
+        log(f"deleting {names}, which the job left")
+    return tuple((await delete_orphans(connection, scan.orphans, NullJournal())).leftovers())
 
 
 def check_reachable(target: Any) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadgen.analysis.prices import PriceBook, PriceUnavailable
+from loadgen.aws.deployment.naming import NAME_PREFIX, RUN_TAG
 from loadgen.aws.s3 import S3Location
 from loadgen.errors import ConfigError, UsageError
 
-JOB_NAME_PREFIX = "loadgen-"
 INSTANCE_TYPE = "ml.m5.large"  # the predecessor's
 MAX_RUNTIME = 24 * 3600  # seconds: the SageMaker SDK's default
 _MAX_RUNTIME_LIMIT = 777_600  # botocore service model sagemaker 2017-07-24, ProcessingMaxRuntimeInSeconds
@@ -112,7 +112,7 @@ def job_request(spec: ProcessingJobSpec, *, run_id: str, region: str, s3_locatio
         OUTPUT_PATH,
     ]
     return {
-        "ProcessingJobName": f"{JOB_NAME_PREFIX}{run_id}",
+        "ProcessingJobName": f"{NAME_PREFIX}{run_id}",
         "RoleArn": spec.role,
         "AppSpecification": {
             "ImageUri": image_uri(spec, region),
@@ -153,7 +153,7 @@ def job_request(spec: ProcessingJobSpec, *, run_id: str, region: str, s3_locatio
                 }
             ]
         },
-        "Tags": [{"Key": "loadgen:run", "Value": run_id}],
+        "Tags": [{"Key": RUN_TAG, "Value": run_id}],
     }
 
 
@@ -184,8 +184,8 @@ class ProcessingJob:
         """
         name = description["ProcessingJobName"]
         outputs = description.get("ProcessingOutputConfig", {}).get("Outputs", ())
-        if not name.startswith(JOB_NAME_PREFIX) or len(outputs) != 1:
-            raise UsageError(f"{name} is no job of loadgen", hint=f"their names begin with {JOB_NAME_PREFIX}")
+        if not name.startswith(NAME_PREFIX) or len(outputs) != 1:
+            raise UsageError(f"{name} is no job of loadgen", hint=f"their names begin with {NAME_PREFIX}")
         return cls(
             name,
             description["ProcessingJobStatus"],
@@ -197,7 +197,7 @@ class ProcessingJob:
     @property
     def run_id(self) -> str:
         """The run that the job carries out."""
-        return self.name[len(JOB_NAME_PREFIX) :]
+        return self.name[len(NAME_PREFIX) :]
 
     @property
     def is_finished(self) -> bool:

@@ -18,6 +18,7 @@ from time import perf_counter, time
 from loadgen.errors import AuthError, ResourceError, UnavailableError, UsageError
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
+from loadgen.transport.os_errors import LOCAL_OUTCOMES
 from loadgen.transport.wire.connection import Connection, TimedResponse
 from loadgen.transport.wire.connector import ConnectError, ConnectionFactory
 from loadgen.transport.wire.error_response import parse_error_response, request_id
@@ -240,7 +241,7 @@ class WireTransport:
             await self._open_initial()
         except ConnectError as error:
             where = f"{self._origin.host} port {self._origin.port}"
-            if error.outcome in {Outcome.FD_EXHAUSTED, Outcome.PORTS_EXHAUSTED}:
+            if error.outcome in LOCAL_OUTCOMES:
                 raise ResourceError(
                     f"{len(self._pool.connections)} of {self._pool.limit} connections to {where} opened: {error.detail}",
                     hint="raise `ulimit -n`, or use fewer clients",
