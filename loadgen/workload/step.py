@@ -50,7 +50,7 @@ class Step:
     Args:
         config: what to deploy; None for a place that stands as it is.
         load: what to send.
-        name: shown in tables and used for the run's directory; made from the rest when empty.
+        name: shown in tables and used for the run's directory; if empty, `label` describes the step instead.
         phase: which benchmark it belongs to: `stability`, `concurrency`, or empty.
         warmup: the first seconds of the load, recorded and shown but not counted.
         warmup_calls: the first calls of the load, likewise.
@@ -79,3 +79,21 @@ class Step:
             if not 0 <= seconds < math.inf:
                 raise UsageError(f"{what} {seconds!r}", hint="seconds, 0 or more")
         validate_int(self.warmup_calls, 0, "warmup_calls")
+
+    @property
+    def label(self) -> str:
+        """The name, or a description of configuration and load if it is empty.
+
+        Example:
+            >>> Step(ServerlessConfig(2048, 4), ClosedLoop(6, count=100)).label
+            '2048 MB, MaxConcurrency 4, 6 clients'
+        """
+        if self.name:
+            return self.name
+        config, load = self.config, self.load
+        endpoint = "existing endpoint"
+        if config is not None:
+            endpoint = f"{config.memory_mb} MB, MaxConcurrency {config.max_concurrency}"
+        if isinstance(load, OpenLoop):
+            return f"{endpoint}, open loop"
+        return f"{endpoint}, {load.clients} client{'' if load.clients == 1 else 's'}"

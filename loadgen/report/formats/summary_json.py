@@ -1,4 +1,4 @@
-"""The findings for machines: one JSON file, the verdict first. Seconds, bytes and USD; null where nothing is known."""
+"""The analysis for machines: one JSON file, the verdict first. Seconds, bytes and USD; null where nothing is known."""
 
 import json
 import math
@@ -7,25 +7,26 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from loadgen.analysis.findings import Analysis, RunAnalysis
+from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.measurement.outcome import Outcome
 from loadgen.results.manifest import Manifest
 
 
-def summary_json(manifest: Manifest, findings: Analysis) -> str:
+def summary_json(manifest: Manifest, analysis: Analysis) -> str:
     """Return every number of a report as JSON: strict, without NaN, the same for the same input."""
     said = {
-        "verdict": str(findings.verdict),
-        "reasons": findings.verdict.reasons,
-        "notes": findings.verdict.notes,
+        "verdict": str(analysis.verdict),
+        "reasons": analysis.verdict.reasons,
+        "notes": analysis.verdict.notes,
         "measured_on": manifest.identity,
-        "slos": findings.slos,
-        "recommendation": findings.recommendation,
-        "savings": findings.savings,
-        "concurrency_recommendations": findings.concurrency_recommendations,
-        "price_source": findings.price_source,
-        "assumptions": findings.assumptions,
-        "runs": [_run_to_json(row) for row in findings.runs],
+        "slos": analysis.slos,
+        "recommendation": analysis.recommendation,
+        "savings": analysis.savings,
+        "concurrency_recommendations": analysis.concurrency_recommendations,
+        "price_source": analysis.price_source,
+        "assumptions": analysis.assumptions,
+        "runs": [_run_to_json(row) for row in analysis.runs],
         "manifest": manifest,
     }
     return json.dumps(_to_json(said), indent=1, allow_nan=False) + "\n"

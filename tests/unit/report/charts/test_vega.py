@@ -49,7 +49,7 @@ def test_pictures_are_pictures(tmp_path):
 
 
 def test_same_runs_same_pictures():
-    """Promise: drawing the same findings again gives the same bytes, as SVG and as PNG."""
+    """Promise: drawing the same analysis again gives the same bytes, as SVG and as PNG."""
     first, second = (build_charts(manifest(), analyze_runs(*small_benchmark(30))) for _ in range(2))
     assert first == second
     assert first.cost.png() == second.cost.png()
