@@ -283,7 +283,7 @@ def _comparable_counts(run: Run) -> tuple[dict[str, int], int]:
 
     A response that only the client's check calls a failure was ok for the server.
     """
-    by_category = {category: 0 for category in COMPLETED_CATEGORIES}
+    by_category = dict.fromkeys(COMPLETED_CATEGORIES, 0)
     unanswered = 0
     for outcome in Outcome:
         count = _count_with_warmup(run, outcome)

@@ -249,7 +249,10 @@ def test_every_reason_says_what_was_seen_and_what_to_do():
 @pytest.mark.parametrize(
     ("run", "words"),
     [
-        (made.without_metrics(), "CloudWatch metrics unavailable: ModelLatency, OverheadLatency, MemoryUtilization: AccessDenied"),
+        (
+            made.without_metrics(),
+            "CloudWatch metrics unavailable: ModelLatency, OverheadLatency, MemoryUtilization: AccessDenied",
+        ),
         (made.one_sample(), "1 ok call: p95 needs 72, p99 needs 368, p99.9 needs 3,688"),
         (made.stability_run(count=71), "71 ok calls: p95 needs 72"),
         (made.all_failed(), "no successful responses"),
