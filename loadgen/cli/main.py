@@ -216,8 +216,8 @@ def _report(argv: list[str]) -> ExitStatus | int:
     from loadgen.results.directory import ResultsDirectory
 
     results = ResultsDirectory.open(options.directory)
-    findings, page = build_report(results)
-    console.print_report(results.manifest, findings, page)
+    analysis, page = build_report(results)
+    console.print_report(results.manifest, analysis, page)
     return ExitStatus.OK
 
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from loadgen.analysis.findings import Analysis
+from loadgen.analysis.analysis import Analysis
 from loadgen.aws.deployment.run_registry import list_dead_runs, state_directory
 from loadgen.cli.messages import echo
 from loadgen.cli.signals import Interrupted, SignalHandler
@@ -119,10 +119,10 @@ def finish_run(result: ScenarioResult, signal_status: ExitStatus | None) -> Exit
         signal_status: what a signal asked to exit with; None when there was none.
     """
     results, causes = result.results, list[ExitCause]()
-    findings: Analysis | None = None
+    analysis: Analysis | None = None
     try:
-        findings, page = build_report(results, incomplete_reason=result.incomplete_reason)
-        console.print_report(results.manifest, findings, page)
+        analysis, page = build_report(results, incomplete_reason=result.incomplete_reason)
+        console.print_report(results.manifest, analysis, page)
     except BrokenPipeError:  # `... | head`: the reader has gone; everything is in the files too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LoadgenError as error:
@@ -133,14 +133,14 @@ def finish_run(result: ScenarioResult, signal_status: ExitStatus | None) -> Exit
         echo(f"stopped while writing the report; the runs are kept: python -m loadgen report {results.path}")
     if result.failure is not None:
         echo(f"ended early: {result.failure}")
-    causes += exit_causes(result, findings)
+    causes += exit_causes(result, analysis)
     if signal_status is not None:
         causes.append(ExitCause(signal_status, "stopped by a signal"))
     if result.leftovers:
         echo("may still exist:", *(f"  {leftover}" for leftover in result.leftovers))
         echo(f"  remove it all: python -m loadgen cleanup {results.manifest.run_id}")
     try:
-        results.write_result(result_json(result, causes, findings))
+        results.write_result(result_json(result, causes, analysis))
     except LoadgenError as error:
         causes.append(ExitCause(error.status, str(error)))
         echo(str(error))

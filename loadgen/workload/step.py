@@ -57,7 +57,7 @@ class Step:
     Args:
         config: the configuration to deploy; None for an existing endpoint.
         load: the load to send.
-        name: shown in tables and used for the run's directory; derived from the other fields when empty.
+        name: shown in tables and used for the run's directory; if empty, `label` describes the step instead.
         phase: the benchmark that the step belongs to: `stability`, `concurrency`, or empty.
         warmup: seconds at the start of the load whose requests are recorded but not counted.
         warmup_calls: number of requests at the start of the load that are recorded but not counted.
@@ -88,3 +88,21 @@ class Step:
             if not 0 <= seconds < math.inf:
                 raise UsageError(f"{name} is {seconds!r} seconds", hint="must be finite and at least 0")
         validate_int(self.warmup_calls, 0, "warmup_calls")
+
+    @property
+    def label(self) -> str:
+        """The name, or a description of configuration and load if it is empty.
+
+        Example:
+            >>> Step(ServerlessConfig(2048, 4), ClosedLoop(6, count=100)).label
+            '2048 MB, MaxConcurrency 4, 6 clients'
+        """
+        if self.name:
+            return self.name
+        config, load = self.config, self.load
+        endpoint = "existing endpoint"
+        if config is not None:
+            endpoint = f"{config.memory_mb} MB, MaxConcurrency {config.max_concurrency}"
+        if isinstance(load, OpenLoop):
+            return f"{endpoint}, open loop"
+        return f"{endpoint}, {load.clients} client{'' if load.clients == 1 else 's'}"

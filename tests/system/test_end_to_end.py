@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from loadgen import ClosedLoop, Emulated, Scenario, ServerlessBenchmark, ServerlessConfig, Step
-from loadgen.analysis.findings import analyze
+from loadgen.analysis.analysis import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ExitStatus, QuotaError
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
@@ -90,9 +90,9 @@ def test_a_model_that_needs_more_memory_is_given_up_at_that_size_only(tmp_path):
     small, *rest = finished.runs
     assert (small.stop_reason, dict(small.tally.counts)) == ("errors", {Outcome.MODEL_OOM: 3})
     assert [run.count(OutcomeCategory.OK) for run in rest] == [30, 30, 20]
-    findings = analyze(finished.runs, region="us-east-1", prices=PriceBook.builtin())
-    assert findings.recommendation.memory_mb != 1024
-    assert 1024 in findings.recommendation.excluded
+    analysis = analyze(finished.runs, region="us-east-1", prices=PriceBook.builtin())
+    assert analysis.recommendation.memory_mb != 1024
+    assert 1024 in analysis.recommendation.excluded
 
 
 def test_an_endpoint_that_fails_to_deploy_is_told_and_the_rest_goes_on(tmp_path):

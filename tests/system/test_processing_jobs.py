@@ -80,7 +80,7 @@ def test_a_stopped_job_ends_politely(tmp_path):
     # While it ran, what had been uploaded by then could be read already.
     (early,) = ResultsDirectory.open(tmp_path / "early").read_runs()
     assert len(early.samples) <= len(read.samples)
-    assert any("did not end" in words for words in early.data_errors)
+    assert any("run.json is missing" in words for words in early.data_errors)
 
 
 def kill_tree(pid):

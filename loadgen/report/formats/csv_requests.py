@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.analysis.findings import RunAnalysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.sample import NEW_CONNECTION, WARMUP
 from loadgen.report.formats.csv_summary import configuration_columns, csv_cell

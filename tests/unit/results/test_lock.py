@@ -1,0 +1,79 @@
+"""The directory lock: one process per output directory; the lock of a dead process is taken over."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+
+from loadgen.errors import OutputError
+from loadgen.process_identity import ProcessIdentity, process_from_json
+from loadgen.results.lock import LOCK_FILE_NAME, directory_lock
+from tests.support.dead_process import dead_process
+
+
+def test_a_directory_in_use_is_rejected(tmp_path):
+    """The OutputError names process and host of the owner, and the lock stays with the owner (C10)."""
+    with directory_lock(tmp_path) as note:
+        assert note == ""
+        with pytest.raises(OutputError, match=f"process {os.getpid()} on {platform.node()}"), directory_lock(tmp_path):
+            pass
+        assert process_from_json(json.loads((tmp_path / LOCK_FILE_NAME).read_text())) == ProcessIdentity.current()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["dead", "reused", "", "{}", "not json", '{"pid": "x"}'])
+def test_a_stale_lock_is_taken_over(tmp_path, content):
+    """A lock of a dead process, of a reused process id, or an unreadable one is taken over with a note (C10, C121)."""
+    if content == "dead":
+        content = json.dumps(asdict(dead_process()))
+    elif content == "reused":
+        content = json.dumps(asdict(replace(ProcessIdentity.current(), started="1 another-boot")))
+    (tmp_path / LOCK_FILE_NAME).write_text(content)
+    with directory_lock(tmp_path) as note:
+        assert "took over" in note
+        assert process_from_json(json.loads((tmp_path / LOCK_FILE_NAME).read_text())) == ProcessIdentity.current()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_of_another_machine_is_not_taken_over(tmp_path):
+    """Whether the owner still runs is unknown; the message names the lock file to remove (C121)."""
+    (tmp_path / LOCK_FILE_NAME).write_text(json.dumps(asdict(replace(dead_process(), host="elsewhere"))))
+    with pytest.raises(OutputError, match=r"elsewhere.*loadgen\.lock"), directory_lock(tmp_path):
+        pass
+
+
+def test_of_four_concurrent_processes_one_gets_the_lock(tmp_path):
+    """Four processes find the same stale lock: one acquires the directory, three are rejected (C10)."""
+    (tmp_path / LOCK_FILE_NAME).write_text(json.dumps(asdict(dead_process())))
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from loadgen.results.lock import directory_lock\n"
+        "sys.stdin.readline()\n"
+        "with directory_lock(Path(sys.argv[1])):\n"
+        "    print('locked', flush=True)\n"
+        "    sys.stdin.readline()\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    # A rejected process exits; the owner waits for its second line.
+    outputs = [process.stdout.readline() for process in processes]
+    errors = [process.communicate("done\n")[1] for process in processes]
+    assert sorted(outputs) == ["", "", "", "locked\n"]
+    rejected = [error for output, error in zip(outputs, errors, strict=True) if not output]
+    assert all("in use by" in error or "is acquiring the lock" in error for error in rejected)
