@@ -1,11 +1,7 @@
-"""Cloud: submits a Processing job, waits for it, brings its results home, and removes what it left.
-
-What is asked for is processing.py's; what runs over there is bootstrap.py's and instances.py's.
-"""
+"""Submit a Processing job, wait for it, download its results, and delete what it left behind."""
 
 import asyncio
 import json
-import random
 import secrets
 import tempfile
 import time
@@ -17,35 +13,34 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.analysis.prices import PriceBook
-from loadgen.aws.deployment.deletion import ResourceDeleter
-from loadgen.aws.deployment.naming import RUN_TAG
-from loadgen.aws.deployment.resources import Existence, NullJournal, ResourceKind, ResourceRegistry
+from loadgen.aws.deployment.cleanup import delete_orphans, list_tagged_resources, select_orphans
+from loadgen.aws.deployment.naming import NAME_PREFIX
+from loadgen.aws.deployment.resources import NullJournal
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
-from loadgen.aws.retry import EMULATOR_RETRY_POLICY, RetryPolicy
 from loadgen.aws.s3 import S3Location, download_prefix, ensure_bucket, upload
 from loadgen.aws.session import AwsConnectionConfig
 from loadgen.errors import ConfigError, InputError, ResourceLeakError, UnavailableError
 from loadgen.interfaces import Leftover
 from loadgen.processing_job import bootstrap
 from loadgen.processing_job.bundle import FileBundle
-from loadgen.processing_job.job_spec import ProcessingJob, ProcessingJobSpec, job_request
+from loadgen.processing_job.job_spec import JOB_CONFIG_FILE, ProcessingJob, ProcessingJobSpec, job_request
 from loadgen.processing_job.wheel import build_wheel
 from loadgen.results.lock import LOCK_FILE_NAME
 
-_POLL_INTERVAL = 10.0  # seconds between two looks at a job; a stand-in is asked more often
-_CUSTOM_ENDPOINT_POLL_INTERVAL = 0.3
+_POLL_INTERVAL = 10.0  # seconds between two calls of DescribeProcessingJob
+_CUSTOM_ENDPOINT_POLL_INTERVAL = 0.3  # of the emulator and other custom endpoints
 Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class JobSubmission:
-    """What a job is sent.
+    """The content of a job.
 
     Args:
-        run_id: the run's.
-        argv: what to type after `python -m loadgen` over there.
-        bundle: the files it needs.
+        run_id: id of the run.
+        argv: arguments of `python -m loadgen` in the job's container.
+        bundle: the files that the command line needs.
     """
 
     run_id: str
@@ -62,27 +57,27 @@ async def _connect(region: str | None) -> AsyncIterator[tuple[AwsConnection, Any
 async def create_job(
     submission: JobSubmission, spec: ProcessingJobSpec, *, s3_location: S3Location | None, region: str | None, log: Log
 ) -> ProcessingJob:
-    """Upload everything and create the job.
+    """Upload code and files, and create the job.
 
     Args:
-        submission: what it carries out.
-        spec: where.
-        s3_location: the place in S3; None for the bucket that the SageMaker SDK uses too.
-        region: overrides the SDK's own chain.
-        log: takes a sentence for whoever watches.
+        submission: content of the job.
+        spec: instances and runtime.
+        s3_location: S3 prefix for jobs; None for the SageMaker SDK's default bucket.
+        region: AWS region; None for the SDK's own configuration.
+        log: receives messages for the user.
 
     Raises:
-        LoadgenError: it could not be created; nothing runs.
+        LoadgenError: the job was not created.
     """
     async with _connect(region) as (connection, s3):
         job_region = connection.clients.region
         account = connection.identity.account_id
         job_location = (
             s3_location or S3Location(f"sagemaker-{job_region}-{account}", "loadgen")
-        ) / f"loadgen-{submission.run_id}"
+        ) / f"{NAME_PREFIX}{submission.run_id}"
         await ensure_bucket(s3, job_location.bucket, job_region)
         log(f"uploading to {job_location.uri}")
-        await _upload(s3, job_location, submission, instances=spec.instances)
+        await _upload(s3, job_location, submission)
         log(spec.price_summary(job_region, PriceBook.builtin()))
         request = job_request(spec, run_id=submission.run_id, region=job_region, s3_location=job_location)
         try:
@@ -94,22 +89,21 @@ async def create_job(
         return await _describe_job(connection, request["ProcessingJobName"])
 
 
-async def _upload(s3: Any, s3_location: S3Location, submission: JobSubmission, *, instances: int) -> None:
+async def _upload(s3: Any, s3_location: S3Location, submission: JobSubmission) -> None:
     code, files = s3_location / "input" / "code", s3_location / "input" / "files"
     job_config = {
         "version": version("loadgen"),
-        "run": submission.run_id,
-        "words": list(submission.argv),
-        "directory": submission.bundle.working_directory,
-        "meeting": (s3_location / "meeting.json").uri,
+        "run_id": submission.run_id,
+        "argv": list(submission.argv),
+        "working_directory": submission.bundle.working_directory,
+        "rendezvous": (s3_location / "rendezvous.json").uri,
         "secret": secrets.token_hex(32),
-        "instances": instances,
     }
     with tempfile.TemporaryDirectory(prefix="loadgen-") as scratch:
         wheel = await asyncio.to_thread(build_wheel, Path(scratch))
         await upload(s3, code / wheel.name, wheel)
     await upload(s3, code / "bootstrap.py", Path(bootstrap.__file__))
-    await upload(s3, code / "orders.json", json.dumps(job_config).encode())
+    await upload(s3, code / JOB_CONFIG_FILE, json.dumps(job_config).encode())
     for name, path in submission.bundle.files.items():
         await upload(s3, files / name, path)
 
@@ -129,16 +123,16 @@ async def _describe_job(connection: AwsConnection, name: str) -> ProcessingJob:
 
 
 async def wait_for_job(name: str, *, region: str | None, log: Log, stop: asyncio.Event) -> ProcessingJob:
-    """Wait until a job has ended, and return how.
+    """Wait until a job has ended and return its description.
 
     Args:
-        name: the job's.
-        region: overrides the SDK's own chain.
-        log: takes a sentence for whoever watches.
-        stop: set it to stop the job, and then to wait for its end.
+        name: name of the job.
+        region: AWS region; None for the SDK's own configuration.
+        log: receives the job's status when it changes.
+        stop: set it to stop the job; its end is still awaited.
 
     Raises:
-        LoadgenError: it cannot be asked about; it may run on.
+        LoadgenError: the job cannot be described or stopped; it may still be running.
     """
     async with _connect(region) as (connection, _):
         pause = _POLL_INTERVAL if connection.identity.kind == "aws" else _CUSTOM_ENDPOINT_POLL_INTERVAL
@@ -169,13 +163,13 @@ async def _stop_job(connection: AwsConnection, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FetchedResults:
-    """What was brought home.
+    """The downloaded results of a job.
 
     Args:
-        job: how the job stands.
-        directory: where its results are now.
-        downloaded_files: how many were new or had changed.
-        leftovers: endpoints of the run that could not be removed.
+        job: description of the job.
+        directory: local directory of the results.
+        downloaded_files: number of new or changed files.
+        leftovers: resources of the run that could not be deleted.
     """
 
     job: ProcessingJob
@@ -185,78 +179,69 @@ class FetchedResults:
 
 
 async def fetch_results(name: str, directory: Path, *, region: str | None, log: Log) -> FetchedResults:
-    """Bring a job's results home, and remove the endpoints it left when it has ended. Again is no harm.
+    """Download a job's results; when it has ended, delete the endpoints that it left behind. Idempotent.
+
+    Args:
+        name: name of the job.
+        directory: local directory for the results.
+        region: AWS region; None for the SDK's own configuration.
+        log: receives messages for the user.
 
     Raises:
-        LoadgenError: there is no such job, or its results cannot be read or written.
+        LoadgenError: the job does not exist, its leftovers cannot be listed, or its results cannot be downloaded.
     """
     async with _connect(region) as (connection, s3):
         job = await _describe_job(connection, name)
         log(str(job))
         leftovers = await _delete_leftovers(connection, job, log) if job.is_finished else ()
-        # The lock is of a process over there, which nobody here can see to have ended.
+        # The lock belongs to a process in the container; whether that has ended cannot be checked locally.
         files = await download_prefix(s3, job.output_location, directory, exclude={LOCK_FILE_NAME})
-        log(f"{files} files brought to {directory}" if files else f"{directory} is up to date")
+        log(f"downloaded {files} files to {directory}" if files else f"{directory} is up to date")
         return FetchedResults(job, directory, files, leftovers)
 
 
 async def _delete_leftovers(connection: AwsConnection, job: ProcessingJob, log: Log) -> tuple[Leftover, ...]:
-    """Remove every endpoint and configuration with the run's tag; return what could not be removed."""
-    api = connection.clients.sagemaker
-    url = "" if connection.identity.kind == "aws" else connection.clients.control_url
-    registry = ResourceRegistry(NullJournal(), region=connection.clients.region, endpoint_url=url)
-    try:
-        # Names hold the run's id, so that few have to be asked for their tags.
-        async for page in api.get_paginator("list_endpoints").paginate(NameContains=job.run_id):
-            for row in page["Endpoints"]:
-                if await _has_run_tag(api, row["EndpointArn"], job.run_id):
-                    registry.track(ResourceKind.ENDPOINT, row["EndpointName"], Existence.OBSERVED)
-        async for page in api.get_paginator("list_endpoint_configs").paginate(NameContains=job.run_id):
-            for row in page["EndpointConfigs"]:
-                if await _has_run_tag(api, row["EndpointConfigArn"], job.run_id):
-                    registry.track(ResourceKind.CONFIG, row["EndpointConfigName"], Existence.OBSERVED)
-    except SDK_ERRORS as error:
-        raise to_loadgen_error(error, f"looking for what run {job.run_id} left", now=time.time()) from error
-    orphans = list(registry)
-    if orphans:
-        log(f"removing {', '.join(holding.name for holding in orphans)}, which the job left")
-        retry_policy = RetryPolicy() if connection.identity.kind == "aws" else EMULATOR_RETRY_POLICY
-        await ResourceDeleter(api, registry, retry_policy, random.SystemRandom()).delete(orphans)
+    """Delete the run's endpoints and configurations; return those that could not be deleted."""
+    # Names contain the run's id, so that the tags of few resources are read.
+    tagged, errors = await list_tagged_resources(connection.clients.sagemaker, name_contains=job.run_id)
+    if errors:
+        raise errors[0]
+    # Any owner: the job created them under its own role.
+    orphans, _ = select_orphans({}, tagged, run_id=job.run_id, owner=None)
+    if not orphans:
+        return ()
+    log(f"deleting {', '.join(orphan.name for orphan in orphans)}, which the job left behind")
+    registry = await delete_orphans(connection, orphans, NullJournal())
     return tuple(registry.leftovers())
 
 
-async def _has_run_tag(api: Any, arn: str, run_id: str) -> bool:
-    answer = await api.list_tags(ResourceArn=arn)
-    return any(tag["Key"] == RUN_TAG and tag["Value"] == run_id for tag in answer["Tags"])
-
-
 def check_reachable(target: Any) -> None:
-    """Refuse a target that a job elsewhere cannot reach.
+    """Check that a job can reach a target.
 
     Raises:
-        ConfigError: it is an emulator of this machine.
+        ConfigError: the target is an emulator on this machine.
     """
     if getattr(target, "emulator_url", "") or type(target).__name__ == "Emulated":
         raise ConfigError(
             "a Processing job cannot reach an emulator on this machine",
-            hint="name SageMaker(...) or Existing(...) in the scenario, and leave --emulate out",
+            hint="use SageMaker(...) or Existing(...) as the target, without --emulate",
         )
 
 
 def check_completed(fetched: FetchedResults) -> None:
-    """Refuse to be silent about a job that did not end well.
+    """Check that a job completed and left nothing behind.
 
     Raises:
-        ResourceLeakError: something of it may still exist.
-        UnavailableError: it failed, or was stopped.
+        ResourceLeakError: a resource of the run may still exist.
+        UnavailableError: the job failed or was stopped.
     """
     if fetched.leftovers:
         details = [str(leftover) for leftover in fetched.leftovers]
-        raise ResourceLeakError("something may still exist", hint="remove it", details=details)
+        raise ResourceLeakError("resources may still exist", hint="delete them", details=details)
     if fetched.job.status != "Completed":
         raise job_failed_error(fetched.job)
 
 
 def job_failed_error(job: ProcessingJob) -> UnavailableError:
-    """Return the error that a job's end amounts to."""
+    """Return the error for a job that failed."""
     return UnavailableError(str(job), hint="its log is in CloudWatch Logs, /aws/sagemaker/ProcessingJobs")

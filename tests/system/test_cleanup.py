@@ -166,7 +166,7 @@ def test_cleanup_asks_and_lists_before_it_removes(play):
         run_id = on.run_id()
         for named in (run_id, "out"):
             status, _, said = await on.run("cleanup", named, "--yes")
-            assert (status, "still going on" in said) == (78, True), said
+            assert (status, "is still running" in said) == (78, True), said
         child.signal(signal.SIGKILL)
         await on.finish(child)
         standing = on.standing()
@@ -187,7 +187,7 @@ def test_cleanup_asks_and_lists_before_it_removes(play):
         on.fault("DeleteEndpoint", "error_before", times=1, status=400, code="AccessDeniedException", message="no")
         status, _, said = await on.run("cleanup", "out", "--yes")
         assert status == 101, said
-        assert "could not be removed" in said
+        assert "could not be deleted" in said
         status, _, said = await on.run("cleanup", "out", "--yes")
         assert (status, on.standing()) == (0, set()), said
         assert (await on.run("cleanup", run_id, "--yes"))[0] == 0

@@ -66,8 +66,8 @@ FENCES = {
     "jinja2": {"report.formats.html_page"},
     "markupsafe": {"report.formats.html_page"},
     "orjson": {"emulator", "workload.payload", "atomic_file", "results"},
-    "rich": {"report.console", "report.formats.terminal"},
-    "uvloop": {"cli", "event_loop"},
+    "rich": {"cli.guide", "report.console", "report.formats.terminal"},
+    "uvloop": {"event_loop"},
     "vl_convert": {"report.charts"},
 }
 EVERYWHERE = {"numpy"}

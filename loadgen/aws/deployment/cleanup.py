@@ -19,6 +19,7 @@ from loadgen.aws.deployment.resources import Existence, Journal, ResourceKind, R
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection
 from loadgen.aws.retry import EMULATOR_RETRY_POLICY, RetryPolicy
+from loadgen.errors import LoadgenError
 from loadgen.event_loop import shielded
 
 # Tags are made just before the Create that carries them; an answer that is waited for takes minutes at most.
@@ -58,7 +59,7 @@ class TaggedResource:
     created: datetime
     tags: Mapping[str, str] | None
 
-    def belongs_to(self, run_id: str, owner: str) -> bool:
+    def belongs_to(self, run_id: str, owner: str | None) -> bool:
         """Tell whether tags, name and time agree that this run of this owner made it.
 
         A tag that was copied to something else does not: the thing is older or younger than its tag says.
@@ -67,7 +68,7 @@ class TaggedResource:
             return False
         created_at = _parse_timestamp(self.tags.get(CREATED_TAG, ""))
         is_timely = created_at is not None and -_MAX_BEFORE_TAG <= self.created - created_at <= _MAX_AFTER_TAG
-        return is_timely and _is_same_owner(self.tags.get(OWNER_TAG, ""), tag_value(owner))
+        return is_timely and (owner is None or _is_same_owner(self.tags.get(OWNER_TAG, ""), tag_value(owner)))
 
     def is_expired(self, now: datetime) -> bool:
         """Tell whether its run must be over."""
@@ -96,7 +97,7 @@ def select_orphans(
     tagged: Sequence[TaggedResource],
     *,
     run_id: str,
-    owner: str,
+    owner: str | None,
 ) -> tuple[list[OrphanedResource], list[str]]:
     """Decide what of an account a run left behind.
 
@@ -104,7 +105,7 @@ def select_orphans(
         journaled: what the run's journal says; empty without one.
         tagged: what the account holds under names like ours.
         run_id: the run's.
-        owner: the caller's ARN.
+        owner: the caller's ARN; None accepts every owner, for a run under another role, such as a Processing job's.
 
     Returns:
         What is to be removed, endpoints first; and what is left alone although it was noted, in words.
@@ -134,14 +135,16 @@ def select_orphans(
     return sorted(orphans, key=lambda thing: (thing.kind is not ResourceKind.ENDPOINT, thing.name)), skipped
 
 
-async def list_tagged_resources(api: Any, name_contains: str = NAME_PREFIX) -> tuple[list[TaggedResource], str]:
+async def list_tagged_resources(
+    api: Any, name_contains: str = NAME_PREFIX
+) -> tuple[list[TaggedResource], list[LoadgenError]]:
     """Look at everything in the account whose name begins as ours do; endpoints before configurations.
 
     Returns:
-        What there is, and why not all of it could be seen, in words; empty when it could.
+        What there is, and the distinct errors because of which some of it may be missing or without tags.
     """
     tagged: list[TaggedResource] = []
-    unreadable: dict[str, None] = {}
+    unreadable: dict[str, LoadgenError] = {}
     for kind, pages in (
         (ResourceKind.ENDPOINT, _pages(api.list_endpoints, "Endpoints", name_contains)),
         (ResourceKind.CONFIG, _pages(api.list_endpoint_configs, "EndpointConfigs", name_contains)),
@@ -158,11 +161,13 @@ async def list_tagged_resources(api: Any, name_contains: str = NAME_PREFIX) -> t
                 except SDK_ERRORS as error:
                     if classify_error(error) is ErrorKind.NOT_FOUND:
                         continue  # it has gone meanwhile
-                    unreadable[str(to_loadgen_error(error, "ListTags", now=time.time()))] = None
+                    tags_error = to_loadgen_error(error, "ListTags", now=time.time())
+                    unreadable.setdefault(str(tags_error), tags_error)
                 tagged.append(TaggedResource(kind, name, item["CreationTime"], tags))
         except SDK_ERRORS as error:
-            unreadable[str(to_loadgen_error(error, f"List{member}s", now=time.time()))] = None
-    return tagged, "; ".join(unreadable)
+            list_error = to_loadgen_error(error, f"List{member}s", now=time.time())
+            unreadable.setdefault(str(list_error), list_error)
+    return tagged, list(unreadable.values())
 
 
 async def _pages(call: Any, member: str, name_contains: str) -> AsyncIterator[Mapping[str, Any]]:
