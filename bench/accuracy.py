@@ -1,7 +1,9 @@
-"""How true are the percentiles? Run `python -m bench.accuracy [--quick] [--json FILE]`.
+"""Are the reported percentiles true?
 
-Four clients call one oracle of known latency: loadgen on both of its transports, plain aiobotocore, boto3 with threads.
-The client has one core, the oracle the other. Every table shows what was true beside what was reported.
+    python -m bench.accuracy [--quick] [--json FILE]
+
+Four clients call an oracle of known latency: loadgen on both of its transports, aiobotocore, and boto3 with threads.
+The client has one core, the oracle the other. Each table shows the true value beside the reported one.
 """
 
 import argparse
@@ -19,10 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.oracle import Oracle, OracleTimings, running_oracle
-from bench.ours import REQUESTS, TRANSPORTS, OverheadTransport, open_loadgen_transport, run_on_uvloop
-from bench.peers import PEERS
-from bench.scripts import Constant, FewSlow, Mixture, PeriodicPause, Saturated, Script, SlowStart
+from bench.sdk_clients import SDK_CLIENTS
 from bench.tables import print_tables
 from loadgen.analysis.verdict import judge
 from loadgen.engine.engine import run
@@ -33,6 +32,15 @@ from loadgen.workload.arrivals import even
 from loadgen.workload.load import ClosedLoop, OpenLoop
 from loadgen.workload.rate import constant
 from loadgen.workload.step import Step
+from tests.support.latency_scripts import Constant, FewSlow, Mixture, PeriodicPause, Saturated, Script, SlowStart
+from tests.support.loadgen_client import (
+    REQUESTS,
+    TRANSPORTS,
+    OverheadTransport,
+    open_loadgen_transport,
+    run_on_uvloop,
+)
+from tests.support.oracle import Oracle, OracleTimings, running_oracle
 
 CALLERS = (1, 8, 64, 200)
 LATENCY = 0.02
@@ -43,10 +51,10 @@ _FREEZE_SHARE = 0.1  # share of the run for which the oracle is stopped
 
 @dataclass(frozen=True, slots=True)
 class PercentileComparison:
-    """Percentiles as reported beside those that were true; seconds. What the count cannot carry is None.
+    """Percentiles as reported beside the true ones, seconds; None where the count is too small.
 
-    `oracle_lateness` is by how much the oracle itself missed its script at the 99th percentile: the machine's doing, and in
-    what is true as well.
+    `oracle_lateness` is the 99th percentile of how late the oracle itself was. The machine causes it, and the true
+    percentiles contain it.
     """
 
     client: str
@@ -59,7 +67,7 @@ class PercentileComparison:
     oracle_lateness: float | None
 
     def error(self, percent: float) -> float | None:
-        """Return by how many seconds the report is off."""
+        """Return reported minus true, seconds."""
         reported, true = self.reported[percent], self.true[percent]
         return None if reported is None or true is None else reported - true
 
@@ -98,19 +106,19 @@ async def _run_loadgen(name: str, url: str, callers: int, seconds: float) -> tup
 
 
 def measure_closed_loop(oracle: Oracle, client: str, callers: int, seconds: float) -> PercentileComparison:
-    """Let one client's callers call for some seconds, as fast as answers come."""
+    """Call from one client for some seconds, as fast as responses arrive."""
     oracle.start_script(Constant(LATENCY))
-    if client in PEERS:
-        timed = PEERS[client](oracle.url, callers, seconds)
+    if client in SDK_CLIENTS:
+        timed = SDK_CLIENTS[client](oracle.url, callers, seconds)
         reported, cpu, calls = percentiles(np.array(timed.latencies)), timed.cpu / timed.calls, len(timed.latencies)
         verdict = "-"
     else:
         done, cpu = run_on_uvloop(_run_loadgen(client.removeprefix("loadgen "), oracle.url, callers, seconds))
         calls, verdict = done.count(OutcomeCategory.OK), _verdict(done)
         reported = _histogram_percentiles(done.tally.service[OutcomeCategory.OK])
-    books = oracle.timings()
+    timings = oracle.timings()
     return PercentileComparison(
-        client, callers, calls, percentiles(books.residence), reported, cpu, verdict, _oracle_lateness(books)
+        client, callers, calls, percentiles(timings.residence), reported, cpu, verdict, _oracle_lateness(timings)
     )
 
 
@@ -119,7 +127,7 @@ def measure_closed_loop(oracle: Oracle, client: str, callers: int, seconds: floa
 
 @dataclass(frozen=True, slots=True)
 class MixtureResult:
-    """An open loop over the mixture."""
+    """An open loop on the mixture of latencies."""
 
     comparison: PercentileComparison
     overhead: Mapping[float, float | None]
@@ -133,7 +141,7 @@ async def _run_open_loop(transport: Any, rate: float, seconds: float, in_flight:
 
 
 def measure_mixture(oracle: Oracle, name: str, seconds: float, rate: float = 200.0) -> MixtureResult:
-    """Offer 200 requests a second to 5, 20, 80 and 300 ms in fixed shares."""
+    """Offer 200 requests per second to a server of 5, 20, 80 and 300 ms in fixed shares."""
     every = (*PERCENTS, 99.9)
     oracle.start_script(Mixture())
 
@@ -148,31 +156,31 @@ def measure_mixture(oracle: Oracle, name: str, seconds: float, rate: float = 200
         done.count(OutcomeCategory.OK),
         _histogram_percentiles(done.tally.service[OutcomeCategory.OK], every),
     )
-    books = oracle.timings()
-    true = percentiles(books.residence, every)
-    cell = PercentileComparison(
-        f"loadgen {name}", 0, calls, true, reported, cpu, _verdict(done), _oracle_lateness(books)
+    timings = oracle.timings()
+    true = percentiles(timings.residence, every)
+    comparison = PercentileComparison(
+        f"loadgen {name}", 0, calls, true, reported, cpu, _verdict(done), _oracle_lateness(timings)
     )
-    watch = done.generator_stats
-    lag = {"p50": watch.send_lag_p50, "p99": watch.send_lag_p99, "max": watch.send_lag_max}
-    return MixtureResult(cell, percentiles(overhead, every), lag)
+    stats = done.generator_stats
+    lag = {"p50": stats.send_lag_p50, "p99": stats.send_lag_p99, "max": stats.send_lag_max}
+    return MixtureResult(comparison, percentiles(overhead, every), lag)
 
 
-# --- five illnesses of a server --------------------------------------------------------------------------------------
+# --- five degraded servers -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class DegradedServerResult:
-    """What an open loop reported of a sick server, beside what it must report; seconds.
+    """Response percentiles that an open loop reported of a degraded server, beside the calculated ones; seconds.
 
     Args:
-        name: which illness.
-        calls: ok answers.
-        expected: response percentiles worked out on paper.
-        reported: response percentiles of the open loop.
-        closed_loop: what one client of a closed loop reported of the same server at the same time; empty if there was none.
+        name: the degradation.
+        calls: ok responses.
+        expected: percentiles calculated from the script.
+        reported: percentiles of the open loop.
+        closed_loop: percentiles of one closed-loop client at the same time; empty if there was none.
         verdict: of the open loop.
-        oracle_lateness: by how much the oracle missed its script at the 99th percentile; the machine's doing.
+        oracle_lateness: 99th percentile of how late the oracle itself was.
     """
 
     name: str
@@ -185,7 +193,7 @@ class DegradedServerResult:
 
 
 _DEGRADATIONS: tuple[tuple[str, Script, float, tuple[float, ...]], ...] = (
-    # name, script, rate, percents that lie away from the script's edges
+    # name, script, rate, percents away from the edges of the script
     ("periodic pause of 100 ms", PeriodicPause(), 100.0, (50.0, 95.0, 99.0)),
     ("slow start from 400 ms", SlowStart(ramp_duration=1.5), 100.0, (50.0, 90.0, 95.0, 99.0)),
     ("1 % slow (500 ms)", FewSlow(), 100.0, (50.0, 95.0, 99.9)),
@@ -194,14 +202,14 @@ _DEGRADATIONS: tuple[tuple[str, Script, float, tuple[float, ...]], ...] = (
 
 
 def measure_degradation(
-    oracle: Oracle, degradation: tuple[str, Script, float, tuple[float, ...]], name: str, seconds: float
+    oracle: Oracle, degradation: tuple[str, Script, float, tuple[float, ...]], transport_name: str, seconds: float
 ) -> DegradedServerResult:
-    """Offer an open loop to a server that follows a script."""
-    title, script, rate, percents = degradation
+    """Run an open loop against a server that follows a script."""
+    name, script, rate, percents = degradation
     oracle.start_script(script)
 
     async def work() -> Run:
-        async with open_loadgen_transport(name, oracle.url, connections=400) as transport:
+        async with open_loadgen_transport(transport_name, oracle.url, connections=400) as transport:
             return (await _run_open_loop(transport, rate, seconds, 400))[0]
 
     done = run_on_uvloop(work())
@@ -209,12 +217,12 @@ def measure_degradation(
     expected = {p: script.quantile(p / 100, rate=rate, duration=seconds) for p in percents}
     reported: dict[float, float | None] = {p: histogram.percentile(p) for p in percents}
     return DegradedServerResult(
-        title, histogram.total, expected, reported, {}, _verdict(done), _oracle_lateness(oracle.timings())
+        name, histogram.total, expected, reported, {}, _verdict(done), _oracle_lateness(oracle.timings())
     )
 
 
 def measure_stall(oracle: Oracle, name: str, seconds: float, rate: float = 100.0) -> DegradedServerResult:
-    """Stop the oracle's process for a tenth of the run; a closed loop of one client runs beside the open one."""
+    """Stop the process of the oracle for a tenth of the run, with a closed loop of one client beside the open loop."""
     latency, percents = 0.005, (50.0, 95.0, 99.0, 99.9)
     oracle.start_script(Constant(latency))
 
@@ -254,25 +262,27 @@ def measure_stall(oracle: Oracle, name: str, seconds: float, rate: float = 100.0
     )
 
 
-# --- all of it -------------------------------------------------------------------------------------------------------
+# --- everything ------------------------------------------------------------------------------------------------------
 
 
 def measure(oracle: Oracle, *, is_quick: bool) -> dict[str, Any]:
-    """Measure everything; 40 seconds at most when quick, else 3 minutes."""
+    """Measure everything: at most 40 seconds if quick, else 3 minutes."""
     cells = [
         measure_closed_loop(oracle, client, callers, 0.8 if is_quick else 8.0 if callers == 1 else 2.5)
         for callers in CALLERS
-        for client in (*(f"loadgen {name}" for name in TRANSPORTS), *PEERS)
+        for client in (*(f"loadgen {name}" for name in TRANSPORTS), *SDK_CLIENTS)
     ]
     mixed = [measure_mixture(oracle, name, 2.0 if is_quick else 19.0) for name in TRANSPORTS]
-    quickest = TRANSPORTS[0]
-    ill = [measure_stall(oracle, quickest, 4.0 if is_quick else 30.0)]
-    ill += [measure_degradation(oracle, which, quickest, 2.0 if is_quick else 6.0) for which in _DEGRADATIONS]
-    return {"closed": cells, "mixture": mixed, "illnesses": ill}
+    fastest = TRANSPORTS[0]
+    degraded = [measure_stall(oracle, fastest, 4.0 if is_quick else 30.0)]
+    degraded += [
+        measure_degradation(oracle, degradation, fastest, 2.0 if is_quick else 6.0) for degradation in _DEGRADATIONS
+    ]
+    return {"closed_loop": cells, "mixture": mixed, "degradations": degraded}
 
 
 def _json(found: Mapping[str, Any], seconds: float) -> str:
-    circumstances = {
+    environment = {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
@@ -280,12 +290,14 @@ def _json(found: Mapping[str, Any], seconds: float) -> str:
         "seconds": seconds,
     }
     rows = {name: [asdict(cell) for cell in cells] for name, cells in found.items()}
-    return json.dumps({"circumstances": circumstances} | rows, indent=1)
+    return json.dumps({"environment": environment} | rows, indent=1)
 
 
 def main() -> None:
-    """Measure, print one table for each question, and write the JSON if asked to."""
-    parser = argparse.ArgumentParser(description="Reported percentiles beside true ones.")
+    """Measure, print the tables, and write the JSON file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="40 seconds instead of 3 minutes; few percentiles")
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     arguments = parser.parse_args()

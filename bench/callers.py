@@ -1,11 +1,12 @@
-"""Callers: each way of calling that the throughput bench compares, run by itself in a process pinned to one core.
+"""Callers: the clients that the throughput bench compares, each in its own process.
 
-`python -m bench.callers NAME URL CLIENTS SECONDS [CA]` prints `calls seconds cpu` of the loop alone: what importing,
-connecting and the first call of each client cost is left out, as each of them is given time to get up to speed.
+    python -m bench.callers NAME URL CLIENTS SECONDS [CA]
+
+prints `calls seconds cpu` of the loop alone, without imports, connecting and the first call of each client.
 """
 
+import argparse
 import asyncio
-import sys
 import tempfile
 import threading
 import time
@@ -65,7 +66,7 @@ async def _botocore(url: str, clients: int, ca: str | None) -> AsyncIterator[Any
 
 
 async def _measure_calls(call: CallFunction, clients: int, seconds: float) -> tuple[int, float, float]:
-    """Let clients call until the time is over, after one call each."""
+    """Call from clients for some seconds, after one call of each."""
     await asyncio.gather(*[call(n) for n in range(clients)])
     calls = 0
     end = 0.0
@@ -84,24 +85,24 @@ async def _measure_calls(call: CallFunction, clients: int, seconds: float) -> tu
 
 
 async def wire(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, float, float]:
-    """The wire transport by itself."""
+    """Call through the wire transport."""
     async with _wire(url, clients, ca) as transport:
         return await _measure_calls(lambda n: transport.invoke(REQUESTS[n & 7]), clients, seconds)
 
 
 async def traced(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, float, float]:
-    """Loadgen's aiobotocore transport by itself."""
+    """Call through the botocore transport."""
     async with _botocore(url, clients, ca) as transport:
         return await _measure_calls(lambda n: transport.invoke(REQUESTS[n & 7]), clients, seconds)
 
 
 async def aiobotocore(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, float, float]:
-    """Plain aiobotocore, the body read."""
+    """Call through aiobotocore and read the body."""
     async with _client(url, clients, ca) as client:
 
         async def call(n: int) -> None:
-            answer = await client.invoke_endpoint(EndpointName="bench", **REQUESTS[n & 7].arguments())
-            await answer["Body"].read()
+            response = await client.invoke_endpoint(EndpointName="bench", **REQUESTS[n & 7].arguments())
+            await response["Body"].read()
 
         return await _measure_calls(call, clients, seconds)
 
@@ -118,20 +119,20 @@ async def _engine(transport: Any, clients: int, seconds: float, folder: Path | N
 
 
 async def engine(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, float, float]:
-    """The wire transport through the whole engine, samples to disk."""
+    """Run the engine on the wire transport, samples to disk."""
     with tempfile.TemporaryDirectory() as folder:
         async with _wire(url, clients, ca) as transport:
             return await _engine(transport, clients, seconds, Path(folder))
 
 
 async def unsampled(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, float, float]:
-    """The wire transport through the whole engine, samples off."""
+    """Run the engine on the wire transport, without samples."""
     async with _wire(url, clients, ca) as transport:
         return await _engine(transport, clients, seconds, None)
 
 
 def boto3(url: str, clients: int, seconds: float, ca: str | None) -> tuple[int, float, float]:
-    """boto3 with a thread for each client."""
+    """Call through boto3 from a thread for each client."""
     config = Config(max_pool_connections=clients, retries={"total_max_attempts": 1}, proxies={})
     client = sdk.client("sagemaker-runtime", endpoint_url=url, verify=ca, config=config, **_CLIENT_OPTIONS)
     counts = [0] * clients
@@ -166,14 +167,22 @@ ASYNC_CALLERS = {"engine": engine, "unsampled": unsampled, "wire": wire, "traced
 
 
 def main() -> None:
-    """Run one caller, and print what it did."""
-    name, url, clients, seconds, *ca = sys.argv[1:]
-    arguments = (url, int(clients), float(seconds), ca[0] if ca else None)
-    if name == "boto3":
+    """Run one caller and print its calls, seconds and CPU seconds."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.callers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=[*ASYNC_CALLERS, "boto3"])
+    parser.add_argument("url")
+    parser.add_argument("clients", type=int)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("ca", nargs="?", help="PEM file with the certificate of the target")
+    options = parser.parse_args()
+    arguments = (options.url, options.clients, options.seconds, options.ca)
+    if options.name == "boto3":
         found = boto3(*arguments)
     else:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            found = runner.run(ASYNC_CALLERS[name](*arguments))
+            found = runner.run(ASYNC_CALLERS[options.name](*arguments))
     print(*found)
 
 

@@ -1,4 +1,4 @@
-"""A target that answers at once, in whatever process asks: what is left is the generator."""
+"""A target without a network, so that only the generator is measured."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from loadgen.workload.serverless_config import ServerlessConfig
 
 @dataclass
 class NullEndpoint:
-    """An endpoint that is nowhere."""
+    """An endpoint of a null target."""
 
     latency: float
     name: str = "null"
@@ -27,50 +27,50 @@ class NullEndpoint:
 
 @dataclass
 class NullAccount:
-    """An account without anything in it."""
+    """An account without resources."""
 
     latency: float
     identity: Identity = field(default_factory=lambda: Identity("null"))
     quotas: Quotas = field(default_factory=lambda: Quotas(0, 0, 0, "nothing is deployed"))
 
     async def check(self, configs: Sequence[ServerlessConfig | None]) -> None:
-        """Refuse nothing."""
+        """Accept every configuration."""
 
     @asynccontextmanager
     async def open(
         self,
-        config: ServerlessConfig | None,  # noqa: ARG002 - there is nothing to deploy
+        config: ServerlessConfig | None,  # noqa: ARG002
         *,
-        connections: int,  # noqa: ARG002 - nor to connect to
-        timeout: float,  # noqa: ARG002 - nor to wait for
+        connections: int,  # noqa: ARG002
+        timeout: float,  # noqa: ARG002
     ) -> AsyncIterator[Endpoint]:
-        """Open nothing."""
+        """Yield an endpoint; nothing is deployed."""
         yield NullEndpoint(self.latency)
 
     async def metrics(self, endpoint: str, *, start: float, end: float, invocations: int) -> CloudWatchMetrics:  # noqa: ARG002
-        """Return none."""
+        """Return no metrics."""
         return CloudWatchMetrics()
 
     async def server_counts(self, endpoint: str) -> Mapping[str, int] | None:  # noqa: ARG002
-        """Keep no books."""
+        """Return None: there is no server that counts."""
         return None
 
     def leftovers(self) -> Sequence[Leftover]:
-        """Leave nothing."""
+        """Return no leftovers."""
         return ()
 
 
 @dataclass(frozen=True)
 class NullTarget:
-    """A place that answers every request after `latency` seconds, without a network."""
+    """A target that responds to every request after `latency` seconds, without a network."""
 
     latency: float = 0.0
 
     @asynccontextmanager
     async def account(self, *, run_id: str) -> AsyncIterator[Account]:  # noqa: ARG002
-        """Reach it."""
+        """Open the account."""
         yield NullAccount(self.latency)
 
     def for_workers(self, account: Account, endpoint: str) -> Target:  # noqa: ARG002
-        """Describe it for another process: it is the same everywhere."""
+        """Return this target: a worker uses the same."""
         return self

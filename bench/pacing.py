@@ -1,8 +1,10 @@
-"""Does the schedule hold? Run `python -m bench.pacing [--quick] [--json FILE]`.
+"""Does an open loop keep its schedule?
 
-An open loop is asked for 100, 1,000 and 10,000 requests a second, of a transport that answers at once (the engine
-alone) and of the oracle over HTTP. Asked against achieved, how late requests left, and how far the count of sent
-requests was ever off the straight line.
+    python -m bench.pacing [--quick] [--json FILE]
+
+An open loop offers 100, 1,000 and 10,000 requests per second to the null transport (the engine alone) and to the oracle
+over HTTP. The table shows target and achieved rate, send lag, and how far the count of sent requests was off the
+schedule.
 """
 
 import argparse
@@ -17,9 +19,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.oracle import Oracle, running_oracle
-from bench.ours import REQUESTS, TRANSPORTS, open_loadgen_transport, run_on_uvloop
-from bench.scripts import Constant
 from bench.tables import ms, table
 from loadgen.analysis.verdict import judge
 from loadgen.engine.engine import run
@@ -30,46 +29,49 @@ from loadgen.transport.null import NullTransport
 from loadgen.workload.arrivals import even
 from loadgen.workload.load import OpenLoop
 from loadgen.workload.rate import constant
+from tests.support.latency_scripts import Constant
+from tests.support.loadgen_client import REQUESTS, TRANSPORTS, open_loadgen_transport, run_on_uvloop
+from tests.support.oracle import Oracle, running_oracle
 
 RATES = (100, 1_000, 10_000)
 LATENCY = 0.005
 _IN_FLIGHT = 400
-_BOTOCORE_MAX_RATE = 2000  # requests a second of one core, rounded up: `python -m bench.accuracy` measures it
+_BOTOCORE_MAX_RATE = 2000  # requests per second of one core, rounded up; measured by `python -m bench.accuracy`
 
 
 class SendTimes:
-    """A sink that keeps two instants of each sample."""
+    """A sink that keeps when each request was scheduled and sent."""
 
     def __init__(self) -> None:
         self._batches: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
 
     def write_samples(self, batch: NDArray[np.void]) -> None:
-        """Keep when each request was due and when it left."""
+        """Keep the times of a batch."""
         self._batches.append((batch["scheduled"].copy(), batch["sent"].copy()))
 
     def write_error_code(self, error_code: ErrorCode) -> None:
-        """Take no notice: outcomes are not what is measured here."""
+        """Ignore the error: outcomes are not measured here."""
 
     def scheduled_and_sent(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return (scheduled, sent) of all requests, sent NaN where one was dropped."""
+        """Return (scheduled, sent) of all requests; sent is NaN for a dropped request."""
         scheduled, sent = zip(*self._batches, strict=True)
         return np.concatenate(scheduled), np.concatenate(sent)
 
 
 @dataclass(frozen=True, slots=True)
 class PacingResult:
-    """How well one rate was kept; seconds, except where a name says otherwise.
+    """How well one rate was kept; durations in seconds.
 
     Args:
-        transport: which.
-        target_rate: requests a second.
-        achieved_rate: requests that left, over the seconds they were planned for or took, whichever is longer.
-        dropped: requests that found too many in flight.
+        transport: `null` or the name of a transport.
+        target_rate: requests per second.
+        achieved_rate: requests sent per second, over the planned or the actual duration, whichever is longer.
+        dropped: requests dropped because too many were in flight.
         lag: percentile -> sent minus scheduled.
-        drift: requests by which the count of sent ones was off rate * t, worst of all whole seconds.
-        cpu: of this process for each request.
-        cpu_share: of one core.
-        verdict: what the run said of itself.
+        drift: largest difference between sent requests and rate * t at any whole second.
+        cpu: CPU seconds of this process for each request.
+        cpu_share: share of one core.
+        verdict: of the run.
     """
 
     transport: str
@@ -84,7 +86,7 @@ class PacingResult:
 
 
 def drift(sent: NDArray[np.float64], rate: float, seconds: float) -> float:
-    """Return by how many requests the count of those sent was off rate * t, at the worst whole second."""
+    """Return the largest difference between sent requests and rate * t at any whole second."""
     ticks = np.arange(1, int(seconds) + 1)
     count = np.searchsorted(np.sort(sent), ticks)
     return float(np.max(np.abs(count - rate * ticks)))
@@ -124,10 +126,10 @@ def measure(oracle: Oracle, seconds: float) -> list[PacingResult]:
     """Measure each transport at each rate."""
 
     async def one(name: str, rate: int) -> PacingResult:
-        # A transport that cannot keep up sends all the same, late: one second of that tells enough.
-        is_hopeless = name == "botocore" and rate > _BOTOCORE_MAX_RATE
+        # A transport that cannot keep up sends every request late; one second of that is enough.
+        is_overloaded = name == "botocore" and rate > _BOTOCORE_MAX_RATE
         async with _open_transport(name, oracle) as transport:
-            return await _measure_rate(transport, name, rate, 1.0 if is_hopeless else seconds)
+            return await _measure_rate(transport, name, rate, 1.0 if is_overloaded else seconds)
 
     found = []
     for name in ("null", *TRANSPORTS):
@@ -138,8 +140,10 @@ def measure(oracle: Oracle, seconds: float) -> list[PacingResult]:
 
 
 def main() -> None:
-    """Measure, print a table, and write the JSON if asked to."""
-    parser = argparse.ArgumentParser(description="Asked and achieved rates, lag and drift.")
+    """Measure, print the table, and write the JSON file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.pacing", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="2 seconds for each line instead of 10")
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     arguments = parser.parse_args()
@@ -147,12 +151,12 @@ def main() -> None:
     os.sched_setaffinity(0, cores[:1])
     with running_oracle(cores[-1]) as oracle:
         paces = measure(oracle, 2.0 if arguments.quick else 10.0)
-    print(f"Open loop, answers after {LATENCY * 1e3:g} ms; lag in milliseconds.\n")
+    print(f"Open loop, responses after {LATENCY * 1e3:g} ms; lag in milliseconds.\n")
     print(
         table(
             [
                 "transport",
-                "asked /s",
+                "target /s",
                 "achieved /s",
                 "dropped",
                 "lag p50",
@@ -161,7 +165,7 @@ def main() -> None:
                 "max",
                 "drift",
                 "CPU us/call",
-                "core",
+                "CPU share",
                 "verdict",
             ],
             [

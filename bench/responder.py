@@ -1,6 +1,8 @@
-"""Responder: answer every request at once with the same bytes, in a process of its own; the stand-in for nginx.
+"""Responder: a server that sends the same response to every request at once; used where nginx is not installed.
 
-`python -m bench.responder [--cpu N] [--tls FILE]` prints its port and answers until its input ends.
+    python -m bench.responder [--cpu N] [--tls FILE]
+
+prints its port and serves until standard input ends.
 """
 
 import argparse
@@ -13,7 +15,7 @@ from typing import cast
 
 import uvloop
 
-ANSWER = (
+RESPONSE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nx-Amzn-Invoked-Production-Variant: AllTraffic\r\n"
     b"x-amzn-RequestId: 5c3e5a7e-8c0b-4a53-9a5e-7f5f5d2d1b1a\r\nContent-Length: 18\r\n\r\n0.123456789012345\n"
 )
@@ -30,21 +32,21 @@ class _Responder(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer + data
-        answers = 0
+        responses = 0
         while (end := buffer.find(b"\r\n\r\n")) >= 0:
             found = _LENGTH.search(buffer, 0, end)
             size = end + 4 + (int(found[1]) if found else 0)
             if len(buffer) < size:
                 break
             buffer = buffer[size:]
-            answers += 1
+            responses += 1
         self._buffer = buffer
-        if answers and self._transport is not None:
-            self._transport.write(ANSWER * answers)
+        if responses and self._transport is not None:
+            self._transport.write(RESPONSE * responses)
 
 
 async def respond(context: ssl.SSLContext | None) -> None:
-    """Listen on a free loopback port, print it, and answer until standard input ends."""
+    """Listen on a free loopback port, print it, and respond until standard input ends."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(_Responder, "127.0.0.1", 0, ssl=context, backlog=8192)
     async with server:
@@ -53,10 +55,12 @@ async def respond(context: ssl.SSLContext | None) -> None:
 
 
 def main() -> None:
-    """Read the arguments and respond."""
-    parser = argparse.ArgumentParser(prog="python -m bench.responder", description=__doc__)
-    parser.add_argument("--cpu", type=int, help="the core to stay on")
-    parser.add_argument("--tls", metavar="FILE", help="key and certificate in one PEM file; plain HTTP without it")
+    """Parse the arguments and serve."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.responder", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cpu", type=int, help="pin the process to this core")
+    parser.add_argument("--tls", metavar="FILE", help="PEM file with key and certificate; HTTP if not given")
     given = parser.parse_args()
     if given.cpu is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {given.cpu})
@@ -64,7 +68,7 @@ def main() -> None:
     if given.tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(given.tls)
-        context.set_alpn_protocols(["http/1.1"])  # h2load waits for ever when nothing is agreed on
+        context.set_alpn_protocols(["http/1.1"])  # h2load hangs if no protocol is negotiated
     uvloop.run(respond(context))
 
 

@@ -1,10 +1,12 @@
-"""Does the cost of a request stay the same? Run `python -m bench.scale [--quick] [--json FILE]`.
+"""Does the cost of a request grow with the number of clients or requests?
 
-The whole engine, samples to disk, with 1 to 5,000 clients, and with 10 thousand to a million requests: CPU and wall
-time of each request should not grow with either, memory with the clients only. `null` answers at once, without a
-network: the engine alone. `wire` sends signed requests to a server on another core.
+    python -m bench.scale [--quick] [--json FILE]
 
-Each line is a process of its own on core 1, so that its memory is its own; the server has core 0.
+The whole engine, samples to disk, with 1 to 5,000 clients, and with 10,000 to a million requests: CPU and wall time of
+a request should grow with neither, memory with the clients only. `null` responds at once without a network (the engine
+alone); `wire` sends signed requests to a server on another core.
+
+Each line is measured in its own process on core 1; the server has core 0.
 """
 
 import argparse
@@ -22,9 +24,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.far_side import target_server
-from bench.ours import TRANSPORTS, open_loadgen_transport, run_on_uvloop
 from bench.tables import table
+from bench.target_server import target_server
 from loadgen.engine.engine import run
 from loadgen.interfaces import Transport
 from loadgen.measurement.outcome import OutcomeCategory
@@ -33,26 +34,27 @@ from loadgen.results.writer import SAMPLE_FILE_HEADER, SampleWriter
 from loadgen.transport.null import NullTransport
 from loadgen.workload.load import ClosedLoop
 from loadgen.workload.request import Request
+from tests.support.loadgen_client import TRANSPORTS, open_loadgen_transport, run_on_uvloop
 
 CLIENTS = (1, 10, 100, 1000, 5000)
 COUNTS = (10_000, 100_000, 1_000_000)
 REQUESTS = [Request(b"1,2,%d" % n, content_type="text/csv") for n in range(8)]
-_FIXED_CLIENTS = 64  # clients, where it is the requests that grow
-_FIXED_REQUESTS = 50_000  # requests, where it is the clients that grow
+_FIXED_CLIENTS = 64  # clients while the number of requests grows
+_FIXED_REQUESTS = 50_000  # requests while the number of clients grows
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one run cost.
+    """The cost of one run.
 
     Args:
-        transport: `null`, or one of `bench.ours.TRANSPORTS`.
-        clients: how many called at once.
-        requests: answered with ok. Fewer than asked for when the time was over first.
-        wall_us: microseconds of the run for each request.
+        transport: `null`, or one of `loadgen_client.TRANSPORTS`.
+        clients: number of clients.
+        requests: ok responses; fewer than requested if the time limit came first.
+        wall_us: microseconds of wall time for each request.
         cpu_us: microseconds of CPU for each request.
         initial_mb: resident memory with all connections open, before the first request.
-        peak_mb: the most resident memory until the end of the run.
+        peak_mb: peak resident memory until the end of the run.
     """
 
     transport: str
@@ -65,7 +67,7 @@ class Cell:
 
 
 def resident_mb(text: str, name: str) -> float:
-    """Return a size that /proc/PID/status gives, in MB: `VmRSS` for now, `VmHWM` for the most there ever was."""
+    """Return a size from the text of /proc/PID/status in MB: `VmRSS` (current) or `VmHWM` (peak)."""
     found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
     if found is None:
         raise ValueError(f"no {name}")
@@ -81,25 +83,25 @@ async def _open(transport: str, url: str, clients: int) -> AsyncIterator[Transpo
     if transport == "null":
         yield NullTransport()
         return
-    async with open_loadgen_transport(transport, url, connections=clients) as ours:
-        yield ours
+    async with open_loadgen_transport(transport, url, connections=clients) as opened:
+        yield opened
 
 
 async def _measure(transport: str, url: str, clients: int, count: int, seconds: float, folder: Path) -> Cell:
-    async with _open(transport, url, clients) as ours:
+    async with _open(transport, url, clients) as opened:
         before = _now_mb("VmRSS")
-        await run(ClosedLoop(clients, count=clients), ours, REQUESTS)  # a first call of each
+        await run(ClosedLoop(clients, count=clients), opened, REQUESTS)  # the first call of each
         sink = SampleWriter(folder)
         cpu, begun = time.process_time(), time.perf_counter()
-        done = await run(ClosedLoop(clients, count=count, duration=seconds), ours, REQUESTS, sink=sink)
+        done = await run(ClosedLoop(clients, count=count, duration=seconds), opened, REQUESTS, sink=sink)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - begun
         sink.close()
         peak = _now_mb("VmHWM")
-    kept = ((folder / "samples.bin").stat().st_size - len(SAMPLE_FILE_HEADER)) // SAMPLE.itemsize
-    if not done.count(OutcomeCategory.OK) == done.scheduled == kept:
-        raise RuntimeError(f"{done.scheduled} requests, {done.count(OutcomeCategory.OK)} ok, {kept} on disk")
+    recorded = ((folder / "samples.bin").stat().st_size - len(SAMPLE_FILE_HEADER)) // SAMPLE.itemsize
+    if not done.count(OutcomeCategory.OK) == done.scheduled == recorded:
+        raise RuntimeError(f"{done.scheduled} requests, {done.count(OutcomeCategory.OK)} ok, {recorded} on disk")
     each = 1e6 / done.scheduled
-    return Cell(transport, clients, kept, wall * each, cpu * each, before, peak)
+    return Cell(transport, clients, recorded, wall * each, cpu * each, before, peak)
 
 
 def _measure_in_subprocess(transport: str, url: str, clients: int, count: int) -> Cell:
@@ -125,7 +127,7 @@ def _cells(
 
 def format_table(cells: list[Cell]) -> str:
     """Return the table."""
-    head = ["transport", "clients", "requests", "wall us", "CPU us", "MB before", "MB at most"]
+    head = ["transport", "clients", "requests", "wall us", "CPU us", "MB before", "MB peak"]
     return table(
         head,
         [
@@ -139,21 +141,21 @@ def format_table(cells: list[Cell]) -> str:
 
 
 def growth(cells: list[Cell]) -> Iterator[str]:
-    """Yield what the table says, a line for each transport and for what grew."""
+    """Yield a summary line for each transport: growth with clients, then growth with requests."""
     for transport in dict.fromkeys(cell.transport for cell in cells):
-        among = [cell for cell in cells if cell.transport == transport]
-        fewest, most = (end(among, key=lambda cell: cell.clients) for end in (min, max))
+        rows = [cell for cell in cells if cell.transport == transport]
+        fewest, most = (end(rows, key=lambda cell: cell.clients) for end in (min, max))
         more = (most.peak_mb - fewest.peak_mb) * 1024 / (most.clients - fewest.clients)
         yield (
             f"{transport}: {_describe_costs(fewest, most)} with {fewest.clients:,} and {most.clients:,} clients; "
-            f"{more:.1f} KB each"
+            f"{more:.1f} KB per client"
         )
-        among = [cell for cell in among if cell.clients == _FIXED_CLIENTS]
-        fewest, most = (end(among, key=lambda cell: cell.requests) for end in (min, max))
+        rows = [cell for cell in rows if cell.clients == _FIXED_CLIENTS]
+        fewest, most = (end(rows, key=lambda cell: cell.requests) for end in (min, max))
         more = most.peak_mb - fewest.peak_mb
         yield (
             f"{transport}: {_describe_costs(fewest, most)} with {fewest.requests:,} and {most.requests:,} requests; "
-            f"{more:+.1f} MB in all"
+            f"{more:+.1f} MB"
         )
 
 
@@ -162,7 +164,7 @@ def _describe_costs(fewest: Cell, most: Cell) -> str:
 
 
 def _run_cell(transport: str, url: str, clients: int, count: int) -> None:
-    # Enough undisturbed; an end, so that all of it is over in three minutes on a machine that others use too.
+    # Enough on an idle machine; the limit ends the bench after three minutes on a busy one.
     seconds = 2 + count * 70e-6
     with tempfile.TemporaryDirectory() as folder:
         cell = run_on_uvloop(_measure(transport, url, clients, count, seconds, Path(folder)))
@@ -170,7 +172,7 @@ def _run_cell(transport: str, url: str, clients: int, count: int) -> None:
 
 
 def main() -> None:
-    """Measure, print a table, and write the JSON if asked to."""
+    """Measure, print the table, and write the JSON file."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -184,9 +186,9 @@ def main() -> None:
         _run_cell(transport, url, int(clients), int(count))
         return
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
-        parser.error("two cores and Linux are needed: one for the engine, one for the server")
+        parser.error("Linux and two cores are needed: one for the engine, one for the server")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the server's too: it inherits it
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited by the server
     clients, each, counts = (
         (CLIENTS[::2], 10_000, (10_000, 50_000)) if given.quick else (CLIENTS, _FIXED_REQUESTS, COUNTS)
     )

@@ -1,13 +1,13 @@
-"""How many signed calls a second one core makes, and what each costs: ours, the SDK's, and general load generators.
+"""How many signed calls per second does one core make, and what does each cost? loadgen, the SDK, and other tools.
 
-`python -m bench.throughput [--clients 1,64,...] [--seconds S] [--rounds N] [--only NAME,...] [--scheme http,https]
-[--json FILE]`
+    python -m bench.throughput [--clients 1,64,...] [--seconds S] [--rounds N] [--only NAME,...] [--scheme http,https]
+        [--json FILE]
 
-Each cell runs alone in a process on core 1; the target, nginx if it is installed, has core 0. The general tools do not
-sign and do not record; they are the measure of what the sockets allow. Only what is installed is run. All figures of a
-table are of one run on one machine; what counts are the ratios. Of several rounds, each of which runs every cell once,
-the table shows medians, of those rounds in which the caller had its core for itself if there are any: on a machine that
-is not one's own, five short rounds tell more than one long.
+Each cell runs alone in its own process on core 1; the target, nginx if it is installed, has core 0. The general tools
+neither sign nor record; they show what the sockets allow. Tools that are not installed are skipped. Compare ratios
+within one table. With several rounds, each of which runs every cell once, the table shows medians of those rounds in
+which the caller had its core for itself, if there are any. On a shared machine, five short rounds are better than one
+long.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.far_side import certificate, target_server
 from bench.tables import table
+from bench.target_server import certificate, target_server
 
 CLIENTS = (1, 16, 64, 200, 1000)
 _LUA = 'wrk.method="POST" wrk.body="1,2,3" wrk.headers["Content-Type"]="text/csv"'
@@ -42,22 +42,22 @@ class Caller(FastHttpUser):
         self.client.post("%(path)s", data="1,2,3", headers={"Content-Type": "text/csv"})
 """
 _PATH = "/endpoints/bench/invocations"
-_FULL_CORE_SHARE = 0.9  # share of the time from which on a caller is said to have had its core for itself
+_FULL_CORE_SHARE = 0.9  # share of the time from which a caller counts as having its core for itself
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one caller did with so many clients.
+    """The result of one caller with one number of clients.
 
     Args:
         caller: its name.
         scheme: `http` or `https`.
-        clients: how many called at once.
-        rate: answered calls a second; 0 when it failed.
-        cpu_us: CPU microseconds of the caller for each call. A general tool's start and handshakes are in it, ours
-            are not: cells of a few seconds make that small.
-        busy: share of the time that the caller had its core, its start included; below 0.9 with many clients
-            somebody else had it, or the target was the slower.
+        clients: number of clients.
+        rate: completed calls per second; 0 if the caller failed.
+        cpu_us: CPU microseconds of the caller for each call. Start and handshakes are included for the general tools
+            only; cells of a few seconds make that small.
+        busy: share of the time for which the caller used its core, its start included. Below 0.9 with many clients
+            another process used it, or the target was slower.
     """
 
     caller: str
@@ -111,7 +111,7 @@ def _locust(job: _Job) -> list[str]:
     return ["locust", "-f", str(script), "--headless", "--only-summary", *bounds]
 
 
-# Program -> its command, and where its output tells the rate.
+# Program -> its command, and the pattern of the rate in its output.
 _TOOLS: dict[str, tuple[Callable[[_Job], list[str]], str]] = {
     "wrk": (_wrk, r"Requests/sec:\s+([\d.]+)"),
     "hey": (_hey, r"Requests/sec:\s+([\d.]+)"),
@@ -120,7 +120,7 @@ _TOOLS: dict[str, tuple[Callable[[_Job], list[str]], str]] = {
     "k6": (_k6, r"http_reqs[.\s]*: \d+\s+([\d.]+)/s"),
     "locust": (_locust, r"Aggregated\s+\d+\s+[^|]*\|[^|]*\|\s+([\d.]+)"),
 }
-# In the order of the table: the whole engine first; the rate of `aiobotocore` is what the others are compared with.
+# In the order of the table; the others are compared with `aiobotocore`.
 _CALLERS = ("engine", "unsampled", "wire", "traced", "aiobotocore", "boto3")
 
 
@@ -129,7 +129,7 @@ def _pin() -> None:
 
 
 def _run(command: list[str], seconds: float) -> tuple[str, float]:
-    """Run a program on core 1; return its output and the CPU seconds it used. One that hangs is ended, and says so."""
+    """Run a program on core 1; return its output and CPU seconds; end it if it hangs."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
         done = subprocess.run(
@@ -143,7 +143,7 @@ def _run(command: list[str], seconds: float) -> tuple[str, float]:
 
 
 def measure(caller: str, job: _Job, ca: Path | None) -> Cell:
-    """Run one caller with so many clients."""
+    """Run one caller with the clients of a job."""
     scheme = job.url.partition(":")[0]
     if caller in _TOOLS:
         command, pattern = _TOOLS[caller]
@@ -165,14 +165,14 @@ def measure(caller: str, job: _Job, ca: Path | None) -> Cell:
 
 
 def medians(cells: list[Cell]) -> list[Cell]:
-    """Return one cell for each caller, scheme and number of clients, its figures medians of the rounds that worked.
+    """Return one cell for each caller, scheme and number of clients: the medians of the rounds that worked.
 
-    Where the caller had its core for itself in some rounds, only those count.
+    If the caller had its core for itself in some rounds, only those count.
     """
-    places: dict[tuple[str, str, int], list[Cell]] = {}
+    groups: dict[tuple[str, str, int], list[Cell]] = {}
     for cell in cells:
-        places.setdefault((cell.caller, cell.scheme, cell.clients), []).append(cell)
-    return [_median(*place, rounds) for place, rounds in places.items()]
+        groups.setdefault((cell.caller, cell.scheme, cell.clients), []).append(cell)
+    return [_median(*key, rounds) for key, rounds in groups.items()]
 
 
 def _median(caller: str, scheme: str, clients: int, rounds: list[Cell]) -> Cell:
@@ -183,41 +183,43 @@ def _median(caller: str, scheme: str, clients: int, rounds: list[Cell]) -> Cell:
 
 
 def format_table(cells: list[Cell], scheme: str, clients: list[int]) -> str:
-    """Return the table of a scheme: rate, CPU, and both as ratios to aiobotocore's, for each number of clients."""
-    by_place = {(cell.caller, cell.clients): cell for cell in medians(cells) if cell.scheme == scheme}
+    """Return the table of a scheme: rate and CPU, each with its ratio to aiobotocore, for each number of clients."""
+    by_key = {(cell.caller, cell.clients): cell for cell in medians(cells) if cell.scheme == scheme}
     head = [scheme]
     for n in clients:
         head += [f"{n}: calls/s", "x", "CPU us", "x"]
     rows = []
-    for caller in dict.fromkeys(caller for caller, _ in by_place):
+    for caller in dict.fromkeys(caller for caller, _ in by_key):
         row = [caller]
         for n in clients:
-            cell, peer = by_place.get((caller, n)), by_place.get(("aiobotocore", n))
+            cell, baseline = by_key.get((caller, n)), by_key.get(("aiobotocore", n))
             if cell is None or not cell.rate:
                 row += ["-"] * 4
                 continue
             shared = "~" if n >= 16 and cell.busy < _FULL_CORE_SHARE else ""
             row += [f"{shared}{cell.rate:,.0f}", "-", f"{cell.cpu_us:.1f}", "-"]
-            if peer and peer.rate:
-                row[-3], row[-1] = f"{cell.rate / peer.rate:.1f}", f"{peer.cpu_us / cell.cpu_us:.1f}"
+            if baseline and baseline.rate:
+                row[-3], row[-1] = f"{cell.rate / baseline.rate:.1f}", f"{baseline.cpu_us / cell.cpu_us:.1f}"
         rows.append(row)
     return table(head, rows)
 
 
 def main() -> None:
-    """Read the arguments, run every cell, print the table."""
+    """Parse the arguments, run every cell, print the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.throughput", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clients", default=",".join(map(str, CLIENTS)))
-    parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=1, help="how often each cell is run; medians are shown")
-    parser.add_argument("--only", default="", help="callers, separated by commas")
-    parser.add_argument("--scheme", default="http,https")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument(
+        "--clients", default=",".join(map(str, CLIENTS)), help="numbers of clients, separated by commas"
+    )
+    parser.add_argument("--seconds", type=int, default=3, help="duration of each cell (3)")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each cell is run; medians are shown (1)")
+    parser.add_argument("--only", default="", help="callers, separated by commas (all that are installed)")
+    parser.add_argument("--scheme", default="http,https", help="http, https, or both, separated by a comma")
+    parser.add_argument("--json", type=Path, help="write every figure to this file")
     given = parser.parse_args()
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
-        parser.error("two cores and Linux are needed: one for the callers, one for the target")
+        parser.error("Linux and two cores are needed: one for the callers, one for the target")
     clients = [int(part) for part in given.clients.split(",")]
     installed = [name for name in _TOOLS if shutil.which(name)]
     callers = given.only.split(",") if given.only else [*_CALLERS, *installed]
@@ -233,9 +235,9 @@ def main() -> None:
                     cells.append(measure(caller, _Job(url, n, given.seconds, folder), tls))
                     print(cells[-1], file=sys.stderr)
     times = f"{given.rounds} times {given.seconds} s, medians" if given.rounds > 1 else f"{given.seconds} s"
-    print(f"Target: {target} on core 0; callers on core 1; each {times}. x: against aiobotocore.")
-    print("~: the caller did not have its core for itself, or the target was the slower: trust the CPU, not the rate.")
-    print("CPU: ours without start and handshakes, the general tools' with them.")
+    print(f"Target: {target} on core 0; callers on core 1; each {times}. x: compared with aiobotocore.")
+    print("~: the caller did not have its core for itself, or the target was slower; its rate is too low.")
+    print("CPU: start and handshakes are included for the general tools only.")
     for scheme in given.scheme.split(","):
         print(f"\n{format_table(cells, scheme, clients)}")
     if given.json:

@@ -1,4 +1,4 @@
-"""What every test shares: how hypothesis draws, and the process that starts the command line quickly."""
+"""Fixtures and settings that every test shares."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -8,47 +8,50 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-# The same draws on every machine and in every order; a slow, shared machine is not a failure.
+# The same examples on every machine and in every order; a slow, shared machine is not a failure.
 settings.register_profile("loadgen", deadline=None, derandomize=True, database=None)
 settings.load_profile("loadgen")
 
-RunInSandbox = Callable[[Callable[..., Awaitable[Any]]], Any]
+RunInSandbox = Callable[..., Any]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the register of unfinished runs out of the user's home, and out of the other workers' way."""
+def state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the registry of runs out of the user's home and apart from the registries of other test workers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 
 
 @pytest.fixture(scope="session")
-def zygote() -> Iterator[tuple[asyncio.Runner, Any]]:
-    """A process that forks runs of the command line, and the loop on which it is heard; one for each worker."""
-    from tests.support.fork_server import fork_server as started
+def fork_server() -> Iterator[tuple[asyncio.Runner, Any]]:
+    """Start a fork server for each test worker; yield the runner of its event loop, and the server."""
+    from tests.support.fork_server import open_fork_server
 
     with asyncio.Runner() as runner:
-        context = started()
-        mother = runner.run(context.__aenter__())
+        context = open_fork_server()
+        server = runner.run(context.__aenter__())
         try:
-            yield runner, mother
+            yield runner, server
         finally:
             runner.run(context.__aexit__(None, None, None))
 
 
 @pytest.fixture
-def play(zygote: tuple[asyncio.Runner, Any], tmp_path: Path) -> RunInSandbox:
-    """Give a coroutine function an emulated account, a directory and a way to start runs; return what it returns."""
-    from tests.support.failpoints import open_sandbox
+def run_in_sandbox(fork_server: tuple[asyncio.Runner, Any], tmp_path: Path) -> RunInSandbox:
+    """Return a function that runs a coroutine function with a sandbox, and returns its result.
 
-    runner, mother = zygote
+    The function takes settings of the sandbox as keywords: see `open_sandbox`.
+    """
+    from tests.support.sandbox import Sandbox, open_sandbox
 
-    def played(work: Callable[..., Awaitable[Any]], **settings: Any) -> Any:
-        async def on_stage() -> Any:
-            async with open_sandbox(tmp_path, mother, **settings) as on:
-                return await work(on)
+    runner, server = fork_server
 
-        return runner.run(on_stage())
+    def run(work: Callable[[Sandbox], Awaitable[Any]], **settings: Any) -> Any:
+        async def main() -> Any:
+            async with open_sandbox(tmp_path, server, **settings) as sandbox:
+                return await work(sandbox)
 
-    return played
+        return runner.run(main())
+
+    return run

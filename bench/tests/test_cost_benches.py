@@ -1,4 +1,4 @@
-"""The benches of cost: what they read from other programs, and what they make of it."""
+"""The throughput and scale benches: output of other tools, medians, tables, target servers, cells."""
 
 import http.client
 import re
@@ -12,11 +12,12 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benches pin processes to cores")
 pytest.importorskip("uvloop")
 
-from bench import far_side, scale, throughput  # noqa: E402 - skipped where they cannot be imported
-from bench.ours import run_on_uvloop  # noqa: E402
-from bench.throughput import Cell  # noqa: E402
 
-# What each program prints for 4321.5 calls a second, as of the version named.
+from bench import scale, target_server, throughput  # noqa: E402 - skipped where they cannot be imported
+from bench.throughput import Cell  # noqa: E402
+from tests.support.loadgen_client import run_on_uvloop  # noqa: E402
+
+# What each program of the named version prints for 4321.5 calls per second.
 PRINTED = {
     "wrk": "  8644 requests in 2.00s, 2.10MB read\nRequests/sec:   4321.50\nTransfer/sec:      1.05MB\n",  # 4.1
     "hey": "Summary:\n  Total:\t2.0012 secs\n  Requests/sec:\t4321.50\n",  # 0.1
@@ -32,7 +33,7 @@ PRINTED = {
 
 
 def test_every_programs_rate_is_read():
-    """For each program there is a sample of its output, and the rate in it is found."""
+    """The rate is found in a sample of the output of every program."""
     assert PRINTED.keys() == throughput._TOOLS.keys()
     for name, (_, pattern) in throughput._TOOLS.items():
         found = re.search(pattern, PRINTED[name])
@@ -41,15 +42,15 @@ def test_every_programs_rate_is_read():
 
 
 def test_a_program_that_fails_or_hangs_is_a_cell_without_a_rate(tmp_path, monkeypatch, capsys):
-    """Its output goes to the terminal; the bench goes on."""
-    say = [sys.executable, "-c", "print('no such option')"]
-    monkeypatch.setitem(throughput._TOOLS, "wrk", (lambda _: say, r"Requests/sec:\s+([\d.]+)"))
+    """A program that fails or hangs gives a rate of 0, its output is printed, and the bench continues."""
+    failing = [sys.executable, "-c", "print('no such option')"]
+    monkeypatch.setitem(throughput._TOOLS, "wrk", (lambda _: failing, r"Requests/sec:\s+([\d.]+)"))
     monkeypatch.setattr(throughput, "_pin", lambda: None)
     job = throughput._Job("http://127.0.0.1:1", 1, 1, tmp_path)
     assert throughput.measure("wrk", job, None).rate == 0
     assert "no such option" in capsys.readouterr().err
-    hang = [sys.executable, "-c", "import signal; signal.pause()"]
-    monkeypatch.setitem(throughput._TOOLS, "wrk", (lambda _: hang, r"rate (\d+)"))
+    hanging = [sys.executable, "-c", "import signal; signal.pause()"]
+    monkeypatch.setitem(throughput._TOOLS, "wrk", (lambda _: hanging, r"rate (\d+)"))
     real = throughput.subprocess.run
 
     def impatient(command, **options):
@@ -61,7 +62,7 @@ def test_a_program_that_fails_or_hangs_is_a_cell_without_a_rate(tmp_path, monkey
 
 
 def test_a_round_that_failed_does_not_count_among_the_others():
-    """Each figure is the median of the rounds that worked; where none did, there is no rate."""
+    """Figures are medians of the rounds that worked; without any the rate is 0."""
     rounds = [Cell("hey", "https", 64, rate, cpu, 1.0) for rate, cpu in ((10, 5), (0, 0), (30, 1), (20, 9))]
     (cell,) = throughput.medians(rounds)
     assert (cell.rate, cell.cpu_us) == (20, 5)
@@ -69,15 +70,15 @@ def test_a_round_that_failed_does_not_count_among_the_others():
     assert cell.rate == 0
 
 
-def test_rounds_in_which_the_core_was_shared_count_only_where_there_are_no_others():
-    """One round of three with the core to itself is what is shown; without any, it is the median of all."""
+def test_rounds_on_a_shared_core_count_only_without_others():
+    """Rounds in which the caller had its core for itself are preferred; without any, the median is of all rounds."""
     shared = [Cell("wire", "http", 64, rate, 40.0, 0.4) for rate in (100, 300, 200)]
     assert throughput.medians([*shared, Cell("wire", "http", 64, 900, 20.0, 0.97)])[0].rate == 900
     assert throughput.medians(shared)[0].rate == 200
 
 
 def test_the_table_compares_with_plain_aiobotocore():
-    """Ten times the rate is 10.0, a tenth of the CPU as well; what did not work is a dash."""
+    """Ten times the rate is shown as 10.0, a tenth of the CPU too, and a failed caller as dashes."""
     cells = [
         Cell("engine", "http", 64, 10_000, 50, 1.0),
         Cell("wrk", "http", 64, 0, 0, 0.0),
@@ -92,11 +93,11 @@ def test_the_table_compares_with_plain_aiobotocore():
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_without_nginx_the_responder_answers(tmp_path, monkeypatch, scheme):
-    """Where nginx is not installed the bench has a target all the same; over TLS it agrees on HTTP/1.1."""
-    monkeypatch.setattr(far_side, "shutil", SimpleNamespace(which=lambda _: None))
-    pem = far_side.certificate(tmp_path)
-    with far_side.target_server(tmp_path, tls=pem if scheme == "https" else None, cpu=0) as (name, url):
+def test_without_nginx_the_responder_serves(tmp_path, monkeypatch, scheme):
+    """Without nginx the responder is the target, over HTTP and TLS, where it negotiates HTTP/1.1."""
+    monkeypatch.setattr(target_server, "shutil", SimpleNamespace(which=lambda _: None))
+    pem = target_server.certificate(tmp_path)
+    with target_server.target_server(tmp_path, tls=pem if scheme == "https" else None, cpu=0) as (name, url):
         assert (name, url.partition(":")[0]) == ("responder", scheme)
         port = int(url.rpartition(":")[2])
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -108,13 +109,13 @@ def test_without_nginx_the_responder_answers(tmp_path, monkeypatch, scheme):
             )
             assert connection.sock.selected_alpn_protocol() == "http/1.1"
         connection.request("POST", "/endpoints/bench/invocations", b"1,2,3")
-        answer = connection.getresponse()
-        assert (answer.status, answer.read()) == (200, b"0.123456789012345\n")
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (200, b"0.123456789012345\n")
         connection.close()
 
 
 def test_resident_memory_is_read_as_megabytes():
-    """2,048 kB are 2 MB; what the text does not give is an error and not 0."""
+    """2,048 kB are 2 MB; a missing field is an error."""
     status = "Name:\tpython\nVmHWM:\t    4096 kB\nVmRSS:\t    2048 kB\nRssAnon:\t 1024 kB\n"
     assert scale.resident_mb(status, "VmRSS") == 2
     assert scale.resident_mb(status, "VmHWM") == 4
@@ -122,8 +123,8 @@ def test_resident_memory_is_read_as_megabytes():
         scale.resident_mb(status, "VmSwap")
 
 
-def test_growth_is_told_for_clients_and_for_requests_apart():
-    """10 MB more among 1,024 clients more are 10 KB each; 2 MB more for more requests are 2 MB in all."""
+def test_growth_with_clients_and_with_requests_is_separate():
+    """10 MB for 1,024 more clients are 10 KB per client; 2 MB for more requests are 2 MB."""
     cells = [
         scale.Cell("null", 1, 50_000, 9.0, 4.0, 70.0, 80.0),
         scale.Cell("null", 1025, 50_000, 9.0, 5.0, 70.0, 90.0),
@@ -131,14 +132,14 @@ def test_growth_is_told_for_clients_and_for_requests_apart():
         scale.Cell("null", 64, 1_000_000, 9.0, 4.25, 70.0, 83.0),
     ]
     assert list(scale.growth(cells)) == [
-        "null: CPU of a request 4.0 and 5.0 us with 1 and 1,025 clients; 10.0 KB each",
-        "null: CPU of a request 4.5 and 4.2 us with 10,000 and 1,000,000 requests; +2.0 MB in all",
+        "null: CPU of a request 4.0 and 5.0 us with 1 and 1,025 clients; 10.0 KB per client",
+        "null: CPU of a request 4.5 and 4.2 us with 10,000 and 1,000,000 requests; +2.0 MB",
     ]
     assert all(cell.transport in scale.format_table(cells) for cell in cells)
 
 
-def test_a_cell_costs_what_it_keeps(tmp_path):
-    """Every request of a cell is answered and on disk, and each has a cost."""
+def test_a_cell_counts_what_is_on_disk(tmp_path):
+    """All requests of a cell are answered and on disk, and their cost is above 0."""
     cell = run_on_uvloop(scale._measure("null", "", 5, 200, 30.0, tmp_path))
     assert (cell.clients, cell.requests) == (5, 200)
     assert 0 < cell.initial_mb <= cell.peak_mb

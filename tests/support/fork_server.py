@@ -1,8 +1,8 @@
-"""Zygote: starts loadgen's command line again and again for a fraction of what an interpreter costs.
+"""Fork server: starts loadgen's command line many times at a fraction of the cost of an interpreter.
 
-A process that has imported everything forks a child for each run; the child has a session, files and an environment of
-its own, hears signals and can be killed as any process can. Orders come as JSON lines on standard input, and what
-became of each goes out the same way: {"id": 1, "pid": 123}, then {"id": 1, "exit": 0} (negative: the signal).
+A process that has imported everything forks a child for each run. A child has its own session, files and environment,
+handles signals and can be killed as any process can. Orders arrive as JSON lines on standard input; events leave in the
+same way: {"id": 1, "pid": 123}, then {"id": 1, "exit": 0} (negative: the signal).
 """
 
 import asyncio
@@ -13,18 +13,21 @@ import resource
 import select
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+FILE_LIMIT = "TEST_FILE_LIMIT"  # environment of a child: bytes in any one file, which stands for a full disk
+OPEN_LIMIT = "TEST_OPEN_LIMIT"  # environment of a child: open file descriptors
 _POLL_INTERVAL = 0.01
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
 class Child:
-    """A run of the command line; `pid` and `exit` come when they are known."""
+    """A run of the command line; `pid` and `exit` are set when they are known."""
 
     pid: "asyncio.Future[int]"
     exit: "asyncio.Future[int]"
@@ -32,7 +35,7 @@ class Child:
     stderr: Path
 
     def signal(self, number: int) -> None:
-        """Send it a signal, unless it is over; it must have begun."""
+        """Send it a signal unless it has ended; it must have started."""
         pid = self.pid.result()
         if not self.exit.done():
             try:
@@ -43,13 +46,13 @@ class Child:
 
 @dataclass(slots=True)
 class ForkServer:
-    """The way to the process that forks. Made by `fork_server`."""
+    """The client of the process that forks. Made by `open_fork_server`."""
 
     process: asyncio.subprocess.Process
     children: dict[int, Child] = field(default_factory=dict)
 
     def start(self, argv: Sequence[str], directory: Path, environment: Mapping[str, str]) -> Child:
-        """Run `loadgen WORDS` in a directory, with nothing but this environment beside PATH and PYTHONPATH."""
+        """Run `loadgen ARGV` in a directory; the environment is this one, PATH, PYTHONPATH and LANG."""
         loop = asyncio.get_running_loop()
         number = len(self.children) + 1
         child = Child(
@@ -58,7 +61,7 @@ class ForkServer:
         self.children[number] = child
         order = {
             "id": number,
-            "words": list(argv),
+            "argv": list(argv),
             "directory": str(directory),
             "environment": dict(environment),
             "stdout": str(child.stdout),
@@ -69,17 +72,17 @@ class ForkServer:
         return child
 
     async def read_events(self) -> None:
-        """Pass on what becomes of the children."""
+        """Set the futures of the children as events arrive."""
         assert self.process.stdout is not None
         async for line in self.process.stdout:
-            said = json.loads(line)
-            child = self.children[said["id"]]
-            (child.pid if "pid" in said else child.exit).set_result(said.get("pid", said.get("exit")))
+            event = json.loads(line)
+            child = self.children[event["id"]]
+            (child.pid if "pid" in event else child.exit).set_result(event.get("pid", event.get("exit")))
 
 
 @asynccontextmanager
-async def fork_server() -> AsyncIterator[ForkServer]:
-    """Start a zygote, and end it with all its children on the way out."""
+async def open_fork_server() -> AsyncIterator[ForkServer]:
+    """Start a fork server; end it and all its children on exit."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.support.fork_server"),
         stdin=asyncio.subprocess.PIPE,
@@ -87,19 +90,48 @@ async def fork_server() -> AsyncIterator[ForkServer]:
         cwd=Path(__file__).parents[2],
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
-    made = ForkServer(process)
-    listening = asyncio.create_task(made.read_events())
+    server = ForkServer(process)
+    reading = asyncio.create_task(server.read_events())
     try:
-        yield made
+        yield server
     finally:
         assert process.stdin is not None
         process.stdin.close()
         await process.wait()
-        await listening
+        await reading
+
+
+async def run_concurrently(works: Sequence[Callable[[], Awaitable[_T]]], limit: int | None = None) -> list[_T]:
+    """Run coroutine functions, `limit` at a time, and return their results in order.
+
+    The default limit is twice the number of cores, since runs mostly wait.
+    """
+    turn = asyncio.Semaphore(limit or 2 * (os.cpu_count() or 1))
+
+    async def one(work: Callable[[], Awaitable[_T]]) -> _T:
+        async with turn:
+            return await work()
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(work)) for work in works]
+    return [task.result() for task in tasks]
+
+
+def run_with_fork_server(work: Callable[[ForkServer], Awaitable[_T]]) -> _T:
+    """Run a coroutine function with a fork server of its own."""
+
+    async def main() -> _T:
+        async with open_fork_server() as server:
+            return await work(server)
+
+    return asyncio.run(main())
+
+
+# --- the process that forks ------------------------------------------------------------------------------------------
 
 
 def main() -> None:
-    """Fork a child for each order until the input ends; then kill those that are left."""
+    """Fork a child for each order until standard input ends; then kill the children that still run."""
     _import_all()
     running: dict[int, int] = {}
     pending = b""
@@ -129,22 +161,23 @@ def main() -> None:
 
 def _import_all() -> None:
     for name in (
-        "cli.main",
-        "cli.run",
         "aws.account",
-        "cli.cleanup",
+        "cli.run_cleanup",
+        "cli.main",
+        "cli.scenario_run",
         "targets.emulated",
         "targets.transport_selection",
+        "transport.botocore",
+        "transport.wire.sdk_probe",
+        "transport.wire.transport",
     ):
         importlib.import_module(f"loadgen.{name}")
-    for name in ("botocore", "wire", "wire_session"):
-        importlib.import_module(f"loadgen.transport.{name}")
     importlib.import_module("uvloop")
     _stub_slow_parts()
 
 
 def _stub_slow_parts() -> None:
-    """Leave out what costs most and is tested elsewhere: drawing charts, parsing botocore's models each time."""
+    """Replace what costs most and is tested elsewhere: drawing charts, and parsing botocore's models for each run."""
     import vl_convert
     from botocore.loaders import JSONFileLoader
 
@@ -171,28 +204,27 @@ def _send_event(**event: int) -> None:
     os.write(1, json.dumps(event).encode() + b"\n")
 
 
-def _run_child(request: Mapping[str, Any]) -> None:
+def _run_child(order: Mapping[str, Any]) -> None:
     status = 70
     try:
         os.setsid()
         for number, name in ((1, "stdout"), (2, "stderr")):
-            opened = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            opened = os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             os.dup2(opened, number)
             os.close(opened)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in os.environ}
         os.environ.clear()
-        os.environ.update(kept | request["environment"])
-        os.chdir(request["directory"])
-        if limit := os.environ.pop("BENCH_FILE_LIMIT", ""):  # bytes in any one file: a disk that is full
-            resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
-        if limit := os.environ.pop("BENCH_OPEN_LIMIT", ""):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (int(limit), int(limit)))
+        os.environ.update(kept | order["environment"])
+        os.chdir(order["directory"])
+        for name, kind in ((FILE_LIMIT, resource.RLIMIT_FSIZE), (OPEN_LIMIT, resource.RLIMIT_NOFILE)):
+            if limit := os.environ.pop(name, ""):
+                resource.setrlimit(kind, (int(limit), int(limit)))
 
         from loadgen.cli import main
 
-        status = main.main(request["words"])
+        status = main.main(order["argv"])
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

@@ -1,4 +1,4 @@
-"""Processing jobs for tests: an emulated account that runs them, a scenario to submit, and a person's command line."""
+"""Processing jobs: an emulated account that runs them, a scenario to submit, and the command line to submit it."""
 
 import os
 import subprocess
@@ -9,14 +9,11 @@ from tests.support.emulator import client, emulated, eventually, profile_of_late
 
 ROLE = "arn:aws:iam::123456789012:role/runner"
 S3_PREFIX = "s3://jobs-of-mine/deep/er"
-COMPLETED_STATUSES = (
-    0,
-    110,
-)  # on a busy machine the verdict of a run that took place is INVALID, and the job is none the less done
+COMPLETED_STATUSES = (0, 110)  # 110: the run took place and is INVALID, as on a busy machine
 
 
 def environment(emulator):
-    """What points the SDK's own chain to the emulator, and nothing else of this machine's."""
+    """The environment that directs the SDK to the emulator, without settings of this machine."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "TMPDIR") if name in os.environ}
     return kept | {
         "AWS_ENDPOINT_URL": emulator.url,
@@ -31,18 +28,18 @@ def environment(emulator):
 
 @contextmanager
 def job_account(latency=0.004, **changes):
-    """An emulated account that runs jobs, with one model."""
+    """Run an emulator that executes jobs, with one model."""
     models = {"model": profile_of_latency(latency)}
     with emulated(**({"models": models, "time_scale": 1e6, "runs_jobs": True} | changes)) as emulator:
         yield emulator
 
 
 def write_scenario(directory, load, memory_sizes=(2048,)):
-    """A scenario file with a payload file beside it, and a module of its own."""
+    """Write a scenario file, its payload file and a module that it imports."""
     (directory / "examples.jsonl").write_text('{"Body": "1,2,3"}\n{"Body": "4,5"}\n')
     (directory / "our_loads.py").write_text(f"from loadgen import *\nload = {load}\n")
     (directory / "ask.py").write_text(
-        '"""Does it run over there?"""\n'
+        '"""Does it run in the job?"""\n'
         "from loadgen import SageMaker, Scenario, ServerlessConfig, Step, read_requests\n"
         "from our_loads import load\n"
         "scenario = Scenario(SageMaker('model', metrics_timeout=2.0), read_requests('examples.jsonl'),\n"
@@ -52,7 +49,7 @@ def write_scenario(directory, load, memory_sizes=(2048,)):
 
 
 def run_command(emulator, directory, *argv, timeout=120):
-    """Run a command line as a person does."""
+    """Run the command line in its own process."""
     return subprocess.run(
         [sys.executable, "-m", "loadgen", *map(str, argv)],
         check=False,
@@ -77,9 +74,9 @@ def describe_job(emulator, name):
 
 
 def wait_for_job(emulator, name, within=90.0):
-    """The description of a job, once it is over."""
-    over = ("Completed", "Failed", "Stopped")
-    return eventually(lambda: (d := describe_job(emulator, name))["ProcessingJobStatus"] in over and d, within=within)
+    """Wait until a job has ended; return its description."""
+    ended = ("Completed", "Failed", "Stopped")
+    return eventually(lambda: (d := describe_job(emulator, name))["ProcessingJobStatus"] in ended and d, within=within)
 
 
 def uploaded_keys(emulator, part):

@@ -1,6 +1,6 @@
-"""Virtual time: an asyncio loop whose clock jumps when every task sleeps, a clock of it, and a far side to call.
+"""Virtual time: an asyncio loop whose clock jumps when every task sleeps, its clock, and a transport to call.
 
-Hours of a run take milliseconds, and every instant is exact. `execute` runs a load that way and checks the books.
+Hours of a run take milliseconds, and every time is exact. `execute` runs a load that way and checks all counts.
 """
 
 import asyncio
@@ -20,25 +20,25 @@ from loadgen.workload.request import Reply, Request
 
 NANOSECOND = 1e-9
 ONE_REQUEST = [Request(b"{}")]
-START_TIME = 4096.0  # not 0: an instant from the start is not an instant on the clock
+START_TIME = 4096.0  # not 0, so that times from the start differ from times of the clock
 
 
 class _TimeJumpSelector(selectors.SelectSelector):
-    """Waits for nobody: where a real selector would sleep, time jumps to the next timer."""
+    """A selector that never sleeps: it advances the loop's time to the next timer instead."""
 
     loop: "VirtualLoop"
 
     def select(self, timeout=None):
         ready = super().select(0)
         if not ready and timeout is None:
-            raise AssertionError("every task waits for something that never comes")
+            raise AssertionError("deadlock: every task waits and there is no timer")
         if not ready and timeout > 0:
             self.loop.now = max(self.loop.now, self.loop._scheduled[0]._when)
         return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop with a clock of its own."""
+    """An event loop with virtual time."""
 
     def __init__(self) -> None:
         selector = _TimeJumpSelector()
@@ -51,13 +51,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def _run_once(self) -> None:
-        # asyncio takes what is due strictly before now + resolution; with exact timers that must be "at or before".
+        # asyncio runs timers due strictly before now + resolution; with exact timers it must be "at or before".
         self._clock_resolution = self.now * 2**-52
         super()._run_once()
 
 
 class VirtualClock:
-    """loadgen's Clock on the running loop's virtual time."""
+    """A Clock of the virtual time of the running loop."""
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -78,9 +78,9 @@ class VirtualClock:
 
 
 def run_virtual(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run it on a virtual loop, and see that it leaves no task behind."""
+    """Run a coroutine on a virtual loop; fail if it leaves a task behind."""
 
-    async def whole() -> Any:
+    async def main() -> Any:
         try:
             return await coroutine
         finally:
@@ -88,19 +88,19 @@ def run_virtual(coroutine: Coroutine[Any, Any, Any]) -> Any:
             assert not left, f"left behind: {left}"
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(whole())
+        return runner.run(main())
 
 
 @dataclass(frozen=True)
 class FakeReply:
-    """What the far side does with one request."""
+    """What FakeTransport does with one request."""
 
     delay: float = 0.1
     status: int = 200
     code: str = ""
     message: str = ""
-    error: Outcome | None = None  # no answer: a TransportError of this outcome
-    exception: BaseException | None = None  # the transport itself fails
+    error: Outcome | None = None  # raise a TransportError of this outcome
+    exception: BaseException | None = None  # raise this exception
 
 
 OK = FakeReply()
@@ -110,7 +110,7 @@ FAILED = FakeReply(0.05, 424, "ModelError", "division by zero")
 
 @dataclass
 class FakeTransport:
-    """A transport: asks `behave(number, seconds from the start)` what to do with each request, and keeps books."""
+    """A transport that records requests and does what `behave(number, seconds from the start)` returns for each."""
 
     behave: Callable[[int, float], FakeReply] = lambda _n, _t: OK
     arrivals: list[float] = field(default_factory=list)
@@ -121,25 +121,25 @@ class FakeTransport:
     async def invoke(self, request: Request) -> Reply:
         time = asyncio.get_running_loop().time
         sent = time()
-        says = self.behave(len(self.arrivals), sent - START_TIME)
+        reply = self.behave(len(self.arrivals), sent - START_TIME)
         self.arrivals.append(sent - START_TIME)
         self.bodies.append(request.body)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            await asyncio.sleep(says.delay)
+            await asyncio.sleep(reply.delay)
         finally:
             self.in_flight -= 1
-        if says.exception is not None:
-            raise says.exception
-        if says.error is not None:
-            raise TransportError(says.error, "broken", sent=sent, done=time())
-        return Reply(says.status, sent, time(), time(), response_bytes=10, code=says.code, message=says.message)
+        if reply.exception is not None:
+            raise reply.exception
+        if reply.error is not None:
+            raise TransportError(reply.error, "broken", sent=sent, done=time())
+        return Reply(reply.status, sent, time(), time(), response_bytes=10, code=reply.code, message=reply.message)
 
 
 @dataclass
 class MemorySink:
-    """A sink that keeps everything in memory; fails at the n-th batch or code when told to."""
+    """A sink that keeps everything in memory; `error` is raised at the next batch."""
 
     batches: list[Any] = field(default_factory=list)
     codes: list[Any] = field(default_factory=list)
@@ -160,7 +160,7 @@ class MemorySink:
 
 
 def execute(load, transport=None, *, requests=ONE_REQUEST, sink=None, stop_at=None, **more):
-    """Run a load on virtual time; returns the run, the far side and what the sink kept."""
+    """Run a load on virtual time; return the run, the transport and the sink."""
     transport = transport or FakeTransport()
     sink = sink or MemorySink()
 
@@ -178,20 +178,20 @@ def execute(load, transport=None, *, requests=ONE_REQUEST, sink=None, stop_at=No
             return done
 
     done = run_virtual(main())
-    check_counts(done, sink)
+    assert_counts_agree(done, sink)
     return done, transport, sink
 
 
-def check_counts(result, sink) -> None:
-    """Scheduled = every outcome = records; answered = histogram counts = windows: from the samples alone."""
+def assert_counts_agree(result, sink) -> None:
+    """Scheduled = outcomes = samples, and completed = histogram counts = window counts, all counted from the samples."""
     samples = sink.all
     assert result.scheduled == len(samples) == result.tally.total
     assert len(set(samples["seq"].tolist())) == len(samples)
-    warm = (samples["flags"] & WARMUP) != 0
-    assert Counter(samples["outcome"][~warm].tolist()) == {int(o): n for o, n in result.tally.counts.items()}
-    answered = sum(Outcome(o).category in COMPLETED_CATEGORIES for o in samples["outcome"][~warm].tolist())
-    assert answered == sum(h.total for h in result.tally.service.values()) == int(result.window_counts.sum())
+    is_warmup = (samples["flags"] & WARMUP) != 0
+    assert Counter(samples["outcome"][~is_warmup].tolist()) == {int(o): n for o, n in result.tally.counts.items()}
+    completed = sum(Outcome(o).category in COMPLETED_CATEGORIES for o in samples["outcome"][~is_warmup].tolist())
+    assert completed == sum(h.total for h in result.tally.service.values()) == int(result.window_counts.sum())
     if result.is_open_loop:
-        assert answered == sum(h.total for h in result.tally.response.values())
+        assert completed == sum(h.total for h in result.tally.response.values())
     assert (np.nan_to_num(samples["sent"] - samples["scheduled"]) >= -NANOSECOND).all()
     assert (samples["done"] >= np.nan_to_num(samples["sent"], nan=-1)).all()

@@ -156,47 +156,47 @@ def test_where_state_is_kept_follows_the_environment(tmp_path):
     assert state_directory({"HOME": ""}) is None
 
 
-def test_cleanup_asks_and_lists_before_it_removes(play):
+def test_cleanup_asks_and_lists_before_it_removes(run_in_sandbox):
     """Without --yes and without a person nothing is removed, 101; a running run is refused, 78; --dry-run changes nothing."""
     import signal
 
     async def main(on):
-        child = on.start(str(on.write(load="duration=60")), "--out", "out", "--quiet")
-        await on.until(lambda: on.arrivals() > 4)
+        child = on.start(str(on.write_scenario(load="duration=60")), "--out", "out", "--quiet")
+        await on.wait_until(lambda: on.arrivals() > 4)
         run_id = on.run_id()
         for named in (run_id, "out"):
             status, _, said = await on.run("cleanup", named, "--yes")
             assert (status, "is still running" in said) == (78, True), said
         child.signal(signal.SIGKILL)
         await on.finish(child)
-        standing = on.standing()
+        standing = on.existing_resources()
         assert len(standing) == 4
         status, _, said = await on.run("cleanup", run_id)
-        assert (status, on.standing()) == (101, standing)
+        assert (status, on.existing_resources()) == (101, standing)
         for name in standing:
             assert name.partition(" ")[2] in said
         status, _, _ = await on.run("cleanup", "out", "--dry-run")
-        assert (status, on.standing()) == (0, standing)
+        assert (status, on.existing_resources()) == (0, standing)
         # By another account's credentials nothing is looked for.
         journal = on.directory / "out" / "journal.jsonl"
         whole = journal.read_text()
         journal.write_text(whole.replace("123456789012", "999999999999"))
         status, _, said = await on.run("cleanup", "out", "--yes")
-        assert (status, on.standing()) == (77, standing), said
+        assert (status, on.existing_resources()) == (77, standing), said
         journal.write_text(whole)
         on.fault("DeleteEndpoint", "error_before", times=1, status=400, code="AccessDeniedException", message="no")
         status, _, said = await on.run("cleanup", "out", "--yes")
         assert status == 101, said
         assert "could not be deleted" in said
         status, _, said = await on.run("cleanup", "out", "--yes")
-        assert (status, on.standing()) == (0, set()), said
+        assert (status, on.existing_resources()) == (0, set()), said
         assert (await on.run("cleanup", run_id, "--yes"))[0] == 0
         assert (await on.run("cleanup", "no-such-directory-or-run", "--yes"))[0] == 0
 
-    play(main)
+    run_in_sandbox(main)
 
 
-def test_cleanup_without_a_run_leaves_what_may_still_go_on(play):
+def test_cleanup_without_a_run_leaves_what_may_still_go_on(run_in_sandbox):
     """By tags, only what has expired is removed unasked-for; what is younger is named with its command."""
 
     async def main(on):
@@ -213,4 +213,4 @@ def test_cleanup_without_a_run_leaves_what_may_still_go_on(play):
         assert status == 0
         assert on.deleted_unrelated_resources() == {"endpoint loadgen-old", "config loadgen-old"}
 
-    play(main)
+    run_in_sandbox(main)

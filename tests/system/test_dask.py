@@ -13,8 +13,15 @@ from loadgen.distributed.dask import DaskExecutor, run_worker_task
 from loadgen.errors import ConfigError, ExitStatus, UnavailableError, UsageError
 from loadgen.measurement.outcome import Outcome
 from tests.support.emulator import emulated, endpoint_counters, eventually, profile_of_latency
-from tests.system.test_end_to_end import REQUESTS, list_all
-from tests.system.test_worker_processes import CONFIG, Watching, balances, execute, same_histograms
+from tests.support.scenario_runs import (
+    CONFIG,
+    REQUESTS,
+    RecordingProgress,
+    assert_counts_balance,
+    assert_same_histograms,
+    execute,
+    list_resources,
+)
 
 distributed = pytest.importorskip("distributed", reason="needs loadgen[dask]")
 
@@ -39,14 +46,14 @@ def test_a_cluster_sends_what_one_process_would(tmp_path, client):
     with emulated() as emulator:
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps, seed=5)
         alone = execute(scenario, tmp_path / "one", None)
-        watching = Watching()
+        watching = RecordingProgress()
         both = execute(scenario, tmp_path / "two", DaskExecutor(client), watching)
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
     assert both.statuses == ()
     addresses = set(client.nthreads())
-    for one, two, joined in zip(alone.runs, both.runs, watching.ended, strict=True):
-        balances(two)
-        same_histograms(joined, two)
+    for one, two, joined in zip(alone.runs, both.runs, watching.finished_runs, strict=True):
+        assert_counts_balance(two)
+        assert_same_histograms(joined, two)
         assert two.scheduled == one.scheduled == two.server_counts["arrivals"] == two.server_counts["ok"]
         first, second = (np.sort(np.asarray(run.samples), order="seq") for run in (one, two))
         assert first["payload"].tolist() == second["payload"].tolist()
@@ -71,12 +78,12 @@ def test_a_task_that_is_run_again_sends_nothing(tmp_path, client):
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(4, duration=3.0))]
         )
-        (run,) = execute(scenario, tmp_path / "out", DaskExecutor(client), Watching(again)).runs
+        (run,) = execute(scenario, tmp_path / "out", DaskExecutor(client), RecordingProgress(again)).runs
         assert endpoint_counters(emulator, run.endpoint)["arrivals"] == run.scheduled
     assert len(futures[0].result(timeout=30)) == 3
     assert sorted(worker.duplicate_starts for worker in run.workers) == [0, 1]
     assert any("was given its share 2 times; it was sent once" in note for note in judge(run).notes)
-    balances(run)
+    assert_counts_balance(run)
 
 
 @pytest.mark.parametrize("victims", [1, 2])
@@ -103,15 +110,15 @@ def test_a_killed_dask_worker_is_told_and_nothing_is_sent_twice(tmp_path, victim
             REQUESTS,
             [Step(CONFIG, OpenLoop(even(constant(40)), duration=5.0))],
         )
-        finished = execute(scenario, tmp_path / "out", DaskExecutor(client), Watching(then))
+        finished = execute(scenario, tmp_path / "out", DaskExecutor(client), RecordingProgress(then))
         (run,) = finished.runs
         # Dask starts workers again; give it the time to run a task again if it would.
         eventually(
             lambda: len(client.nthreads()) == 2 and not set(pids[:victims]) & set(client.run(os.getpid).values())
         )
         books = endpoint_counters(emulator, run.endpoint)
-        assert list_all(emulator) == []
-    balances(run)
+        assert list_resources(emulator) == []
+    assert_counts_balance(run)
     dead = [worker for worker in run.workers if worker.lost_reason]
     assert len(dead) == victims
     assert "left the Dask cluster" in dead[0].lost_reason
@@ -145,7 +152,7 @@ def test_a_cluster_that_is_not_there_is_told(tmp_path, monkeypatch):
         )
         with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1"):
             execute(scenario, tmp_path / "out", DaskExecutor(address="tcp://127.0.0.1:1"))
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
 
 
 def test_dask_is_an_extra(monkeypatch):

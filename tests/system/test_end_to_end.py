@@ -1,79 +1,17 @@
 """The whole path, from a scenario to saved runs, against the emulator's own books."""
 
-import asyncio
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from loadgen import ClosedLoop, Emulated, Request, Scenario, ServerlessBenchmark, ServerlessConfig, Step
+from loadgen import ClosedLoop, Emulated, Scenario, ServerlessBenchmark, ServerlessConfig, Step
 from loadgen.analysis.findings import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ExitStatus, QuotaError
-from loadgen.execution.run_identity import RunContext
-from loadgen.execution.scenario_runner import execute_scenario
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
-from loadgen.scenario.loader import LoadedScenario
-from tests.support.emulator import QUICK, client, emulated, endpoint_counters, fetch, profile_of_latency
-
-REQUESTS = [Request(b"x" * size, content_type="application/octet-stream") for size in (10, 200, 3000)]
-
-
-class Silent:
-    """Keeps what progress says."""
-
-    def __init__(self):
-        self.said = []
-
-    def log(self, text):
-        self.said.append(text)
-
-    def step_started(self, step):
-        pass
-
-    def window_closed(self, step, window):
-        pass
-
-    def step_finished(self, step, run):
-        pass
-
-
-def execute(scenario, out, *, stop_after=None):
-    """Carry a scenario out as the command line does, without its report."""
-    about = RunContext.create(LoadedScenario(scenario, "test", "does it work?", "", Path("test.py")), command="test")
-
-    async def carry_out():
-        stop = asyncio.Event()
-        progress = Silent()
-        if stop_after is not None:
-            progress.window_closed = lambda step, window: stop.set() if window.index >= stop_after else None
-        return await execute_scenario(
-            scenario, out, run_id=about.run_id, make_manifest=about.make_manifest, progress=progress, stop=stop
-        )
-
-    return asyncio.run(carry_out())
-
-
-def list_all(emulator):
-    """Name what exists in the emulated account that a benchmark could have made."""
-    with client("sagemaker", emulator) as sagemaker:
-        endpoints = [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]]
-        configs = [c["EndpointConfigName"] for c in sagemaker.list_endpoint_configs()["EndpointConfigs"]]
-    return endpoints + configs
-
-
-def agrees(run, emulator):
-    """Both sets of books: ours by column, the emulator's own, over the life of the endpoint."""
-    books = endpoint_counters(emulator, run.endpoint)
-    ours = (
-        run.scheduled,
-        run.count(OutcomeCategory.OK),
-        run.count(OutcomeCategory.THROTTLED),
-        run.count(OutcomeCategory.FAILED),
-    )
-    failed = books["failed"] if isinstance(books["failed"], int) else sum(books["failed"].values())
-    return ours == (books["arrivals"], books["ok"], books["throttled"], failed)
+from tests.support.emulator import QUICK, emulated, fetch, profile_of_latency
+from tests.support.scenario_runs import REQUESTS, assert_ledger_agrees, execute, list_resources
 
 
 def test_a_sweep_counts_what_the_emulator_counted(tmp_path):
@@ -90,9 +28,10 @@ def test_a_sweep_counts_what_the_emulator_counted(tmp_path):
         finished = execute(scenario, tmp_path / "out")
 
         assert [run.stop_reason for run in finished.runs] == ["count"] * 5
-        assert all(agrees(run, emulator) for run in finished.runs)
+        for run in finished.runs:
+            assert_ledger_agrees(run, emulator)
         assert any(run.count(OutcomeCategory.THROTTLED) for run in finished.runs)
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
     assert finished.statuses == ()
     for run in finished.runs:
         assert run.server_counts["arrivals"] == run.scheduled == len(run.samples) == 60
@@ -146,7 +85,8 @@ def test_a_model_that_needs_more_memory_is_given_up_at_that_size_only(tmp_path):
             backoff=0.001,
         )
         finished = execute(scenario, tmp_path / "out")
-        assert all(agrees(run, emulator) for run in finished.runs)
+        for run in finished.runs:
+            assert_ledger_agrees(run, emulator)
     small, *rest = finished.runs
     assert (small.stop_reason, dict(small.tally.counts)) == ("errors", {Outcome.MODEL_OOM: 3})
     assert [run.count(OutcomeCategory.OK) for run in rest] == [30, 30, 20]
@@ -172,7 +112,7 @@ def test_an_endpoint_that_fails_to_deploy_is_told_and_the_rest_goes_on(tmp_path)
             [Step(ServerlessConfig(m), ClosedLoop(1, count=5)) for m in (1024, 2048, 3072)],
         )
         finished = execute(scenario, tmp_path / "out")
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
     assert [run.stop_reason for run in finished.runs] == ["count", "not deployed", "count"]
     assert "Image size 13127985835 is greater than supported size 10737418240" in finished.runs[1].failure
     assert finished.statuses == (ExitStatus.UNAVAILABLE,)
@@ -184,7 +124,7 @@ def test_a_quota_that_is_too_small_is_told_before_anything_is_created(tmp_path):
         scenario = ServerlessBenchmark(Emulated(model="quick", url=emulator.url), REQUESTS)
         with pytest.raises(QuotaError, match="3072"):
             execute(scenario, tmp_path / "out")
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
 
 
 def test_a_sweep_larger_than_the_quota_deploys_in_waves(tmp_path):
@@ -213,7 +153,7 @@ def test_a_stopped_sweep_keeps_what_it_measured_and_leaves_nothing(tmp_path):
             [Step(ServerlessConfig(m), ClosedLoop(1, duration=60)) for m in (1024, 2048)],
         )
         finished = execute(scenario, tmp_path / "out", stop_after=0)
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
     assert finished.is_incomplete
     assert [run.stop_reason for run in finished.runs] == ["stop"]
     (run,) = finished.runs

@@ -23,8 +23,7 @@ from tests.support.processing_jobs import (
     wait_for_job,
     write_scenario,
 )
-from tests.system.test_end_to_end import list_all
-from tests.system.test_worker_processes import balances
+from tests.support.scenario_runs import assert_counts_balance, list_resources
 
 
 @pytest.mark.parametrize("instances", [1, 2])
@@ -35,7 +34,7 @@ def test_a_scenario_runs_as_a_job_and_comes_home(tmp_path, instances):
         words = ("--instance-count", instances, "--wait", "--out", "home")
         done = run_command(emulator, tmp_path, "ask.py", "--processing-job", "--role", ROLE, "--s3", S3_PREFIX, *words)
         assert done.returncode in COMPLETED_STATUSES, done.stderr
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
         (read,) = ResultsDirectory.open(tmp_path / "home").read_runs()
         books = endpoint_counters(emulator, read.endpoint)
         with client("sagemaker", emulator) as sagemaker:
@@ -52,7 +51,7 @@ def test_a_scenario_runs_as_a_job_and_comes_home(tmp_path, instances):
     assert sorted(read.samples["seq"].tolist()) == [seq for seq, _ in load]
     assert (tmp_path / "home/benchmarking_report/benchmarking_report.html").exists()
     if instances == 2:
-        balances(read)
+        assert_counts_balance(read)
         assert [worker.name for worker in read.workers] == ["algo-1", "algo-2"]
         assert read.workers[0].clock_uncertainty == 0 < read.workers[1].clock_uncertainty < 5
     assert not (tmp_path / "home/loadgen.lock").exists()
@@ -72,7 +71,7 @@ def test_a_stopped_job_ends_politely(tmp_path):
         with client("sagemaker", emulator) as sagemaker:
             sagemaker.stop_processing_job(ProcessingJobName=name)
         assert wait_for_job(emulator, name)["ProcessingJobStatus"] == "Stopped"
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
         done = run_command(emulator, tmp_path, "fetch", name, "--out", "home")
     assert done.returncode == 143, done.stderr
     (read,) = ResultsDirectory.open(tmp_path / "home").read_runs()
@@ -102,7 +101,7 @@ def test_what_a_dead_instance_left_is_removed_by_whoever_fetches(tmp_path):
         for process in emulator.processing._jobs[name].processes:
             kill_tree(process.pid)
         assert wait_for_job(emulator, name)["ProcessingJobStatus"] == "Failed"
-        left = list_all(emulator)
+        left = list_resources(emulator)
         assert left
         assert all(name[len("loadgen-") :] in thing for thing in left)
         with client("sagemaker", emulator) as sagemaker:  # a namesake of somebody else's is none of ours
@@ -115,7 +114,7 @@ def test_what_a_dead_instance_left_is_removed_by_whoever_fetches(tmp_path):
             ]
             sagemaker.create_endpoint_config(EndpointConfigName=f"{name}-not-ours", ProductionVariants=variants)
         done = run_command(emulator, tmp_path, "fetch", name, "--out", "home")
-        assert list_all(emulator) == [f"{name}-not-ours"]
+        assert list_resources(emulator) == [f"{name}-not-ours"]
         again = run_command(emulator, tmp_path, "fetch", name, "--out", "home")
     assert "which the job left" in done.stderr
     assert "which the job left" not in again.stderr
@@ -140,7 +139,7 @@ def test_a_scenario_that_fails_over_there_is_told(tmp_path):
             text=True,
             timeout=120,
         )
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
     assert done.returncode == 69
     assert "loadgen ended with status 107" in done.stderr
     assert not done.stdout
@@ -152,7 +151,7 @@ def test_a_job_that_runs_too_long_is_ended_without_a_leak(tmp_path):
     with job_account(latency=0.02) as emulator:
         words = ("--max-runtime", 6, "--wait", "--out", "home")
         done = run_command(emulator, tmp_path, "ask.py", "--processing-job", "--role", ROLE, "--s3", S3_PREFIX, *words)
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
     assert done.returncode == 143
     assert "MaxRuntimeExceeded" in done.stderr
 
@@ -178,7 +177,7 @@ def test_the_predecessors_call_runs_the_whole_benchmark(tmp_path, monkeypatch):
             concurrency_num_clients_multiplier=[1, 1.5],
             result_save_path=tmp_path,
         )
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
     runs = ResultsDirectory.open(tmp_path / name).read_runs()
     assert [(r.step.phase, r.step.config.memory_mb, r.scheduled) for r in runs[:2]] == [
         ("stability", 1024, 15),

@@ -1,4 +1,4 @@
-"""Every shipped scenario answers its question."""
+"""Every scenario in scenarios/ runs and answers its question."""
 
 import asyncio
 import importlib.util
@@ -23,13 +23,13 @@ SMALL = {
 
 @pytest.mark.parametrize("name", [n for n in SMALL if n != "promise"])
 def test_a_scenario_runs_from_another_folder(name, tmp_path):
-    """With fewer calls it ends with a recommendation, tables and a page, wherever it is run from."""
-    words = [sys.executable, "-m", "loadgen", str(SCENARIOS / f"{name}.py"), "--emulate", "--quiet", "--out", "out"]
+    """A scenario, run with fewer calls from another directory, prints a recommendation and writes a report."""
+    argv = [sys.executable, "-m", "loadgen", str(SCENARIOS / f"{name}.py"), "--emulate", "--quiet", "--out", "out"]
     for setting in SMALL[name]:
-        words += ["--set", setting]
+        argv += ["--set", setting]
     env = os.environ | {"PYTHONPATH": str(SCENARIOS.parent)}
-    done = subprocess.run(words, check=False, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode in {0, 110}, done.stdout + done.stderr  # 110: too busy a machine, and it said so
+    done = subprocess.run(argv, check=False, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode in {0, 110}, done.stdout + done.stderr  # 110: INVALID on a busy machine
     assert "Recommendation: " in done.stdout
     assert (tmp_path / "out/benchmarking_report/benchmarking_report.html").exists()
     if name == "text":
@@ -38,12 +38,12 @@ def test_a_scenario_runs_from_another_folder(name, tmp_path):
 
 
 def test_every_scenario_file_is_tested():
-    """No scenario is shipped that no test runs."""
+    """Every scenario file is run by a test."""
     assert {path.stem for path in SCENARIOS.glob("*.py")} == {*SMALL, "embedded"}
 
 
 def test_the_embedding_service_probes_its_model_while_it_serves():
-    """The service answers /health with what its probe saw, and ends without leaving a task behind."""
+    """The embedding service responds to /health with the counts of its probe, and leaves no task when it ends."""
     spec = importlib.util.spec_from_file_location("embedded_scenario", SCENARIOS / "embedded.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

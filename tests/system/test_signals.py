@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from bench.interrupts import interrupt_all
 from loadgen.cli import run
 from loadgen.cli.signals import Interrupted
 from loadgen.errors import ExitStatus
 from loadgen.measurement.outcome import Outcome
 from loadgen.results.directory import ResultsDirectory
+from tests.support.random_interrupts import interrupt_runs
 
 STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 143}
 RUN = ("--out", "out", "--quiet")
@@ -27,7 +27,7 @@ def stderr(child):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_while_the_scenario_loads_ends_it_at_once(play, name):
+def test_a_signal_while_the_scenario_loads_ends_it_at_once(run_in_sandbox, name):
     """C110: in S0, 130 or 143 within a second, and no AWS call was made."""
 
     async def main(on):
@@ -36,7 +36,7 @@ def test_a_signal_while_the_scenario_loads_ends_it_at_once(play, name):
         path.write_text(f"import threading\nopen({str(marker)!r}, 'w').close()\nthreading.Event().wait()\n")
         child = on.start(str(path), *RUN)
         on.faults.child = child
-        await on.until(marker.exists)
+        await on.wait_until(marker.exists)
         child.signal(number(name))
         told = time.perf_counter()
         assert await on.finish(child) == STATUS[name]
@@ -44,76 +44,76 @@ def test_a_signal_while_the_scenario_loads_ends_it_at_once(play, name):
         assert on.faults.calls == []
         assert "Traceback" not in stderr(child)
 
-    play(main)
+    run_in_sandbox(main)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_in_the_preflight_ends_it_at_once(play, name):
+def test_a_signal_in_the_preflight_ends_it_at_once(run_in_sandbox, name):
     """C110, C119: in S1, while AWS does not answer, 130 or 143 within a second; SIGHUP is as SIGTERM; nothing is made."""
 
     async def main(on):
         on.fault("DescribeModel", "delay", seconds=30)
-        child = on.start(str(on.write()), *RUN)
+        child = on.start(str(on.write_scenario()), *RUN)
         on.faults.child = child
-        await on.until(lambda: "DescribeModel" in on.faults.calls)
+        await on.wait_until(lambda: "DescribeModel" in on.faults.calls)
         child.signal(number(name))
         told = time.perf_counter()
         assert await on.finish(child) == STATUS[name]
         assert time.perf_counter() - told < PROMPT
-        assert on.standing() == set()
+        assert on.existing_resources() == set()
         assert not (on.directory / "out").exists()
 
-    play(main)
+    run_in_sandbox(main)
 
 
 @pytest.mark.parametrize("operation", ["CreateEndpointConfig", "CreateEndpoint", "DeleteEndpoint"])
-def test_a_signal_while_a_call_is_in_flight_waits_for_it(play, operation):
+def test_a_signal_while_a_call_is_in_flight_waits_for_it(run_in_sandbox, operation):
     """C111, C116: the call's effect is awaited, then everything is removed; 143."""
 
     async def main(on):
         on.fault(operation, "delay", seconds=0.4)
-        child = on.start(str(on.write()), *RUN)
+        child = on.start(str(on.write_scenario()), *RUN)
         on.faults.child = child
-        await on.until(lambda: operation in on.faults.calls)
+        await on.wait_until(lambda: operation in on.faults.calls)
         child.signal(signal.SIGTERM)
         assert await on.finish(child) == 143
-        assert on.standing() == set()
+        assert on.existing_resources() == set()
         assert on.result()["exit"]["name"] == "TERMINATED"
         assert on.result()["leftovers"] == []
         assert "removing" in stderr(child) or operation == "CreateEndpointConfig"
 
-    play(main)
+    run_in_sandbox(main)
 
 
-def test_a_signal_while_an_endpoint_is_creating_waits_until_it_can_be_deleted(play):
+def test_a_signal_while_an_endpoint_is_creating_waits_until_it_can_be_deleted(run_in_sandbox):
     """C112: AWS refuses the deletion of an endpoint that is Creating; it is repeated until accepted; 130."""
 
     async def main(on):
-        child = on.start(str(on.write(sizes=[1024])), *RUN)
+        child = on.start(str(on.write_scenario(sizes=[1024])), *RUN)
         on.faults.child = child
-        await on.until(lambda: "DescribeEndpoint" in on.faults.calls)
+        await on.wait_until(lambda: "DescribeEndpoint" in on.faults.calls)
         child.signal(signal.SIGINT)
         assert await on.finish(child) == 130
         assert on.faults.calls.count("DeleteEndpoint") > 1
-        assert on.standing() == set()
+        assert on.existing_resources() == set()
 
-    play(main, deploy=0.6, delete_time=0.0)
+    run_in_sandbox(main, deploy=0.6, delete_time=0.0)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_under_load_stops_sending_and_keeps_what_was_measured(play, name):
+def test_a_signal_under_load_stops_sending_and_keeps_what_was_measured(run_in_sandbox, name):
     """C113: nothing is sent after it; in flight beyond the grace is cancelled; report and result.json say partial."""
 
     async def main(on):
-        path = on.write(load="duration=60", sizes=[1024, 2048])
+        path = on.write_scenario(load="duration=60", sizes=[1024, 2048])
         child = on.start(str(path), *RUN, "--grace", "0.1")
-        await on.until(lambda: on.arrivals() >= 4)
+        await on.wait_until(lambda: on.arrivals() >= 4)
         child.signal(number(name))
-        await on.until(lambda: "sending no more" in stderr(child))
+        await on.wait_until(lambda: "sending no more" in stderr(child))
         sent = on.arrivals()
         assert await on.finish(child) == STATUS[name]
         assert on.arrivals() == sent
-        assert on.standing() == set()
+        assert on.existing_resources() == set()
         (run,) = ResultsDirectory.open(on.directory / "out").read_runs()
         assert run.stop_reason == "stop"
         assert run.scheduled == run.tally.total == len(run.samples)
@@ -123,16 +123,16 @@ def test_a_signal_under_load_stops_sending_and_keeps_what_was_measured(play, nam
         page = on.directory / "out" / "benchmarking_report" / "benchmarking_report.html"
         assert "PARTIAL" in page.read_text()
 
-    play(main, service=0.35)
+    run_in_sandbox(main, service=0.35)
 
 
-def test_a_signal_while_requests_drain_cuts_the_drain_short(play):
+def test_a_signal_while_requests_drain_cuts_the_drain_short(run_in_sandbox):
     """C114: what would have been waited for until its timeout is given the grace only."""
 
     async def main(on):
-        path = on.write(load="duration=0.3", sizes=[1024])
+        path = on.write_scenario(load="duration=0.3", sizes=[1024])
         child = on.start(str(path), *RUN, "--grace", "0.2")
-        await on.until(lambda: on.arrivals() == 2)
+        await on.wait_until(lambda: on.arrivals() == 2)
         await asyncio.sleep(0.5)  # the load is over by the clock alone; nothing outside shows it
         child.signal(signal.SIGINT)
         told = time.perf_counter()
@@ -141,7 +141,7 @@ def test_a_signal_while_requests_drain_cuts_the_drain_short(play):
         (run,) = ResultsDirectory.open(on.directory / "out").read_runs()
         assert run.tally.counts[Outcome.CANCELLED_IN_FLIGHT] == 2
 
-    play(main, service=30.0)
+    run_in_sandbox(main, service=30.0)
 
 
 def test_a_signal_while_the_report_is_written_names_the_command_that_writes_it(monkeypatch, capsys, tmp_path):
@@ -166,16 +166,16 @@ def test_a_signal_while_the_report_is_written_names_the_command_that_writes_it(m
     assert f"loadgen report {tmp_path}" in capsys.readouterr().err
 
 
-def test_a_second_signal_leaves_at_once_and_says_what_may_remain(play):
+def test_a_second_signal_leaves_at_once_and_says_what_may_remain(run_in_sandbox):
     """C117: within a second, 101, naming the creates in flight; one cleanup then removes it all."""
 
     async def main(on):
         on.fault("CreateEndpoint", "delay", seconds=1.5)
-        child = on.start(str(on.write(sizes=[1024])), *RUN)
+        child = on.start(str(on.write_scenario(sizes=[1024])), *RUN)
         on.faults.child = child
-        await on.until(lambda: "CreateEndpoint" in on.faults.calls)
+        await on.wait_until(lambda: "CreateEndpoint" in on.faults.calls)
         child.signal(signal.SIGINT)
-        await on.until(lambda: "SIGINT" in stderr(child))
+        await on.wait_until(lambda: "SIGINT" in stderr(child))
         child.signal(signal.SIGINT)
         told = time.perf_counter()
         assert await on.finish(child) == 101
@@ -187,12 +187,12 @@ def test_a_second_signal_leaves_at_once_and_says_what_may_remain(play):
         assert f"python -m loadgen cleanup {run_id}" in said
         on.faults.child = None
         status, _, _ = await on.run("cleanup", run_id, "--yes")
-        assert (status, on.standing()) == (0, set())
+        assert (status, on.existing_resources()) == (0, set())
 
-    play(main)
+    run_in_sandbox(main)
 
 
-def test_a_second_signal_with_nothing_left_has_the_first_ones_status(play):
+def test_a_second_signal_with_nothing_left_has_the_first_ones_status(run_in_sandbox):
     """C117: 130 when nothing can remain: here the endpoint stands by itself, and was never ours."""
 
     async def main(on):
@@ -203,25 +203,25 @@ def test_a_second_signal_with_nothing_left_has_the_first_ones_status(play):
             "scenario = Scenario(Existing('ranker-prod'), [Request(b'1')], [Step(None, ClosedLoop(1, duration=60))])\n"
         )
         child = on.start(str(path), *RUN)
-        await on.until(lambda: on.arrivals() >= 1)
+        await on.wait_until(lambda: on.arrivals() >= 1)
         child.signal(signal.SIGINT)
-        await on.until(lambda: "SIGINT" in stderr(child))
+        await on.wait_until(lambda: "SIGINT" in stderr(child))
         child.signal(signal.SIGINT)
         assert await on.finish(child) == 130
         assert "nothing remains" in stderr(child)
         assert on.deleted_unrelated_resources() == set()
 
-    play(main, service=20.0)
+    run_in_sandbox(main, service=20.0)
 
 
-def test_a_term_budget_sends_the_deletions_and_leaves_in_time(play):
+def test_a_term_budget_sends_the_deletions_and_leaves_in_time(run_in_sandbox):
     """C118: with 2 s from SIGTERM to SIGKILL, DeleteEndpoint has gone out and we are gone before, with the list."""
 
     async def main(on):
         on.fault("DeleteEndpoint", "status_stuck")
-        child = on.start(str(on.write(load="duration=60", sizes=[1024])), *RUN, "--term-budget", "2")
+        child = on.start(str(on.write_scenario(load="duration=60", sizes=[1024])), *RUN, "--term-budget", "2")
         on.faults.child = child
-        await on.until(lambda: on.arrivals() >= 4)
+        await on.wait_until(lambda: on.arrivals() >= 4)
         child.signal(signal.SIGTERM)
         told = time.perf_counter()
         assert await on.finish(child) == 101
@@ -229,44 +229,44 @@ def test_a_term_budget_sends_the_deletions_and_leaves_in_time(play):
         assert "DeleteEndpoint" in on.faults.calls
         assert f"cleanup {on.run_id()}" in stderr(child)
 
-    play(main)
+    run_in_sandbox(main)
 
 
-def test_sigquit_shows_the_stacks_and_goes_on(play):
+def test_sigquit_shows_the_stacks_and_goes_on(run_in_sandbox):
     """C119: the threads' stacks are on stderr, and the run ends as if nothing had been."""
 
     async def main(on):
-        child = on.start(str(on.write(load="count=20", sizes=[1024])), *RUN)
-        await on.until(lambda: on.arrivals() >= 2)
+        child = on.start(str(on.write_scenario(load="count=20", sizes=[1024])), *RUN)
+        await on.wait_until(lambda: on.arrivals() >= 2)
         child.signal(signal.SIGQUIT)
         assert await on.finish(child) in (0, 110)
         assert "most recent call first" in stderr(child)
 
-    play(main, service=0.05)
+    run_in_sandbox(main, service=0.05)
 
 
-def test_the_next_start_tells_of_a_run_that_was_killed(play):
+def test_the_next_start_tells_of_a_run_that_was_killed(run_in_sandbox):
     """C120, C121: after SIGKILL the next start names the run, how many endpoints and the command; then it is silent."""
 
     async def main(on):
-        child = on.start(str(on.write(load="duration=60")), *RUN)
-        await on.until(lambda: on.arrivals() >= 4)
+        child = on.start(str(on.write_scenario(load="duration=60")), *RUN)
+        await on.wait_until(lambda: on.arrivals() >= 4)
         child.signal(signal.SIGKILL)
         assert await on.finish(child) == -9
         run_id = on.run_id()
-        _, _, said = await on.run(str(on.write(load="count=2", sizes=[1024])), "--out", "next", "--quiet")
+        _, _, said = await on.run(str(on.write_scenario(load="count=2", sizes=[1024])), "--out", "next", "--quiet")
         assert f"run {run_id} left 2 endpoints" in said
         assert f"python -m loadgen cleanup {run_id}" in said
         status, _, said = await on.run("cleanup", "--yes")
-        assert (status, on.standing()) == (0, set()), said
-        _, _, said = await on.run(str(on.write(load="count=2", sizes=[1024])), "--out", "after", "--quiet")
+        assert (status, on.existing_resources()) == (0, set()), said
+        _, _, said = await on.run(str(on.write_scenario(load="count=2", sizes=[1024])), "--out", "after", "--quiet")
         assert run_id not in said
 
-    play(main)
+    run_in_sandbox(main)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_interrupts_at_random_instants(zygote, tmp_path, seed):
+def test_interrupts_at_random_instants(fork_server, tmp_path, seed):
     """G23: ten runs each, with one signal or two: right status, right list, no traceback, nothing left behind."""
-    runner, mother = zygote
-    assert runner.run(interrupt_all(tmp_path, mother, count=10, seed=1000 * seed, second_signal_limit=PROMPT)) == []
+    runner, server = fork_server
+    assert runner.run(interrupt_runs(tmp_path, server, count=10, seed=1000 * seed, second_signal_limit=PROMPT)) == []

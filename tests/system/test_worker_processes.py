@@ -29,73 +29,21 @@ from loadgen.distributed import coordinator, protocol
 from loadgen.distributed.local_processes import ProcessExecutor
 from loadgen.emulator.settings import Settings
 from loadgen.errors import ConfigError, ExitStatus, UsageError
-from loadgen.execution.run_identity import RunContext
-from loadgen.execution.scenario_runner import execute_scenario
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, WARMUP, checksum
+from loadgen.measurement.sample import WARMUP
 from loadgen.report.build import build_report
 from loadgen.results.directory import ResultsDirectory
-from loadgen.scenario.loader import LoadedScenario
 from loadgen.workload.step import ErrorLimit
 from tests.support.emulator import QUICK, emulated, endpoint_counters, eventually, profile_of_latency
-from tests.system.test_end_to_end import REQUESTS, Silent, list_all
-
-CONFIG = ServerlessConfig(2048, 50)
-
-
-class Watching(Silent):
-    """Keeps every window and every run as it was before it was read back; does something at a window."""
-
-    def __init__(self, then=lambda *_: None):
-        super().__init__()
-        self.windows = []
-        self.ended = []
-        self.then = then
-
-    def window_closed(self, step, window):
-        self.windows.append(window)
-        self.then(self, window)
-
-    def step_finished(self, step, run):
-        self.ended.append(run)
-
-    @property
-    def pids(self):
-        """The workers' process ids, as whoever watches is told them."""
-        return [int(pid) for pid in re.findall(r"pid (\d+)", next(line for line in self.said if "workers:" in line))]
-
-
-def execute(scenario, out, executor, progress=None, stop=None):
-    """Carry a scenario out as the command line does, without its report."""
-    about = RunContext.create(LoadedScenario(scenario, "test", "does it work?", "", Path("test.py")), command="test")
-
-    async def carry_out():
-        return await execute_scenario(
-            scenario,
-            out,
-            run_id=about.run_id,
-            make_manifest=about.make_manifest,
-            progress=progress or Silent(),
-            stop=stop or asyncio.Event(),
-            executor=executor,
-        )
-
-    return asyncio.run(carry_out())
-
-
-def same_histograms(one, other):
-    assert one.tally.counts == other.tally.counts
-    for column in COMPLETED_CATEGORIES:
-        for a, b in ((one.tally.service, other.tally.service), (one.tally.response, other.tally.response)):
-            assert a[column] == b[column]
-            assert a[column].encode() == b[column].encode()
-
-
-def balances(run):
-    """The law of conservation, over files and counts."""
-    assert run.scheduled == len(run.samples) == run.tally.total == sum(worker.scheduled for worker in run.workers)
-    assert len(set(run.samples["seq"].tolist())) == len(run.samples)
-    assert np.array_equal(checksum(np.asarray(run.samples)), run.samples["check"])
+from tests.support.scenario_runs import (
+    CONFIG,
+    REQUESTS,
+    RecordingProgress,
+    assert_counts_balance,
+    assert_same_histograms,
+    execute,
+    list_resources,
+)
 
 
 def test_two_processes_send_what_one_would(tmp_path):
@@ -108,15 +56,15 @@ def test_two_processes_send_what_one_would(tmp_path):
     with emulated() as emulator:
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps, seed=5)
         alone = execute(scenario, tmp_path / "one", None)
-        watching = Watching()
+        watching = RecordingProgress()
         both = execute(scenario, tmp_path / "two", ProcessExecutor(2), watching)
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
         books = endpoint_counters(emulator, both.runs[0].endpoint)
 
     assert both.statuses == ()
     assert books["arrivals"] == books["ok"] == sum(run.scheduled for run in both.runs)
     for one, two in zip(alone.runs, both.runs, strict=True):
-        balances(two)
+        assert_counts_balance(two)
         assert (one.scheduled, one.stop_reason) == (two.scheduled, two.stop_reason)
         assert two.server_counts["arrivals"] == two.scheduled
         first, second = (np.sort(np.asarray(run.samples), order="seq") for run in (one, two))
@@ -127,8 +75,8 @@ def test_two_processes_send_what_one_would(tmp_path):
     assert second["scheduled"] == pytest.approx(first["scheduled"], abs=1e-9)
 
     # What was joined from the workers' own histograms is what the pooled samples make, bit for bit.
-    for joined, read in zip(watching.ended, both.runs, strict=True):
-        same_histograms(joined, read)
+    for joined, read in zip(watching.finished_runs, both.runs, strict=True):
+        assert_same_histograms(joined, read)
         assert joined.measurement_start == pytest.approx(read.measurement_start)
     assert sum(sum(window.counts.values()) + window.warmup for window in watching.windows) == books["ok"]
     assert [len(run.workers) for run in both.runs] == [2, 2, 1]
@@ -157,14 +105,14 @@ def test_a_killed_worker_is_told_and_its_share_is_nobodys(tmp_path, load):
     """After kill -9: what it had begun is lost_with_worker, the other's data is whole, the verdict is INVALID (C105)."""
     with emulated(models={"quick": profile_of_latency(0.15)}, payload_limit=1 << 22) as emulator:
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, load)])
-        finished = execute(scenario, tmp_path / "out", ProcessExecutor(2), Watching(kill(0)))
+        finished = execute(scenario, tmp_path / "out", ProcessExecutor(2), RecordingProgress(kill(0)))
         (run,) = finished.runs
         # What had just gone out is still being served when the worker is gone.
         eventually(lambda: endpoint_counters(emulator, run.endpoint)["arrivals"] >= run.scheduled - 4)
         arrivals = endpoint_counters(emulator, run.endpoint)["arrivals"]
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
 
-    balances(run)
+    assert_counts_balance(run)
     dead, living = run.workers
     assert "SIGKILL" in dead.lost_reason
     assert living.lost_reason == ""
@@ -184,13 +132,13 @@ def test_a_killed_worker_is_told_and_its_share_is_nobodys(tmp_path, load):
     assert not verdict.is_valid
     assert "a worker was lost" in [reason.problem for reason in verdict.reasons]
     assert finished.statuses == ()
-    same_histograms(run, ResultsDirectory.open(tmp_path / "out").read_runs()[0])
+    assert_same_histograms(run, ResultsDirectory.open(tmp_path / "out").read_runs()[0])
 
 
 def test_a_worker_that_dies_before_the_start_has_sent_nothing(tmp_path):
     """Killed while it gets ready: its whole share is counted as never sent, and nothing as lost in flight."""
 
-    class Killing(Watching):
+    class Killing(RecordingProgress):
         def log(self, text):
             super().log(text)
             if text.startswith("2 workers:"):
@@ -201,7 +149,7 @@ def test_a_worker_that_dies_before_the_start_has_sent_nothing(tmp_path):
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, load)])
         (run,) = execute(scenario, tmp_path / "out", ProcessExecutor(2), Killing()).runs
         assert endpoint_counters(emulator, run.endpoint)["arrivals"] == run.scheduled
-    balances(run)
+    assert_counts_balance(run)
     # Lost before the step it has no share of it; lost while it opens the endpoint, all of its share is unsent.
     assert run.scheduled + sum(worker.unsent for worker in run.workers) == 50
     assert not (run.samples["outcome"] == Outcome.LOST_WITH_WORKER).any()
@@ -223,8 +171,8 @@ def test_a_worker_that_stands_still_is_given_up(tmp_path, monkeypatch):
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(4, duration=3.0))]
         )
-        (run,) = execute(scenario, tmp_path / "out", ProcessExecutor(2), Watching(then)).runs
-    balances(run)
+        (run,) = execute(scenario, tmp_path / "out", ProcessExecutor(2), RecordingProgress(then)).runs
+    assert_counts_balance(run)
     assert [worker.lost_reason for worker in run.workers] == ["", "gave no sign of life for 2 s"]
     assert not judge(run).is_valid
 
@@ -240,12 +188,12 @@ def test_when_all_workers_are_lost_the_run_ends_with_71(tmp_path):
     with emulated(models={"quick": profile_of_latency(0.02)}) as emulator:
         steps = [Step(ServerlessConfig(memory, 4), ClosedLoop(4, count=10_000)) for memory in (1024, 2048)]
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps)
-        finished = execute(scenario, tmp_path / "out", ProcessExecutor(2), Watching(then))
-        assert list_all(emulator) == []
+        finished = execute(scenario, tmp_path / "out", ProcessExecutor(2), RecordingProgress(then))
+        assert list_resources(emulator) == []
     assert finished.statuses == (ExitStatus.OS_RESOURCE,)
     (run,) = finished.runs
     assert run.stop_reason == "lost"
-    balances(run)
+    assert_counts_balance(run)
     assert run.count(OutcomeCategory.OK) > 10
 
 
@@ -258,13 +206,15 @@ def test_a_stop_reaches_every_worker(tmp_path):
             REQUESTS,
             [Step(CONFIG, ClosedLoop(4, duration=60)), Step(CONFIG, ClosedLoop(4, duration=60))],
         )
-        finished = execute(scenario, tmp_path / "out", ProcessExecutor(2), Watching(lambda *_: stop.set()), stop)
-        assert list_all(emulator) == []
+        finished = execute(
+            scenario, tmp_path / "out", ProcessExecutor(2), RecordingProgress(lambda *_: stop.set()), stop
+        )
+        assert list_resources(emulator) == []
     assert finished.is_incomplete
     (run,) = finished.runs
     assert [worker.stop_reason for worker in run.workers] == ["stop", "stop"]
     assert run.stop_reason == "stop"
-    balances(run)
+    assert_counts_balance(run)
 
 
 def test_signals_of_the_terminal_do_not_reach_workers(tmp_path):
@@ -278,7 +228,7 @@ def test_signals_of_the_terminal_do_not_reach_workers(tmp_path):
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(2, duration=1.5))]
         )
-        (run,) = execute(scenario, tmp_path / "out", ProcessExecutor(2), Watching(then)).runs
+        (run,) = execute(scenario, tmp_path / "out", ProcessExecutor(2), RecordingProgress(then)).runs
     assert [worker.lost_reason for worker in run.workers] == ["", ""]
     assert run.stop_reason == "duration"
 
@@ -316,7 +266,7 @@ def test_a_target_that_cannot_be_shared_is_refused(tmp_path):
         scenario = Scenario(target, REQUESTS, [Step(CONFIG, ClosedLoop(2, count=2))])
         with pytest.raises(ConfigError, match="one process only"):
             execute(scenario, tmp_path / "out", ProcessExecutor(2))
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
 
 
 def test_workers_of_another_version_are_refused(tmp_path, monkeypatch):
@@ -326,7 +276,7 @@ def test_workers_of_another_version_are_refused(tmp_path, monkeypatch):
         monkeypatch.setattr(protocol.VersionInfo, "current", lambda: protocol.VersionInfo("9.9.9", "3.11"))
         with pytest.raises(ConfigError, match=r"9\.9\.9"):
             execute(scenario, tmp_path / "out", ProcessExecutor(2))
-        assert list_all(emulator) == []
+        assert list_resources(emulator) == []
 
 
 @pytest.mark.parametrize("workers", [0, -1, 100_000])

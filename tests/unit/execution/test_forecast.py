@@ -70,11 +70,11 @@ def test_spending_counts_what_was_served_and_calls_once():
     assert told == [1]
 
 
-def test_a_dry_run_says_what_it_would_do_and_does_nothing(play):
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(run_in_sandbox):
     """C62: --dry-run prints endpoints, requests and cost, ends with 0, and makes no directory and no call that changes anything."""
 
     async def main(on):
-        child = on.start(str(on.write()), *RUN, "--dry-run")
+        child = on.start(str(on.write_scenario()), *RUN, "--dry-run")
         on.faults.child = child
         assert await on.finish(child) == 0
         said = child.stderr.read_text()
@@ -84,7 +84,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(play):
         assert not [call for call in on.faults.calls if call.startswith(("CreateEndpoint", "Delete"))]
         assert not (on.directory / "out").exists()
 
-    play(main)
+    run_in_sandbox(main)
 
 
 @pytest.mark.parametrize(
@@ -99,34 +99,34 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(play):
         (["--resume", "nowhere"], 66),
     ],
 )
-def test_a_start_that_is_not_allowed_creates_nothing(play, words, status):
+def test_a_start_that_is_not_allowed_creates_nothing(run_in_sandbox, words, status):
     """C05, C11, C62: another account is 77, too many endpoints 78, impossible limits 2; no Create call goes out."""
 
     async def main(on):
         run = [word for word in RUN if "--resume" not in words or word == "--quiet"]
-        child = on.start(str(on.write()), *run, *words)
+        child = on.start(str(on.write_scenario()), *run, *words)
         on.faults.child = child
         got = await on.finish(child)
         assert got == status or (status == 0 and got == 110), child.stderr.read_text()
         if status:
             assert not [call for call in on.faults.calls if call.startswith("CreateEndpoint")]
 
-    play(main)
+    run_in_sandbox(main)
 
 
-def test_contradicting_options_are_named(play):
+def test_contradicting_options_are_named(run_in_sandbox):
     """C11: --resume beside --out names both, and is a usage error."""
 
     async def main(on):
-        status, _, said = await on.run(str(on.write()), *RUN, "--resume", "out")
+        status, _, said = await on.run(str(on.write_scenario()), *RUN, "--resume", "out")
         assert status == 2
         assert "--resume" in said
         assert "--out" in said
 
-    play(main)
+    run_in_sandbox(main)
 
 
-def test_a_spending_limit_needs_a_price(play):
+def test_a_spending_limit_needs_a_price(run_in_sandbox):
     """What stands already has a price that nobody here knows: a limit is refused, 78, instead of not being kept."""
 
     async def main(on):
@@ -140,38 +140,38 @@ def test_a_spending_limit_needs_a_price(play):
         assert on.arrivals() == 0
         assert (await on.run(str(path), *RUN))[0] in (0, 110)
 
-    play(main)
+    run_in_sandbox(main)
 
 
-def test_a_spending_limit_ends_the_run(play):
+def test_a_spending_limit_ends_the_run(run_in_sandbox):
     """Once it is reached nothing more is sent; the run is kept, marked partial, nothing is left, and the status is 99."""
 
     async def main(on):
-        path = on.write(load="duration=60", sizes=[1024])
+        path = on.write_scenario(load="duration=60", sizes=[1024])
         status, _, said = await on.run(str(path), *RUN, "--max-spend", "0.000002")
         assert status in {99, 110}, said
         assert "limit is reached" in said
-        assert on.standing() == set()
+        assert on.existing_resources() == set()
         result = on.result()
         assert "THRESHOLD" in [cause["name"] for cause in result["exit"]["causes"]]
         assert "limit" in result["partial"]
         # 0.1 s of 1 GB were allowed; a window of a second may pass until it is seen.
         assert on.arrivals() * 0.01 < 2 * 3.0
 
-    play(main, service=0.01)
+    run_in_sandbox(main, service=0.01)
 
 
-def test_result_json_says_how_it_ended(play):
+def test_result_json_says_how_it_ended(run_in_sandbox):
     """C126: code, name, causes, verdict and leftovers, for a run that ended well and for one whose endpoints stay."""
 
     async def main(on):
-        assert (await on.run(str(on.write()), *RUN))[0] in (0, 110)
+        assert (await on.run(str(on.write_scenario()), *RUN))[0] in (0, 110)
         said = on.result()
         assert said["exit"]["code"] in (0, 110)
         assert (said["leftovers"], said["partial"]) == ([], "")
         denied = {"status": 400, "code": "AccessDeniedException", "message": "not authorized to DeleteEndpoint"}
         on.fault("DeleteEndpoint", "error_before", times=0, **denied)
-        status, _, stderr = await on.run(str(on.write()), "--out", "second", "--quiet")
+        status, _, stderr = await on.run(str(on.write_scenario()), "--out", "second", "--quiet")
         assert status == 101
         said = json.loads((on.directory / "second" / "result.json").read_text())
         assert (said["exit"]["code"], said["exit"]["name"]) == (101, "RESOURCE_LEAK")
@@ -183,6 +183,6 @@ def test_result_json_says_how_it_ended(play):
         assert "not authorized" in said["leftovers"][0]["reason"]
         on.faults.clear()
         assert (await on.run("cleanup", said["run"], "--yes"))[0] == 0
-        assert on.standing() == set()
+        assert on.existing_resources() == set()
 
-    play(main)
+    run_in_sandbox(main)

@@ -1,4 +1,4 @@
-"""Ours: open loadgen's transports to the oracle, and join each reply with the oracle's stamps."""
+"""loadgen as a client of the oracle: open its transports, and join each reply with the oracle's stamps."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -9,7 +9,6 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from bench.oracle import stamps
 from loadgen.aws.session import AwsConnectionConfig, open_clients
 from loadgen.execution.gc_freeze import gc_frozen
 from loadgen.interfaces import Transport
@@ -17,6 +16,7 @@ from loadgen.transport.botocore import BotocoreTransport, TracedSession
 from loadgen.transport.wire.sigv4 import Credentials
 from loadgen.transport.wire.transport import WireSettings, open_wire
 from loadgen.workload.request import Reply, Request
+from tests.support.oracle import stamps
 
 REQUESTS = [Request(b"{}", content_type="application/json")]
 TRANSPORTS = ("wire", "botocore")
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 
 def run_on_uvloop(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine to its end as the command line does."""
+    """Run a coroutine on uvloop, as the command line does."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
 
@@ -39,7 +39,7 @@ async def open_loadgen_transport(name: str, url: str, *, connections: int) -> As
     if name == "wire":
         settings = WireSettings(url, "us-east-1", _credentials)
         async with open_wire(settings, "oracle", connections=connections) as wire:
-            with gc_frozen():  # as the runners do
+            with gc_frozen():  # as an executor does
                 yield wire
         return
     async with (
@@ -51,14 +51,14 @@ async def open_loadgen_transport(name: str, url: str, *, connections: int) -> As
 
 
 class OverheadTransport:
-    """A transport that keeps, for each reply of another, what was added to the oracle's own residence time."""
+    """A transport that records for each reply what the client added to the oracle's residence time."""
 
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
         self._replies: list[tuple[float, float, bytes]] = []
 
     async def invoke(self, request: Request) -> Reply:
-        """Send through the other."""
+        """Send through the inner transport."""
         reply = await self._inner.invoke(request)
         self._replies.append((reply.sent, reply.done, reply.body))
         return reply

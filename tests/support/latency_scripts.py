@@ -1,8 +1,8 @@
-"""Scripts: how long the oracle holds each request, and which latencies an open loop must then report.
+"""Latency scripts: how long the oracle holds each request, and which latencies an open loop must then report.
 
-Pure arithmetic. A script is told when a request arrived and says when its answer is due; `quantile` is the other way to
-the same figures, worked out on paper for evenly spaced arrivals, so that a report can be held against it.
-All instants are float seconds, counted from the first arrival.
+Pure arithmetic. `due` maps the arrival of a request to the time of its response. `quantile` is the formula for the same
+latencies with evenly spaced arrivals, with which a report is compared.
+Times are float seconds from the first arrival.
 """
 
 import heapq
@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-# Steps of the golden ratio fill (0, 1) evenly: after n requests each share is right to within about 1/n, and yet slow
-# requests do not come at a beat.
+# Steps of the golden ratio fill (0, 1) evenly: after n requests each share is right to within about 1/n, and slow
+# requests are not periodic.
 _GOLDEN = 0.6180339887498949
 
 
 class Script(Protocol):
-    """Decides when answers are due."""
+    """Decides when responses are due."""
 
     def due(self, arrived: float) -> float:
-        """Return when the request that arrived now is to be answered; called once for each, in order."""
+        """Return when the response to a request is due; called once for each request, in order."""
         ...
 
     def quantile(self, share: float, *, rate: float, duration: float) -> float:
@@ -30,7 +30,7 @@ class Script(Protocol):
 
 @dataclass(slots=True)
 class Constant:
-    """Every request takes the same time."""
+    """The same latency for every request."""
 
     latency: float = 0.02
 
@@ -38,8 +38,8 @@ class Constant:
         """Return arrival plus latency."""
         return arrived + self.latency
 
-    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
-        """Return the one latency there is."""
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:
+        """Return the latency."""
         return self.latency
 
 
@@ -52,19 +52,19 @@ class Mixture:
     count: int = field(default=0, repr=False)
 
     def due(self, arrived: float) -> float:
-        """Return arrival plus the latency whose turn it is."""
+        """Return arrival plus the next latency."""
         self.count += 1
         share = self.count * _GOLDEN % 1.0
         return arrived + self.latencies[sum(share >= edge for edge in self.edges)]
 
-    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
-        """Return the latency in whose share this one lies."""
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:
+        """Return the latency whose share contains this one."""
         return self.latencies[sum(share > edge for edge in self.edges)]
 
 
 @dataclass(slots=True)
 class Stall:
-    """Stand still once: what arrives meanwhile waits for the end."""
+    """Stop once: requests that arrive meanwhile wait for the end of the stall."""
 
     latency: float = 0.005
     at: float = 10.0
@@ -75,14 +75,14 @@ class Stall:
         is_held = self.at <= arrived < self.at + self.stall_duration
         return (self.at + self.stall_duration if is_held else arrived) + self.latency
 
-    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:
         """Return the latency of a share whose tail is spread evenly over the stall."""
         return self.latency + _tail_position(share, self.stall_duration / duration) * self.stall_duration
 
 
 @dataclass(slots=True)
 class PeriodicPause:
-    """Stand still for a moment again and again, as a garbage collector does."""
+    """Stop periodically, as a garbage collector does."""
 
     latency: float = 0.005
     period: float = 1.0
@@ -93,14 +93,14 @@ class PeriodicPause:
         into = arrived % self.period
         return arrived + max(0.0, self.pause_duration - into) + self.latency
 
-    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:
         """Return the latency of a share whose tail is spread evenly over the pause."""
         return self.latency + _tail_position(share, self.pause_duration / self.period) * self.pause_duration
 
 
 @dataclass(slots=True)
 class SlowStart:
-    """Begin slow and become quick in a straight line."""
+    """Start slow and become faster linearly."""
 
     latency: float = 0.005
     initial_latency: float = 0.4
@@ -112,7 +112,7 @@ class SlowStart:
             arrived + self.latency + (self.initial_latency - self.latency) * max(0.0, 1 - arrived / self.ramp_duration)
         )
 
-    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:
         """Return the latency of a share whose tail is spread evenly over the fall."""
         return self.latency + _tail_position(share, self.ramp_duration / duration) * (
             self.initial_latency - self.latency
@@ -133,27 +133,27 @@ class FewSlow:
         self.count += 1
         return arrived + (self.slow_latency if self.count % self.period == 0 else self.latency)
 
-    def quantile(self, share: float, *, rate: float, duration: float) -> float:  # noqa: ARG002 - one formula for all
+    def quantile(self, share: float, *, rate: float, duration: float) -> float:
         """Return the slow latency for the last hundredth."""
         return self.slow_latency if share > 1 - 1 / self.period else self.latency
 
 
 @dataclass(slots=True)
 class Saturated:
-    """Serve only so many at once, each for the same time; the rest queue, first come first served."""
+    """Serve `slots` requests at once, each for the same time; others wait in a FIFO queue."""
 
     slots: int = 2
     latency: float = 0.02
     free: list[float] = field(default_factory=list, repr=False)
 
     def due(self, arrived: float) -> float:
-        """Return when a slot will have served this request after all before it."""
+        """Return when a slot will have served this request after all earlier ones."""
         start = arrived if len(self.free) < self.slots else max(arrived, heapq.heappop(self.free))
         heapq.heappush(self.free, start + self.latency)
         return start + self.latency
 
     def quantile(self, share: float, *, rate: float, duration: float) -> float:
-        """Return the latency in a queue that grows by what arrives above what is served."""
+        """Return the latency in a queue that grows by the arrivals that exceed the capacity."""
         return self.latency + share * duration * max(0.0, rate * self.latency / self.slots - 1)
 
 
@@ -169,7 +169,7 @@ _STATE_FIELDS = ("count", "free")
 
 
 def to_json(script: Script) -> str:
-    """Return a script as JSON, at its beginning whatever it has served."""
+    """Return the settings of a script as JSON, without its state."""
     values: Mapping[str, Any] = asdict(script)  # type: ignore[call-overload]
     return json.dumps({"kind": type(script).__name__} | {k: v for k, v in values.items() if k not in _STATE_FIELDS})
 

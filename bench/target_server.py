@@ -1,4 +1,4 @@
-"""The far side of the throughput bench: nginx if it is installed, else the responder, alone on its core."""
+"""The server of the throughput and scale benches: nginx if it is installed, else the responder, on its own core."""
 
 import datetime as dt
 import os
@@ -62,12 +62,12 @@ def certificate(folder: Path) -> Path:
 
 @contextmanager
 def target_server(folder: Path, *, tls: Path | None, cpu: int) -> Iterator[tuple[str, str]]:
-    """Run a server on its core; yield its name and URL.
+    """Run a server pinned to a core; yield its name and URL.
 
     Args:
-        folder: for its files.
-        tls: key and certificate; None for plain HTTP.
-        cpu: the core.
+        folder: directory of its files.
+        tls: PEM file with key and certificate; None for HTTP.
+        cpu: number of the core.
     """
     nginx = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
     with _nginx(nginx, folder, tls, cpu) if nginx else _responder(tls, cpu) as (name, port):
@@ -100,13 +100,13 @@ def _responder(tls: Path | None, cpu: int) -> Iterator[tuple[str, int]]:
     command = [sys.executable, "-m", "bench.responder", "--cpu", str(cpu), *(["--tls", str(tls)] if tls else [])]
     with _pinned(command, cpu) as process:
         if process.stdout is None:
-            raise RuntimeError("the responder has no output")
+            raise RuntimeError("the responder has no stdout")
         yield "responder", int(process.stdout.readline())
 
 
 @contextmanager
 def _pinned(command: list[str], cpu: int) -> Iterator[subprocess.Popen[str]]:
-    """Run a program on one core, and end it."""
+    """Run a program pinned to one core; end it on exit."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})  # a child inherits it
     try:

@@ -1,11 +1,11 @@
-"""The oracle: a server that knows its true latencies, in a process and on a core of its own.
+"""The oracle: a server of known latencies, in its own process and on its own core.
 
-It answers InvokeEndpoint on loopback when its script says, to some microseconds: a kernel timer wakes it shortly
-before and it spins the rest. It stamps each request with CLOCK_MONOTONIC (the clock of `time.perf_counter` on Linux)
-when its last byte was read and when its answer is handed over, echoes both stamps, and keeps them.
+It answers InvokeEndpoint on loopback at the times of its script, exact to some microseconds: a kernel timer wakes it
+shortly before, and it spins the rest. It stamps each request with CLOCK_MONOTONIC (the clock of `time.perf_counter` on
+Linux) when its last byte was read and when its response is sent, echoes both stamps, and keeps them.
 
-It shares no code with loadgen, or it could not judge it. Not an HTTP library: whole requests with a Content-Length,
-one at a time on each connection. Linux only.
+It shares no code with loadgen, since it judges loadgen's figures. It is not an HTTP library: it reads whole requests
+with a Content-Length, one at a time on each connection. Linux only.
 """
 
 import argparse
@@ -30,22 +30,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scripts import Constant, Script, from_json, to_json
+from tests.support.latency_scripts import Constant, Script, from_json, to_json
 
-_ROOT = Path(__file__).parents[1]  # where `python -m bench.oracle` works
-_SPIN_NS = 120_000  # before an answer is due; a timer's wake-up takes 50 to 100 us on a virtual machine
+_ROOT = Path(__file__).parents[2]  # where `python -m tests.support.oracle` works
+_SPIN_NS = 120_000  # before a response is due; a timer's wake-up takes 50 to 100 us on a virtual machine
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _TFD_NONBLOCK_CLOEXEC = 0o2004000  # linux/timerfd.h
 _TFD_TIMER_ABSTIME = 1
-# The stamps are in the headers for whoever reads those, and in the body for whoever does not.
-_ANSWER = (
+# Both stamps are in the headers and in the body: some clients keep only one of them.
+_RESPONSE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 40\r\n"
     b"x-amzn-RequestId: oracle-%d\r\nx-oracle-received: %d\r\nx-oracle-sent: %d\r\n\r\n%019d %019d\n"
 )
 
 
 def stamps(body: bytes) -> tuple[float, float]:
-    """Return (received, sent) from an answer's body: seconds on the scale of `time.perf_counter`."""
+    """Return (received, sent) from the body of a response: seconds on the scale of `time.perf_counter`."""
     received, sent = body.split()
     return int(received) / 1e9, int(sent) / 1e9
 
@@ -69,7 +69,7 @@ class _Timer:
 
 
 class _Server:
-    """One loop over sockets and due answers."""
+    """One loop over sockets and due responses."""
 
     def __init__(self, listening: socket.socket) -> None:
         self.listening = listening
@@ -84,7 +84,7 @@ class _Server:
             self.epoll.register(fd, select.EPOLLIN)
 
     def start_script(self, script: Script) -> None:
-        """Begin a script with empty books."""
+        """Begin a script; forget the timings of the last one."""
         self.script = script
         self.first = 0
         self.timings = array("q")  # received, due, sent; nanoseconds
@@ -103,7 +103,7 @@ class _Server:
             self._send_due()
 
     def _poll_timeout(self) -> float | None:
-        """Return 0 while the next answer is close enough to spin for; else set the timer to that and return None."""
+        """Return 0 while the next response is close enough to spin; else set the timer and return None."""
         if not self.due:
             return None
         wake = self.due[0][0] - _SPIN_NS
@@ -124,7 +124,7 @@ class _Server:
                 self.epoll.register(connection.fileno(), select.EPOLLIN)
 
     def _read_from(self, fd: int) -> None:
-        connection, heard = self.connections[fd]
+        connection, received = self.connections[fd]
         try:
             part = connection.recv(1 << 20)
         except ConnectionResetError:
@@ -135,52 +135,55 @@ class _Server:
             connection.close()
             del self.connections[fd]
             return
-        heard += part
-        head = heard.find(b"\r\n\r\n")
+        received += part
+        head = received.find(b"\r\n\r\n")
         if head < 0:
             return
-        length = _LENGTH.search(heard, 0, head + 2)
+        length = _LENGTH.search(received, 0, head + 2)
         end = head + 4 + (int(length[1]) if length else 0)
-        if len(heard) < end:
+        if len(received) < end:
             return
-        path, body = bytes(heard[:head]).split(b" ", 2)[1], bytes(heard[head + 4 : end])
-        del heard[:end]
+        path, body = bytes(received[:head]).split(b" ", 2)[1], bytes(received[head + 4 : end])
+        del received[:end]
         if path.startswith(b"/endpoints/"):
-            self._schedule_answer(fd, now)
+            self._schedule_response(fd, now)
         else:
             self._control(connection, path, body)
 
-    def _schedule_answer(self, fd: int, now: int) -> None:
+    def _schedule_response(self, fd: int, now: int) -> None:
         self.first = self.first or now
         due = self.first + round(self.script.due((now - self.first) / 1e9) * 1e9)
         self.order += 1
         heapq.heappush(self.due, (due, self.order, now, fd))
 
     def _send_due(self) -> None:
-        """Send what is due, each with the instant of its own."""
+        """Send the responses that are due, each with its own stamp."""
         while self.due and self.due[0][0] <= time.monotonic_ns():
             due, order, received, fd = heapq.heappop(self.due)
             if fd not in self.connections:
-                continue  # the client has hung up
+                continue  # the client has closed the connection
             sent = time.monotonic_ns()
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self.connections[fd][0].send(_ANSWER % (order, received, sent, received, sent))
+                self.connections[fd][0].send(_RESPONSE % (order, received, sent, received, sent))
             self.timings.extend((received, due, sent))
 
     def _control(self, connection: socket.socket, path: bytes, body: bytes) -> None:
-        answer = b""
-        if path == b"/play":
+        content = b""
+        if path == b"/script":
             self.start_script(from_json(body))
-        elif path == b"/books":
-            answer = self.timings.tobytes()
+        elif path == b"/timings":
+            content = self.timings.tobytes()
         connection.settimeout(30)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content))
         connection.settimeout(0)
 
 
 @dataclass(frozen=True, slots=True)
 class OracleTimings:
-    """The oracle's own account of what it did since the script began; seconds, shape (n,), in order of answering."""
+    """When the oracle received and answered each request since the script began.
+
+    Float seconds, shape (n,), in order of response; `due` is the time that the script asked for.
+    """
 
     received: NDArray[np.float64]
     due: NDArray[np.float64]
@@ -188,29 +191,29 @@ class OracleTimings:
 
     @property
     def residence(self) -> NDArray[np.float64]:
-        """True latencies: from the last byte of a request to its answer."""
+        """True latencies: from the last byte of a request to its response, seconds."""
         return self.sent - self.received
 
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """An oracle that runs, seen from the process that started it."""
+    """A running oracle, controlled from the process that started it."""
 
     port: int
     pid: int
 
     @property
     def url(self) -> str:
-        """Where its API is."""
+        """Base URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def start_script(self, script: Script) -> None:
         """Begin a script; its clock starts with the first request."""
-        self._request("POST", "/play", to_json(script))
+        self._request("POST", "/script", to_json(script))
 
     def timings(self) -> OracleTimings:
-        """Return what it did since then."""
-        columns = np.frombuffer(self._request("GET", "/books", ""), dtype=np.int64).reshape(-1, 3) / 1e9
+        """Return the timings since the script began."""
+        columns = np.frombuffer(self._request("GET", "/timings", ""), dtype=np.int64).reshape(-1, 3) / 1e9
         return OracleTimings(columns[:, 0], columns[:, 1], columns[:, 2])
 
     def _request(self, method: str, path: str, body: str) -> bytes:
@@ -224,20 +227,20 @@ class Oracle:
 
 @contextmanager
 def running_oracle(core: int | None = None) -> Iterator[Oracle]:
-    """Run an oracle until the block ends, on this core if one is named."""
-    command = [sys.executable, "-m", "bench.oracle", *(["--core", str(core)] if core is not None else [])]
+    """Run an oracle until the block ends, pinned to a core if one is given."""
+    command = [sys.executable, "-m", "tests.support.oracle", *(["--core", str(core)] if core is not None else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT) as process:
         assert process.stdout is not None
         try:
             yield Oracle(int(process.stdout.readline()), process.pid)
         finally:
-            process.communicate()  # closes its standard input: that ends it
+            process.communicate()  # closes its standard input, which ends it
 
 
 def main() -> None:
     """Serve until standard input is closed; the port is the first line of the output."""
-    arguments = argparse.ArgumentParser(description="A server that knows its true latencies.")
-    arguments.add_argument("--core", type=int, help="the core to stay on")
+    arguments = argparse.ArgumentParser(description="A server of known latencies.")
+    arguments.add_argument("--core", type=int, help="pin the process to this core")
     core = arguments.parse_args().core
     if core is not None:
         os.sched_setaffinity(0, {core})
@@ -247,7 +250,7 @@ def main() -> None:
         listening.settimeout(0)
         print(listening.getsockname()[1], flush=True)
         server = _Server(listening)
-        gc.disable()  # nothing here is cyclic; a collection would be a latency of ours
+        gc.disable()  # nothing here is cyclic, and a collection would add latency
         server.serve()
 
 

@@ -1,8 +1,8 @@
-"""Runs whose generator is starved on purpose, and clean ones: does loadgen tell them apart?
+"""Runs whose generator is starved on purpose, and clean runs; their verdicts should differ.
 
-`python -m bench.starved KIND [--seconds S]` makes one run in this process and prints its verdict as one line of JSON.
-Beside it stands the kernel's own account of how long the process was ready to run and was not let: an INVALID clean run
-is a false alarm only when the kernel knows of nothing that kept the process waiting. Linux only.
+`python -m tests.support.starved_runs KIND [--seconds S]` makes one run in this process and prints its verdict as one
+line of JSON, with the time for which the kernel kept the process from running although it was ready. An INVALID clean
+run is a false alarm only if that time is short. Linux only.
 """
 
 import argparse
@@ -18,9 +18,6 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.oracle import running_oracle
-from bench.ours import REQUESTS, open_loadgen_transport, run_on_uvloop
-from bench.scripts import Constant
 from loadgen.analysis.verdict import judge
 from loadgen.engine.engine import run
 from loadgen.measurement.run import Run
@@ -28,22 +25,25 @@ from loadgen.transport.null import NullTransport
 from loadgen.workload.arrivals import even, poisson
 from loadgen.workload.load import ClosedLoop, OpenLoop
 from loadgen.workload.rate import constant
+from tests.support.latency_scripts import Constant
+from tests.support.loadgen_client import REQUESTS, open_loadgen_transport, run_on_uvloop
+from tests.support.oracle import running_oracle
 
-# What the kernel must have kept from a process before we believe that an INVALID clean run was right: half of the
-# largest lag of the event loop that a VALID run may have (100 ms), or one part in a hundred of the run.
+# Seconds, or share of the run, for which the kernel must have kept the process waiting before the INVALID verdict of a
+# clean run is accepted: half of the largest loop lag of a VALID run (100 ms), or one part in a hundred of the run.
 EXCUSED_WAIT = 0.05
 EXCUSED_WAIT_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class RunVerdict:
-    """What one run said of itself.
+    """The verdict of one run.
 
     Args:
-        kind: which run.
+        kind: key of STARVED or CLEAN.
         verdict: VALID or INVALID.
-        reasons: each with its figure.
-        runqueue_wait: seconds for which the process could have run and the kernel ran something else.
+        reasons: each with its observed value.
+        runqueue_wait: seconds for which the process was ready and the kernel ran something else.
         duration: seconds of the run.
     """
 
@@ -55,17 +55,17 @@ class RunVerdict:
 
     @property
     def is_invalid(self) -> bool:
-        """True when the run does not believe its own numbers."""
+        """True if the verdict is not VALID."""
         return self.verdict != "VALID"
 
     @property
     def is_excused(self) -> bool:
-        """True when the machine did starve the process, whoever wanted it clean."""
+        """True if the machine did starve the process, so that INVALID is right."""
         return self.runqueue_wait > min(EXCUSED_WAIT, EXCUSED_WAIT_SHARE * self.duration)
 
 
 def _runqueue_wait() -> float:
-    """Return the seconds this process has waited for a core. Source: Linux, Documentation/scheduler/sched-stats.rst."""
+    """Return the seconds for which this process has waited for a core. Source: Linux, Documentation/scheduler/sched-stats.rst."""
     return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
 
 
@@ -76,10 +76,10 @@ _CPU_HOG = "import os, sys, time\nend = time.monotonic() + float(sys.argv[1])\nw
 
 @asynccontextmanager
 async def _cpu_hogs(count: int, seconds: float) -> AsyncIterator[None]:
-    """Let other processes want the core that this one must stay on; they end by themselves if we do not end them."""
+    """Run busy processes on the core of this process; they end by themselves if they are not ended."""
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})  # inherited
-    hogs = [subprocess.Popen([sys.executable, "-S", "-c", _CPU_HOG, str(seconds + 10)]) for _ in range(count)]  # noqa: ASYNC220 - before the run
+    hogs = [subprocess.Popen([sys.executable, "-S", "-c", _CPU_HOG, str(seconds + 10)]) for _ in range(count)]
     try:
         yield
     finally:
@@ -89,13 +89,13 @@ async def _cpu_hogs(count: int, seconds: float) -> AsyncIterator[None]:
 
 
 async def cpu_hog(seconds: float) -> Run:
-    """Share the core with four processes that never rest."""
+    """Share the core with four busy processes."""
     async with _cpu_hogs(4, seconds):
         return await run(OpenLoop(even(constant(2000)), seconds), NullTransport(0.01), REQUESTS)
 
 
 async def in_flight_cap(seconds: float) -> Run:
-    """Ask twice the rate that 50 requests in flight can carry."""
+    """Offer twice the rate that 50 requests in flight can carry."""
     latency, in_flight = 0.1, 50
     rate = 2 * in_flight / latency
     return await run(OpenLoop(even(constant(rate)), seconds, in_flight), NullTransport(latency), REQUESTS)
@@ -117,7 +117,7 @@ def _leave_descriptors(count: int) -> None:
 
 
 async def fd_limit(seconds: float) -> Run:
-    """Give 100 clients half of the descriptors that they need."""
+    """Give 100 clients half of the file descriptors that they need."""
     with running_oracle() as oracle:
         oracle.start_script(Constant(0.05))
         async with open_loadgen_transport("botocore", oracle.url, connections=100) as transport:
@@ -126,7 +126,7 @@ async def fd_limit(seconds: float) -> Run:
 
 
 async def saturated(seconds: float) -> Run:
-    """Let 64 clients call a 20 ms target through aiobotocore on one core, which can serve a third of them."""
+    """Call a 20 ms target from 64 aiobotocore clients on one core, which can serve a third of them."""
     with running_oracle() as oracle:
         oracle.start_script(Constant(0.02))
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -138,17 +138,17 @@ async def saturated(seconds: float) -> Run:
 
 
 async def clean_open(seconds: float) -> Run:
-    """Offer an even 50 requests a second, a hundredth of what the engine can send."""
+    """Offer 50 requests per second, evenly spaced: a hundredth of what the engine can send."""
     return await run(OpenLoop(even(constant(50)), seconds), NullTransport(0.2), REQUESTS)
 
 
 async def clean_closed(seconds: float) -> Run:
-    """Let 8 clients call what takes 200 ms."""
+    """Call a 200 ms target from 8 clients."""
     return await run(ClosedLoop(8, duration=seconds), NullTransport(0.2), REQUESTS)
 
 
 async def clean_http(seconds: float) -> Run:
-    """Send 25 requests a second at random over real HTTP to a server that takes 200 ms."""
+    """Send 25 requests per second at random times over HTTP to a 200 ms server."""
     with running_oracle() as oracle:
         oracle.start_script(Constant(0.2))
         async with open_loadgen_transport("wire", oracle.url, connections=50) as transport:
@@ -167,16 +167,16 @@ CLEAN: dict[str, RunFactory] = {"clean_open": clean_open, "clean_closed": clean_
 
 
 def run_in_subprocess(kind: str, seconds: float) -> RunVerdict:
-    """Make one run in a process of its own, and return what it said."""
-    command = [sys.executable, "-m", "bench.starved", kind, "--seconds", str(seconds)]
+    """Make one run in its own process and return its verdict."""
+    command = [sys.executable, "-m", "tests.support.starved_runs", kind, "--seconds", str(seconds)]
     done = subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=seconds + 60, cwd=Path(__file__).parents[1]
+        command, check=True, capture_output=True, text=True, timeout=seconds + 60, cwd=Path(__file__).parents[2]
     )
     return RunVerdict(**json.loads(done.stdout))
 
 
 def main() -> None:
-    """Make one run and print one line."""
+    """Make one run and print its verdict."""
     parser = argparse.ArgumentParser(description="One starved or clean run, and its verdict.")
     parser.add_argument("kind", choices=[*STARVED, *CLEAN])
     parser.add_argument("--seconds", type=float, default=6.0)

@@ -1,7 +1,7 @@
-"""Peers: what one writes without a load generator, aiobotocore with tasks and boto3 with threads, timed as one would.
+"""SDK clients to compare with: aiobotocore with tasks and boto3 with threads, timed around each call.
 
-Each is given what its manual advises: one shared client, a pool as large as its callers, retries off, the body read
-inside the timed part, one call of each caller left out at the start. So what is left is what the client itself adds.
+Configured as their manuals advise: one shared client, a pool as large as the number of callers, retries off, the body
+read inside the timed part. The first call of each caller is not counted.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ _CLIENT_OPTIONS = {"region_name": "us-east-1", "aws_access_key_id": "bench", "aw
 
 
 @dataclass(slots=True)
-class PeerTimings:
-    """What a peer timed.
+class SdkTimings:
+    """The latencies that an SDK client measured.
 
     Args:
-        latencies: of the calls that count, seconds.
-        calls: all of them, the first of each caller included.
-        cpu: seconds this process used for all calls.
+        latencies: float seconds, without the first call of each caller.
+        calls: number of calls, the first of each caller included.
+        cpu: CPU seconds of this process for all calls.
     """
 
     latencies: list[float]
@@ -39,11 +39,11 @@ def _settings(callers: int) -> dict[str, Any]:
     return {"max_pool_connections": callers, "retries": {"total_max_attempts": 1}, "proxies": {}}
 
 
-def aiobotocore(url: str, callers: int, seconds: float) -> PeerTimings:
-    """Let tasks call through one shared aiobotocore client for some seconds."""
+def aiobotocore(url: str, callers: int, seconds: float) -> SdkTimings:
+    """Call from tasks through one shared aiobotocore client."""
 
-    async def all_of_it() -> PeerTimings:
-        timed = PeerTimings([], 0, 0.0)
+    async def work() -> SdkTimings:
+        timed = SdkTimings([], 0, 0.0)
         session = get_session()
         config = AioConfig(**_settings(callers))
         async with session.create_client(
@@ -55,8 +55,8 @@ def aiobotocore(url: str, callers: int, seconds: float) -> PeerTimings:
                 found: list[float] = []
                 while not found or time.perf_counter() < end:
                     begun = time.perf_counter()
-                    answer = await client.invoke_endpoint(**_INVOKE_ARGUMENTS)
-                    await answer["Body"].read()
+                    response = await client.invoke_endpoint(**_INVOKE_ARGUMENTS)
+                    await response["Body"].read()
                     found.append(time.perf_counter() - begun)
                 timed.calls += len(found)
                 timed.latencies += found[1:]
@@ -67,12 +67,12 @@ def aiobotocore(url: str, callers: int, seconds: float) -> PeerTimings:
         return timed
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(all_of_it())
+        return runner.run(work())
 
 
-def boto3_threads(url: str, callers: int, seconds: float) -> PeerTimings:
-    """Let threads call through one shared boto3 client for some seconds."""
-    timed = PeerTimings([], 0, 0.0)
+def boto3_threads(url: str, callers: int, seconds: float) -> SdkTimings:
+    """Call from threads through one shared boto3 client."""
+    timed = SdkTimings([], 0, 0.0)
     client = boto3.Session().client(
         "sagemaker-runtime", endpoint_url=url, config=Config(**_settings(callers)), **_CLIENT_OPTIONS
     )
@@ -100,4 +100,4 @@ def boto3_threads(url: str, callers: int, seconds: float) -> PeerTimings:
     return timed
 
 
-PEERS = {"aiobotocore": aiobotocore, "boto3 + threads": boto3_threads}
+SDK_CLIENTS = {"aiobotocore": aiobotocore, "boto3 + threads": boto3_threads}
