@@ -125,8 +125,8 @@ def report_job(fetched: FetchedResults) -> ExitStatus:
         if not job.is_finished:
             raise InputError(f"{job}; it has no results yet", hint="fetch again later") from error
         raise client.job_failed_error(job) from error
-    findings, page = build_report(results)
-    console.print_report(results.manifest, findings, page)
+    analysis, page = build_report(results)
+    console.print_report(results.manifest, analysis, page)
     statuses = [_run_exit_status(fetched.directory / RESULT_FILE_NAME)] if job.is_finished else []
     if job.status == "Failed":
         statuses.append(ExitStatus.UNAVAILABLE)

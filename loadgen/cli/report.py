@@ -30,6 +30,6 @@ def run(options: argparse.Namespace) -> ExitStatus:
     from loadgen.results.directory import ResultsDirectory
 
     results = ResultsDirectory.open(options.directory)
-    findings, page = build_report(results)
-    print_report(results.manifest, findings, page)
+    analysis, page = build_report(results)
+    print_report(results.manifest, analysis, page)
     return ExitStatus.OK

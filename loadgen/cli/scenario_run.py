@@ -124,10 +124,10 @@ def finish_run(result: ScenarioResult, signal_status: ExitStatus | None) -> Exit
         signal_status: the exit status of a received signal; None without one.
     """
     results, causes = result.results, list[ExitCause]()
-    findings: Analysis | None = None
+    analysis: Analysis | None = None
     try:
-        findings, page = build_report(results, incomplete_reason=result.incomplete_reason)
-        console.print_report(results.manifest, findings, page)
+        analysis, page = build_report(results, incomplete_reason=result.incomplete_reason)
+        console.print_report(results.manifest, analysis, page)
     except BrokenPipeError:  # `... | head`: the reader closed the pipe; the files hold everything
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LoadgenError as error:
@@ -138,14 +138,14 @@ def finish_run(result: ScenarioResult, signal_status: ExitStatus | None) -> Exit
         echo(f"interrupted while writing the report; the runs are saved: python -m loadgen report {results.path}")
     if result.failure is not None:
         echo(f"ended early: {result.failure}")
-    causes += exit_causes(result, findings)
+    causes += exit_causes(result, analysis)
     if signal_status is not None:
         causes.append(ExitCause(signal_status, "stopped by a signal"))
     if result.leftovers:
         echo("resources may still exist:", *(f"  {leftover}" for leftover in result.leftovers))
         echo(f"  To delete them: python -m loadgen cleanup {results.manifest.run_id}")
     try:
-        results.write_result(result_json(result, causes, findings))
+        results.write_result(result_json(result, causes, analysis))
     except LoadgenError as error:
         causes.append(ExitCause(error.status, str(error)))
         echo(str(error))

@@ -1,4 +1,4 @@
-"""Of several processes one holds the lock of a directory."""
+"""The directory lock: one process per output directory; the lock of a dead process is taken over."""
 
 import json
 import os
@@ -12,11 +12,11 @@ import pytest
 from loadgen.errors import OutputError
 from loadgen.process_identity import ProcessIdentity, process_from_json
 from loadgen.results.lock import LOCK_FILE_NAME, directory_lock
-from tests.support.processes import ended_process
+from tests.support.dead_process import dead_process
 
 
-def test_a_directory_in_use_is_refused_with_its_holder(tmp_path):
-    """The OutputError names process and host, and the lock of the holder is not changed (C10)."""
+def test_a_directory_in_use_is_rejected(tmp_path):
+    """The OutputError names process and host of the owner, and the lock stays with the owner (C10)."""
     with directory_lock(tmp_path) as note:
         assert note == ""
         with pytest.raises(OutputError, match=f"process {os.getpid()} on {platform.node()}"), directory_lock(tmp_path):
@@ -25,11 +25,11 @@ def test_a_directory_in_use_is_refused_with_its_holder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["ended", "reused", "", "{}", "not json", '{"pid": "x"}'])
-def test_a_stale_lock_is_taken_over_with_a_note(tmp_path, content):
-    """The lock of an ended process, of a reused process id, or an unreadable one is replaced (C10, C121)."""
-    if content == "ended":
-        content = json.dumps(asdict(ended_process()))
+@pytest.mark.parametrize("content", ["dead", "reused", "", "{}", "not json", '{"pid": "x"}'])
+def test_a_stale_lock_is_taken_over(tmp_path, content):
+    """A lock of a dead process, of a reused process id, or an unreadable one is taken over with a note (C10, C121)."""
+    if content == "dead":
+        content = json.dumps(asdict(dead_process()))
     elif content == "reused":
         content = json.dumps(asdict(replace(ProcessIdentity.current(), started="1 another-boot")))
     (tmp_path / LOCK_FILE_NAME).write_text(content)
@@ -39,16 +39,16 @@ def test_a_stale_lock_is_taken_over_with_a_note(tmp_path, content):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_lock_of_another_machine_is_never_taken_over(tmp_path):
-    """Whether its process runs cannot be checked; the OutputError names host and lock file (C121)."""
-    (tmp_path / LOCK_FILE_NAME).write_text(json.dumps(asdict(replace(ended_process(), host="elsewhere"))))
+def test_a_lock_of_another_machine_is_not_taken_over(tmp_path):
+    """Whether the owner still runs is unknown; the message names the lock file to remove (C121)."""
+    (tmp_path / LOCK_FILE_NAME).write_text(json.dumps(asdict(replace(dead_process(), host="elsewhere"))))
     with pytest.raises(OutputError, match=r"elsewhere.*loadgen\.lock"), directory_lock(tmp_path):
         pass
 
 
-def test_one_of_many_simultaneous_processes_gets_the_lock(tmp_path):
-    """Of four processes that take a directory with a stale lock at once, one gets it and three are refused (C10)."""
-    (tmp_path / LOCK_FILE_NAME).write_text(json.dumps(asdict(ended_process())))
+def test_of_four_concurrent_processes_one_gets_the_lock(tmp_path):
+    """Four processes find the same stale lock: one acquires the directory, three are rejected (C10)."""
+    (tmp_path / LOCK_FILE_NAME).write_text(json.dumps(asdict(dead_process())))
     code = (
         "import sys\n"
         "from pathlib import Path\n"
@@ -58,7 +58,7 @@ def test_one_of_many_simultaneous_processes_gets_the_lock(tmp_path):
         "    print('locked', flush=True)\n"
         "    sys.stdin.readline()\n"
     )
-    started = [
+    processes = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path)],
             stdin=subprocess.PIPE,
@@ -68,13 +68,12 @@ def test_one_of_many_simultaneous_processes_gets_the_lock(tmp_path):
         )
         for _ in range(4)
     ]
-    for process in started:
+    for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    # A refused process ends; the holder waits for its second line.
-    lines = [process.stdout.readline() for process in started]
-    errors = [process.communicate("done\n")[1] for process in started]
-    assert sorted(lines) == ["", "", "", "locked\n"]
-    assert all(
-        "in use by" in text or "being taken" in text for line, text in zip(lines, errors, strict=True) if not line
-    )
+    # A rejected process exits; the owner waits for its second line.
+    outputs = [process.stdout.readline() for process in processes]
+    errors = [process.communicate("done\n")[1] for process in processes]
+    assert sorted(outputs) == ["", "", "", "locked\n"]
+    rejected = [error for output, error in zip(outputs, errors, strict=True) if not output]
+    assert all("in use by" in error or "is acquiring the lock" in error for error in rejected)
