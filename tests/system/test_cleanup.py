@@ -61,6 +61,13 @@ def test_an_assumed_role_is_the_same_owner_in_another_session():
     assert not select_orphans({}, [mine], run_id="r", owner="")[0]
 
 
+def test_without_an_owner_run_and_time_must_agree():
+    """With owner=None, as for a Processing job, a resource of any owner is selected when run and time agree."""
+    resources = [thing(owner="arn:aws:sts::1:assumed-role/job/x"), thing("loadgen-y", run="another")]
+    resources.append(thing("loadgen-z", created=NOW + timedelta(hours=2)))
+    assert names(select_orphans({}, resources, run_id="r", owner=None)[0]) == [("endpoint", "loadgen-x")]
+
+
 def test_nothing_is_ours_without_a_run():
     """An empty run id matches no tag, not even an empty one."""
     assert select_orphans({}, [thing(run="")], run_id="", owner=ME) == ([], [])
