@@ -210,8 +210,8 @@ def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
 
     finished = asyncio.run(main())
     assert finished is not None  # noqa: S101 - it was no dry run
-    findings, report_path = build_report(finished.results, incomplete_reason=finished.incomplete_reason)
-    finished.results.write_result(result_json(finished, exit_causes(finished, findings), findings))
+    analysis, report_path = build_report(finished.results, incomplete_reason=finished.incomplete_reason)
+    finished.results.write_result(result_json(finished, exit_causes(finished, analysis), analysis))
     if finished.leftovers:
         details = [str(leftover) for leftover in finished.leftovers]
         raise ResourceLeakError("something may still exist", hint="remove it", details=details) from finished.failure

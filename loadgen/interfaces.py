@@ -1,7 +1,7 @@
-"""What a place to be measured must offer: Target, the Account it stands for, the Endpoint opened there, its Transport.
+"""The protocols between the engine and what it measures: Target, Account, Endpoint and Transport.
 
-Protocols and the values that cross them; nothing here knows AWS, sockets or asyncio's loop. To measure something
-new, write these four.
+Only protocols and the values that cross them; no AWS, no sockets, no event loop. To measure a new kind of target,
+implement these four.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ from loadgen.workload.step import Step
 
 
 class TransportError(Exception):
-    """A request that got no whole answer: its outcome is a network or a local one.
+    """A request without a complete reply. Its outcome is one of the network or of this machine.
 
     Args:
-        outcome: which.
-        detail: the cause in a few words, for the run's table of codes; must hold no credentials and no payload.
-        sent: when its bytes were handed over, or when it was given up if they never were.
-        done: when the failure was known; both are `time.perf_counter()` seconds.
+        outcome: the outcome of the request.
+        detail: the cause, as a short text for the run's error codes; must not contain credentials or payload.
+        sent: when the request was written to the connection, or when it failed if that never happened.
+        done: when the failure was detected. Both are `time.perf_counter()` seconds.
         pool_wait: seconds spent waiting for a free connection.
     """
 
@@ -39,34 +39,34 @@ class TransportError(Exception):
 
 
 class Progress(Protocol):
-    """Is told what happens while it happens; must return at once."""
+    """Receives the progress of a run. Its methods are called on the event loop and must return quickly."""
 
     def log(self, text: str) -> None:
-        """A sentence for whoever watches."""
+        """Show a message."""
         ...
 
     def step_started(self, step: Step) -> None:
-        """A step starts to send."""
+        """Handle the start of a step's load."""
         ...
 
     def window_closed(self, step: Step, window: Window) -> None:
-        """A second of a step has passed."""
+        """Handle one closed window of a step."""
         ...
 
     def step_finished(self, step: Step, run: Run) -> None:
-        """A step has ended."""
+        """Handle the end of a step."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Where the numbers come from, shown in every report.
+    """Provenance of a measurement, shown in every report.
 
     Args:
-        kind: `aws`, `emulator`, `stand-in` (another server that speaks AWS's protocol), or `null`.
-        account_id: twelve digits, or empty where there is none.
-        region: such as `us-east-1`; prices depend on it.
-        detail: what else a reader must know, such as the emulator's profile and its time scale.
+        kind: `aws`, `emulator`, `custom-endpoint` (another server that implements AWS's protocol) or `null`.
+        account_id: the AWS account's twelve digits, or empty.
+        region: the AWS region, such as `us-east-1`; selects the prices.
+        detail: further provenance, such as the emulator's profile and time scale.
     """
 
     kind: str
@@ -77,13 +77,13 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What the account allows across its serverless endpoints in this region.
+    """The account's limits for serverless endpoints in this region.
 
     Args:
-        endpoints: endpoints at once.
-        total_concurrency: sum of MaxConcurrency over all of them.
-        memory_mb: the largest memory size.
-        source: where the figures come from, in words.
+        endpoints: maximum number of endpoints.
+        total_concurrency: maximum sum of MaxConcurrency over all endpoints.
+        memory_mb: largest memory size, in MB.
+        source: human-readable origin of these limits.
     """
 
     endpoints: int
@@ -94,14 +94,14 @@ class Quotas:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something of ours that may still exist.
+    """An AWS resource that loadgen created and that may still exist.
 
     Args:
         kind: `endpoint`, `endpoint-config` or `model`.
-        name: its name.
-        is_billable: True when it costs money while it stands.
-        reason: why it was not removed, in words.
-        delete_command: the command that removes it.
+        name: the resource's name.
+        is_billable: True when the resource costs money as long as it exists.
+        reason: human-readable reason why it was not deleted.
+        delete_command: the command that deletes it.
     """
 
     kind: str
@@ -116,13 +116,13 @@ class Leftover:
 
 
 class Transport(Protocol):
-    """How one request travels to an opened endpoint."""
+    """Carries requests to an open endpoint."""
 
     async def invoke(self, request: Request) -> Reply:
-        """Send the request once, never again, and read the whole answer.
+        """Send the request once, without retries, and read the complete reply.
 
         Raises:
-            TransportError: no whole answer came; it says which Outcome that is.
+            TransportError: no complete reply was received; its `outcome` states why.
         """
         ...
 
@@ -130,8 +130,12 @@ class Transport(Protocol):
 class Endpoint(Protocol):
     """An endpoint that is in service.
 
-    `name` is the endpoint's own, `deploy_duration` the seconds from Create to InService (0 when it stood before),
-    `transport_name` which transport carries its requests, `transport_note` why when it is not the one asked for.
+    Attributes:
+        name: the endpoint's name.
+        deploy_duration: seconds from CreateEndpoint to InService; 0 for an existing endpoint.
+        transport: carries requests to the endpoint.
+        transport_name: the name of that transport.
+        transport_note: why it differs from the requested transport; empty when it does not.
     """
 
     name: str
@@ -142,64 +146,80 @@ class Endpoint(Protocol):
 
 
 class Account(Protocol):
-    """A place that has been reached: identity known, endpoints can be opened."""
+    """A connected target: its identity is known and endpoints can be opened."""
 
     identity: Identity
     quotas: Quotas
 
     async def check(self, configs: Sequence[ServerlessConfig | None]) -> None:
-        """Refuse what cannot work before anything is created: the model is missing, a size is above its quota.
+        """Check, before anything is created, that the configurations can be deployed.
 
         Raises:
-            ConfigError, AuthError, QuotaError, UnavailableError: with what to do.
+            ConfigError: the model does not exist, or a setting is wrong.
+            AuthError: the credentials are missing, invalid or not permitted.
+            QuotaError: a configuration exceeds the account's quota.
+            UnavailableError: the service cannot be reached.
         """
         ...
 
     def open(
         self, config: ServerlessConfig | None, *, connections: int, timeout: float
     ) -> AbstractAsyncContextManager[Endpoint]:
-        """Deploy in this configuration, and remove every trace on the way out, whatever happened.
+        """Deploy an endpoint on entering the context and delete everything created on leaving it.
 
         Args:
-            config: what to deploy; None for a place that stands as it is.
-            connections: the most requests that will be in flight.
-            timeout: seconds one request may take, cold start included.
+            config: the configuration to deploy; None for an existing endpoint.
+            connections: maximum number of requests in flight.
+            timeout: seconds that one request may take, cold start included.
 
         Raises:
-            UnavailableError: the endpoint failed (its FailureReason) or did not come up in time.
-            QuotaError: the account refused it.
+            UnavailableError: the deployment failed (with its FailureReason) or timed out.
+            QuotaError: the account's quota does not allow the endpoint.
         """
         ...
 
     async def metrics(self, endpoint: str, *, start: float, end: float, invocations: int) -> CloudWatchMetrics:
-        """Read the endpoint's CloudWatch metrics between two epoch seconds, waiting for `invocations` to be counted."""
+        """Read the endpoint's CloudWatch metrics of an interval.
+
+        Args:
+            endpoint: the endpoint's name.
+            start: start of the interval, in seconds since the epoch.
+            end: end of the interval, in seconds since the epoch.
+            invocations: number of invocations to wait for, since CloudWatch publishes with a delay.
+        """
         ...
 
     async def server_counts(self, endpoint: str) -> Mapping[str, int] | None:
-        """Return the target's own counts (arrivals, ok, throttled, failed, cold), or None if it keeps no books."""
+        """Return the server-side counts (arrivals, ok, throttled, failed, cold), or None if the target has none."""
         ...
 
     def leftovers(self) -> Sequence[Leftover]:
-        """Name everything this account may still hold of ours, each with the command that removes it."""
+        """Return the resources created through this account that may still exist."""
         ...
 
 
 class Target(Protocol):
-    """A place, described: plain values, no I/O until it is entered."""
+    """The description of what to measure: values only; I/O starts when `account` is entered."""
 
     def account(self, *, run_id: str) -> AbstractAsyncContextManager[Account]:
-        """Reach the place. `run_id` tags what will be created."""
+        """Connect to the target.
+
+        Args:
+            run_id: tags every resource that is created.
+        """
         ...
 
 
 class RemoteTarget(Protocol):
-    """A target whose open endpoints other processes can call too."""
+    """A target whose open endpoints can be called from other processes."""
 
     def for_workers(self, account: Account, endpoint: str) -> Target:
-        """Describe an open endpoint as a place that stands, for another process. Holds no credentials; is pickled.
+        """Return a target for worker processes that calls an open endpoint as an existing one.
+
+        It can be pickled and contains no credentials.
 
         Args:
-            account: this target's, open in this process.
+            account: the account of this target, open in this process.
             endpoint: the endpoint's name.
         """
         ...

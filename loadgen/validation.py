@@ -1,4 +1,4 @@
-"""Checks that values share: what is a whole number, what is a duration. Each refuses in words, with what is allowed."""
+"""Validators for numbers that several values share; each error names the value and the allowed range."""
 
 import math
 
@@ -8,21 +8,22 @@ from loadgen.errors import UsageError
 
 
 def validate_int(value: object, minimum: int, name: str) -> None:
-    """Refuse what is not a whole number of at least `minimum`: 1.5 clients, a seed of "x".
+    """Check that a value is an integer of at least `minimum`; booleans and floats are not integers here.
 
     Raises:
-        UsageError: with what is allowed.
+        UsageError: the value is of another type or too small.
     """
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < minimum:
-        raise UsageError(f"{name} {value!r}", hint=f"a whole number, at least {minimum}")
+        raise UsageError(f"{name} is {value!r}", hint=f"must be an integer of at least {minimum}")
 
 
 def validate_duration(value: float, *, allow_zero: bool = False) -> float:
-    """Return a duration in seconds, or refuse what is none: NaN, below 0, or 0 unless `allow_zero` allows it.
+    """Return a duration in seconds as a float.
 
     Raises:
-        UsageError: with what is allowed.
+        UsageError: the value is NaN, infinite or negative, or 0 without `allow_zero`.
     """
     if not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
-        raise UsageError(f"a duration of {value!r} seconds", hint="durations must be finite and above 0")
+        limit = "of at least 0" if allow_zero else "above 0"
+        raise UsageError(f"duration is {value!r} seconds", hint=f"must be finite and {limit}")
     return float(value)

@@ -1,11 +1,12 @@
-"""Cold: tell which calls met a cold start, from what the client sees. AWS does not say.
+"""Cold-start detection from client-side observations; AWS does not report which calls were cold.
 
-Two signs must agree. A call can be cold only when a new instance was needed: it is among the first, or more calls were
-under way than instances had been seen, or the instances had been idle. And its latency must stand apart from those of
-the calls that cannot have been cold. What shows one sign and half of the other is `unknown`.
+A call is `cold` if two conditions hold. First, a new instance may have been needed: the call is among the first, or
+more calls were in flight than instances had been seen, or the instances had been idle. Second, its latency is far
+above that of calls that cannot have been cold. A call with the first condition and a moderately higher latency is
+`unknown`.
 
-An instance serves one call at a time (SageMaker developer guide, "Serverless Inference"), so calls under way at once
-count instances. Where CloudWatch's ModelSetupTime exists, its SampleCount is the cross-check, not the judge.
+An instance serves one call at a time (SageMaker developer guide, "Serverless Inference"), so concurrent calls count
+instances. The SampleCount of CloudWatch's ModelSetupTime is a cross-check and resolves unknown calls only.
 """
 
 from collections.abc import Iterator
@@ -19,46 +20,48 @@ from loadgen.measurement.histogram import Histogram
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
 
-IDLE_EXPIRY = 30.0  # seconds unused after which an instance may be gone. AWS publishes none; all reports are of minutes
-COLD_RATIO = 3.0  # times the warm median from which a latency stands apart; measured cold starts are 20 to 100 times it
-TIGHT_COLD_RATIO = (
-    2.0  # the same where the warm latencies lie close together: five times as far out as the slowest of them
-)
-WARM_RATIO = 1.5  # times the warm median up to which a latency does not
-MIN_WARM_CALLS = 5  # calls that cannot have been cold, to know the warm latencies by; and one in a hundred of all
-_JITTER = 0.005  # seconds by which calls may overtake each other on their way
-_BINS_PER_IDLE_EXPIRY = 8  # to an idle time: how finely forgetting an instance is timed
-_CHUNK = 1 << 18
+# Idle seconds after which an instance may have been removed. AWS publishes no value; all reports are of minutes.
+IDLE_EXPIRY = 30.0
+# A latency above this multiple of the warm median is cold; measured cold starts are 20 to 100 times the warm median.
+COLD_RATIO = 3.0
+# The same where warm latencies are close together: the cold threshold is five times as far from the median as the
+# slowest warm call.
+TIGHT_COLD_RATIO = 2.0
+WARM_RATIO = 1.5  # a latency up to this multiple of the warm median is warm
+MIN_WARM_CALLS = 5  # certainly warm calls needed to know the warm latencies; and at least 1 % of all calls
+_JITTER = 0.005  # seconds by which calls may overtake each other in the network
+_BINS_PER_IDLE_EXPIRY = 8  # time resolution of the expiry of instances
+_CHUNK = 1 << 18  # calls per chunk
 
 
 class StartLabel(IntEnum):
-    """What a call found when it reached the endpoint."""
+    """Cold-start label of a call."""
 
     WARM = 0
     COLD = 1
     UNKNOWN = 2
-    NOT_SERVED = 3  # or never sent, or never answered: no instance is known to have served it
+    NOT_SERVED = 3  # throttled, not sent or without response: not known to have reached an instance
 
 
 @dataclass(frozen=True, slots=True)
 class ColdStartLabels:
-    """Which calls of a run were cold.
+    """Cold-start labels of the calls of a run.
 
     Args:
-        labels: a Start for each sample, in the samples' order, shape (n,).
-        cloudwatch_cold_starts: cold starts that CloudWatch counted over the same interval; None where that is not known.
+        labels: a StartLabel per sample, in the order of the samples, shape (n,).
+        cloudwatch_cold_starts: cold starts that CloudWatch counted over the same interval; None if unknown.
     """
 
     labels: NDArray[np.uint8]
     cloudwatch_cold_starts: int | None
 
     def count(self, label: StartLabel) -> int:
-        """Return how many calls have a label, warm-up and failures included."""
+        """Return the number of calls with a label, including warm-up and failures."""
         return int(np.count_nonzero(self.labels == label))
 
     @property
     def is_consistent(self) -> bool | None:
-        """True when the labels and CloudWatch can both be right; None when there is nothing to compare with."""
+        """Whether the labels agree with CloudWatch's count; None if that is unknown."""
         if self.cloudwatch_cold_starts is None:
             return None
         return (
@@ -69,30 +72,30 @@ class ColdStartLabels:
 
 
 def label_cold_starts(run: Run, *, idle_expiry: float = IDLE_EXPIRY) -> ColdStartLabels:
-    """Label each sample of a run as cold, warm or unknown. O(n log n); holds some 30 bytes for each sample.
+    """Label each sample of a run as cold, warm or unknown. O(n log n); needs about 30 bytes per sample.
 
     Args:
-        run: with its samples.
-        idle_expiry: seconds unused after which an instance may be gone.
+        run: a run with samples.
+        idle_expiry: idle seconds after which an instance may have been removed.
     """
     samples, config = run.samples, run.step.config
-    setups = _cloudwatch_cold_starts(run)
+    counted = _cloudwatch_cold_starts(run)
     labels = np.full(len(samples), StartLabel.NOT_SERVED, dtype=np.uint8)
     served = np.flatnonzero(_SERVED[samples["outcome"]]).astype(np.uint32)
     if not served.size:
-        return ColdStartLabels(labels, setups)
+        return ColdStartLabels(labels, counted)
     sent = np.asarray(samples["sent"][served])
     order = np.argsort(sent, kind="stable").astype(np.uint32)
     served, sent = served[order], sent[order]
     del order
-    latency = (np.asarray(samples["done"][served]) - sent).astype(np.float32)  # to judge by, not to report
+    latency = (np.asarray(samples["done"][served]) - sent).astype(np.float32)  # only compared, never reported
     slots = run.step.load.connections if config is None else min(config.max_concurrency, run.step.load.connections)
     labels[served] = _assign_labels(latency, _can_be_cold(sent, latency, slots, idle_expiry), slots)
-    return ColdStartLabels(_resolve_unknown(labels, setups), setups)
+    return ColdStartLabels(_resolve_unknown(labels, counted), counted)
 
 
 def _is_served(outcome: Outcome) -> bool:
-    """Tell whether an instance served the call: the model answered it, well or badly."""
+    """Tell whether an instance served the call, successfully or not."""
     return outcome is Outcome.OK or (outcome.category is OutcomeCategory.FAILED and outcome < Outcome.DNS)
 
 
@@ -101,10 +104,10 @@ _SERVED = np.array([number in _OUTCOMES and _is_served(_OUTCOMES[number]) for nu
 
 
 def _cloudwatch_cold_starts(run: Run) -> int | None:
-    """Return how many cold starts CloudWatch counted over this run; None where it does not know, or counted more.
+    """Return the cold starts that CloudWatch counted during this run; None if unknown.
 
-    CloudWatch counts by the minute: two short runs on one endpoint share one. It then counted more calls than we sent,
-    and its cold starts may be the other run's. Whether it counts refused calls is not published.
+    CloudWatch counts per minute, so two short runs on one endpoint share a datapoint. Then it has more invocations than
+    this run sent, and its cold starts may belong to the other run. Whether it counts throttled calls is not published.
     """
     values = run.metrics.values
     sent = run.scheduled - run.tally.counts[Outcome.DROPPED] - run.tally.warmup[Outcome.DROPPED]
@@ -112,18 +115,17 @@ def _cloudwatch_cold_starts(run: Run) -> int | None:
         return None
     if "ModelSetupTime" in values:
         return round(values["ModelSetupTime"].sample_count)
-    # No datapoint is what CloudWatch has for no cold start, provided that it has the run at all.
+    # Without a cold start CloudWatch has no datapoint; ModelLatency shows that it has the run.
     return 0 if run.metrics.is_final and "ModelLatency" in values else None
 
 
 def _can_be_cold(
     sent: NDArray[np.float64], latency: NDArray[np.float32], slots: int, idle_expiry: float
 ) -> NDArray[np.bool_]:
-    """Tell which calls may have needed a new instance; columns ascend by `sent`, shape (n,).
+    """Tell which calls may have needed a new instance; arrays are sorted by `sent`, shape (n,).
 
-    Three counts for each call: the most calls that can have been under way when it arrived (they may overtake each
-    other on their way), the fewest that certainly were, and the most of the latter over the last idle time: the
-    instances that were there already.
+    Compares, per call, the largest possible number of calls in flight at its arrival (calls may overtake each other)
+    with the number of instances certainly seen during the last `idle_expiry` seconds.
     """
     jitter = min(_JITTER, float(latency.min()) * 0.499)
     done = sent + latency
@@ -137,7 +139,7 @@ def _can_be_cold(
     for part in _chunks(sent.size):
         now = sent[part]
         most = np.searchsorted(sent, now + jitter, side="right") - np.searchsorted(done, now)
-        last = np.searchsorted(sent, now - jitter) - 1  # the call before it, as far as that can be told
+        last = np.searchsorted(sent, now - jitter) - 1  # the latest call that certainly preceded it
         is_recent = (last >= 0) & (now - sent[last] <= idle_expiry)
         known = np.maximum(seen[last], older[_bin(sent[last], sent[0], width)])
         possible[part] = np.minimum(most, slots) > np.where(is_recent, known, 0)
@@ -151,15 +153,15 @@ def _count_instances(
     jitter: float,
     width: float,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the most instances certainly seen in a call's bin up to the call, shape (n,), and in each whole bin."""
+    """Return the number of instances certainly seen in a call's bin up to the call, shape (n,), and in each bin."""
     seen = np.zeros(sent.size, dtype=np.int32)
     top = np.zeros(int(_bin(sent[-1:], sent[0], width)[0]) + 1, dtype=np.int32)
     carried = 0
     for part in _chunks(sent.size):
         now = sent[part]
-        # Those whose answer came a way there and back after this one was sent were with the model when it got there.
+        # Calls whose response arrived a round trip after this call was sent were at the model when it arrived there.
         count = np.arange(part.start + 1, part.start + now.size + 1) - np.searchsorted(done, now + 2 * jitter)
-        # A bin's number in the high digits makes one running maximum start anew in each bin.
+        # The bin number in the high bits makes one running maximum start again in each bin.
         bins = _bin(now, sent[0], width)
         running = np.maximum(np.maximum.accumulate(np.minimum(count, slots) + (bins << 32)), carried)
         carried = int(running[-1])
@@ -178,46 +180,46 @@ def _chunks(size: int) -> Iterator[slice]:
 
 
 def _assign_labels(latency: NDArray[np.float32], possible: NDArray[np.bool_], slots: int) -> NDArray[np.uint8]:
-    """Label calls, shape (n,), by whether they can be cold and by how far their latency stands apart."""
+    """Label calls, shape (n,), by whether they can be cold and by their latency."""
     labels = np.full(latency.size, StartLabel.WARM, dtype=np.uint8)
-    bounds = _latency_thresholds(latency, possible, slots)
-    if bounds is None:
+    thresholds = _latency_thresholds(latency, possible, slots)
+    if thresholds is None:
         labels[possible] = StartLabel.UNKNOWN
         return labels
-    close, apart = bounds
-    labels[possible & (latency > close)] = StartLabel.UNKNOWN
-    labels[possible & (latency > apart)] = StartLabel.COLD
+    max_warm, min_cold = thresholds
+    labels[possible & (latency > max_warm)] = StartLabel.UNKNOWN
+    labels[possible & (latency > min_cold)] = StartLabel.COLD
     return labels
 
 
 def _latency_thresholds(
     latency: NDArray[np.float32], possible: NDArray[np.bool_], slots: int
 ) -> tuple[float, float] | None:
-    """Return the latency up to which a call is warm, and the one from which it is cold; None where no one can tell.
+    """Return the latency up to which a call is warm and the one above which it is cold; None if unknown.
 
-    The more calls can be cold, the further out the slowest of the warm ones must be looked for: at most one of them
-    should be taken for cold.
+    The percentile that bounds the warm latencies rises with the number of calls that can be cold, so that about one
+    warm call at most is labelled cold.
     """
     candidates = int(np.count_nonzero(possible))
-    far = 100 * (1 - 1 / max(100, candidates))
-    surely = _histogram(latency, ~possible)
-    if surely.total >= max(MIN_WARM_CALLS, latency.size / 100):
-        median, slow = surely.percentile(50), surely.percentile(far)
+    percent = 100 * (1 - 1 / max(100, candidates))
+    certainly_warm = _histogram(latency, ~possible)
+    if certainly_warm.total >= max(MIN_WARM_CALLS, latency.size / 100):
+        median, slow = certainly_warm.percentile(50), certainly_warm.percentile(percent)
     elif latency.size >= max(20, 4 * slots):
-        # Instances come and go all the time. Most calls are warm all the same: each cold one made an instance.
-        everything = _histogram(latency, possible | ~possible)
-        median = everything.percentile(50)
-        slow = everything.value_at_rank(max(1, round(far / 100 * (latency.size - slots))))
+        # Most calls are warm even if instances come and go, because each cold one created an instance.
+        all_calls = _histogram(latency, possible | ~possible)
+        median = all_calls.percentile(50)
+        slow = all_calls.value_at_rank(max(1, round(percent / 100 * (latency.size - slots))))
     else:
-        # Too few to know the warm ones by: look for one gap in all latencies.
+        # Too few warm calls: look for one gap in all latencies.
         ascending = np.sort(latency.astype(np.float64))
         ratios = ascending[1:] / np.maximum(ascending[:-1], 1e-6)
         if not ratios.size or ratios.max() < COLD_RATIO:
             return None
         edge = float(ascending[int(ratios.argmax())])
         return edge, edge
-    apart = min(COLD_RATIO * median, max(TIGHT_COLD_RATIO * median, median + 5 * (slow - median)))
-    return max(slow, WARM_RATIO * median), max(slow, apart)
+    min_cold = min(COLD_RATIO * median, max(TIGHT_COLD_RATIO * median, median + 5 * (slow - median)))
+    return max(slow, WARM_RATIO * median), max(slow, min_cold)
 
 
 def _histogram(latency: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Histogram:
@@ -228,15 +230,13 @@ def _histogram(latency: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Histo
 
 
 def _resolve_unknown(labels: NDArray[np.uint8], cloudwatch_cold_starts: int | None) -> NDArray[np.uint8]:
-    """Settle what is unknown where CloudWatch's count leaves one way only: none of them, or all of them."""
+    """Label unknown calls warm or cold if CloudWatch's count shows that none or all of them are cold."""
+    if cloudwatch_cold_starts is None:
+        return labels
     unknown = labels == StartLabel.UNKNOWN
-    rest = (
-        None
-        if cloudwatch_cold_starts is None
-        else cloudwatch_cold_starts - int(np.count_nonzero(labels == StartLabel.COLD))
-    )
-    if rest == 0:
+    remaining = cloudwatch_cold_starts - int(np.count_nonzero(labels == StartLabel.COLD))
+    if remaining == 0:
         labels[unknown] = StartLabel.WARM
-    elif rest == np.count_nonzero(unknown):
+    elif remaining == np.count_nonzero(unknown):
         labels[unknown] = StartLabel.COLD
     return labels

@@ -1,7 +1,6 @@
-"""Cost: what an invocation costs, what a million cost, and where a real-time instance becomes cheaper.
+"""Cost of an invocation, and the comparison with a real-time instance.
 
-Pure arithmetic over measured figures and a price book. A price that is not known makes a cost that is not known, never
-one of 0. Where prices come from is prices.py's; what a plan may cost is estimate.py's.
+Pure arithmetic on measured values and a price book. An unknown price makes the cost unknown, never 0.
 """
 
 import math
@@ -14,9 +13,9 @@ from loadgen.analysis.summary import Summary
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetric
 from loadgen.measurement.run import Run
 
-HOURS_PER_MONTH = 720  # thirty days, as the savings tables of AWS's own toolkit count them
-BYTES_PER_GB = 2**30  # bytes. Whether AWS bills 10^9 or 2^30 is not published; the difference is 7 % of the data's part
-# The instance that the toolkit of aws-samples (sm-serverless-benchmarking 0.2.3) compares each size with.
+HOURS_PER_MONTH = 720  # 30 days, as in the savings tables of AWS's sm-serverless-benchmarking
+BYTES_PER_GB = 2**30  # AWS does not publish whether it bills 10^9 or 2^30; the difference is 7 % of the data cost
+# Source: sm-serverless-benchmarking 0.2.3 (aws-samples).
 COMPARABLE_INSTANCE: Mapping[int, str] = MappingProxyType(
     {
         1024: "ml.t2.medium",
@@ -27,37 +26,36 @@ COMPARABLE_INSTANCE: Mapping[int, str] = MappingProxyType(
         6144: "ml.c5.xlarge",
     }
 )
-# What stands behind every cost and cannot be measured; for the report.
+# Shown in the report.
 ASSUMPTIONS = (
-    "A GB of payload is taken as 2^30 bytes; whether AWS bills 10^9 or 2^30 is not published.",
-    "AWS bills each call rounded up to the millisecond, which an average cannot show: up to 1 ms a call more.",
-    "Whether the set-up of a cold start is billed is not published: the headline is a warm call.",
-    "The free tier and taxes are left out; an instance is counted alone, without storage, spare or auto scaling.",
+    "1 GB of payload is 2^30 bytes; AWS does not publish whether it bills 10^9 or 2^30.",
+    "AWS rounds the billed duration of each call up to a millisecond; up to 1 ms per call is not included.",
+    "AWS does not publish whether the setup of a cold start is billed; the cost shown first is that of a warm call.",
+    "Free tier and taxes are not included; the instance is a single one without storage, spare or auto scaling.",
 )
-# Below this many invocations a month the table has a row for every so many. Source: the same toolkit.
+# (upper limit of the break-even point, rows every so many invocations per month). Source: sm-serverless-benchmarking.
 _STRIDES = ((200_000, 10_000), (1_000_000, 50_000), (2_000_000, 100_000), (5_000_000, 200_000))
 _MAX_STRIDE = 500_000
-_MAX_ROWS = 200  # beyond, the stride widens: a large instance breaks even at thousands of millions
+_MAX_ROWS = 200  # with more rows the stride is multiplied by 10
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What calling one configuration costs.
+    """Cost of calling one configuration.
 
     Args:
-        memory_mb: the configuration.
+        memory_mb: memory size of the configuration.
         billed_duration: seconds billed for a warm call: model latency and overhead.
-        billed_duration_with_cold_starts: the same averaged over all calls, cold starts included; None where it is not known.
-        billed_source: where `billed_duration` comes from, in words, such as "CloudWatch: ModelLatency + OverheadLatency of warm
-            calls" or "the client's service time (CloudWatch not available: why)".
-        request_bytes: mean bytes in.
-        response_bytes: mean bytes out.
-        per_invocation: USD; None when a price is unknown.
-        per_million: USD.
-        per_million_with_cold_starts: USD, with `billed_duration_with_cold_starts`.
-        unavailable_reason: why there is no price, in words; empty when there is.
-        provisioned_hourly: USD an hour for the provisioned concurrency, which every invocation comes on top of; None
-            without any, or when its price is unknown.
+        billed_duration_with_cold_starts: mean over all calls including cold starts; None if unknown.
+        billed_source: source of `billed_duration`, human-readable: CloudWatch, or the client's service time.
+        request_bytes: mean request body size.
+        response_bytes: mean response body size.
+        per_invocation: USD per warm call; None if a price is unknown.
+        per_million: USD per million warm calls.
+        per_million_with_cold_starts: USD per million calls at `billed_duration_with_cold_starts`.
+        unavailable_reason: why there is no price; empty if there is one.
+        provisioned_hourly: USD per hour for provisioned concurrency, in addition to the invocations; None without
+            provisioned concurrency or if its price is unknown.
     """
 
     memory_mb: int
@@ -75,7 +73,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class SavingsRow:
-    """Serverless against an instance at one traffic; USD a month of 720 hours."""
+    """Monthly cost of serverless and of an instance at one number of invocations; USD per 720 hours."""
 
     monthly_invocations: int
     serverless_usd: float
@@ -85,16 +83,16 @@ class SavingsRow:
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """Where a comparable real-time instance becomes cheaper.
+    """Comparison of a serverless configuration with a real-time instance.
 
     Args:
-        memory_mb: the serverless configuration it is compared with.
-        instance: such as ml.c5.large.
-        instance_hourly: USD an hour; None when the price is unknown.
-        instance_monthly: USD for 720 hours.
-        break_even: invocations a month below which serverless is cheaper.
-        rows: up to the break-even point.
-        unavailable_reason: why there is nothing to compare; empty when there is.
+        memory_mb: memory size of the serverless configuration.
+        instance: instance type, such as ml.c5.large.
+        instance_hourly: USD per hour; None if the price is unknown.
+        instance_monthly: USD per 720 hours.
+        break_even: invocations per month below which serverless is cheaper.
+        rows: monthly costs up to the break-even point.
+        unavailable_reason: why there is no comparison; empty if there is one.
     """
 
     memory_mb: int
@@ -108,12 +106,12 @@ class Savings:
 
 @dataclass(frozen=True, slots=True)
 class BilledDuration:
-    """The seconds that a call is billed for, and how they were found.
+    """Billed duration of a call.
 
     Args:
-        warm: of a warm call.
-        with_cold_starts: averaged over all calls; None where it is not known.
-        source: in words.
+        warm: seconds of a warm call.
+        with_cold_starts: mean seconds of all calls; None if unknown.
+        source: how the value was determined, human-readable.
     """
 
     warm: float
@@ -122,9 +120,9 @@ class BilledDuration:
 
 
 def find_billed_duration(run: Run, summary: Summary) -> BilledDuration | None:
-    """Find the billed seconds of a warm call: CloudWatch's view where there is one, else the client's.
+    """Return the billed duration from CloudWatch if it has the run, else from the client's service times.
 
-    Returns None when no call was answered well and CloudWatch has nothing.
+    Returns None if no call was successful and CloudWatch has no datapoint.
     """
     model, overhead = run.metrics.values.get("ModelLatency"), run.metrics.values.get("OverheadLatency")
     if model is not None and overhead is not None:
@@ -137,41 +135,41 @@ def find_billed_duration(run: Run, summary: Summary) -> BilledDuration | None:
     if summary.service is None:
         return None
     missing = run.metrics.unavailable
-    why = missing.get("ModelLatency") or missing.get("OverheadLatency") or "it was not asked"
+    reason = missing.get("ModelLatency") or missing.get("OverheadLatency") or "not queried"
     which, warm = "median service time", summary.service.median
     if summary.cold_starts is not None and summary.cold_starts.warm_service is not None:
         which, warm = "mean service time of warm calls", summary.cold_starts.warm_service.mean
     return BilledDuration(
-        warm, summary.service.mean, f"the client's {which}, network included (CloudWatch not available: {why})"
+        warm, summary.service.mean, f"the client's {which}, network included (CloudWatch unavailable: {reason})"
     )
 
 
 def _warm_overhead(overhead: CloudWatchMetric, setup: CloudWatchMetric | None) -> tuple[float, str]:
-    """Return the overhead of a warm call in microseconds, and how it was found.
+    """Return the overhead of a warm call in microseconds, and which statistic it is.
 
-    CloudWatch does not tell cold calls from warm ones, but counts them: ModelSetupTime exists for cold ones only. Its
-    sum cannot be subtracted from the overhead's (measured set-up times exceed the overheads they belong to), but the
-    cold ones are the slowest, so the middle of the warm ones is a known percentile of all.
+    CloudWatch counts cold calls (ModelSetupTime exists for cold calls only) but does not separate them. Its sum cannot
+    be subtracted from that of the overhead, because measured setup times exceed the overheads they belong to. The cold
+    calls are the slowest, so the median of the warm calls is a known percentile of all calls.
     """
     cold = 0.0 if setup is None else setup.sample_count / overhead.sample_count
     if cold == 0:
         return overhead.average, "average (no cold start was recorded)"
     share = f"{cold:.1%} of the calls were cold"
     if cold >= 1:
-        return overhead.average, "average (every call was cold)"
+        return overhead.average, "average (all calls were cold)"
     wanted = 50 * (1 - cold)
     percentiles = {float(name[1:]): value for name, value in overhead.percentiles.items()}
     usable = [percent for percent in percentiles if percent < 100 * (1 - cold)]
     if not usable:
-        return overhead.minimum, f"minimum, the only figure that is surely of a warm call ({share})"
+        return overhead.minimum, f"minimum, the only statistic that is certainly of a warm call ({share})"
     nearest = min(usable, key=lambda percent: abs(percent - wanted))
-    return percentiles[nearest], f"p{nearest:g}, the figure nearest to the middle of the warm calls ({share})"
+    return percentiles[nearest], f"p{nearest:g}, the percentile nearest to the median of the warm calls ({share})"
 
 
 def cost_of_run(run: Run, summary: Summary, prices: PriceBook, region: str) -> Cost | None:
-    """Work out what calling the run's configuration costs; None where nothing was deployed or nothing was served.
+    """Return the cost of the run's configuration; None if nothing was deployed or no call was successful.
 
-    With provisioned concurrency every call is counted at its execution price, as if none had spilled over.
+    With provisioned concurrency every call is priced as served by it, without spillover to on-demand.
     """
     config = run.step.config
     billed = None if config is None or not summary.ok else find_billed_duration(run, summary)
@@ -188,7 +186,7 @@ def cost_of_run(run: Run, summary: Summary, prices: PriceBook, region: str) -> C
         execution = prices.serverless(region)
     unknown = "; ".join(str(price) for price in (execution, data) if isinstance(price, PriceUnavailable))
     if not len(run.samples):
-        unknown = "; ".join(filter(None, (unknown, "the sizes of the payloads are not known: samples were not kept")))
+        unknown = "; ".join(filter(None, (unknown, "payload sizes are unknown: samples were not kept")))
     per_call, with_cold = None, None
     if isinstance(execution, Price) and isinstance(data, Price) and not unknown:
         per_call = price_of_call(config.memory_mb, billed.warm, _payload_bytes(summary), execution, data)
@@ -228,13 +226,13 @@ def price_of_call(memory_mb: int, billed_duration: float, payload_bytes: float, 
 
 
 def compare_with_instance(cost: Cost, prices: PriceBook, region: str, instance: str | None = None) -> Savings:
-    """Compare a configuration with one real-time instance, for each number of monthly invocations up to break-even.
+    """Compare the cost of a configuration with a real-time instance up to the break-even point.
 
     Args:
-        cost: of the configuration.
-        prices: where the instance's price is looked up.
-        region: of both.
-        instance: such as `ml.c5.large`; None for the usual one of the memory size.
+        cost: cost of the configuration.
+        prices: the price book.
+        region: AWS region of both.
+        instance: instance type such as `ml.c5.large`; None for the default of the memory size.
     """
     name = instance or COMPARABLE_INSTANCE[cost.memory_mb]
     hourly = prices.instance(region, name)
@@ -245,8 +243,8 @@ def compare_with_instance(cost: Cost, prices: PriceBook, region: str, instance: 
         return Savings(cost.memory_mb, name, hourly.usd, monthly, None, (), cost.unavailable_reason)
     left = monthly - (cost.provisioned_hourly or 0.0) * HOURS_PER_MONTH
     if left <= 0:
-        why = f"keeping the provisioned concurrency warm costs more than {name}"
-        return Savings(cost.memory_mb, name, hourly.usd, monthly, 0.0, (), why)
+        reason = f"the provisioned concurrency alone costs more than {name}"
+        return Savings(cost.memory_mb, name, hourly.usd, monthly, 0.0, (), reason)
     break_even = left / cost.per_invocation
     rows = tuple(
         _savings_row(count, monthly - left + count * cost.per_invocation, monthly)
@@ -260,7 +258,7 @@ def _savings_row(count: int, serverless: float, monthly: float) -> SavingsRow:
 
 
 def _monthly_volumes(break_even: float) -> list[int]:
-    """Return the monthly invocations of the table: every stride up to break-even, and break-even itself."""
+    """Return the monthly invocations of the table: multiples of a stride up to break-even, and break-even itself."""
     last = math.floor(break_even)
     stride = next((stride for below, stride in _STRIDES if break_even < below), _MAX_STRIDE)
     while last // stride > _MAX_ROWS:

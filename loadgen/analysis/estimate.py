@@ -1,7 +1,4 @@
-"""Estimate: what a planned benchmark can cost at most, before anything is sent.
-
-Pure arithmetic over steps and a price book; what was measured costs is cost.py's.
-"""
+"""Upper bound of the cost of a planned benchmark. Pure arithmetic on steps and a price book."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +12,13 @@ from loadgen.workload.step import Step
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a planned benchmark can cost at most.
+    """Upper bound of the cost of a planned benchmark.
 
     Args:
-        invocations: calls that can be billed.
-        usd: at most; None when a price is unknown.
-        assumptions: what was assumed, in words.
-        unavailable_reason: why there is no figure; empty when there is.
+        invocations: maximum number of billed calls.
+        usd: maximum cost; None if a price is unknown.
+        assumptions: assumed duration and size of a call, human-readable.
+        unavailable_reason: why there is no cost; empty if there is one.
     """
 
     invocations: int
@@ -33,15 +30,15 @@ class Estimate:
 def estimate_cost(
     steps: Sequence[Step], prices: PriceBook, region: str, *, call_duration: float = 1.0, payload_bytes: float = 0.0
 ) -> Estimate:
-    """Bound the cost of steps before they run.
+    """Return the maximum cost of steps.
 
     Args:
-        steps: what is planned; a place that is not deployed for it costs nothing more than it does already.
-        prices: where prices are looked up.
-        region: where it will run.
-        call_duration: billed for each call; the timeout for the worst case. A step with a duration is billed no longer than
-            all its slots can be busy.
-        payload_bytes: bytes in and out of each call.
+        steps: the planned steps; a step on an existing endpoint adds no cost.
+        prices: the price book.
+        region: AWS region.
+        call_duration: billed seconds per call; the timeout for the worst case. A step with a duration is billed for at
+            most the time that all its slots can be busy.
+        payload_bytes: bytes in and out per call.
 
     Example:
         >>> from loadgen.workload.load import ClosedLoop
@@ -52,7 +49,7 @@ def estimate_cost(
     """
     execution, data = prices.serverless(region), prices.data(region)
     reservation, provisioned = prices.provisioned_reservation(region), prices.provisioned_execution(region)
-    assumed = f"{call_duration:g} s billed and {payload_bytes:,.0f} bytes in and out for each call, every call served"
+    assumptions = f"{call_duration:g} s billed and {payload_bytes:,.0f} bytes in and out per call, no call throttled"
     calls, total, unknown = 0, 0.0, list[str]()
     for step in steps:
         if step.config is None:
@@ -69,11 +66,11 @@ def estimate_cost(
             kept = step.config.memory_mb / 1024 * step.config.provisioned_concurrency
             total += reservation.usd * kept * lasts
     reasons = "; ".join(dict.fromkeys(unknown))
-    return Estimate(calls, None if reasons else total, assumed, reasons)
+    return Estimate(calls, None if reasons else total, assumptions, reasons)
 
 
 def _upper_bounds(step: Step, call_duration: float) -> tuple[int, float, float]:
-    """Return the calls of a step at this many seconds each, the most seconds it is billed for, and that it lasts."""
+    """Return the maximum of calls, billed seconds and seconds of wall time of a step."""
     load = step.load
     slots = step.config.max_concurrency if step.config is not None else load.connections
     if isinstance(load, OpenLoop):
@@ -83,7 +80,7 @@ def _upper_bounds(step: Step, call_duration: float) -> tuple[int, float, float]:
     by_count = math.inf if load.count is None else load.count
     if load.duration is None:
         return int(by_count), by_count * call_duration, by_count * call_duration
-    # Each client can begin a call until the end, one after the other.
+    # Each client starts calls one after the other until the end of the duration.
     by_clock = load.clients * (math.floor(load.duration / call_duration) + 1)
     lasts = min(by_count * call_duration, load.duration + call_duration)
     return int(min(by_count, by_clock)), min(by_count * call_duration, min(load.clients, slots) * lasts), lasts

@@ -1,7 +1,6 @@
-"""PriceBook: what AWS charges, by region, each price with its date and its source.
+"""Price book: AWS prices by region, each with its date and its source.
 
-A price that is not in the book is a `PriceUnavailable` with the reason, never 0 and never taken from another region. What a
-call costs is cost.py's; asking AWS for its price list is aws/pricing.py's.
+A price that is not in the book is a `PriceUnavailable` with the reason, never 0 and never that of another region.
 """
 
 import json
@@ -15,8 +14,8 @@ from typing import Any
 
 from loadgen.errors import DataError, InputError
 
-FORMAT = 2  # of a price file. 1 (2026-11): the first; 2 (2026-11): `entries` and `unit` instead of `rows` and `per`
-# Item -> what one unit of it is. `instance` is the only one whose rows have a name.
+FORMAT = 2  # of a price file. 1 (2026-11): initial; 2 (2026-11): `entries` and `unit` instead of `rows` and `per`
+# Item -> its unit. Only entries of `instance` have a name.
 UNITS: Mapping[str, str] = {
     "serverless": "GB-second",
     "provisioned_reservation": "GB-second",
@@ -30,19 +29,19 @@ _ENTRY_FIELDS = frozenset({"region", "item", "name", "usd", "unit", "as_of", "so
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One row of a price book.
+    """One entry of a price book.
 
     Args:
         region: such as `us-east-1`.
         item: `serverless`, `data`, `provisioned_reservation`, `provisioned_execution` or `instance`.
-        usd: US dollars for one unit, above 0.
-        unit: the unit, as UNITS has it.
-        as_of: the year, month or day of the price, such as `2026-02`.
-        source: where it was found, in words.
-        name: of an instance, such as `ml.c5.large`; empty for everything else.
+        usd: US dollars per unit, above 0.
+        unit: unit of the item, as in UNITS.
+        as_of: year, month or day of the price, such as `2026-02`.
+        source: where the price was found, human-readable.
+        name: instance type such as `ml.c5.large`; empty for other items.
 
     Raises:
-        DataError: a value that no price can have.
+        DataError: a value is invalid.
     """
 
     region: str
@@ -69,7 +68,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class PriceUnavailable:
-    """Why there is no price, in words."""
+    """The reason why there is no price, human-readable."""
 
     reason: str
 
@@ -82,11 +81,11 @@ class PriceBook:
     """Prices by region, with their dates and sources.
 
     Args:
-        name: of the book, for messages: "the built-in price book of 2026-11".
-        entries: every price; one for each region, item and name.
+        name: name for messages, such as "the built-in price book of 2026-11".
+        entries: all prices; one per region, item and name.
 
     Raises:
-        DataError: two rows give the same price.
+        DataError: two entries give the same price.
 
     Example:
         >>> book = PriceBook.builtin()
@@ -101,25 +100,25 @@ class PriceBook:
 
     def __post_init__(self) -> None:
         seen: set[tuple[str, str, str]] = set()
-        for row in self.entries:
-            key = (row.region, row.item, row.name)
+        for entry in self.entries:
+            key = (entry.region, entry.item, entry.name)
             if key in seen:
                 raise DataError(f"{self.name} has two prices for {' '.join(filter(None, key))}")
             seen.add(key)
 
     @classmethod
     def builtin(cls) -> "PriceBook":
-        """Read the book that comes with loadgen; a few kilobytes, from the installed package."""
+        """Read the price book of the installed package."""
         file = resources.files("loadgen.analysis").joinpath("prices.json")
         return cls.parse(file.read_text(encoding="utf-8"), where="prices.json")
 
     @classmethod
     def read(cls, path: str | Path) -> "PriceBook":
-        """Read a price file of your own, in the form of the built-in one.
+        """Read a price file in the format of the built-in one.
 
         Raises:
-            InputError: it cannot be read.
-            DataError: it is not a price file, or a row is wrong; the message says which.
+            InputError: the file cannot be read.
+            DataError: it is not a price file, or an entry is invalid; the message names the entry.
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
@@ -131,10 +130,10 @@ class PriceBook:
 
     @classmethod
     def parse(cls, text: str, *, where: str) -> "PriceBook":
-        """Build a book from JSON text; `where` is named in errors.
+        """Parse the JSON text of a price file; error messages name `where`.
 
         Raises:
-            DataError: it is not a price file, or a row is wrong.
+            DataError: it is not a price file, or an entry is invalid.
         """
         try:
             plain = json.loads(text)
@@ -156,34 +155,34 @@ class PriceBook:
 
     def find(self, region: str, item: str, name: str = "") -> Price | PriceUnavailable:
         """Return the price, or why there is none."""
-        for row in self.entries:
-            if (row.region, row.item, row.name) == (region, item, name):
-                return row
-        place = region or "an unknown region"
-        return PriceUnavailable(f"no {name or item.replace('_', ' ')} price for {place} in {self.name}")
+        for entry in self.entries:
+            if (entry.region, entry.item, entry.name) == (region, item, name):
+                return entry
+        where = region or "an unknown region"
+        return PriceUnavailable(f"no {name or item.replace('_', ' ')} price for {where} in {self.name}")
 
     def serverless(self, region: str) -> Price | PriceUnavailable:
-        """Return USD for one GB-second of on-demand execution."""
+        """Return USD per GB-second of on-demand execution."""
         return self.find(region, "serverless")
 
     def data(self, region: str) -> Price | PriceUnavailable:
-        """Return USD for one GB of payload, in or out."""
+        """Return USD per GB of payload, in or out."""
         return self.find(region, "data")
 
     def provisioned_reservation(self, region: str) -> Price | PriceUnavailable:
-        """Return USD for keeping one GB of provisioned concurrency warm for a second."""
+        """Return USD per GB-second of reserved provisioned concurrency."""
         return self.find(region, "provisioned_reservation")
 
     def provisioned_execution(self, region: str) -> Price | PriceUnavailable:
-        """Return USD for one GB-second of execution on provisioned concurrency."""
+        """Return USD per GB-second of execution on provisioned concurrency."""
         return self.find(region, "provisioned_execution")
 
     def instance(self, region: str, name: str) -> Price | PriceUnavailable:
-        """Return USD for one hour of a real-time hosting instance, such as `ml.c5.large`."""
+        """Return USD per hour of a real-time instance such as `ml.c5.large`."""
         return self.find(region, "instance", name)
 
     def describe(self, region: str) -> str:
-        """Say in words where this region's serverless price comes from and of when it is, or that there is none."""
+        """Return the source and date of the region's serverless price, or why there is none."""
         price = self.serverless(region)
         if isinstance(price, PriceUnavailable):
             return price.reason

@@ -1,7 +1,7 @@
-"""Summary: every number that is derived from one run. Percentiles with intervals, TPS, shares, sizes.
+"""Summary of one run: counts, latency distributions with confidence intervals, TPS and sizes.
 
-Nothing is trimmed; a figure that the sample cannot carry is None, and is shown as a dash. Exact from the samples where
-they were kept, else from the histograms. The arithmetic of intervals is order.py's, telling cold calls is cold.py's.
+Nothing is trimmed. A percentile with too few calls is None. Values are exact if the samples were kept, else they come
+from the histograms.
 """
 
 import math
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from loadgen.analysis.cold_start import StartLabel, label_cold_starts
 from loadgen.measurement.histogram import Histogram, highest_equivalent_value, lowest_equivalent_value
 from loadgen.measurement.order_statistics import confidence_interval_ranks, nearest_rank
-from loadgen.measurement.outcome import Outcome, OutcomeCategory
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, WARMUP
+from loadgen.measurement.sample import WARMUP
 from loadgen.workload.load import OpenLoop
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
@@ -24,7 +24,7 @@ PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
 @dataclass(frozen=True, slots=True)
 class Percentile:
-    """A percentile with its distribution-free 95 % confidence interval; seconds."""
+    """A percentile with its distribution-free 95 % confidence interval, in seconds."""
 
     value: float
     low: float
@@ -33,16 +33,16 @@ class Percentile:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """The distribution of the latencies of one column; seconds.
+    """Distribution of the latencies of one category, in seconds; within 0.1 % if the samples were not kept.
 
     Args:
-        count: how many; at least 1.
-        minimum: and the rest: exact where samples were kept, else within 0.1 %.
-        mean: arithmetic.
-        median: the middle.
-        maximum: nothing is trimmed.
-        iqr: third quartile minus first.
-        percentiles: percent -> value with interval; None where the count cannot carry it.
+        count: number of calls, at least 1.
+        minimum: shortest latency.
+        mean: arithmetic mean.
+        median: median.
+        maximum: longest latency.
+        iqr: interquartile range.
+        percentiles: percent -> value with interval; None if there are too few calls.
     """
 
     count: int
@@ -56,11 +56,15 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Tps:
-    """Answers per whole second, empty seconds included, without the partial first and last.
+    """Ok responses per whole second, without the partial first and last second.
 
     Args:
-        seconds: how many whole seconds were counted; at least 1.
-        average: and the rest: ok answers per second over them.
+        seconds: number of whole seconds, at least 1; seconds without a response count.
+        average: mean ok responses per second.
+        p25: first quartile.
+        p50: median.
+        p75: third quartile.
+        maximum: best second.
     """
 
     seconds: int
@@ -73,16 +77,16 @@ class Tps:
 
 @dataclass(frozen=True, slots=True)
 class ColdStartSummary:
-    """Ok calls told apart by whether they met a cold start, from what the client sees (see cold.py).
+    """Ok calls by cold-start label, as observed by the client (see cold_start.py).
 
     Args:
-        cold: how many met one.
-        warm: how many did not.
-        unknown: how many cannot be told.
-        cold_service: service times of the cold ones; None when there were none.
-        warm_service: service times of the warm ones; None when there were none.
-        cloudwatch_cold_starts: cold starts that CloudWatch counted (ModelSetupTime); None where it is not known.
-        is_consistent: True when these counts and CloudWatch's can both be right; None when there is nothing to compare with.
+        cold: calls that met a cold start.
+        warm: calls that did not.
+        unknown: calls that could not be labelled.
+        cold_service: service times of cold calls; None if there are none.
+        warm_service: service times of warm calls; None if there are none.
+        cloudwatch_cold_starts: cold starts that CloudWatch counted (ModelSetupTime); None if unknown.
+        is_consistent: whether the labels agree with CloudWatch's count; None if that is unknown.
     """
 
     cold: int
@@ -96,23 +100,26 @@ class ColdStartSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one run says.
+    """Counts and distributions of one run, without its warm-up.
 
     Args:
-        scheduled: requests that were due, warm-up left out; it equals ok + throttled + failed + unfinished.
-        ok: and the next three: how many fell into each column.
-        outcomes: how many had each outcome; only those that occurred.
-        warmup: calls left out of everything else here.
-        service: service times of ok calls; None when there were none.
-        response: response times of ok calls; in a closed loop the same as `service` by definition.
+        scheduled: requests due; equals ok + throttled + failed + unfinished.
+        ok: successful calls.
+        throttled: throttled calls.
+        failed: failed calls.
+        unfinished: requests dropped, cancelled or lost with a worker.
+        outcomes: requests per outcome; only outcomes that occurred.
+        warmup: requests of the warm-up, counted nowhere else.
+        service: service times of ok calls; None if there are none.
+        response: response times of ok calls; equal to `service` in a closed loop.
         throttled_latency: service times of throttled calls.
         failed_latency: service times of failed calls.
-        tps: None when the run has no whole second.
-        throttled_per_second: over the measured time.
-        request_bytes: mean payload size of all requests sent.
-        response_bytes: mean size of ok answers; None when there were none.
-        measured_duration: seconds that the counts cover.
-        cold_starts: cold calls apart from warm ones; None when samples were not kept, or no call was answered well.
+        tps: throughput; None if the run has no whole second.
+        throttled_per_second: throttled calls per second of `measured_duration`.
+        request_bytes: mean body size of all requests sent.
+        response_bytes: mean body size of ok responses; None if there are none.
+        measured_duration: seconds after the warm-up.
+        cold_starts: calls by cold-start label; None if samples were not kept or no call was successful.
     """
 
     scheduled: int
@@ -134,14 +141,14 @@ class Summary:
     cold_starts: ColdStartSummary | None = None
 
 
-_CHUNK = 1 << 18  # samples looked at together: 16 MB of records
+_CHUNK = 1 << 18  # samples per chunk: 16 MB
 
 
 def summarize(run: Run) -> Summary:
-    """Derive every number of one run. O(n log n); holds eight bytes for each answer, and one chunk of samples."""
+    """Summarize one run. O(n log n); needs 8 bytes per response and one chunk of samples."""
     counts = run.tally.counts
-    by_column = {column: run.count(column) for column in OutcomeCategory}
-    measured = max(0.0, run.duration - run.measurement_start)
+    by_category = {category: run.count(category) for category in OutcomeCategory}
+    measured_duration = max(0.0, run.duration - run.measurement_start)
     if len(run.samples):
         latency = _from_samples(run)
         tps = _tps(_ok_per_second(run.samples, run.measurement_start, _whole_seconds(run)))
@@ -153,10 +160,10 @@ def summarize(run: Run) -> Summary:
     service = latency(OutcomeCategory.OK, "sent")
     return Summary(
         scheduled=counts.total(),
-        ok=by_column[OutcomeCategory.OK],
-        throttled=by_column[OutcomeCategory.THROTTLED],
-        failed=by_column[OutcomeCategory.FAILED],
-        unfinished=by_column[OutcomeCategory.UNFINISHED],
+        ok=by_category[OutcomeCategory.OK],
+        throttled=by_category[OutcomeCategory.THROTTLED],
+        failed=by_category[OutcomeCategory.FAILED],
+        unfinished=by_category[OutcomeCategory.UNFINISHED],
         outcomes={outcome: counts[outcome] for outcome in sorted(counts) if counts[outcome]},
         warmup=run.tally.warmup.total(),
         service=service,
@@ -164,27 +171,27 @@ def summarize(run: Run) -> Summary:
         throttled_latency=latency(OutcomeCategory.THROTTLED, "sent"),
         failed_latency=latency(OutcomeCategory.FAILED, "sent"),
         tps=tps,
-        throttled_per_second=by_column[OutcomeCategory.THROTTLED] / measured if measured else 0.0,
+        throttled_per_second=by_category[OutcomeCategory.THROTTLED] / measured_duration if measured_duration else 0.0,
         request_bytes=request_bytes,
         response_bytes=response_bytes,
-        measured_duration=measured,
-        cold_starts=_summarize_cold_starts(run) if len(run.samples) and by_column[OutcomeCategory.OK] else None,
+        measured_duration=measured_duration,
+        cold_starts=_summarize_cold_starts(run) if len(run.samples) and by_category[OutcomeCategory.OK] else None,
     )
 
 
-# (column, the instant that latency is counted from) -> its distribution
+# (category, start instant of the latency: `sent` or `scheduled`) -> distribution
 _LatencyReader = Callable[[OutcomeCategory, str], Latency | None]
 
 
 def _from_samples(run: Run) -> _LatencyReader:
-    def read(column: OutcomeCategory, since: str) -> Latency | None:
-        return latency_from_values(_latencies(lambda: _measured_chunks(run.samples, column), since))
+    def read(category: OutcomeCategory, since: str) -> Latency | None:
+        return latency_from_values(_latencies(lambda: _measured_chunks(run.samples, category), since))
 
     return read
 
 
 def _latencies(chunks: Callable[[], Iterator[NDArray[np.void]]], since: str) -> NDArray[np.float64]:
-    """Gather a latency from chunks of samples, which are gone through twice: once to know how many there are."""
+    """Return the latencies of all chunks in one array; `chunks` is called twice, first to count."""
     values = np.empty(sum(len(chunk) for chunk in chunks()))
     filled = 0
     for chunk in chunks():
@@ -213,8 +220,8 @@ def _summarize_cold_starts(run: Run) -> ColdStartSummary:
 
 
 def _from_histograms(run: Run) -> _LatencyReader:
-    def read(column: OutcomeCategory, since: str) -> Latency | None:
-        return latency_from_histogram((run.tally.service if since == "sent" else run.tally.response)[column])
+    def read(category: OutcomeCategory, since: str) -> Latency | None:
+        return latency_from_histogram((run.tally.service if since == "sent" else run.tally.response)[category])
 
     return read
 
@@ -222,11 +229,11 @@ def _from_histograms(run: Run) -> _LatencyReader:
 def _measured_chunks(
     samples: NDArray[np.void], category: OutcomeCategory | None = None, selected: NDArray[np.bool_] | None = None
 ) -> Iterator[NDArray[np.void]]:
-    """Yield the samples that count, of one column or of all, in chunks; never a copy of the whole."""
-    chosen = np.array([category is None or _category(number) is category for number in range(256)])
+    """Yield the samples after the warm-up, of one category or of all, in chunks."""
+    in_chosen = np.array([category is None or _category(number) is category for number in range(256)])
     for start in range(0, len(samples), _CHUNK):
         chunk = np.asarray(samples[start : start + _CHUNK])
-        wanted = ((chunk["flags"] & WARMUP) == 0) & chosen[chunk["outcome"]]
+        wanted = ((chunk["flags"] & WARMUP) == 0) & in_chosen[chunk["outcome"]]
         yield chunk[wanted if selected is None else wanted & selected[start : start + _CHUNK]]
 
 
@@ -238,7 +245,7 @@ _OUTCOME_NUMBERS = frozenset(int(outcome) for outcome in Outcome)
 
 
 def latency_from_values(values: NDArray[np.float64]) -> Latency | None:
-    """Describe latencies in float seconds, shape (n,), which are sorted in place; None when there are none."""
+    """Return the distribution of latencies (seconds, shape (n,), sorted in place); None if there are none."""
     count = values.size
     if not count:
         return None
@@ -256,7 +263,7 @@ def latency_from_values(values: NDArray[np.float64]) -> Latency | None:
 
 
 def _quantile(values: NDArray[np.float64], share: float) -> float:
-    """Return a quantile of sorted values as spreadsheets and pandas do: in a straight line between two neighbours."""
+    """Return a quantile of sorted values by linear interpolation, as pandas and spreadsheets do."""
     position = share * (values.size - 1)
     below = math.floor(position)
     above = min(below + 1, values.size - 1)
@@ -264,7 +271,7 @@ def _quantile(values: NDArray[np.float64], share: float) -> float:
 
 
 def latency_from_histogram(histogram: Histogram) -> Latency | None:
-    """Describe the latencies of a histogram, within 0.1 %; None when there are none."""
+    """Return the distribution of a histogram, within 0.1 %; None if it is empty."""
     if not histogram.total:
         return None
     indices = np.flatnonzero(histogram.counts)
@@ -283,7 +290,7 @@ def latency_from_histogram(histogram: Histogram) -> Latency | None:
 
 
 def _percentiles(count: int, value_at_rank: Callable[[int], float]) -> Mapping[float, Percentile | None]:
-    """Return each percentile with its interval; `value_at_rank` gives the latency of a rank, 1 being the least."""
+    """Return each percentile with its interval; `value_at_rank(1)` is the shortest latency."""
     found: dict[float, Percentile | None] = {}
     for percent in PERCENTILES:
         ranks = confidence_interval_ranks(percent, count)
@@ -294,21 +301,20 @@ def _percentiles(count: int, value_at_rank: Callable[[int], float]) -> Mapping[f
 
 
 def _mean_sizes(samples: NDArray[np.void]) -> tuple[float, float | None]:
-    """Return the mean bytes of what was sent, and of ok answers."""
+    """Return the mean body size of sent requests and of ok responses, in bytes."""
     sent = sent_bytes = ok = ok_bytes = 0
     for chunk in _measured_chunks(samples):
-        asked = chunk["request_bytes"][~np.isnan(chunk["sent"])]
-        sent, sent_bytes = sent + asked.size, sent_bytes + int(asked.sum(dtype=np.int64))
+        sizes = chunk["request_bytes"][~np.isnan(chunk["sent"])]
+        sent, sent_bytes = sent + sizes.size, sent_bytes + int(sizes.sum(dtype=np.int64))
     for chunk in _measured_chunks(samples, OutcomeCategory.OK):
         ok, ok_bytes = ok + len(chunk), ok_bytes + int(chunk["response_bytes"].sum(dtype=np.int64))
     return sent_bytes / sent if sent else 0.0, ok_bytes / ok if ok else None
 
 
 def _whole_seconds(run: Run) -> int:
-    """Return how many whole seconds the load was offered for, from the end of the warm-up.
+    """Return the number of whole seconds of load after the warm-up.
 
-    Waiting for the last answers once a load has ended by its clock is no time in which answers could have come as
-    before: it is left out, or one slow answer would dilute the whole.
+    The drain after the end of the schedule is excluded, since one slow response would lower the TPS of the run.
     """
     load = run.step.load
     ends = [run.duration] if load.duration is None else [run.duration, load.duration]
@@ -318,7 +324,7 @@ def _whole_seconds(run: Run) -> int:
 
 
 def _ok_per_second(samples: NDArray[np.void], start: float, seconds: int) -> NDArray[np.float64]:
-    """Return the ok answers of each whole second from `start`, shape (seconds,)."""
+    """Return the ok responses of each whole second from `start`, shape (seconds,)."""
     found = np.zeros(seconds, dtype=np.int64)
     for chunk in _measured_chunks(samples, OutcomeCategory.OK):
         second = np.floor(chunk["done"] - start).astype(np.int64)
@@ -327,15 +333,15 @@ def _ok_per_second(samples: NDArray[np.void], start: float, seconds: int) -> NDA
 
 
 def _ok_per_second_from_windows(run: Run) -> NDArray[np.float64]:
-    """Return the ok answers per second of each whole second, from the windows: of each window when those are longer."""
+    """Return the ok responses per second of each whole second, or of each window if windows are longer."""
     first = math.ceil(run.measurement_start / run.window - 1e-9)
     last = math.floor((run.measurement_start + _whole_seconds(run)) / run.window + 1e-9)
     counts = run.window_counts[first : max(first, last), COMPLETED_CATEGORIES.index(OutcomeCategory.OK)].astype(
         np.float64
     )
-    together = max(1, round(1 / run.window))  # windows that make a second
-    whole = len(counts) // together * together
-    return np.asarray(counts[:whole].reshape(-1, together).sum(axis=1) / (together * run.window))
+    per_second = max(1, round(1 / run.window))  # windows per second
+    whole = len(counts) // per_second * per_second
+    return np.asarray(counts[:whole].reshape(-1, per_second).sum(axis=1) / (per_second * run.window))
 
 
 def _tps(rates: NDArray[np.float64]) -> Tps | None:

@@ -1,65 +1,34 @@
-"""An AWS account, or what stands in for one: who we are there, what fits, and opening endpoints in it.
+"""AwsAccount: deploys endpoints of one model in an AWS account, and deletes them.
 
-`AwsAccount` deploys a model and removes every trace of it; `ExistingEndpointAccount` calls an endpoint that stands and changes
-nothing. Which transport carries the requests is decided above, in the targets, and comes in as `TransportFactory`.
+See existing_endpoint.py for an account whose endpoint is only called. The targets choose the transport and pass it as a
+`TransportFactory`.
 """
 
 import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
 
-from loadgen.aws.cloudwatch import CloudWatchReader, Interval, MetricsWaitPolicy
+from loadgen.aws.cloudwatch import MetricsWaitPolicy
 from loadgen.aws.deployment.deletion import ResourceDeleter
 from loadgen.aws.deployment.endpoint import deploy_endpoint
 from loadgen.aws.deployment.journal import ResourceLocation
 from loadgen.aws.deployment.naming import endpoint_name, tags
 from loadgen.aws.deployment.resources import Existence, Journal, NullJournal, ResourceKind, ResourceRegistry
-from loadgen.aws.emulator_api import fetch_server_counts
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
-from loadgen.aws.quotas import check_quota, default_quotas, read_quotas
+from loadgen.aws.open_endpoint import OpenEndpoint, TransportFactory, read_metrics, read_server_counts
+from loadgen.aws.quotas import check_quota, read_quotas
 from loadgen.aws.retry import RetryPolicy
 from loadgen.aws.session import AwsConnectionConfig, Clients
-from loadgen.errors import AuthError, ConfigError, UnavailableError, UsageError
+from loadgen.errors import ConfigError, UsageError
 from loadgen.event_loop import shielded
-from loadgen.interfaces import Endpoint, Leftover, Quotas, Transport
+from loadgen.interfaces import Endpoint, Leftover, Quotas
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.workload.serverless_config import ServerlessConfig
-
-
-@dataclass(frozen=True, slots=True)
-class OpenTransport:
-    """An open transport to one endpoint, its name, and why it is not the one that was asked for."""
-
-    transport: Transport
-    name: str
-    note: str = ""
-
-
-class TransportFactory(Protocol):
-    """How a transport to an endpoint is opened."""
-
-    def __call__(
-        self, clients: Clients, endpoint: str, *, connections: int, timeout: float
-    ) -> AbstractAsyncContextManager[OpenTransport]:
-        """Open a transport with room for `connections` requests in flight, each of `timeout` seconds at most."""
-        ...
-
-
-@dataclass(slots=True)
-class OpenEndpoint:
-    """An endpoint in service, and the transport to it."""
-
-    name: str
-    deploy_duration: float
-    transport: Transport
-    transport_name: str
-    transport_note: str
 
 
 class AwsAccount:
@@ -148,15 +117,21 @@ class AwsAccount:
             yield endpoint_name(self._run_id, config, secrets.token_hex(5))
 
     async def metrics(self, endpoint: str, *, start: float, end: float, invocations: int) -> CloudWatchMetrics:
-        """Read the endpoint's metrics between two epoch seconds, waiting for `invocations` to be counted."""
-        reader = CloudWatchReader(self._clients.cloudwatch, endpoint, Interval.from_times(start, end))
-        return await reader.read(end=end, invocations=invocations, wait_policy=self._metrics_wait)
+        """Read the endpoint's CloudWatch metrics.
+
+        Args:
+            endpoint: name of the endpoint.
+            start: of the interval, seconds since the epoch.
+            end: of the interval, seconds since the epoch.
+            invocations: how many requests CloudWatch should have counted; waits for them.
+        """
+        return await read_metrics(
+            self._clients, endpoint, start=start, end=end, invocations=invocations, wait_policy=self._metrics_wait
+        )
 
     async def server_counts(self, endpoint: str) -> Mapping[str, int] | None:
-        """Return the emulator's own counts; None where nobody keeps them."""
-        if self.identity.kind != "emulator":
-            return None
-        return await fetch_server_counts(self._clients.control_url, endpoint)
+        """Return the emulator's own request counts of an endpoint; None for anything but an emulator."""
+        return await read_server_counts(self.identity, self._clients, endpoint)
 
     def leftovers(self) -> Sequence[Leftover]:
         """Name everything that may still exist of ours, why, and the command that removes it."""
@@ -182,56 +157,10 @@ class AwsAccount:
         )
 
 
-class ExistingEndpointAccount(AwsAccount):
-    """An account in which one endpoint that stands is called; nothing is created, changed or deleted."""
-
-    async def check(self, configs: Sequence[ServerlessConfig | None]) -> None:
-        """Refuse a configuration, and an endpoint that is not in service.
-
-        Raises:
-            UsageError: a configuration was given; the endpoint stays as it is.
-            ConfigError: there is no such endpoint.
-            UnavailableError: it is not InService.
-        """
-        for config in configs:
-            _require_no_config(config)
-        try:
-            answer = await self._clients.sagemaker.describe_endpoint(EndpointName=self._model)
-        except SDK_ERRORS as error:
-            mapped_error = to_loadgen_error(error, f"DescribeEndpoint {self._model}", now=time.time())
-            if isinstance(mapped_error, AuthError) and self.identity.account_id:
-                return  # whoever may only invoke it finds out by invoking it
-            raise mapped_error from error
-        status = answer["EndpointStatus"]
-        # An endpoint keeps serving while it changes.
-        if status not in {"InService", "Updating", "SystemUpdating", "RollingBack"}:
-            raise UnavailableError(f"endpoint {self._model} is {status}", hint="wait until it is InService")
-
-    @asynccontextmanager
-    async def open(
-        self, config: ServerlessConfig | None, *, connections: int, timeout: float
-    ) -> AsyncIterator[Endpoint]:
-        """Open a transport to the endpoint; nothing is deployed, and nothing removed.
-
-        Raises:
-            UsageError: a configuration was given.
-        """
-        _require_no_config(config)
-        async with self._transport_factory(
-            self._clients, self._model, connections=connections, timeout=timeout
-        ) as opened:
-            yield OpenEndpoint(self._model, 0.0, opened.transport, opened.name, opened.note)
-
-
 def _require_config(config: ServerlessConfig | None) -> ServerlessConfig:
     if config is None:
         raise UsageError("no configuration to deploy", hint="give a ServerlessConfig(memory_mb, max_concurrency)")
     return config
-
-
-def _require_no_config(config: ServerlessConfig | None) -> None:
-    if config is not None:
-        raise UsageError(f"{config}: an existing endpoint is measured as it stands", hint="give None as configuration")
 
 
 @asynccontextmanager
@@ -276,26 +205,4 @@ async def open_account(
             retry_policy=retry_policy or RetryPolicy(),
             metrics_wait=metrics_wait or MetricsWaitPolicy(),
             journal=journal or NullJournal(),
-        )
-
-
-@asynccontextmanager
-async def open_existing(
-    connection_config: AwsConnectionConfig, *, endpoint: str, transport_factory: TransportFactory
-) -> AsyncIterator[ExistingEndpointAccount]:
-    """Reach an account in which the endpoint of this name stands.
-
-    Raises:
-        AuthError, ConfigError, UnavailableError: with what to do.
-    """
-    async with connect(connection_config) as connection:
-        yield ExistingEndpointAccount(
-            connection,
-            default_quotas(connection.clients.region, "nothing is deployed"),
-            model=endpoint,
-            run_id="",
-            transport_factory=transport_factory,
-            retry_policy=RetryPolicy(),
-            metrics_wait=MetricsWaitPolicy(),
-            journal=NullJournal(),
         )

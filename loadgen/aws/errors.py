@@ -14,6 +14,7 @@ from typing import Any
 import botocore.exceptions as sdk
 
 from loadgen.errors import AuthError, ConfigError, InternalError, LoadgenError, QuotaError, UnavailableError
+from loadgen.measurement.outcome import AUTH_CODES, THROTTLE_CODES
 from loadgen.redaction import redact
 
 # What every call of an AWS client can raise.
@@ -23,28 +24,9 @@ _EXPIRED_TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _CLOCK_SKEW_CODES = frozenset(
     {"RequestExpired", "RequestTimeTooSkewed", "InvalidSignatureException", "SignatureDoesNotMatch"}
 )
-_INVALID_CREDENTIALS_CODES = frozenset(
-    {
-        "UnrecognizedClientException",
-        "InvalidClientTokenId",
-        "IncompleteSignature",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "OptInRequired",
-    }
-)
+# What is left of the authorization errors: AWS does not accept the credentials themselves.
+_INVALID_CREDENTIALS_CODES = AUTH_CODES - _ACCESS_DENIED_CODES - _EXPIRED_TOKEN_CODES - _CLOCK_SKEW_CODES
 _QUOTA_CODES = frozenset({"ResourceLimitExceeded", "LimitExceededException", "ServiceQuotaExceededException"})
-_THROTTLE_CODES = frozenset(
-    {
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "TooManyRequestsException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-    }
-)
 # Nothing of the request can have reached the service.
 _NOT_SENT_ERRORS = (sdk.ConnectTimeoutError, sdk.SSLError, sdk.ProxyConnectionError)
 _NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError)
@@ -117,7 +99,7 @@ def classify_error(error: BaseException) -> ErrorKind:
             return ErrorKind.PERMANENT
         return ErrorKind.NOT_SENT if _is_not_sent(error) else ErrorKind.AMBIGUOUS
     code, text = error_code(error), error_message(error).lower()
-    if code in _THROTTLE_CODES or "rate exceeded" in text:
+    if code in THROTTLE_CODES or "rate exceeded" in text:
         return ErrorKind.THROTTLED
     if _http_status(error.response) >= 500:
         return ErrorKind.AMBIGUOUS
@@ -190,7 +172,7 @@ def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
         return AuthError(f"{operation}: AWS does not know these credentials ({text})", hint=_LOGIN_HINT)
     if code in _QUOTA_CODES:
         return QuotaError(f"{operation}: {text}", hint="ask for more in Service Quotas, or deploy less at once")
-    if code in _THROTTLE_CODES:
+    if code in THROTTLE_CODES:
         return QuotaError(f"{operation}: AWS throttled the call again and again ({text})", hint="try again later")
     if _http_status(error.response) >= 500:
         return UnavailableError(f"{operation}: the service failed ({text})", hint="try again later")

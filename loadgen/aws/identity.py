@@ -66,7 +66,7 @@ def endpoint_kind(*urls: str) -> str:
 
     Example:
         >>> endpoint_kind("https://api.sagemaker.us-east-1.amazonaws.com"), endpoint_kind("http://localhost:4566")
-        ('aws', 'stand-in')
+        ('aws', 'custom-endpoint')
     """
     is_aws = all((urlsplit(url).hostname or "").endswith(_AWS_DOMAINS) for url in urls)
     return "aws" if is_aws else "custom-endpoint"

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadgen.aws.deployment.cleanup import OrphanedResource, delete_orphans, list_tagged_resources, select_orphans
+from loadgen.aws.deployment.cleanup import OrphanedResource, delete_orphans, find_expired_orphans, find_orphans
 from loadgen.aws.deployment.journal import JOURNAL_FILE, JournalState, JournalWriter, read_journal
-from loadgen.aws.deployment.naming import RUN_TAG
 from loadgen.aws.deployment.resources import Journal, NullJournal
 from loadgen.aws.deployment.run_registry import list_dead_runs, list_runs, unregister_run
 from loadgen.aws.identity import AwsConnection, connect
@@ -152,26 +151,15 @@ def _check_location(request: CleanupRequest, connection: AwsConnection) -> None:
 
 async def _find_orphans(request: CleanupRequest, connection: AwsConnection) -> tuple[list[OrphanedResource], list[str]]:
     """Return what to delete, and what is skipped and why."""
-    tagged, errors = await list_tagged_resources(connection.clients.sagemaker)
-    if errors:
-        consequence = "using the journal" if request.journal_state else "some resources may be missed"
-        echo(f"cannot read all tags ({'; '.join(map(str, errors))}); {consequence}")
     if request.run_id:
-        resources = request.journal_state.resources if request.journal_state is not None else {}
-        return select_orphans(resources, tagged, run_id=request.run_id, owner=connection.owner)
-    now = datetime.now(UTC)
-    expired = {(resource.kind, resource.name) for resource in tagged if resource.is_expired(now)}
-    orphans, skipped = list[OrphanedResource](), list[str]()
-    for run_id in dict.fromkeys((resource.tags or {}).get(RUN_TAG, "") for resource in tagged):
-        of_run, _ = select_orphans({}, tagged, run_id=run_id, owner=connection.owner)
-        orphans += [orphan for orphan in of_run if (orphan.kind, orphan.name) in expired]
-        unexpired = [orphan for orphan in of_run if (orphan.kind, orphan.name) not in expired]
-        if unexpired:
-            noun = "resource" if len(unexpired) == 1 else "resources"
-            skipped.append(
-                f"{len(unexpired)} {noun} of run {run_id}: it may still be running (python -m loadgen cleanup {run_id})"
-            )
-    return orphans, skipped
+        journaled = request.journal_state.resources if request.journal_state is not None else {}
+        scan = await find_orphans(connection, request.run_id, journaled=journaled)
+    else:
+        scan = await find_expired_orphans(connection, datetime.now(UTC))
+    if scan.unreadable:
+        consequence = "using the journal" if request.journal_state else "some resources may be missed"
+        echo(f"cannot read all tags ({scan.unreadable}); {consequence}")
+    return scan.orphans, scan.skipped
 
 
 async def _delete_orphans(

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadgen.analysis.findings import Analysis
+from loadgen.analysis.analysis import Analysis
 from loadgen.aws.deployment.run_registry import list_dead_runs, state_directory
 from loadgen.cli.messages import echo
 from loadgen.cli.signals import Interrupted, SignalHandler

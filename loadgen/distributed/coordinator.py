@@ -33,12 +33,13 @@ from loadgen.distributed.protocol import (
 from loadgen.distributed.sharding import WindowAligner, reconstruct_lost_samples, shard_step
 from loadgen.distributed.worker import SENT_COUNTER
 from loadgen.distributed.worker_handle import WorkerHandle, open_workers
-from loadgen.engine import engine
+from loadgen.engine.request_sender import request_sequence
 from loadgen.errors import InternalError, LoadgenError, ResourceError
 from loadgen.execution.executor import StepTask
 from loadgen.measurement import merge
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES
 from loadgen.measurement.run import Run, WorkerReport
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE
+from loadgen.measurement.sample import SAMPLE
 from loadgen.measurement.tally import Tally, Window
 from loadgen.results.reader import read_samples
 from loadgen.workload.load import OpenLoop
@@ -355,7 +356,7 @@ class _StepCoordinator:
             recorded,
             sent=sent,
             lost_at=shard.lost_at,
-            request_sequence=engine.request_sequence(self.task.seed, len(requests)),
+            request_sequence=request_sequence(self.task.seed, len(requests)),
             body_sizes=[len(request.body) for request in requests],
         )
         if len(lost):

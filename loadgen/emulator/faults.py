@@ -1,23 +1,23 @@
-"""Faults: what a test asks the emulator to get wrong, for how many calls."""
+"""Faults: failures that tests inject into the emulator, each for a number of calls."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from loadgen.emulator.protocol.responses import ServiceError
+from loadgen.emulator.protocol.errors import ServiceError
 
 
 class FaultKind(StrEnum):
-    """How a call goes wrong."""
+    """How a call fails."""
 
-    ERROR_BEFORE = "error_before"  # refused, and nothing happened
-    ERROR_AFTER = "error_after"  # it happened, and the answer says it failed
-    DELAY = "delay"  # it happens later
-    THROTTLE = "throttle"  # refused as too many
-    DROP_CONNECTION = "cut"  # it happens, and the connection breaks instead of an answer
-    FAIL_DEPLOY = "fail_deploy"  # the endpoint that is created or updated ends Failed
-    STATUS_STUCK = "status_stuck"  # what was begun never ends
+    ERROR_BEFORE = "error_before"  # an error; the operation has no effect
+    ERROR_AFTER = "error_after"  # an error after the operation took effect
+    DELAY = "delay"  # the operation runs later
+    THROTTLE = "throttle"  # ThrottlingException
+    DROP_CONNECTION = "cut"  # the operation runs; the connection is closed instead of a response
+    FAIL_DEPLOY = "fail_deploy"  # the endpoint that is created or updated becomes Failed
+    STATUS_STUCK = "status_stuck"  # the deployment or deletion never ends
 
 
 _DEPLOYMENT_KINDS = frozenset({FaultKind.FAIL_DEPLOY, FaultKind.STATUS_STUCK})
@@ -25,18 +25,18 @@ _DEPLOYMENT_KINDS = frozenset({FaultKind.FAIL_DEPLOY, FaultKind.STATUS_STUCK})
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to fail.
+    """One injected failure.
 
     Args:
-        operation: such as `CreateEndpoint`; empty for any.
-        kind: how.
-        times: for how many calls; 0 until it is cleared.
-        status: HTTP status of an error.
-        code: its code.
-        message: its text, or an endpoint's FailureReason; None is sent as null.
-        seconds: of a delay.
-        endpoint_contains: only calls whose endpoint (or model, or configuration) has this in its name.
-        original_status: of a ModelError: the container's own status.
+        operation: operation that fails, such as `CreateEndpoint`; empty for any.
+        kind: how it fails.
+        times: number of calls that fail; 0 for all until it is cleared.
+        status: HTTP status of the error.
+        code: error code.
+        message: error message, or an endpoint's FailureReason; None is sent as null.
+        seconds: duration of a delay.
+        endpoint_contains: text that the name of the endpoint (or model, or configuration) of a call must contain.
+        original_status: the container's status in a ModelError.
     """
 
     operation: str
@@ -44,13 +44,13 @@ class Fault:
     times: int = 1
     status: int = 500
     code: str = "InternalFailure"
-    message: str | None = "switched on in the emulator"
+    message: str | None = "injected by the emulator"
     seconds: float = 0.0
     endpoint_contains: str = ""
     original_status: int = 500
 
     def error(self) -> ServiceError:
-        """Return the refusal it stands for."""
+        """Return the error of this fault."""
         if self.code == "ModelError":
             extra = {
                 "OriginalStatusCode": self.original_status,
@@ -62,7 +62,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that are switched on, in the order they were."""
+    """The active faults, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -71,41 +71,41 @@ class Faults:
         return bool(self._faults)
 
     def add(self, description: object) -> None:
-        """Switch on a fault described as JSON values.
+        """Add a fault described as a JSON object.
 
         Raises:
-            ServiceError: the description is not one.
+            ServiceError: BadFault: a member is unknown, or has an invalid value.
         """
         self._faults.append(_parse_fault(description))
 
     def clear(self) -> None:
-        """Switch all off."""
+        """Remove all faults."""
         self._faults.clear()
 
     def consume(self, operation: str, name: str) -> Fault | None:
-        """Return the fault that this call meets, and count it as used."""
+        """Return the fault that applies to this call, and count the call; None if there is none."""
         return self._consume(operation, name, is_deployment=False) if self._faults else None
 
     def consume_for_deployment(self, operation: str, name: str) -> Fault | None:
-        """Return the fault that a deployment or deletion begun by this call meets, and count it as used."""
+        """Return the fault that applies to a deployment or deletion that this call starts, and count the call."""
         return self._consume(operation, name, is_deployment=True) if self._faults else None
 
     def _consume(self, operation: str, name: str, *, is_deployment: bool) -> Fault | None:
-        for place, fault in enumerate(self._faults):
+        for index, fault in enumerate(self._faults):
             if (
                 (fault.kind in _DEPLOYMENT_KINDS) == is_deployment
                 and fault.operation in ("", operation)
                 and fault.endpoint_contains in name
             ):
                 if fault.times == 1:
-                    del self._faults[place]
+                    del self._faults[index]
                 elif fault.times > 1:
-                    self._faults[place] = replace(fault, times=fault.times - 1)
+                    self._faults[index] = replace(fault, times=fault.times - 1)
                 return fault
         return None
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return what is switched on."""
+        """Return the active faults as JSON values."""
         return [{"operation": f.operation, "kind": f.kind.value, "times": f.times} for f in self._faults]
 
 
@@ -129,14 +129,15 @@ def _parse_fault(description: object) -> Fault:
         if key not in _MEMBER_TYPES:
             raise ServiceError("BadFault", f"no member {key!r}; known: {', '.join(_MEMBER_TYPES)}")
         if not isinstance(value, _MEMBER_TYPES[key]) or isinstance(value, bool):
-            raise ServiceError("BadFault", f"{key} cannot be {value!r}")
+            raise ServiceError("BadFault", f"{value!r} is not a valid {key}")
     try:
         kind = FaultKind(description.get("kind", ""))
     except ValueError as error:
         raise ServiceError("BadFault", f"kind is one of: {', '.join(FaultKind)}") from error
     fault = Fault(**{"operation": "", **description, "kind": kind})
     if fault.times < 0 or not 0 <= fault.seconds < 3600 or not 200 <= fault.status < 600:
-        raise ServiceError("BadFault", "times, seconds or status is out of bounds")
+        given = f"times {fault.times}, seconds {fault.seconds:g}, status {fault.status}"
+        raise ServiceError("BadFault", f"out of range: {given}; times >= 0, seconds 0 to 3600, status 200 to 599")
     if not fault.code.isascii() or not fault.code.isprintable():
-        raise ServiceError("BadFault", "code must be printable ASCII: it travels in a header")
+        raise ServiceError("BadFault", "code must be printable ASCII: it is sent in a header")
     return fault

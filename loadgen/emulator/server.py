@@ -1,14 +1,14 @@
 """The emulator's server: one loopback port on which the account's services answer real AWS clients.
 
-It tells requests apart, has faults happen, and writes answers. What a service answers is in control.py, runtime.py,
-cloudwatch.py and account.py. aiohttp's low-level server is used without its routing, and answers are written as bytes:
-each costs a fraction of what its Application takes, and the emulator shares a small machine with what it tests.
+It dispatches requests to the services, applies faults and writes responses. It uses aiohttp's low-level server without
+routing and writes responses as bytes: a fraction of the cost of aiohttp's Application, on a machine that the emulator
+shares with the load generator.
 """
 
 import asyncio
 import ipaddress
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,8 +19,10 @@ from aiohttp import web
 from loadgen.emulator.behaviour.ledger import Ledger
 from loadgen.emulator.clock import EpochClock
 from loadgen.emulator.faults import FaultKind, Faults
+from loadgen.emulator.protocol.errors import ServiceError
 from loadgen.emulator.protocol.http_server import HttpServer, RejectedRequest, ServerConnection, gunzip, read_body
-from loadgen.emulator.protocol.query import parse_query
+from loadgen.emulator.protocol.input_validation import Operation
+from loadgen.emulator.protocol.query import decode_query, parse_query
 from loadgen.emulator.protocol.responses import (
     CLOUDWATCH_NAMESPACE,
     JSON_10,
@@ -28,7 +30,6 @@ from loadgen.emulator.protocol.responses import (
     STS_NAMESPACE,
     DropConnection,
     HttpResponse,
-    ServiceError,
     json_error,
     json_response,
     request_ids,
@@ -36,13 +37,16 @@ from loadgen.emulator.protocol.responses import (
     xml_error,
     xml_response,
 )
-from loadgen.emulator.services.account import ServiceQuotas, caller_identity
+from loadgen.emulator.protocol.service_models import input_shape
 from loadgen.emulator.services.cloudwatch import CloudWatch
 from loadgen.emulator.services.control_plane import ControlPlane
 from loadgen.emulator.services.metric_store import MetricStore
 from loadgen.emulator.services.processing_jobs import ProcessingJobs
 from loadgen.emulator.services.runtime import Call, Runtime
 from loadgen.emulator.services.s3 import MAX_BODY_BYTES, S3Request, S3Service
+from loadgen.emulator.services.s3_storage import S3Storage
+from loadgen.emulator.services.service_quotas import ServiceQuotas
+from loadgen.emulator.services.sts import SecurityTokenService
 from loadgen.emulator.settings import Settings
 from loadgen.errors import InternalError, ResourceError, UsageError
 
@@ -54,11 +58,10 @@ _INVOCATIONS_SUFFIX = "/invocations"
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 _QUERY_NAMESPACES = {"monitoring": CLOUDWATCH_NAMESPACE, "sts": STS_NAMESPACE}
 _QUERY_VERSIONS = {"2010-08-01": "monitoring", "2011-06-15": "sts"}
-Operation = Callable[[Mapping[str, Any], float], dict[str, Any] | None]
 
 
 class _AlreadySentResponse(web.StreamResponse):
-    # Tells aiohttp that the answer is on its way already; it only needs to know whether the connection goes on.
+    # Tells aiohttp that the response is already written; aiohttp only has to know whether the connection is kept.
     def __init__(self, *, keep_alive: bool) -> None:
         super().__init__()
         self._keep_alive = keep_alive
@@ -78,10 +81,11 @@ class Emulator:
     """A running emulator.
 
     Args:
-        settings: of its account.
+        settings: settings of its account.
         clock: epoch seconds.
 
-    `url` is where it listens once it does; `ledger`, `control` and `faults` are its insides, for tests in this process.
+    `url` is its URL once it listens. `control`, `ledger`, `metrics`, `faults`, `storage` and `processing` are for tests
+    in the same process.
     """
 
     def __init__(self, settings: Settings, clock: EpochClock) -> None:
@@ -92,7 +96,8 @@ class Emulator:
         self.faults = Faults()
         self.metrics = MetricStore()
         self.control = ControlPlane(settings, self.faults, self.ledger, clock())
-        self.storage = S3Service(settings.region)
+        self.storage = S3Storage()
+        self._s3 = S3Service(self.storage, settings.region)
         self.processing = ProcessingJobs(settings, self.storage, clock)
         self._cloudwatch = CloudWatch(self.metrics, lag=settings.metric_lag)
         self._runtime = Runtime(settings, self.control, self.ledger, self.metrics, self.faults, clock)
@@ -107,39 +112,43 @@ class Emulator:
             "GraniteServiceVersion20100801": (self._cloudwatch.operations, JSON_10),
             "ServiceQuotasV20190624": (ServiceQuotas(settings).operations, JSON_11),
         }
+        self._query_services: Mapping[str, tuple[str, Mapping[str, Operation]]] = {
+            "monitoring": ("cloudwatch", self._cloudwatch.operations),
+            "sts": ("sts", SecurityTokenService(settings).operations),
+        }
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one HTTP request."""
+        """Respond to one HTTP request."""
         connection = request.protocol
         if not isinstance(connection, ServerConnection):
-            raise InternalError("a request came over a connection that this server did not make")
+            raise InternalError("a request arrived on a connection that this server did not create")
         request_id = next(self._request_ids)
         connection.is_handling, connection.head_started = True, 0.0
         try:
-            answer = await self._route(request, request_id)
-        except RejectedRequest as refused:
-            answer = refused.response
+            response = await self._route(request, request_id)
+        except RejectedRequest as rejected:
+            response = rejected.response
         except DropConnection:
             if request.transport is not None:
                 request.transport.abort()
             return self._sent_close
         finally:
             connection.is_handling, connection.received = False, time.perf_counter()
-        goes_on = request.keep_alive and not answer.close_connection
+        is_kept = request.keep_alive and not response.close_connection
         transport = request.transport
         if transport is None:
             return self._sent_close
-        word = "" if goes_on and request.version >= (1, 1) else ("keep-alive" if goes_on else "close")
-        encoded = answer.encode(request_id, _EMULATOR_HEADER_LINE, connection_header=word)
+        connection_header = "" if is_kept and request.version >= (1, 1) else ("keep-alive" if is_kept else "close")
+        encoded = response.encode(request_id, _EMULATOR_HEADER_LINE, connection_header=connection_header)
         if request.method == "HEAD":
             encoded = encoded[: encoded.index(b"\r\n\r\n") + 4]
         transport.write(encoded)
-        return self._sent_keep_alive if goes_on else self._sent_close
+        return self._sent_keep_alive if is_kept else self._sent_close
 
     async def _route(self, request: web.BaseRequest, request_id: str) -> HttpResponse:
         headers = request.headers
         if not _is_local_request(headers.getall("Host", ()), headers.get("Origin")):
-            raise RejectedRequest(403, "This emulator answers loopback names only")
+            raise RejectedRequest(403, "This emulator serves loopback host names only")
         service = _signing_service(headers.get("Authorization", ""))
         if service == "s3":
             return await self._handle_s3(request, request_id)
@@ -154,7 +163,7 @@ class Emulator:
             return self._handle_ledger(request.method)
         if path == "/faults":
             return self._handle_faults(request.method, body)
-        # Not by GET, which the protocol has too: a web page can make a browser send one without an Origin.
+        # Not GET, which the protocol allows as well: a web page can make a browser send one without an Origin.
         if path == "/" and request.method == "POST":
             return await self._handle_query(self._decompress(headers, body), service, request_id)
         return rest_error(ServiceError("UnknownOperationException", None, 404))
@@ -163,7 +172,7 @@ class Emulator:
         body = await read_body(request, max_bytes=MAX_BODY_BYTES, timeout=self.settings.head_timeout)
         path, _, query = request.raw_path.partition("?")
         named = {name.lower(): value for name, value in request.headers.items()}
-        return self.storage.handle(S3Request(request.method, path, query, named, body, self.clock()), request_id)
+        return self._s3.handle(S3Request(request.method, path, query, named, body, self.clock()), request_id)
 
     def _decompress(self, headers: Mapping[str, str], body: bytes) -> bytes:
         encoding = headers.get("Content-Encoding", "").lower()
@@ -203,29 +212,26 @@ class Emulator:
     async def _handle_query(self, body: bytes, service: str, request_id: str) -> HttpResponse:
         namespace = _QUERY_NAMESPACES.get(service, CLOUDWATCH_NAMESPACE)
         try:
-            parameters = parse_query(body)
-            service = service or _QUERY_VERSIONS.get(str(parameters.get("Version")), "")
+            tree = parse_query(body)
+            service = service or _QUERY_VERSIONS.get(str(tree.get("Version")), "")
             namespace = _QUERY_NAMESPACES.get(service, namespace)
-            if "Action" not in parameters and service not in _QUERY_NAMESPACES:
+            if "Action" not in tree and service not in _QUERY_NAMESPACES:
                 return rest_error(ServiceError("UnknownOperationException", None, 404))
-            name, operation = self._query_operation(service, parameters)
+            name, operation, parameters = self._query_operation(service, tree)
             result = await self._call_with_faults(name, operation, parameters)
         except ServiceError as error:
             return xml_error(error, namespace=namespace, request_id=request_id)
         return xml_response(name, result or {}, namespace=namespace, request_id=request_id)
 
-    def _query_operation(self, service: str, parameters: Mapping[str, Any]) -> tuple[str, Operation]:
-        name, version = parameters.get("Action"), str(parameters.get("Version", ""))
+    def _query_operation(self, service: str, tree: Mapping[str, Any]) -> tuple[str, Operation, dict[str, Any]]:
+        """Return the operation that a query names, with its name and its typed parameters."""
+        name, version = tree.get("Action"), str(tree.get("Version", ""))
         if not isinstance(name, str):
             raise ServiceError("MissingAction", "The request is missing an action or a required parameter.")
-        if service == "sts" and name == "GetCallerIdentity":
-            return name, self._get_caller_identity
-        if service == "monitoring" and name in self._cloudwatch.operations:
-            return name, self._cloudwatch.operations[name]
-        raise ServiceError("InvalidAction", f"Could not find operation {name[:80]} for version {version[:20]}")
-
-    def _get_caller_identity(self, parameters: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
-        return caller_identity(self.settings)
+        model, operations = self._query_services.get(service, ("", {}))
+        if name not in operations:
+            raise ServiceError("InvalidAction", f"Could not find operation {name[:80]} for version {version[:20]}")
+        return name, operations[name], decode_query(input_shape(model, name), tree)
 
     async def _call_with_faults(
         self, name: str, operation: Operation, payload: Mapping[str, Any]
@@ -248,7 +254,7 @@ class Emulator:
 
     def _handle_ledger(self, method: str) -> HttpResponse:
         if method != "GET":
-            return rest_error(ServiceError("MethodNotAllowed", "GET the ledger", 405))
+            return rest_error(ServiceError("MethodNotAllowed", "/ledger supports GET only", 405))
         settings = self.settings
         shown = {
             "emulator": VERSION,
@@ -260,7 +266,7 @@ class Emulator:
 
     def _handle_faults(self, method: str, body: bytes) -> HttpResponse:
         if method not in ("GET", "POST", "DELETE"):
-            return rest_error(ServiceError("MethodNotAllowed", "POST a fault, DELETE them all, or GET the list", 405))
+            return rest_error(ServiceError("MethodNotAllowed", "/faults supports GET, POST and DELETE only", 405))
         try:
             if method == "POST":
                 self.faults.add(_json_object(body))
@@ -272,7 +278,7 @@ class Emulator:
 
 
 def _is_local_request(hosts: tuple[str, ...] | list[str], origin: str | None) -> bool:
-    # A web page that has its own name resolve to this machine sends that name, and its origin: neither may pass.
+    # DNS rebinding: a web page whose name resolves to this machine sends its own name as Host or Origin.
     if len(hosts) != 1 or _host_name(hosts[0]) not in _LOCAL_NAMES:
         return False
     return origin is None or urlsplit(origin).hostname in _LOCAL_NAMES
@@ -311,20 +317,20 @@ def _resource_name(payload: Mapping[str, Any]) -> str:
 
 @asynccontextmanager
 async def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Emulator]:
-    """Run an emulator on this event loop for as long as the context lasts.
+    """Run an emulator on this event loop until the context ends.
 
     Args:
-        settings: of the account.
-        host: a loopback address.
-        port: 0 takes a free one.
+        settings: settings of the account.
+        host: loopback address to listen on.
+        port: port to listen on; 0 selects a free one.
 
     Raises:
-        UsageError: the address is not a loopback one.
-        ResourceError: the port cannot be had.
+        UsageError: the address is not a loopback address.
+        ResourceError: the port is unavailable.
 
     Example:
         async with serve(Settings(time_scale=60)) as emulator:
-            ...  # clients take emulator.url as their endpoint_url
+            ...  # clients use emulator.url as endpoint_url
     """
     if not _is_loopback(host):
         raise UsageError(f"address {host!r}", hint="the emulator listens on loopback only: 127.0.0.1 or ::1")
@@ -333,19 +339,21 @@ async def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -
     try:
         listener = await asyncio.get_running_loop().create_server(server, host, port, backlog=1024)
     except OSError as error:
-        raise ResourceError(f"cannot listen on {host} port {port}: {error}", hint="0 takes a free one") from error
+        raise ResourceError(
+            f"cannot listen on {host} port {port}: {error}", hint="port 0 selects a free one"
+        ) from error
     async with asyncio.TaskGroup() as tasks:
         reaper = tasks.create_task(server.close_slow_connections())
         try:
-            shown = f"[{host}]" if ":" in host else host
-            emulator.url = f"http://{shown}:{listener.sockets[0].getsockname()[1]}"
+            literal = f"[{host}]" if ":" in host else host
+            emulator.url = f"http://{literal}:{listener.sockets[0].getsockname()[1]}"
             emulator.processing.url, emulator.processing.task_group = emulator.url, tasks
             yield emulator
         finally:
             reaper.cancel()
             emulator.processing.close()
             listener.close()
-            # What is still held is cut: an emulator that is asked to stop has nothing worth waiting for.
+            # Requests that are still held are dropped.
             await server.shutdown(0.05)
 
 

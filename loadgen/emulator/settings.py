@@ -1,6 +1,6 @@
-"""Settings: everything about the emulated account and server that can be chosen, with its default.
+"""Settings of the emulated account and of the server.
 
-Where AWS publishes no figure, or sources conflict, the figure is a setting here and its comment says so.
+Where AWS publishes no figure, or sources conflict, the figure is a setting and its description says so.
 """
 
 import re
@@ -19,7 +19,7 @@ ENDPOINTS_QUOTA = "Number of serverless endpoints"
 
 @dataclass(frozen=True, slots=True)
 class AccountQuotas:
-    """What one account may have at once in one region."""
+    """The quotas of one account in one region."""
 
     total_concurrency: int
     endpoints: int
@@ -30,7 +30,7 @@ QUOTAS: Mapping[str, AccountQuotas] = MappingProxyType(
     {
         # SageMaker developer guide, "Serverless Inference", us-east-1 (2026-11).
         "documented": AccountQuotas(total_concurrency=1000, endpoints=50, memory_mb=6144),
-        # What new accounts are seen to have: repost.aws QUY0gXNLrdTH6eqqA4hv5FeA, SuperCowPowers/workbench (2026).
+        # Quotas of new accounts, as reported in repost.aws QUY0gXNLrdTH6eqqA4hv5FeA, SuperCowPowers/workbench (2026).
         "ordinary": AccountQuotas(total_concurrency=10, endpoints=5, memory_mb=3072),
     }
 )
@@ -38,31 +38,35 @@ QUOTAS: Mapping[str, AccountQuotas] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """An emulated account: what it holds, what it allows, how long things take.
+    """Settings of an emulated account and its server.
 
     Args:
-        profile: the profile of models that name none themselves.
-        seed: decides every random draw.
-        quotas: `documented`, `ordinary`, or limits of your own.
-        time_scale: deploys, deletes and cold starts take this many times less; service times never change.
-        metric_lag: seconds before a minute of metrics can be read (none is published).
-        models: model name -> profile or its name, registered from the start; every profile is, under its own name.
-        idle: an idle instance goes after between so many seconds (not published; 5 to 10 minutes fit what is seen).
-        payload_limit: bytes of a request's body (the guide says 4 MB, other pages 6).
-        invocation_limit: seconds the container may take.
-        delete_time: seconds an endpoint is Deleting.
-        throttles_are_invocations: whether refused requests count in the Invocations metric (not known).
-        throttles_are_4xx: whether they count in Invocation4XXErrors (not known).
-        quota_unit: the unit's name in refusals for concurrency and endpoints (not known).
-        out_of_memory: what the container says when memory ran out (the exact text is not known; clients look for
+        profile: profile of models that do not name one.
+        seed: seed of all random draws.
+        quotas: `documented`, `ordinary` (new accounts), or an AccountQuotas.
+        time_scale: factor by which deployments, deletions and cold starts are shorter; service times are unaffected.
+        metric_lag: seconds until a minute of metrics can be read (no figure is published).
+        models: model name -> profile or its name, registered from the start; each profile is registered under its own
+            name as well.
+        region: region of the account.
+        account_id: 12 digits.
+        idle: minimum and maximum lifetime of an idle instance, seconds (not published; 5 to 10 minutes fit reports).
+        payload_limit: maximum size of a request's body, bytes (4 MB in the guide, 6 MB on other pages).
+        invocation_limit: maximum time in the container per request, seconds.
+        delete_time: time for which an endpoint is Deleting, seconds.
+        throttles_are_invocations: whether throttled requests count in the Invocations metric (not known).
+        throttles_are_4xx: whether throttled requests count in Invocation4XXErrors (not known).
+        quota_unit: unit in the ResourceLimitExceeded message for concurrency and endpoints (not known).
+        out_of_memory: the container's message when it runs out of memory (exact text not known; clients look for
             "insufficient memory").
-        connections: open at once; one more is cut.
-        head_timeout: seconds for a request's head, and again for its body.
-        idle_timeout: seconds an unused connection stays open.
-        runs_jobs: True to run the commands of Processing jobs, with this user's rights: whoever can reach the port can.
+        connections: maximum number of open connections; further ones are closed.
+        head_timeout: maximum time for a request's head, and again for its body, seconds.
+        idle_timeout: maximum time for which an unused connection stays open, seconds.
+        runs_jobs: whether the commands of Processing jobs are run; anyone who can reach the port can then run code with
+            this user's rights.
 
     Raises:
-        UsageError: a value that cannot be meant.
+        UsageError: a value is invalid.
     """
 
     profile: str = "mobilenet-v2"
@@ -93,9 +97,9 @@ class Settings:
         if not self.time_scale > 0:
             raise UsageError(f"time scale {self.time_scale!r}", hint="1 is real time, 60 makes a minute a second")
         if self.metric_lag < 0:
-            raise UsageError(f"metric lag {self.metric_lag!r} s is below zero")
+            raise UsageError(f"metric lag {self.metric_lag!r} s", hint="0 or more")
         if not 0 < self.idle[0] <= self.idle[1]:
-            raise UsageError(f"idle {self.idle!r}", hint="give the least and the greatest number of seconds")
+            raise UsageError(f"idle {self.idle!r}", hint="give the minimum and the maximum lifetime in seconds")
         if not re.fullmatch(r"\d{12}", self.account_id):
             raise UsageError(f"account id {self.account_id!r}", hint="twelve digits")
         for profile in self.models.values():
@@ -108,6 +112,6 @@ class Settings:
         return QUOTAS[self.quotas] if isinstance(self.quotas, str) else self.quotas
 
     def registered_models(self) -> dict[str, Profile]:
-        """Return the models that stand from the start, with their profiles."""
+        """Return the models that exist from the start, with their profiles."""
         named = {name: get_profile(p) if isinstance(p, str) else p for name, p in self.models.items()}
         return dict(PROFILES) | named

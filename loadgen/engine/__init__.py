@@ -1,1 +1,1 @@
-"""The engine: offers a load to a transport and records what happens. Knows no AWS and no files."""
+"""The engine: runs a load against a transport and records every request. It knows no AWS and no files."""

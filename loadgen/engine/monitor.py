@@ -1,6 +1,7 @@
-"""Watch: the generator's eye on itself. When it was the bottleneck, the numbers are not the target's.
+"""Self-monitoring of the load generator: CPU, event loop lag, send lag, connections and garbage collection.
 
-Facts only; judging them is verdict.py's.
+If the generator saturates, latencies include its own queueing. This module collects the figures; the verdict
+(analysis) compares them with limits.
 """
 
 import gc
@@ -16,12 +17,12 @@ from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.measurement.histogram import Histogram
 from loadgen.measurement.sample import NEW_CONNECTION
 
-TICK_INTERVAL = 0.01  # seconds between two looks at the loop: ten times finer than the stall that spoils a run
+TICK_INTERVAL = 0.01  # seconds between two measurements of loop lag: a tenth of the lag that makes a run INVALID
 
 
 @dataclass(slots=True)
 class GeneratorMonitor:
-    """Collects the facts of one run while it lasts."""
+    """Collects the generator statistics of one run."""
 
     clock: Clock
     loop_lag: Histogram = field(default_factory=Histogram)
@@ -41,33 +42,33 @@ class GeneratorMonitor:
     _started: float = 0.0
 
     async def run(self) -> None:
-        """Look at the loop every TICK_INTERVAL seconds until cancelled."""
+        """Measure the loop lag every TICK_INTERVAL seconds and the CPU share every second, until cancelled."""
         now = self.clock.now
         self._started, self._cpu_at_start = now(), time.thread_time()
-        looked, used = self._started, self._cpu_at_start
+        last_check, last_cpu = self._started, self._cpu_at_start
         due = self._started
-        late: list[float] = []
+        lags: list[float] = []
         gc.callbacks.append(self._on_gc)
         try:
             while True:
                 due += TICK_INTERVAL
                 await self.clock.sleep_until(due)
-                at = now()
-                late.append(at - due)
-                # What a stall kept from being looked at was late as well: each look that it swallowed counts, or one
-                # stall of a second would be one late look among a hundred.
-                while due + TICK_INTERVAL <= at:
+                woken = now()
+                lags.append(woken - due)
+                # A tick that a stall skipped is late as well, and counts with its own lag: otherwise a stall of one
+                # second would be a single late tick among a hundred.
+                while due + TICK_INTERVAL <= woken:
                     due += TICK_INTERVAL
-                    late.append(at - due)
-                if now() - looked >= 1.0:
-                    looked, used = self._check_saturation(looked, used)
-                    self._record_loop_lag(late)
+                    lags.append(woken - due)
+                if now() - last_check >= 1.0:
+                    last_check, last_cpu = self._check_saturation(last_check, last_cpu)
+                    self._record_loop_lag(lags)
         finally:
             gc.callbacks.remove(self._on_gc)
-            self._record_loop_lag(late)
+            self._record_loop_lag(lags)
 
     def _check_saturation(self, last_check: float, last_cpu: float) -> tuple[float, float]:
-        """Add the second that passed to the busy stretch, or end the stretch."""
+        """Extend the current stretch of CPU saturation, or end it; return the new reference values."""
         now, cpu = self.clock.now(), time.thread_time()
         self._saturated = self._saturated + now - last_check if cpu - last_cpu > 0.9 * (now - last_check) else 0.0
         self._longest_saturated = max(self._longest_saturated, self._saturated)
@@ -87,7 +88,7 @@ class GeneratorMonitor:
         self._gc_pauses += info["generation"] == 2
 
     def record_batch(self, samples: NDArray[np.void]) -> None:
-        """Look at a batch of samples, dtype SAMPLE: how late they left, and what they met on the way."""
+        """Record the send lag, pool waits and new connections of a batch of samples, dtype SAMPLE."""
         lag = samples["sent"] - samples["scheduled"]
         lag = lag[~np.isnan(lag)]
         if lag.size:
@@ -99,18 +100,18 @@ class GeneratorMonitor:
         self.connections_opened += int(np.count_nonzero(samples["flags"] & NEW_CONNECTION))
 
     def snapshot(self, *, scheduled: int, dropped: int, send_duration: float, target_rate: float) -> GeneratorStats:
-        """Return what was seen, at the end of the run.
+        """Return the statistics at the end of the run.
 
         Args:
-            scheduled: requests that were due.
-            dropped: how many of them were not sent.
-            send_duration: seconds over which they were due; the drain is no part of it.
-            target_rate: requests a second that the load asked for.
+            scheduled: number of scheduled requests.
+            dropped: number of scheduled requests that were not sent.
+            send_duration: length of the schedule in seconds, without the drain.
+            target_rate: requests per second of the load; 0 in a closed loop.
         """
-        lasted = max(self.clock.now() - self._started, 1e-9)
+        duration = max(self.clock.now() - self._started, 1e-9)
         lag, send = self.loop_lag, self.send_lag
         return GeneratorStats(
-            cpu_share=(time.thread_time() - self._cpu_at_start) / lasted,
+            cpu_share=(time.thread_time() - self._cpu_at_start) / duration,
             longest_saturated=self._longest_saturated,
             loop_lag_p99=lag.percentile(99) if lag.total else 0.0,
             loop_lag_max=self.loop_lag_max,
@@ -124,6 +125,6 @@ class GeneratorMonitor:
             gc_pauses=self._gc_pauses,
             gc_pause_max=self._gc_pause_max,
             target_rate=target_rate,
-            # Whoever sent late took longer than the schedule.
+            # A generator that sends late takes longer than the schedule.
             achieved_rate=(scheduled - dropped) / max(send_duration, self.last_sent, 1e-9),
         )

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from loadgen.analysis.findings import Analysis
-from loadgen.analysis.verdict import Reason
+from loadgen.analysis.analysis import Analysis
 from loadgen.errors import ExitStatus, worst_status
 from loadgen.interfaces import Leftover
 from loadgen.measurement.run import Run
@@ -50,13 +49,13 @@ class ScenarioResult:
         return tuple(cause.status for cause in self.causes)
 
 
-def result_json(result: ScenarioResult, causes: Sequence[ExitCause], findings: Analysis | None) -> dict[str, Any]:
+def result_json(result: ScenarioResult, causes: Sequence[ExitCause], analysis: Analysis | None) -> dict[str, Any]:
     """Return what result.json says: how the whole of it ended, as plain values.
 
     Args:
         result: what became of the scenario.
         causes: everything that speaks for an exit status; the one that costs most wins.
-        findings: what its runs say; None when no report could be made.
+        analysis: what its runs say; None when no report could be made.
     """
     status = worst_status([cause.status for cause in causes])
     cleanup = f"python -m loadgen cleanup {result.results.manifest.run_id}"
@@ -67,8 +66,8 @@ def result_json(result: ScenarioResult, causes: Sequence[ExitCause], findings: A
             "name": status.name,
             "causes": [{"code": int(c.status), "name": c.status.name, "message": c.message} for c in causes],
         },
-        "verdict": str(findings.verdict) if findings is not None else None,
-        "reasons": [_format_reason(reason) for reason in findings.verdict.reasons] if findings is not None else [],
+        "verdict": str(analysis.verdict) if analysis is not None else None,
+        "reasons": [str(reason) for reason in analysis.verdict.reasons] if analysis is not None else [],
         "incomplete_reason": result.incomplete_reason,
         "leftovers": [
             {
@@ -84,15 +83,11 @@ def result_json(result: ScenarioResult, causes: Sequence[ExitCause], findings: A
     }
 
 
-def exit_causes(result: ScenarioResult, findings: Analysis | None) -> list[ExitCause]:
+def exit_causes(result: ScenarioResult, analysis: Analysis | None) -> list[ExitCause]:
     """Return everything that speaks for an exit status other than 0."""
     causes = list(result.causes)
-    if findings is not None:
-        if not findings.verdict.is_valid:
-            causes.append(ExitCause(ExitStatus.INVALID, "; ".join(_format_reason(r) for r in findings.verdict.reasons)))
-        causes += [ExitCause(ExitStatus.THRESHOLD, check.reason) for check in findings.violated_slos]
+    if analysis is not None:
+        if not analysis.verdict.is_valid:
+            causes.append(ExitCause(ExitStatus.INVALID, "; ".join(map(str, analysis.verdict.reasons))))
+        causes += [ExitCause(ExitStatus.THRESHOLD, check.reason) for check in analysis.violated_slos]
     return causes
-
-
-def _format_reason(reason: Reason) -> str:
-    return f"{reason.problem}: {reason.observed}, accepted is {reason.limit}"

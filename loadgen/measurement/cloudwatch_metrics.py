@@ -1,6 +1,6 @@
-"""Metric: one CloudWatch metric of one endpoint over one interval, as a value.
+"""CloudWatch metrics of an endpoint over one interval, as values.
 
-Fetching them is aws/metrics.py's. What is not there is a reason in words, never a zero.
+Rule: a metric without data has a reason, never the value 0.
 """
 
 from collections.abc import Mapping
@@ -21,18 +21,18 @@ UNITS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class CloudWatchMetric:
-    """What CloudWatch says of one metric over one interval.
+    """The statistics of one metric over one interval, in CloudWatch's unit.
 
     Args:
-        name: the metric's name as AWS spells it.
-        unit: CloudWatch's unit; latencies are in Microseconds, as they come.
-        sample_count: how many observations stand behind the figures; at least 1.
-        total: their sum.
-        average: their mean.
-        minimum: their least.
-        maximum: their greatest.
-        percentiles: such as {"p50": 80500.0}, in `unit`; empty where CloudWatch has none.
-        timestamp: the first minute with data, seconds since the epoch.
+        name: the metric's name in CloudWatch.
+        unit: the metric's unit; latencies are in Microseconds.
+        sample_count: number of observations; at least 1.
+        total: sum of the observations.
+        average: mean of the observations.
+        minimum: smallest observation.
+        maximum: largest observation.
+        percentiles: percentiles by name, such as {"p50": 80500.0}; empty when CloudWatch provides none.
+        timestamp: the first minute with data, in seconds since the epoch.
     """
 
     name: str
@@ -51,11 +51,12 @@ class CloudWatchMetrics:
     """All metrics of one endpoint over one interval.
 
     Args:
-        values: by metric name; a metric without data is not in it but in `unavailable`.
-        unavailable: metric name -> why it is not available, in words.
-        is_final: True when the counts had settled before they were read.
-        publish_delay: seconds waited for them after the interval's end.
-        step_count: how many steps of the endpoint the interval covers: CloudWatch cannot tell apart what shares a minute.
+        values: the metrics that have data, by name.
+        unavailable: for each other metric, a human-readable reason, by name.
+        is_final: True when the counts no longer changed when they were read.
+        publish_delay: seconds between the end of the interval and the reading.
+        step_count: number of the endpoint's steps in the interval; CloudWatch's resolution is one minute, so steps that
+            share a minute cannot be separated.
     """
 
     values: Mapping[str, CloudWatchMetric] = field(default_factory=dict)

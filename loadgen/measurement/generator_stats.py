@@ -5,24 +5,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GeneratorStats:
-    """What the generator saw of itself during one run. Seconds, except where a name says otherwise.
+    """Self-monitoring of the load generator during one run. Durations and lags are in seconds.
 
     Args:
-        cpu_share: CPU seconds of the loop's thread for each second of the run; 1.0 is a whole core.
-        longest_saturated: the longest stretch with `cpu_share` above 0.9.
-        loop_lag_p99: how late the loop was for what came at any moment, by a ticker: 99th percentile.
-        loop_lag_max: and at worst.
-        send_lag_p50: how late requests left: sent minus scheduled.
-        send_lag_p99: the same, 99th percentile.
-        send_lag_max: and at worst.
-        pool_waits: requests that waited for a free connection.
-        pool_wait_max: the longest of these waits.
-        connections_opened: connections opened in mid-run.
-        dropped: arrivals that could not be sent since `max_in_flight` was reached.
-        gc_pauses: garbage collections of the oldest generation.
-        gc_pause_max: the longest pause of any generation.
-        target_rate: requests a second that the load asked for; 0 in a closed loop.
-        achieved_rate: requests a second that were sent.
+        cpu_share: CPU seconds of the event loop's thread per second of the run; 1.0 is one core.
+        longest_saturated: longest period with a CPU share above 0.9.
+        loop_lag_p99: 99th percentile of the event loop's lag, measured by a periodic timer.
+        loop_lag_max: maximum of the event loop's lag.
+        send_lag_p50: median of the send lag, which is sent minus scheduled.
+        send_lag_p99: 99th percentile of the send lag.
+        send_lag_max: maximum of the send lag.
+        pool_waits: number of requests that waited for a free connection.
+        pool_wait_max: longest wait for a free connection.
+        connections_opened: number of connections opened during the run.
+        dropped: number of arrivals that were not sent because `max_in_flight` was reached.
+        gc_pauses: number of garbage collections of the oldest generation.
+        gc_pause_max: longest pause of a garbage collection of any generation.
+        target_rate: requests per second of the load; 0 in a closed loop.
+        achieved_rate: requests per second that were sent.
     """
 
     cpu_share: float = 0.0

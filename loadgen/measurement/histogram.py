@@ -1,10 +1,8 @@
-"""HDR histograms of latencies: fold numpy columns in, add, ask for percentiles, encode. The only file that knows hdrh.
+"""HDR histograms of latencies: record numpy arrays, add, read percentiles, encode. The only module that uses hdrh.
 
-Why our own counting: `HdrHistogram.record_value` costs 1.6 us a value and drops what is out of range without a word;
-folding a column through the same index arithmetic costs 0.05 us a value, and here what is out of range is clamped
-*and counted*. hdrh does what it is good at: the standard encoding, so that the Java tools read what is written.
-
-Not here: which latency belongs into which histogram (record.py), and what percentiles mean (summary.py).
+Counting is implemented here because `HdrHistogram.record_value` costs 1.6 us per value and drops values out of range
+silently. Recording an array with the same index arithmetic costs 0.05 us per value; values out of range are clamped
+and counted. hdrh provides the standard encoding, so that the HdrHistogram tools can read the files.
 """
 
 import math
@@ -17,17 +15,17 @@ from numpy.typing import NDArray
 
 from loadgen.measurement.order_statistics import nearest_rank
 
-# From 1 us to one hour at three significant digits: an InvokeEndpoint call lasts at most a few minutes.
+# 1 us to one hour at three significant digits; an InvokeEndpoint call lasts a few minutes at most.
 LOWEST_US = 1
 HIGHEST_US = 3_600_000_000
 SIGNIFICANT_DIGITS = 3
-# The layout of HdrHistogram for these three numbers (HdrHistogram/HdrHistogram, AbstractHistogram.java: a bucket per
-# power of two, each of SUB_BUCKETS / 2 equal steps, the first bucket twice as long).
+# HdrHistogram's layout for these three numbers (HdrHistogram/HdrHistogram, AbstractHistogram.java): one bucket for each
+# power of two, with half of the sub-buckets each; the first bucket has all of them.
 _SUB_BUCKET_BITS = 11  # 2 * 10^3 values in single-unit resolution, rounded up to a power of two: 2048
 _SUB_BUCKET_HALF_BITS = _SUB_BUCKET_BITS - 1
 _SUB_BUCKET_HALF_COUNT = 1 << _SUB_BUCKET_HALF_BITS
 _TICKS_PER_HALF_DISTANCE = (
-    5  # rows of a percentile distribution between one half-way to 100 % and the next, as the Java tools have it
+    5  # rows of a percentile distribution for each halving of the distance to 100 %; Java's default
 )
 _BUCKET_COUNT = (HIGHEST_US // (1 << _SUB_BUCKET_BITS)).bit_length() + 1
 COUNTS_LENGTH = (_BUCKET_COUNT + 1) * _SUB_BUCKET_HALF_COUNT
@@ -35,8 +33,12 @@ Counts = NDArray[np.int64]
 
 
 def counts_index(values_us: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the bucket index of each value; integer microseconds, shape (n,), within the range."""
-    # frexp gives the exponent of the power of two above each value exactly, for integers below 2^53.
+    """Return the bucket index of each value.
+
+    Args:
+        values_us: integer microseconds within the range, shape (n,).
+    """
+    # frexp returns the exact exponent of the power of two above each value, for integers below 2^53.
     _, exponent = np.frexp((values_us | ((1 << _SUB_BUCKET_BITS) - 1)).astype(np.float64))
     bucket = exponent.astype(np.int64) - _SUB_BUCKET_BITS
     return np.asarray(
@@ -45,7 +47,7 @@ def counts_index(values_us: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def lowest_equivalent_value(indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the smallest microseconds that share each bucket index."""
+    """Return the smallest value, in microseconds, of each bucket."""
     bucket = (indices >> _SUB_BUCKET_HALF_BITS) - 1
     sub = (indices & (_SUB_BUCKET_HALF_COUNT - 1)) + _SUB_BUCKET_HALF_COUNT
     first = bucket < 0
@@ -53,19 +55,19 @@ def lowest_equivalent_value(indices: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def highest_equivalent_value(indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the largest microseconds that share each bucket index: what a percentile is quoted as, never too low."""
+    """Return the largest value, in microseconds, of each bucket. Percentiles report it, so they are never too low."""
     bucket = np.maximum((indices >> _SUB_BUCKET_HALF_BITS) - 1, 0)
     return np.asarray(lowest_equivalent_value(indices) + (np.int64(1) << bucket) - 1, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class SparseCounts:
-    """The non-zero buckets of a histogram: what a closed window keeps.
+    """The non-zero buckets of a histogram, as a closed window stores them.
 
     Args:
         indices: bucket indices, ascending, shape (k,).
-        counts: how many values each holds, shape (k,).
-        out_of_range: how many of them lay outside the range and were put into its nearest bucket.
+        counts: number of values in each bucket, shape (k,).
+        out_of_range: number of values outside the range, counted in the nearest bucket.
     """
 
     indices: NDArray[np.int64]
@@ -74,16 +76,16 @@ class SparseCounts:
 
     @property
     def total(self) -> int:
-        """How many values it holds."""
+        """Number of values."""
         return int(self.counts.sum())
 
 
 class Histogram:
-    """Counts of latencies, within 0.1 % of each value. Not safe for concurrent use.
+    """A histogram of latencies with a resolution of 0.1 %. Not safe for concurrent use.
 
     Example:
         >>> h = Histogram()
-        >>> h.fold(np.array([0.010, 0.020, 0.030]))
+        >>> h.record_values(np.array([0.010, 0.020, 0.030]))
         >>> h.total, round(h.percentile(50), 3)
         (3, 0.02)
     """
@@ -100,13 +102,16 @@ class Histogram:
             return NotImplemented
         return self.out_of_range == other.out_of_range and bool(np.array_equal(self.counts, other.counts))
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def record_values(self, latencies: NDArray[np.float64]) -> None:
-        """Add a column of latencies: float seconds, shape (n,). Out of range is clamped and counted. O(n), no await.
+        """Record latencies. Values out of range are clamped and counted. O(n), no await.
+
+        Args:
+            latencies: float seconds, shape (n,).
 
         Raises:
-            ValueError: a latency is NaN; the caller has put something here that has no latency.
+            ValueError: a latency is NaN, so the caller recorded a sample that has no latency.
         """
         if not latencies.size:
             return
@@ -114,13 +119,13 @@ class Histogram:
             raise ValueError("a latency is NaN")
         exact = np.rint(latencies * 1e6)
         values = np.clip(exact, LOWEST_US, HIGHEST_US)
-        # Below 1 us is rounded up to it without fuss; a negative or an enormous value is a fault worth counting.
+        # Values from 0 to 1 us are rounded up and not counted as out of range.
         self.out_of_range += int(np.count_nonzero((exact < 0) | (exact > HIGHEST_US)))
         self.counts += np.bincount(counts_index(values.astype(np.int64)), minlength=COUNTS_LENGTH)
         self.total += int(latencies.size)
 
     def add(self, other: "Histogram | SparseCounts") -> None:
-        """Add another's counts: exact, in any order."""
+        """Add the counts of another histogram. Exact, and independent of the order."""
         if isinstance(other, SparseCounts):
             self.counts[other.indices] += other.counts
         else:
@@ -134,18 +139,18 @@ class Histogram:
         return SparseCounts(indices, self.counts[indices], self.out_of_range)
 
     def value_at_rank(self, rank: int) -> float:
-        """Return the rank-th smallest latency in seconds, 1 being the least, quoted at its bucket's upper end.
+        """Return the rank-th smallest latency in seconds, starting at 1, as the upper end of its bucket.
 
         Raises:
-            IndexError: there are fewer values than that.
+            IndexError: the rank is not in 1..total.
         """
         if not 1 <= rank <= self.total:
-            raise IndexError(f"rank {rank} of {self.total} values")
+            raise IndexError(f"rank is {rank}, but the histogram has {self.total} values")
         index = int(np.searchsorted(np.cumsum(self.counts), rank))
         return int(highest_equivalent_value(np.array([index]))[0]) / 1e6
 
     def percentile(self, percent: float) -> float:
-        """Return the least latency in seconds that `percent` of the values do not exceed (nearest rank).
+        """Return the smallest latency in seconds that at least `percent` of the values do not exceed (nearest rank).
 
         Raises:
             IndexError: the histogram is empty.
@@ -153,14 +158,14 @@ class Histogram:
         return self.value_at_rank(nearest_rank(percent, self.total))
 
     def buckets(self) -> Iterator[tuple[float, float, int]]:
-        """Yield (from, to, count) in seconds for each non-zero bucket, ascending."""
+        """Yield (lowest seconds, highest seconds, count) of each non-zero bucket, ascending."""
         indices = np.flatnonzero(self.counts)
         low, high = lowest_equivalent_value(indices), highest_equivalent_value(indices)
         for a, b, count in zip(low.tolist(), high.tolist(), self.counts[indices].tolist(), strict=True):
             yield a / 1e6, b / 1e6, count
 
     def to_hdr(self) -> HdrHistogram:
-        """Return it as hdrh's own object, values in microseconds."""
+        """Return an equal HdrHistogram of hdrh, with values in microseconds."""
         hdr = HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
         indices = np.flatnonzero(self.counts)
         np.ctypeslib.as_array(hdr.counts)[indices] = self.counts[indices]
@@ -169,13 +174,13 @@ class Histogram:
         return hdr
 
     def encode(self) -> str:
-        """Return the standard V2 compressed encoding in base64, as every HdrHistogram port reads it."""
+        """Return the standard V2 compressed encoding in base64, which every HdrHistogram port can decode."""
         text: bytes = self.to_hdr().encode()
         return text.decode("ascii")
 
     def percentile_distribution(self) -> str:
-        """Return the percentile distribution as HdrHistogram's plotters read it (`.hgrm`), in milliseconds."""
-        # HdrHistogram_py writes the same rows, a bucket at a time: 0.2 s for each file where this takes a millisecond.
+        """Return the percentile distribution in HdrHistogram's `.hgrm` format, in milliseconds."""
+        # hdrh writes the same rows in 0.2 s per file, since it visits every bucket; this takes a millisecond.
         rows = [f"{'Value':>12} {'Percentile':>14} {'TotalCount':>10} {'1/(1-Percentile)':>14}\n"]
         level, reached, high, middles = 0.0, 0, 0.0, []
         for low, high, count in self.buckets():
@@ -202,21 +207,21 @@ class Histogram:
 
     @classmethod
     def decode(cls, text: str) -> "Histogram":
-        """Read what `encode` wrote; how many values were clamped is not part of the encoding.
+        """Return the histogram of an encoded text. `out_of_range` is not part of the encoding and becomes 0.
 
         Raises:
-            ValueError: it is not such an encoding, or one of another range.
+            ValueError: the text is not an encoded histogram, or its range differs.
         """
         try:
             hdr = HdrHistogram.decode(text)
-        except Exception as error:  # hdrh raises zlib, struct, base64 and its own errors alike
+        except Exception as error:  # hdrh raises zlib, struct and base64 errors as well as its own
             raise ValueError(f"not an HDR histogram: {error}") from error
         if (hdr.lowest_trackable_value, hdr.highest_trackable_value, hdr.significant_figures) != (
             LOWEST_US,
             HIGHEST_US,
             SIGNIFICANT_DIGITS,
         ):
-            raise ValueError("an HDR histogram of another range")
+            raise ValueError("the HDR histogram has a different range")
         histogram = cls()
         counts = np.ctypeslib.as_array(hdr.counts)[:COUNTS_LENGTH].astype(np.int64)
         histogram.counts[: counts.size] = counts

@@ -1,6 +1,6 @@
-"""Merge: joins what several workers recorded of one run. Exact: counts are added, percentiles never averaged.
+"""Merges what several workers recorded of one run.
 
-Pure functions on values. Who the workers are and how their records arrive is the runners'.
+Exact: samples are concatenated and counts added; percentiles are never averaged.
 """
 
 from collections import Counter
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.measurement.histogram import SparseCounts
-from loadgen.measurement.outcome import Outcome, OutcomeCategory
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE, ErrorCode, checksum
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
+from loadgen.measurement.sample import SAMPLE, ErrorCode, checksum
 from loadgen.measurement.tally import Tally, Window
 
 Samples = NDArray[np.void]
 
 
 def merge_samples(parts: Sequence[tuple[Samples, Sequence[ErrorCode]]]) -> tuple[Samples, tuple[ErrorCode, ...]]:
-    """Return the samples of all parts in the order of completion, and one table of codes for all of them.
+    """Return the samples of all workers in the order of completion, and one table of error codes for all of them.
 
     Args:
-        parts: (samples of dtype SAMPLE, the codes that their numbers point to) of each worker.
+        parts: (samples of dtype SAMPLE, error codes that the samples refer to) of each worker.
     """
     if len(parts) == 1:
         return parts[0][0], tuple(parts[0][1])
@@ -34,8 +34,8 @@ def merge_samples(parts: Sequence[tuple[Samples, Sequence[ErrorCode]]]) -> tuple
             known = table.setdefault((code.outcome, code.code), code._replace(number=min(len(table) + 1, 0xFFFF)))
             numbers[code.number] = known.number
         pieces.append(_renumber_error_codes(samples, numbers))
-    pooled = np.concatenate(pieces) if pieces else np.empty(0, dtype=SAMPLE)
-    return pooled[np.argsort(pooled["done"], kind="stable")], tuple(table.values())
+    merged = np.concatenate(pieces) if pieces else np.empty(0, dtype=SAMPLE)
+    return merged[np.argsort(merged["done"], kind="stable")], tuple(table.values())
 
 
 def _renumber_error_codes(samples: Samples, numbers: NDArray[np.uint16]) -> Samples:
@@ -49,19 +49,19 @@ def _renumber_error_codes(samples: Samples, numbers: NDArray[np.uint16]) -> Samp
 
 
 def merge_tallies(tallies: Iterable[Tally]) -> Tally:
-    """Return one tally of all: the same, bit for bit, as the tally of the pooled samples."""
+    """Return the sum of tallies, which equals the tally of all samples."""
     total = Tally()
     for tally in tallies:
         total.counts.update(tally.counts)
         total.warmup.update(tally.warmup)
-        for column in COMPLETED_CATEGORIES:
-            total.service[column].add(tally.service[column])
-            total.response[column].add(tally.response[column])
+        for category in COMPLETED_CATEGORIES:
+            total.service[category].add(tally.service[category])
+            total.response[category].add(tally.response[category])
     return total
 
 
 def merge_windows(windows: Sequence[Window]) -> Window:
-    """Return the sum of windows of one index."""
+    """Return the sum of windows that have the same index."""
     counts: Counter[Outcome] = Counter()
     for window in windows:
         counts.update(window.counts)
@@ -77,28 +77,37 @@ def merge_windows(windows: Sequence[Window]) -> Window:
 
 
 def _merge_categories(parts: Sequence[Mapping[OutcomeCategory, SparseCounts]]) -> dict[OutcomeCategory, SparseCounts]:
-    columns = {column: [part[column] for part in parts if column in part] for column in COMPLETED_CATEGORIES}
-    return {column: _merge_sparse_counts(found) for column, found in columns.items() if found}
+    sparse = {category: [part[category] for part in parts if category in part] for category in COMPLETED_CATEGORIES}
+    return {category: _merge_sparse_counts(found) for category, found in sparse.items() if found}
 
 
 def _merge_sparse_counts(parts: Sequence[SparseCounts]) -> SparseCounts:
-    indices, place = np.unique(np.concatenate([part.indices for part in parts]), return_inverse=True)
+    indices, inverse = np.unique(np.concatenate([part.indices for part in parts]), return_inverse=True)
     counts = np.zeros(indices.size, dtype=np.int64)
-    np.add.at(counts, place, np.concatenate([part.counts for part in parts]))
+    np.add.at(counts, inverse, np.concatenate([part.counts for part in parts]))
     return SparseCounts(indices, counts, sum(part.out_of_range for part in parts))
 
 
 def merge_generator_stats(stats: Sequence[GeneratorStats]) -> GeneratorStats:
-    """Return one watch for several generators: counts and rates added, everything else as bad as the worst saw it.
+    """Return the combined statistics of several generators: counts and rates are added, others are the maximum.
 
-    Percentiles of several cannot be joined to one; the worst is never too good.
+    Percentiles of several generators cannot be merged; the maximum never understates the lag.
     """
     if not stats:
         return GeneratorStats()
-    added = ("waits", "connections_opened", "dropped", "gc_pauses", "target_rate", "achieved_rate")
-    worst_of = ("cpu_share", "longest_saturated", "loop_lag_p99", "loop_lag_max", "send_lag_p50", "send_lag_p99")
-    more = ("send_lag_max", "pool_wait_max", "gc_longest")
+    summed = ("pool_waits", "connections_opened", "dropped", "gc_pauses", "target_rate", "achieved_rate")
+    maximum_of = (
+        "cpu_share",
+        "longest_saturated",
+        "loop_lag_p99",
+        "loop_lag_max",
+        "send_lag_p50",
+        "send_lag_p99",
+        "send_lag_max",
+        "pool_wait_max",
+        "gc_pause_max",
+    )
     return GeneratorStats(
-        **{name: sum(getattr(watch, name) for watch in stats) for name in added},
-        **{name: max(getattr(watch, name) for watch in stats) for name in (*worst_of, *more)},
+        **{name: sum(getattr(one, name) for one in stats) for name in summed},
+        **{name: max(getattr(one, name) for one in stats) for name in maximum_of},
     )

@@ -1,6 +1,6 @@
-"""Outcome: the closed list of what can happen to a request, and the two total functions that decide which it was.
+"""Outcomes: the closed list of what can happen to a request, their categories, and the classification of replies.
 
-Every scheduled request has exactly one outcome. What is not known is OTHER, a failure: never OK.
+Rule: every scheduled request has exactly one outcome. An unknown error is OTHER, which is a failure; it is never OK.
 """
 
 from enum import IntEnum, StrEnum
@@ -10,19 +10,23 @@ from loadgen.workload.request import Reply
 
 
 class OutcomeCategory(StrEnum):
-    """Where an outcome is counted in tables; every outcome is in exactly one."""
+    """The category in which tables count an outcome. Every outcome has exactly one."""
 
     OK = "ok"
     THROTTLED = "throttled"
     FAILED = "failed"
-    UNFINISHED = "unfinished"  # no answer, by our own doing: dropped, cut short by a stop, lost with its worker
+    UNFINISHED = "unfinished"  # no reply, caused by the generator: dropped, cancelled, lost with its worker
+
+
+# The categories whose samples have a latency, in the order of the columns of `Run.window_counts`.
+COMPLETED_CATEGORIES = (OutcomeCategory.OK, OutcomeCategory.THROTTLED, OutcomeCategory.FAILED)
 
 
 class Outcome(IntEnum):
-    """What happened to one request. The numbers are stored in samples: add at the end, never renumber."""
+    """What happened to one request. The numbers are stored on disk: append new ones, never renumber."""
 
     OK = 0
-    # the service answered
+    # the service replied
     THROTTLED = 1
     NOT_READY = 2
     MODEL_OOM = 3
@@ -58,7 +62,7 @@ class Outcome(IntEnum):
 
     @property
     def category(self) -> OutcomeCategory:
-        """The table column that counts this outcome."""
+        """The category that counts this outcome."""
         return _CATEGORIES.get(self, OutcomeCategory.FAILED)
 
     @property
@@ -76,30 +80,45 @@ _CATEGORIES = MappingProxyType(
         Outcome.LOST_WITH_WORKER: OutcomeCategory.UNFINISHED,
     }
 )
-# Source: botocore service model sagemaker-runtime 2017-05-13 and the errors every AWS service can answer.
+# Error codes that every AWS service can return. Source: "Common Error Types", AWS API references (2026-11), and the
+# throttling codes of botocore (botocore/retries/standard.py) that SageMaker, STS, S3 and CloudWatch return.
+THROTTLE_CODES = frozenset(
+    {
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+ACCESS_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "NotAuthorized", "UnauthorizedOperation"})
+EXPIRED_TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
+SIGNATURE_CODES = frozenset(
+    {"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
+)
+INVALID_CREDENTIALS_CODES = frozenset(
+    {
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "OptInRequired",
+        "UnrecognizedClientException",
+    }
+)
+AUTH_CODES = ACCESS_DENIED_CODES | EXPIRED_TOKEN_CODES | SIGNATURE_CODES | INVALID_CREDENTIALS_CODES
+
+# Source of the other codes: botocore service model sagemaker-runtime 2017-05-13, errors of InvokeEndpoint.
 _OUTCOME_BY_CODE = MappingProxyType(
     {
-        "ThrottlingException": Outcome.THROTTLED,
-        "Throttling": Outcome.THROTTLED,
-        "ThrottledException": Outcome.THROTTLED,
-        "TooManyRequestsException": Outcome.THROTTLED,
-        "RequestLimitExceeded": Outcome.THROTTLED,
+        **dict.fromkeys(THROTTLE_CODES, Outcome.THROTTLED),
+        **dict.fromkeys(AUTH_CODES, Outcome.AUTH),
         "ModelNotReadyException": Outcome.NOT_READY,
         "ModelError": Outcome.MODEL_ERROR,
         "ValidationError": Outcome.VALIDATION_ERROR,
         "ValidationException": Outcome.VALIDATION_ERROR,
-        "AccessDenied": Outcome.AUTH,
-        "AccessDeniedException": Outcome.AUTH,
-        "ExpiredToken": Outcome.AUTH,
-        "ExpiredTokenException": Outcome.AUTH,
-        "IncompleteSignature": Outcome.AUTH,
-        "InvalidClientTokenId": Outcome.AUTH,
-        "InvalidSignatureException": Outcome.AUTH,
-        "MissingAuthenticationToken": Outcome.AUTH,
-        "MissingAuthenticationTokenException": Outcome.AUTH,
-        "RequestExpired": Outcome.AUTH,
-        "SignatureDoesNotMatch": Outcome.AUTH,
-        "UnrecognizedClientException": Outcome.AUTH,
         "InternalFailure": Outcome.SERVER_5XX,
         "InternalServerError": Outcome.SERVER_5XX,
         "InternalDependencyException": Outcome.SERVER_5XX,
@@ -107,13 +126,13 @@ _OUTCOME_BY_CODE = MappingProxyType(
         "ServiceUnavailableException": Outcome.SERVER_5XX,
     }
 )
-# A container that ran out of memory shows as a ModelError. The first is what AWS's own benchmarking toolkit looks for;
-# the second is seen in amazon-sagemaker-examples#2815.
+# A model container that runs out of memory is reported as a ModelError with one of these texts. The first is the one
+# that AWS's sm-serverless-benchmarking searches for; the second occurs in amazon-sagemaker-examples#2815.
 _OUT_OF_MEMORY = ("insufficient memory", "memory utilization is high", "out of memory")
 
 
 def classify(reply: Reply) -> Outcome:
-    """Decide the outcome of a reply: by its error code, then by its status. Total: knows an answer for every reply.
+    """Return the outcome of a reply: by its error code, then by its status. Total: every reply has an outcome.
 
     Example:
         >>> classify(Reply(400, 0.0, 0.1, 0.1, code="ThrottlingException"))
@@ -125,8 +144,8 @@ def classify(reply: Reply) -> Outcome:
         return Outcome.OK
     outcome = _OUTCOME_BY_CODE.get(reply.code)
     if outcome is Outcome.MODEL_ERROR:
-        text = reply.message.lower()
-        return Outcome.MODEL_OOM if any(words in text for words in _OUT_OF_MEMORY) else outcome
+        message = reply.message.lower()
+        return Outcome.MODEL_OOM if any(text in message for text in _OUT_OF_MEMORY) else outcome
     if outcome is not None:
         return outcome
     if 500 <= reply.status < 600:

@@ -1,8 +1,6 @@
-"""Samples and windows: what is kept of each request, and what of each second.
+"""Recorder: packs samples into a buffer on the hot path, and aggregates them into windows and totals in batches.
 
-A sample is one fixed record of 64 bytes, so that a file of them needs no index, survives a torn end and is read by
-`numpy.fromfile(path, dtype=SAMPLE, clock_offset=64)`. The Recorder packs samples into one buffer on the hot path, and folds
-the buffer into histograms a few times a second, handing each batch on; where files lie is results.py's.
+Recording a sample costs one struct.pack_into; numpy aggregates the buffer a few times per second.
 """
 
 import math
@@ -12,25 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import InternalError
-from loadgen.measurement.outcome import Outcome
-from loadgen.measurement.sample import _SAMPLE_STRUCT, COMPLETED_CATEGORIES, SAMPLE, ErrorCode, checksum
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome
+from loadgen.measurement.sample import SAMPLE, SAMPLE_STRUCT, ErrorCode, checksum
 from loadgen.measurement.tally import Tally, Window
 from loadgen.redaction import redact_payload
 
-assert _SAMPLE_STRUCT.size == SAMPLE.itemsize == 64  # noqa: S101 - our own invariant, checked once at import
 _BUFFER_SAMPLES = 4096  # samples in the buffer: 256 KB
-_MAX_ERROR_CODES = 0xFFFF  # what fits a sample; more would be an attack, not answers: the last number gathers the rest
+_MAX_ERROR_CODES = 0xFFFF  # the largest number that fits a sample; all further error codes share it
 
 
 class Recorder:
-    """Takes samples on the hot path; folds and writes them when told. One loop, one thread.
+    """Records samples and aggregates them into windows. For one event loop; not thread-safe.
 
     Args:
-        on_samples: takes each batch, dtype SAMPLE, shape (n,), valid during the call only; its errors pass through.
-        interval: seconds of a window.
+        on_samples: called with each batch, dtype SAMPLE, shape (n,), valid during the call only; exceptions propagate.
+        interval: length of a window, in seconds.
         with_response: True in an open loop, where response time differs from service time.
         on_window: called with each closed window.
-        on_error_code: called when an error is seen for the first time, before any sample that points to it is written.
+        on_error_code: called when an error occurs for the first time, before any sample that refers to it is passed on.
     """
 
     def __init__(
@@ -50,10 +47,10 @@ class Recorder:
         self._with_response = with_response
         self._on_window = on_window
         self._on_error_code = on_error_code
-        self._buffer = bytearray(_BUFFER_SAMPLES * _SAMPLE_STRUCT.size)
+        self._buffer = bytearray(_BUFFER_SAMPLES * SAMPLE_STRUCT.size)
         self._buffered_bytes = 0
         self._open_windows: dict[int, Tally] = {}
-        self._next_window = 0  # the first window that is not closed yet
+        self._next_window = 0  # index of the first window that is still open
 
     def add(
         self,
@@ -70,8 +67,8 @@ class Recorder:
         flags: int,
         code: int,
     ) -> None:
-        """Record one sample, instants in seconds from the run's start. O(1), no await; folds when full."""
-        _SAMPLE_STRUCT.pack_into(
+        """Record one sample, with instants in seconds from the run's start. O(1), no await; flushes a full buffer."""
+        SAMPLE_STRUCT.pack_into(
             self._buffer,
             self._buffered_bytes,
             seq,
@@ -93,7 +90,15 @@ class Recorder:
             self.flush()
 
     def error_code_number(self, outcome: Outcome, code: str, status: int, message: str, body: bytes = b"") -> int:
-        """Return the number that samples use for this error; its first message is kept, without the body's words."""
+        """Return the number by which samples refer to this error, and store its first message.
+
+        Args:
+            outcome: outcome of the request.
+            code: the error code; truncated to 128 characters.
+            status: HTTP status, or 0.
+            message: the error's message; truncated to 256 characters.
+            body: the request's body; parts of it are removed from the message.
+        """
         known = self.error_codes.get((outcome, code))
         if known is None:
             if len(self.error_codes) == _MAX_ERROR_CODES:
@@ -106,17 +111,17 @@ class Recorder:
         return known.number
 
     def flush(self) -> None:
-        """Fold what the buffer holds into windows and totals, and write it: one write for the whole batch."""
+        """Aggregate the buffered samples into windows and totals, and pass them on as one batch."""
         if not self._buffered_bytes:
             return
-        samples = np.frombuffer(self._buffer, dtype=SAMPLE, count=self._buffered_bytes // _SAMPLE_STRUCT.size)
-        self._buffered_bytes = 0  # now: a batch that cannot be kept must not be offered again behind its own torn half
+        samples = np.frombuffer(self._buffer, dtype=SAMPLE, count=self._buffered_bytes // SAMPLE_STRUCT.size)
+        self._buffered_bytes = 0  # before writing: a batch whose write failed half-way must not be written again
         samples["check"] = checksum(samples)
         self.tally.record_samples(samples, with_response=self._with_response)
-        # A reply can be stamped just before its window closed and recorded just after: it goes to the next one then.
+        # A reply that completed before its window closed but is recorded after it counts in the next window.
         indices = np.maximum((samples["done"] // self._interval).astype(np.int64), self._next_window)
-        # Not np.unique: its first call imports numpy.ma, which stops the loop for tens of milliseconds, and fails once
-        # a run has used up its descriptors.
+        # Not np.unique: its first call imports numpy.ma, which blocks the event loop for tens of milliseconds and fails
+        # when the process has no free file descriptor.
         for index in sorted(set(indices.tolist())):
             self._open_windows.setdefault(index, Tally()).record_samples(
                 samples[indices == index], with_response=self._with_response
@@ -133,7 +138,7 @@ class Recorder:
     def finish(self, duration: float) -> None:
         """Flush and close all windows, the last one at `duration`."""
         self.flush()
-        # What completed on the last stroke, or was stamped by another clock, belongs to the last window.
+        # A sample that completed exactly at the end, or has an instant of another clock, counts in the last window.
         last = max(self._next_window, math.ceil(duration / self._interval) - 1)
         for index in [index for index in self._open_windows if index > last]:
             self._open_windows.setdefault(last, Tally()).add(self._open_windows.pop(index))
@@ -149,24 +154,24 @@ class Recorder:
             length,
             dict(tally.counts),
             tally.warmup.total(),
-            {column: h.to_sparse() for column, h in tally.service.items() if h.total},
-            {column: h.to_sparse() for column, h in tally.response.items() if h.total},
+            {category: h.to_sparse() for category, h in tally.service.items() if h.total},
+            {category: h.to_sparse() for category, h in tally.response.items() if h.total},
         )
         self._next_window += 1
         if self._on_window is not None:
             self._on_window(window)
 
     def check_conservation(self, scheduled: int) -> None:
-        """Assert the law of conservation: scheduled = each outcome's count = records = histogram counts.
+        """Check that scheduled = sum of the outcome counts = recorded samples, and that the histograms agree.
 
         Raises:
             InternalError: a request was lost or counted twice.
         """
-        answered = sum(self.tally.count(column) for column in COMPLETED_CATEGORIES)
-        folded = sum(h.total for h in self.tally.service.values())
-        if not scheduled == self.tally.total == self.recorded or answered != folded:
+        completed = sum(self.tally.count(category) for category in COMPLETED_CATEGORIES)
+        in_histograms = sum(h.total for h in self.tally.service.values())
+        if not scheduled == self.tally.total == self.recorded or completed != in_histograms:
             raise InternalError(
                 f"requests do not add up: {scheduled} scheduled, {self.tally.total} counted, "
-                f"{self.recorded} recorded, {answered} answered, {folded} in histograms",
+                f"{self.recorded} recorded, {completed} completed, {in_histograms} in histograms",
                 hint="this is a bug in loadgen; please report it with the run's directory",
             )

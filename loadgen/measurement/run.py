@@ -1,7 +1,4 @@
-"""Run: the immutable record of one executed step, with its circumstances. Everything a person reads comes from these.
-
-Values only. The engine makes them, results.py keeps them.
-"""
+"""Run: the immutable record of one executed step. Analysis and reports are functions of runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +8,8 @@ from numpy.typing import NDArray
 
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.measurement.generator_stats import GeneratorStats
-from loadgen.measurement.outcome import OutcomeCategory
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE, ErrorCode
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, OutcomeCategory
+from loadgen.measurement.sample import SAMPLE, ErrorCode
 from loadgen.measurement.tally import Tally
 from loadgen.workload.load import OpenLoop
 from loadgen.workload.step import Step
@@ -20,18 +17,19 @@ from loadgen.workload.step import Step
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What one worker did of one run.
+    """What one worker contributed to a run.
 
     Args:
-        name: which, such as `process 2` or a machine's address.
-        generator_stats: what its generator saw of itself.
-        scheduled: requests that were due on it; each has exactly one outcome.
-        stop_reason: as in Run; `lost_reason` when the worker went before its end.
-        start_delay: seconds after the common start at which it began.
-        clock_uncertainty: seconds by which its instants may be off against the other workers'; 0 where they share a clock.
-        lost_reason: why it went before its end; empty when it did not.
-        unsent: requests of its share that were due after it was lost. Nobody sent them.
-        duplicate_starts: how often its share was begun a second time by the machinery around it, and refused.
+        name: name of the worker, such as `process 2` or a host's address.
+        generator_stats: self-monitoring of the worker.
+        scheduled: number of requests that were due on the worker; each has exactly one outcome.
+        stop_reason: as in Run; `lost` when the worker was lost before the end.
+        start_delay: seconds by which the worker started after the common start.
+        clock_uncertainty: maximum error of the worker's instants relative to the other workers, in seconds; 0 when they
+            share a clock.
+        lost_reason: why the worker was lost; empty when it was not.
+        unsent: number of requests of its shard that were due after it was lost, which no worker sent.
+        duplicate_starts: how often its shard was started again, for instance by a scheduler; each was rejected.
     """
 
     name: str
@@ -50,31 +48,32 @@ NO_SAMPLES = np.empty(0, dtype=SAMPLE)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One executed step.
+    """The record of one executed step.
 
     Args:
-        step: what was asked for.
-        started: when, in seconds since the epoch.
-        duration: seconds until the last answer was in, or given up.
-        stop_reason: `count`, `duration`, `schedule`, `errors`, `stop`, or `not deploy_endpoint`.
-        scheduled: requests that were due; each has exactly one outcome.
-        tally: counts and histograms of all of them.
-        window_counts: answers by window and column (ok, throttled, failed), shape (windows, 3); empty windows are there.
-        window: seconds of a window.
-        measurement_start: seconds from the start to the first request that counts: the end of the warm-up.
-        error_codes: every error as its sender named it.
-        generator_stats: what the generator saw of itself; with several workers, the worst of each.
-        workers: what each worker did and saw; empty when one process did it all.
-        samples: each request, dtype SAMPLE; empty when they were not kept.
-        failure: why there is nothing to show, such as the endpoint's FailureReason; empty when there is.
+        step: the step that was executed.
+        started: start of the run, in seconds since the epoch.
+        duration: seconds until the last request completed or was cancelled.
+        stop_reason: `count`, `duration`, `schedule`, `errors`, `stop`, `lost` or `not deployed`.
+        scheduled: number of requests that were due; each has exactly one outcome.
+        tally: counts and histograms of all requests.
+        window_counts: completed requests by window and category (ok, throttled, failed), shape (windows, 3), windows
+            without requests included.
+        window: length of a window, in seconds.
+        measurement_start: end of the warm-up: seconds from the start until the first counted request was due.
+        error_codes: every distinct error of the run.
+        generator_stats: self-monitoring of the generator; merged when there are several workers.
+        workers: a report of each worker; empty when a single process ran the step.
+        samples: every request, dtype SAMPLE; empty when samples were not kept.
+        failure: why nothing was measured, such as the endpoint's FailureReason; empty otherwise.
         endpoint: the endpoint's name.
-        deploy_duration: seconds from Create to InService.
-        transport: which transport carried the requests.
-        transport_note: why it is not the one asked for.
-        metrics: CloudWatch's view of the same interval.
-        server_counts: the target's own counts over the run, where it keeps books.
+        deploy_duration: seconds from CreateEndpoint to InService.
+        transport: name of the transport that carried the requests.
+        transport_note: why it differs from the requested transport.
+        metrics: the endpoint's CloudWatch metrics of the same interval.
+        server_counts: server-side counts of the run, or None if the target has none.
         together: True when other endpoints were measured at the same time.
-        data_errors: what was wrong with the run's files, in words.
+        data_errors: human-readable errors found in the run's files.
     """
 
     step: Step
@@ -104,9 +103,9 @@ class Run:
 
     @property
     def is_open_loop(self) -> bool:
-        """True when requests were sent on a schedule, so that response time differs from service time."""
+        """True when requests were sent on a schedule, so response time differs from service time."""
         return isinstance(self.step.load, OpenLoop)
 
     def count(self, category: OutcomeCategory) -> int:
-        """Return how many requests fall into a column, warm-up left out."""
+        """Return the number of requests in a category, without the warm-up."""
         return self.tally.count(category)

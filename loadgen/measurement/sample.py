@@ -1,4 +1,8 @@
-"""The sample: one 64-byte record for each request, its checksum, and the error codes it refers to."""
+"""Sample: the record of one request, in 64 bytes, with its checksum; and the error codes that samples refer to.
+
+The fixed size lets a file of samples be read without an index, and from a file that was cut off:
+`numpy.fromfile(path, dtype=SAMPLE, offset=64)`.
+"""
 
 import struct
 from typing import NamedTuple
@@ -8,31 +12,30 @@ from numpy.typing import NDArray
 
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
 
-# Format 1 (2026-11). All little-endian; instants are float seconds from the run's start, NaN where there is none.
+# Format 1 (2026-11). Little-endian; instants are float seconds from the run's start, NaN when there is none.
 SAMPLE = np.dtype(
     [
-        ("seq", "<u8"),  # the request's number in the schedule
+        ("seq", "<u8"),  # number of the request in the schedule
         ("scheduled", "<f8"),
         ("sent", "<f8"),
         ("first_byte", "<f8"),
         ("done", "<f8"),
         ("request_bytes", "<u4"),
         ("response_bytes", "<u4"),
-        ("payload", "<u4"),  # which of the scenario's requests
-        ("pool_wait", "<f4"),  # seconds for a free connection; not part of service time
+        ("request_index", "<u4"),  # index into the scenario's requests
+        ("pool_wait", "<f4"),  # seconds waited for a free connection; not part of the service time
         ("outcome", "u1"),  # an Outcome
         ("flags", "u1"),  # NEW_CONNECTION, WARMUP
-        ("code", "<u2"),  # a line of codes.jsonl, counted from 1; 0 for none
+        ("code", "<u2"),  # line number in codes.jsonl, from 1; 0 for none
         ("check", "<u4"),  # checksum(record)
     ]
 )
-NEW_CONNECTION = 1  # went out on a connection opened for it in mid-run
-WARMUP = 2  # recorded and shown, not counted
-_SAMPLE_STRUCT = struct.Struct("<QddddIIIfBBHI")
-_CHECKSUM_WORDS = (
-    7  # 64-bit words that the checksum covers; the eighth holds outcome, flags, code and the checksum itself
-)
-# Odd multipliers: a change in any one word always changes the sum. First words of the fractional parts of pi (the
+NEW_CONNECTION = 1  # flag: a connection was opened for this request during the run
+WARMUP = 2  # flag: recorded, not counted
+SAMPLE_STRUCT = struct.Struct("<QddddIIIfBBHI")  # packs the fields of SAMPLE
+assert SAMPLE_STRUCT.size == SAMPLE.itemsize == 64  # noqa: S101 - our own invariant, checked once at import
+_CHECKSUM_WORDS = 7  # 64-bit words before the one that holds outcome, flags, code and the checksum itself
+# Odd multipliers, so that a change in any single word changes the sum: the first words of pi's fractional part (the
 # constants of Blowfish), made odd.
 _MULTIPLIERS = np.array(
     [
@@ -41,20 +44,20 @@ _MULTIPLIERS = np.array(
     ],
     dtype=np.uint64,
 )
-_SALT = np.uint64(0x9216D5D98979FB1B)  # so that a block of zeros is no valid record
+_SALT = np.uint64(0x9216D5D98979FB1B)  # makes a block of zeros an invalid record
 
 
 def checksum(records: NDArray[np.void]) -> NDArray[np.uint32]:
-    """Return the check of each record, shape (n,): the high half of sum(word * odd constant) + salt, modulo 2^64."""
+    """Return the checksum of each record, shape (n,): the high half of sum(word * multiplier) + salt modulo 2^64."""
     words = np.ascontiguousarray(records).view("<u8").reshape(-1, _CHECKSUM_WORDS + 1).astype(np.uint64)
-    words[:, _CHECKSUM_WORDS] &= np.uint64(0xFFFFFFFF)  # without the check itself
+    words[:, _CHECKSUM_WORDS] &= np.uint64(0xFFFFFFFF)  # without the checksum itself
     with np.errstate(over="ignore"):
         total = (words * _MULTIPLIERS).sum(axis=1, dtype=np.uint64) + _SALT
     return np.asarray(total >> np.uint64(32), dtype=np.uint32)
 
 
 class ErrorCode(NamedTuple):
-    """An error as the service or this machine named it; samples point to it by number."""
+    """A distinct error of a run, as the service or this machine reported it. Samples refer to it by number."""
 
     number: int
     outcome: Outcome
@@ -63,18 +66,15 @@ class ErrorCode(NamedTuple):
     message: str
 
 
-COMPLETED_CATEGORIES = (OutcomeCategory.OK, OutcomeCategory.THROTTLED, OutcomeCategory.FAILED)
-
-
 def _category_mask(category: OutcomeCategory) -> NDArray[np.bool_]:
     table = np.zeros(256, dtype=bool)
     table[[outcome for outcome in Outcome if outcome.category is category]] = True
     return table
 
 
-_CATEGORY_MASKS = {column: _category_mask(column) for column in OutcomeCategory}
+_CATEGORY_MASKS = {category: _category_mask(category) for category in OutcomeCategory}
 
 
 def in_category(category: OutcomeCategory, samples: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Tell which samples fall into a column, shape (n,)."""
+    """Return which samples are in a category, shape (n,)."""
     return np.asarray(_CATEGORY_MASKS[category][samples["outcome"]], dtype=np.bool_)

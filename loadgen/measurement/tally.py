@@ -1,4 +1,4 @@
-"""Tally: counts and histograms of a window or of a run; tallies add."""
+"""Tally and Window: counts and histograms of a run or of one interval of it. Both can be added."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.measurement.histogram import Histogram, SparseCounts
-from loadgen.measurement.outcome import Outcome, OutcomeCategory
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, WARMUP, in_category
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
+from loadgen.measurement.sample import WARMUP, in_category
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """All that completed in one interval. Windows add.
+    """The requests that completed in one interval.
 
     Args:
-        index: which, counted from the run's start.
-        start: seconds from the run's start.
-        length: seconds; the last window of a run may be shorter.
-        counts: how many had each outcome; warm-up is not in it.
-        warmup: how many completed that are not counted.
-        service: service times by column; in a closed loop they are the response times too.
-        response: response times by column, from the scheduled instant; empty in a closed loop.
+        index: number of the window, from 0 at the run's start.
+        start: start of the window, in seconds from the run's start.
+        length: length in seconds; the last window of a run may be shorter.
+        counts: number of requests by outcome, without the warm-up.
+        warmup: number of warm-up requests.
+        service: service times by category; in a closed loop these are also the response times.
+        response: response times by category, measured from the scheduled instant; empty in a closed loop.
     """
 
     index: int
@@ -35,47 +35,47 @@ class Window:
     response: Mapping[OutcomeCategory, SparseCounts] = field(default_factory=dict)
 
     def count(self, category: OutcomeCategory) -> int:
-        """Return how many requests fall into a column."""
+        """Return the number of requests in a category."""
         return sum(n for outcome, n in self.counts.items() if outcome.category is category)
 
 
 class Tally:
-    """Counts and histograms of many samples: of one window while it is open, and of the whole run."""
+    """Counts and histograms of samples: of an open window, or of a whole run."""
 
     __slots__ = ("counts", "response", "service", "warmup")
 
     def __init__(self) -> None:
         self.counts: Counter[Outcome] = Counter()
         self.warmup: Counter[Outcome] = Counter()
-        self.service = {column: Histogram() for column in COMPLETED_CATEGORIES}
-        self.response = {column: Histogram() for column in COMPLETED_CATEGORIES}
+        self.service = {category: Histogram() for category in COMPLETED_CATEGORIES}
+        self.response = {category: Histogram() for category in COMPLETED_CATEGORIES}
 
     def record_samples(self, samples: NDArray[np.void], *, with_response: bool) -> None:
-        """Add samples of dtype SAMPLE; response times only where asked for."""
-        warm = (samples["flags"] & WARMUP) != 0
-        for tally, chosen in ((self.warmup, samples[warm]), (self.counts, samples[~warm])):
-            for outcome, count in enumerate(np.bincount(chosen["outcome"]).tolist()):
+        """Add samples of dtype SAMPLE; response times only `with_response`."""
+        is_warmup = (samples["flags"] & WARMUP) != 0
+        for counter, selected in ((self.warmup, samples[is_warmup]), (self.counts, samples[~is_warmup])):
+            for outcome, count in enumerate(np.bincount(selected["outcome"]).tolist()):
                 if count:
-                    tally[Outcome(outcome)] += count
-        for column in COMPLETED_CATEGORIES:
-            chosen = samples[~warm & in_category(column, samples)]
-            self.service[column].record_values(chosen["done"] - chosen["sent"])
+                    counter[Outcome(outcome)] += count
+        for category in COMPLETED_CATEGORIES:
+            selected = samples[~is_warmup & in_category(category, samples)]
+            self.service[category].record_values(selected["done"] - selected["sent"])
             if with_response:
-                self.response[column].record_values(chosen["done"] - chosen["scheduled"])
+                self.response[category].record_values(selected["done"] - selected["scheduled"])
 
     def add(self, other: "Tally") -> None:
-        """Add another's counts and histograms."""
+        """Add the counts and histograms of another tally."""
         self.counts.update(other.counts)
         self.warmup.update(other.warmup)
-        for column in COMPLETED_CATEGORIES:
-            self.service[column].add(other.service[column])
-            self.response[column].add(other.response[column])
+        for category in COMPLETED_CATEGORIES:
+            self.service[category].add(other.service[category])
+            self.response[category].add(other.response[category])
 
     def count(self, category: OutcomeCategory) -> int:
-        """Return how many samples fall into a column, warm-up left out."""
+        """Return the number of samples in a category, without the warm-up."""
         return sum(n for outcome, n in self.counts.items() if outcome.category is category)
 
     @property
     def total(self) -> int:
-        """Every sample in it, warm-up included."""
+        """Number of samples, warm-up included."""
         return self.counts.total() + self.warmup.total()

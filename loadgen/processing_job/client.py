@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.analysis.prices import PriceBook
-from loadgen.aws.deployment.cleanup import delete_orphans, list_tagged_resources, select_orphans
+from loadgen.aws.deployment.cleanup import delete_orphans, find_orphans
 from loadgen.aws.deployment.naming import NAME_PREFIX
 from loadgen.aws.deployment.resources import NullJournal
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
@@ -202,17 +202,14 @@ async def fetch_results(name: str, directory: Path, *, region: str | None, log: 
 
 async def _delete_leftovers(connection: AwsConnection, job: ProcessingJob, log: Log) -> tuple[Leftover, ...]:
     """Delete the run's endpoints and configurations; return those that could not be deleted."""
-    # Names contain the run's id, so that the tags of few resources are read.
-    tagged, errors = await list_tagged_resources(connection.clients.sagemaker, name_contains=job.run_id)
-    if errors:
-        raise errors[0]
     # Any owner: the job created them under its own role.
-    orphans, _ = select_orphans({}, tagged, run_id=job.run_id, owner=None)
-    if not orphans:
-        return ()
-    log(f"deleting {', '.join(orphan.name for orphan in orphans)}, which the job left behind")
-    registry = await delete_orphans(connection, orphans, NullJournal())
-    return tuple(registry.leftovers())
+    scan = await find_orphans(connection, job.run_id, any_owner=True)
+    if scan.unreadable:
+        raise UnavailableError(f"cannot list the resources that run {job.run_id} left: {scan.unreadable}")
+    if scan.orphans:
+        names = ", ".join(dict.fromkeys(orphan.name for orphan in scan.orphans))
+        log(f"deleting {names}, which the job left behind")
+    return tuple((await delete_orphans(connection, scan.orphans, NullJournal())).leftovers())
 
 
 def check_reachable(target: Any) -> None:

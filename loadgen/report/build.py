@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from loadgen.analysis.findings import Analysis, analyze
+from loadgen.analysis.analysis import Analysis, analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.results.directory import ResultsDirectory
 
@@ -23,7 +23,7 @@ def build_report(results: ResultsDirectory, *, incomplete_reason: str | None = N
         WriteError: the disk refused.
     """
     settings = results.manifest.settings
-    findings = analyze(
+    analysis = analyze(
         results.write_hdr_logs(),
         region=results.manifest.identity.region,
         prices=PriceBook.builtin(),
@@ -34,8 +34,8 @@ def build_report(results: ResultsDirectory, *, incomplete_reason: str | None = N
     reason = results.incomplete_reason() if incomplete_reason is None else incomplete_reason
     if reason:
         note = f"PARTIAL: not all that was planned was measured: {reason}"
-        findings = replace(findings, verdict=replace(findings.verdict, notes=(note, *findings.verdict.notes)))
+        analysis = replace(analysis, verdict=replace(analysis.verdict, notes=(note, *analysis.verdict.notes)))
     # vl-convert takes a third of a second to import: commands that write no report do not pay for it.
     from loadgen.report.writer import write_report_files  # noqa: PLC0415
 
-    return findings, write_report_files(results.path, results.manifest, findings)
+    return analysis, write_report_files(results.path, results.manifest, analysis)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from loadgen.analysis.findings import Analysis
+from loadgen.analysis.analysis import Analysis
 from loadgen.interfaces import Progress as Watching
 from loadgen.measurement.histogram import Histogram
 from loadgen.measurement.outcome import OutcomeCategory
@@ -46,11 +46,11 @@ def show_progress(*, quiet: bool = False) -> Iterator[Watching]:
         yield _ProgressBars(bars)
 
 
-def print_report(manifest: Manifest, findings: Analysis, page: Path) -> None:
+def print_report(manifest: Manifest, analysis: Analysis, page: Path) -> None:
     """Print the tables of a run on stdout, and where its page is."""
     # Piped, a table is as wide as it needs to be: there is no window that it must fit.
     console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
-    console.print(render_report(manifest, findings))
+    console.print(render_report(manifest, analysis))
     console.print(f"\nReport: {page}", markup=False, highlight=False, soft_wrap=True)
 
 

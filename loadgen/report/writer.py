@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from loadgen.analysis.findings import Analysis
+from loadgen.analysis.analysis import Analysis
 from loadgen.errors import WriteError
 from loadgen.report.charts.selection import ReportCharts, build_charts
 from loadgen.report.charts.vega import Chart
@@ -17,13 +17,13 @@ from loadgen.results.manifest import Manifest
 PAGE_PATH = Path("benchmarking_report") / "benchmarking_report.html"
 
 
-def write_report_files(directory: Path, manifest: Manifest, findings: Analysis) -> Path:
+def write_report_files(directory: Path, manifest: Manifest, analysis: Analysis) -> Path:
     """Write all tables, pictures and the page; the same bytes for the same runs.
 
     Args:
         directory: the output directory; what an earlier report wrote there is replaced, nothing else is touched.
         manifest: what was run.
-        findings: what its runs say.
+        analysis: what its runs say.
 
     Returns:
         The path of the HTML page.
@@ -31,19 +31,19 @@ def write_report_files(directory: Path, manifest: Manifest, findings: Analysis) 
     Raises:
         WriteError: the disk refused.
     """
-    drawn = build_charts(manifest, findings)
+    drawn = build_charts(manifest, analysis)
     try:
         for phase, (raw, summary) in _PHASE_DIRECTORIES.items():
-            if runs_in_phase(findings, phase):
-                _write_requests(directory / raw, manifest, findings, phase)
-                _write(directory / summary, _summaries(manifest, findings, phase), _phase_charts(drawn, phase))
-        if runs_in_phase(findings, "stability"):
-            tables = {"metrics_with_cost.csv": csv_summary.cost_csv(manifest, findings)}
-            tables["cost_savings_summary.csv"] = csv_summary.savings_csv(findings)
+            if runs_in_phase(analysis, phase):
+                _write_requests(directory / raw, manifest, analysis, phase)
+                _write(directory / summary, _summaries(manifest, analysis, phase), _phase_charts(drawn, phase))
+        if runs_in_phase(analysis, "stability"):
+            tables = {"metrics_with_cost.csv": csv_summary.cost_csv(manifest, analysis)}
+            tables["cost_savings_summary.csv"] = csv_summary.savings_csv(analysis)
             _write(directory / "cost_analysis_summary_results", tables, {"cost_vs_performance.png": drawn.cost})
-        page = html_page.render_page(manifest, findings, drawn)
+        page = html_page.render_page(manifest, analysis, drawn)
         _write(
-            directory / PAGE_PATH.parent, {PAGE_PATH.name: page, "summary.json": summary_json(manifest, findings)}, {}
+            directory / PAGE_PATH.parent, {PAGE_PATH.name: page, "summary.json": summary_json(manifest, analysis)}, {}
         )
     except OSError as error:
         raise WriteError(
@@ -61,15 +61,15 @@ _PHASE_DIRECTORIES: Mapping[str, tuple[str, str]] = {
 }
 
 
-def _write_requests(folder: Path, manifest: Manifest, findings: Analysis, phase: str) -> None:
-    rows, is_cell = runs_in_phase(findings, phase), phase != "stability"
+def _write_requests(folder: Path, manifest: Manifest, analysis: Analysis, phase: str) -> None:
+    rows, is_cell = runs_in_phase(analysis, phase), phase != "stability"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "invocation_benchmark_results.csv").open("wb") as out:
         write_requests(out, rows, measured_on=manifest.identity.kind, include_concurrency=is_cell)
     _write(folder, {"endpoint_metrics.csv": csv_summary.metrics_csv(rows, include_concurrency=is_cell)}, {})
 
 
-def _summaries(manifest: Manifest, findings: Analysis, phase: str) -> dict[str, str]:
+def _summaries(manifest: Manifest, analysis: Analysis, phase: str) -> dict[str, str]:
     summaries = {
         "stability": ("invocation_benchmark_summary.csv", csv_summary.stability_summary_csv),
         "concurrency": ("concurrency_benchmark_summary.csv", csv_summary.concurrency_summary_csv),
@@ -77,9 +77,9 @@ def _summaries(manifest: Manifest, findings: Analysis, phase: str) -> dict[str, 
     }
     name, summary = summaries[phase]
     metrics = partial(
-        csv_summary.metrics_summary_csv, runs_in_phase(findings, phase), include_concurrency=phase != "stability"
+        csv_summary.metrics_summary_csv, runs_in_phase(analysis, phase), include_concurrency=phase != "stability"
     )
-    return {name: summary(manifest, findings), "endpoint_metrics_summary.csv": metrics()}
+    return {name: summary(manifest, analysis), "endpoint_metrics_summary.csv": metrics()}
 
 
 def _phase_charts(report_charts: ReportCharts, phase: str) -> dict[str, Chart | None]:

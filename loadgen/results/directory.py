@@ -1,17 +1,16 @@
-"""Results: the output directory. Written as a run goes, append-only, and read back for every report.
+"""The output directory: create, open, resume, and list its runs.
 
-    manifest.json                    what was run, written first
-    journal.jsonl                    what was created in the account (aws/journal.py)
-    result.json                      how it all ended: exit status and causes, verdict, leftovers; written last
-    runs/01-1024-mb/step.json        the step, written before its first request
-                    samples.bin      64 bytes of header, then a record of 64 bytes for each request (record.SAMPLE)
-                    codes.jsonl      every error as its sender named it, one for each line
-                    samples-01.bin   the same of the first of several workers, with codes-01.jsonl; and so on
-                    windows.hlog     every second as HdrHistogram's tools read it; service.ok.hgrm and so on beside it
-                    run.json         the circumstances, written when the step has ended
+    manifest.json                    what is run; written first
+    journal.jsonl                    AWS resources of the run (aws/deployment/journal.py)
+    result.json                      exit status and causes, verdict, leftovers; written last
+    runs/01-1024-mb/step.json        the step; written before its first request
+                    samples.bin      64-byte header, then one 64-byte record per request (measurement/sample.py)
+                    codes.jsonl      each distinct error code once, one per line
+                    samples-01.bin   the same for the first of several workers, with codes-01.jsonl; and so on
+                    windows.hlog     HdrHistogram interval log; with service.ok.hgrm and so on
+                    run.json         metadata of the run; written when the step has ended
 
-Nothing is ever changed once written; how files are written is recording.py's. A run without run.json died; what it
-recorded is still read.
+Samples are only appended. A run without run.json was killed; its samples are still read.
 """
 
 import itertools
@@ -40,7 +39,7 @@ _COMPLETE_STOP_REASONS = frozenset({"count", "duration", "schedule", "errors"})
 
 
 class ResultsDirectory:
-    """One output directory."""
+    """An output directory with its manifest."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
@@ -48,10 +47,10 @@ class ResultsDirectory:
 
     @classmethod
     def create(cls, path: Path, manifest: Manifest) -> "ResultsDirectory":
-        """Make the directory and write the manifest.
+        """Create the directory and write the manifest.
 
         Raises:
-            OutputError: it cannot be made, or already holds a run.
+            OutputError: the directory cannot be created, or already holds a run.
             WriteError: the disk is full.
         """
         prepare_directory(path)
@@ -61,43 +60,43 @@ class ResultsDirectory:
         except OSError as error:
             if error.errno in DISK_ERRNOS:
                 raise disk_write_error(path, error) from error
-            raise OutputError(f"cannot write into {path}: {error.strerror}", hint="choose another --out") from error
+            raise OutputError(f"cannot write to {path}: {error.strerror}", hint="choose another --out") from error
         return cls(path, manifest)
 
     @classmethod
     def open(cls, path: Path) -> "ResultsDirectory":
-        """Read the manifest of a directory that holds a run.
+        """Open a directory that holds a run.
 
         Raises:
-            InputError: there is no run.
-            DataError: its manifest is damaged, or of a later format.
+            InputError: the directory holds no run.
+            DataError: its manifest is damaged, or has another format.
         """
         try:
-            plain = orjson.loads((path / "manifest.json").read_bytes())
+            saved = orjson.loads((path / "manifest.json").read_bytes())
         except OSError as error:
             raise InputError(
                 f"{path} holds no run: {error.strerror}", hint="give a directory made by loadgen"
             ) from error
         except orjson.JSONDecodeError as error:
             raise DataError(f"{path / 'manifest.json'} is damaged: {error}") from error
-        if not isinstance(plain, dict) or plain.get("type") != "Manifest":
+        if not isinstance(saved, dict) or saved.get("type") != "Manifest":
             raise DataError(f"{path / 'manifest.json'} is not a manifest of loadgen")
-        if plain.get("format") != FORMAT:
+        if saved.get("format") != FORMAT:
             raise DataError(
-                f"{path} has format {plain.get('format')}; this version reads {FORMAT}", hint="upgrade loadgen"
+                f"{path} has format {saved.get('format')}; this version reads {FORMAT}", hint="upgrade loadgen"
             )
-        return cls(path, from_json(plain))
+        return cls(path, from_json(saved))
 
     def create_run(self, number: int, step: Step, metadata: Mapping[str, Any]) -> RunWriter:
-        """Make the directory of a step's run and open its files.
+        """Create the directory of a step's run and write step.json.
 
         Args:
-            number: of the step in the plan, from 1; reports show runs in this order.
-            step: what will be executed.
-            metadata: circumstances that are known already, as fields of Run.
+            number: number of the step in the plan, from 1; reports list runs in this order.
+            step: the step.
+            metadata: fields of Run that are already known.
 
         Raises:
-            WriteError: the disk refused.
+            WriteError: writing failed.
         """
         slug = re.sub(r"[^a-z0-9]+", "-", f"{step.phase} {step.name}".lower()).strip("-")[:60]
         directory = self.path / "runs" / f"{number:02d}-{slug or 'step'}"
@@ -109,19 +108,19 @@ class ResultsDirectory:
         return RunWriter(directory, step)
 
     def read_runs(self) -> tuple[Run, ...]:
-        """Read every run, in the order of execution; damage is located, left out, and said.
+        """Read all runs in order of execution; `Run.data_errors` lists damage.
 
         Raises:
-            DataError: a step's description is damaged, so that nothing of it can be told.
+            DataError: a step.json or run.json is damaged.
         """
         return tuple(read_run(directory) for directory in self._run_directories())
 
     def write_hdr_logs(self) -> tuple[Run, ...]:
-        """Write every run's windows.hlog and percentile distributions beside its samples, and return the runs.
+        """Write windows.hlog and the percentile distributions of every run, and return the runs.
 
         Raises:
-            DataError: a step's description is damaged.
-            WriteError: the disk refused.
+            DataError: a step.json or run.json is damaged.
+            WriteError: writing failed.
         """
         runs = []
         for directory in self._run_directories():
@@ -138,49 +137,46 @@ class ResultsDirectory:
         return tuple(runs)
 
     def read_completed_runs(self) -> dict[int, Run]:
-        """Return the runs that came to their own end, by the number of their step; the others must be repeated."""
-        found = {}
+        """Return the completed runs by step number; --resume repeats the others."""
+        completed = {}
         for directory in self._run_directories():
             number = _step_number(directory)
-            if number.isdecimal() and (directory / "run.json").exists():
+            if number and (directory / "run.json").exists():
                 run = read_run(directory)
-                if (
-                    run.stop_reason in _COMPLETE_STOP_REASONS
-                    and not run.data_errors
-                    and not any(worker.lost_reason for worker in run.workers)
-                ):
-                    found[int(number)] = run
-        return found
+                is_intact = not run.data_errors and not any(worker.lost_reason for worker in run.workers)
+                if is_intact and run.stop_reason in _COMPLETE_STOP_REASONS:
+                    completed[number] = run
+        return completed
 
     def archive_incomplete(self, completed: Container[int]) -> int:
-        """Move what must be repeated into `interrupted/`, where no report looks, and return how many.
+        """Move incomplete runs into `interrupted/`, which reports ignore, and return their number.
 
         Args:
-            completed: numbers of the steps that stay.
+            completed: numbers of the steps that are kept.
 
         Raises:
-            WriteError: the disk refused.
+            WriteError: moving failed.
         """
         moved = 0
         for directory in sorted((self.path / "runs").glob("*")):
             number = _step_number(directory)
-            if number.isdecimal() and int(number) in completed:
+            if number and number in completed:
                 continue
             try:
-                aside = self.path / "interrupted"
-                aside.mkdir(exist_ok=True)
-                free = (aside / f"{directory.name}.{n}" for n in itertools.count(1))
-                directory.rename(next(path for path in free if not path.exists()))
+                archive = self.path / "interrupted"
+                archive.mkdir(exist_ok=True)
+                names = (archive / f"{directory.name}.{n}" for n in itertools.count(1))
+                directory.rename(next(path for path in names if not path.exists()))
             except OSError as error:
                 raise disk_write_error(directory, error) from error
             moved += 1
         return moved
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Write result.json: how the whole of it ended.
+        """Write result.json.
 
         Raises:
-            WriteError: the disk refused.
+            WriteError: writing failed.
         """
         try:
             atomic_write_json(self.path / RESULT_FILE_NAME, result)
@@ -188,7 +184,7 @@ class ResultsDirectory:
             raise disk_write_error(self.path / RESULT_FILE_NAME, error) from error
 
     def incomplete_reason(self) -> str:
-        """Say why this is only a part of what was planned; empty when it is all."""
+        """Return why only a part of the plan was measured; empty if all of it was."""
         try:
             result = orjson.loads((self.path / RESULT_FILE_NAME).read_bytes())
         except FileNotFoundError:
@@ -202,55 +198,55 @@ class ResultsDirectory:
         )
 
     def _run_directories(self) -> list[Path]:
-        """Return the runs' directories in the order of execution: 11 before 100."""
+        """Return the directories of the runs in order of execution."""
         found = [path for path in (self.path / "runs").glob("*") if (path / "step.json").exists()]
-        return sorted(
-            found, key=lambda path: (int(_step_number(path)) if _step_number(path).isdecimal() else 0, path.name)
-        )
+        return sorted(found, key=lambda path: (_step_number(path), path.name))
 
 
-def _step_number(directory: Path) -> str:
-    return directory.name.partition("-")[0]
+def _step_number(directory: Path) -> int:
+    """Return the number that a run's directory name starts with; 0 if there is none."""
+    number = directory.name.partition("-")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 @contextmanager
 def claim_directory(path: Path, *, resume: bool) -> Iterator[str]:
-    """Make an output directory and keep it for this process, or refuse before anything is sent or created.
+    """Create and lock an output directory while the context lasts.
 
     Args:
-        path: of the directory.
-        resume: True when it must hold a run, False when it must not.
+        path: the directory.
+        resume: True if it must hold a run, False if it must not.
 
     Yields:
-        What there is to say of a lock that a dead process left; empty when there was none.
+        A note if the lock of a dead process was taken over; empty otherwise.
 
     Raises:
-        OutputError: it cannot be made or written, holds a run, or is in use.
-        InputError: it holds no run, and should.
+        OutputError: the directory cannot be created or written, holds a run, or is in use.
+        InputError: `resume` is True and it holds no run.
     """
     prepare_directory(path, resume=resume)
     try:
         with directory_lock(path) as note:
-            prepare_directory(path, resume=resume)  # whoever had the lock a moment ago may have begun
+            prepare_directory(path, resume=resume)  # again: the previous owner may have started a run
             yield note
     finally:
         with suppress(OSError):
-            path.rmdir()  # a start that was refused leaves no empty directory
+            path.rmdir()  # a refused start leaves no empty directory
 
 
 def prepare_directory(path: Path, *, resume: bool = False) -> None:
-    """Make an output directory, or refuse before anything is sent or created.
+    """Create an output directory and check that it can be used.
 
     Args:
-        path: of the directory.
-        resume: True when it must hold a run, False when it must not.
+        path: the directory.
+        resume: True if it must hold a run, False if it must not.
 
     Raises:
-        OutputError: it cannot be made or written, or already holds a run.
-        InputError: it holds no run, and should.
+        OutputError: the directory cannot be created or written, or already holds a run.
+        InputError: `resume` is True and it holds no run.
     """
     if "\0" in str(path):
-        raise OutputError(f"{str(path)!r} can be no directory", hint="choose another --out")
+        raise OutputError(f"{str(path)!r} is not a valid directory name", hint="choose another --out")
     try:
         if resume:
             if not (path / "manifest.json").is_file():
@@ -263,4 +259,4 @@ def prepare_directory(path: Path, *, resume: bool = False) -> None:
         if not os.access(path, os.W_OK | os.X_OK):
             raise OutputError(f"{path} is not writable", hint="choose another --out")
     except OSError as error:
-        raise OutputError(f"cannot make {path}: {error.strerror}", hint="choose another --out") from error
+        raise OutputError(f"cannot create {path}: {error.strerror}", hint="choose another --out") from error

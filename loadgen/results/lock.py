@@ -15,13 +15,13 @@ LOCK_FILE_NAME = "loadgen.lock"
 
 @contextmanager
 def directory_lock(directory: Path) -> Iterator[str]:
-    """Keep a directory for this process while the context lasts.
+    """Hold the lock of a directory while the context lasts.
 
     Yields:
-        What there is to say of a lock that a dead process left; empty when there was none.
+        A note if the lock of a dead process was taken over; empty otherwise.
 
     Raises:
-        OutputError: another process has it, or the lock cannot be written.
+        OutputError: another process holds the lock, or it cannot be written.
     """
     path, note = directory / LOCK_FILE_NAME, ""
     for _ in range(2):
@@ -29,19 +29,18 @@ def directory_lock(directory: Path) -> Iterator[str]:
             _acquire(path)
             break
         except FileExistsError:
-            holder = _lock_owner(path)
-            if holder is None or not holder.is_running():
-                note = f"took over {path} from {holder or 'an unknown process'}, which is gone"
+            owner = _lock_owner(path)
+            if owner is None or not owner.is_running():
+                note = f"took over the lock {path} of {owner or 'an unknown process'}, which no longer runs"
                 _remove_stale(path)
                 continue
-            hint = (
-                "choose another --out" if holder.is_local else f"choose another --out, or remove {path} if it is gone"
-            )
-            raise OutputError(f"{directory} is in use by {holder}", hint=hint) from None
+            hint = "choose another --out"
+            hint += "" if owner.is_local else f", or remove {path} if that process no longer runs"
+            raise OutputError(f"{directory} is in use by {owner}", hint=hint) from None
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}", hint="choose another --out") from error
     else:
-        raise OutputError(f"{directory} is being taken by another process", hint="choose another --out")
+        raise OutputError(f"another process is acquiring the lock of {directory}", hint="choose another --out")
     try:
         yield note
     finally:
@@ -50,7 +49,7 @@ def directory_lock(directory: Path) -> Iterator[str]:
 
 
 def _acquire(path: Path) -> None:
-    # Linked into place whole: whoever finds a lock can read whose it is.
+    # Hard-linked into place: a lock file that exists is complete, so its owner can be read.
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         partial.write_text(json.dumps(asdict(ProcessIdentity.current())), "utf-8")
@@ -66,7 +65,7 @@ def _lock_owner(path: Path) -> ProcessIdentity | None:
 
 
 def _remove_stale(path: Path) -> None:
-    # Of several that find the same dead lock, one renames it; the others meet the winner's new one.
+    # If several processes find the same stale lock, one renames it and the others find the new lock.
     aside = path.with_name(f"{path.name}.dead.{os.getpid()}")
     with suppress(FileNotFoundError):
         path.rename(aside)

@@ -1,4 +1,4 @@
-"""Manifest: what was run, where, when and with what; written before the first request."""
+"""The manifest: metadata of an output directory, written before the first request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,28 +6,28 @@ from typing import Any
 
 from loadgen.interfaces import Identity
 
-# Of the whole output directory. 1 (2026-11): the first; 2 (2026-11): field names as in guide/09-output-files.md.
+# Of the whole output directory. 1 (2026-11): initial; 2 (2026-11): field names as in guide/09-output-files.md.
 FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The circumstances of an output directory.
+    """Metadata of an output directory.
 
     Args:
-        run_id: unique; part of every resource name and tag.
+        run_id: unique id; part of every resource name and tag.
         created: ISO 8601, UTC.
-        scenario: the file's name, or what stands for it when embedded.
-        title: the first line of the scenario's docstring.
+        scenario: file name of the scenario, or a name for an embedded one.
+        title: first line of the scenario's docstring.
         kind: `ServerlessBenchmark` or `Scenario`.
-        settings: the scenario's fields as plain JSON values; never a payload.
-        scenario_sha256: of the file; empty without one.
-        payloads: {"count", "bytes_mean", "bytes_max", "sha256"} of the requests.
-        seed: of the choice of payloads.
-        identity: where it ran.
-        versions: package -> version, with python and the platform.
-        command: what to type to run it again.
-        format: of the directory.
+        settings: fields of the scenario as JSON values, without payloads.
+        scenario_sha256: hash of the scenario file; empty if there is none.
+        payloads: `count`, `bytes_mean`, `bytes_max` and `sha256` of the requests.
+        seed: seed of the payload choice.
+        identity: where the run was measured.
+        versions: package -> version, with `python` and `platform`.
+        command: command that repeats the run.
+        format: version of the directory's format.
     """
 
     run_id: str

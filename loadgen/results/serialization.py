@@ -1,7 +1,9 @@
-"""Our values as plain JSON and back: a closed list of types, so that reading a file builds nothing else.
+"""Conversion of loadgen's values to JSON and back, for every JSON file of the output directory.
 
-A dataclass becomes an object with its name under `is`; tuples become arrays and arrays become tuples; an Outcome or a
-Column becomes its text; a float that JSON cannot say becomes text under `float`.
+`to_json` is reversible: a dataclass becomes an object with its class name under `type`, a tuple becomes an array, an
+array is read as a tuple, an enum member becomes its name, and a float that JSON does not have becomes
+`{"float": "nan"}`. `from_json` builds only the types of a closed list. `to_untagged_json` is for other programs: no
+`type`, null for NaN and infinity.
 """
 
 import math
@@ -35,26 +37,19 @@ _TYPES: Mapping[str, type[Any]] = {
 
 
 def to_json(value: Any) -> Any:
-    """Return a value as JSON can say it.
+    """Return a value as JSON that `from_json` restores.
 
     Raises:
-        DataError: it holds a type that is not on the list.
+        DataError: it contains a type that is not on the list.
 
     Example:
         >>> to_json(ServerlessConfig(2048, 4))
-        {'is': 'ServerlessConfig', 'memory_mb': 2048, 'max_concurrency': 4, 'provisioned_concurrency': 0}
+        {'type': 'ServerlessConfig', 'memory_mb': 2048, 'max_concurrency': 4, 'provisioned_concurrency': 0}
     """
-    if isinstance(value, Enum):
-        return value.name.lower()
-    if isinstance(value, str):
-        # Half a surrogate pair stands for a byte of a file name that is no Unicode: shown, since JSON cannot say it.
-        return value.encode("utf-8", "backslashreplace").decode()
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, Integral) and -(2**63) <= int(value) < 2**64:
-        return int(value)
+    if _is_scalar(value):
+        return _scalar_to_json(value)
     if isinstance(value, Real) and not isinstance(value, Integral):
-        return float(value) if math.isfinite(value) else {"float": str(float(value))}
+        return {"float": str(float(value))}
     if isinstance(value, Mapping) and "type" not in value and value.keys() != {"float"}:
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -65,11 +60,58 @@ def to_json(value: Any) -> Any:
     raise DataError(f"a {type(value).__name__} cannot be saved")
 
 
+def to_untagged_json(value: Any) -> Any:
+    """Return a value as JSON without type tags; null for NaN and infinity, text for unknown types.
+
+    Example:
+        >>> to_untagged_json({99.9: ServerlessConfig(2048, 4), "lag": math.nan})
+        {'p99.9': {'memory_mb': 2048, 'max_concurrency': 4, 'provisioned_concurrency': 0}, 'lag': None}
+    """
+    if _is_scalar(value):
+        return _scalar_to_json(value)
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return None
+    if is_dataclass(value):
+        return {f.name: to_untagged_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {_untagged_key(key): to_untagged_json(item) for key, item in value.items()}
+    if hasattr(value, "_asdict"):
+        return to_untagged_json(value._asdict())
+    if isinstance(value, (tuple, list)):
+        return [to_untagged_json(item) for item in value]
+    return str(value)
+
+
+def _untagged_key(key: Any) -> str:
+    """Return an enum member as its name and a percentile as `p99.9`."""
+    return str(_scalar_to_json(key)) if isinstance(key, Enum) else f"p{key:g}" if isinstance(key, float) else str(key)
+
+
+def _is_scalar(value: Any) -> bool:
+    """Tell whether JSON has the value, other than as an array or object."""
+    if value is None or isinstance(value, (Enum, str, bool)):
+        return True
+    if isinstance(value, Integral):
+        return -(2**63) <= int(value) < 2**64
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _scalar_to_json(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.name.lower()
+    if isinstance(value, str):
+        # A lone surrogate is a byte of a file name that is not UTF-8; JSON text cannot contain it.
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
 def from_json(value: Any) -> Any:
-    """Return what `to_json` was given, built from our own types only.
+    """Return the value that `to_json` was given, built from the listed types only.
 
     Raises:
-        DataError: it names an unknown type, or a value that the type refuses.
+        DataError: it names an unknown type, or a value that the type rejects.
 
     Example:
         >>> from_json(to_json(ServerlessConfig(2048, 4)))
@@ -85,15 +127,15 @@ def from_json(value: Any) -> Any:
         return {key: from_json(item) for key, item in value.items()}
     kind = _TYPES.get(str(value["type"]))
     if kind is None:
-        raise DataError(f"a saved value of the unknown type {value['is']!r}", hint="written by another version?")
+        raise DataError(f"a saved value of the unknown type {value['type']!r}", hint="written by another version?")
     known = {f.name for f in fields(kind)}
-    # A field of a later version is left out rather than refused: the rest can still be read.
+    # Fields of a later version are ignored, so that the rest can be read.
     named = {key: from_json(item) for key, item in value.items() if key in known}
     return _build(kind, **named)
 
 
 def _build(kind: type[Any], /, *values: Any, **named: Any) -> Any:
-    """Build a value from a file, where whatever it refuses is the file's fault."""
+    """Build a value read from a file; a value that the type rejects is a DataError."""
     try:
         return kind(*values, **named)
     except (LoadgenError, ArithmeticError, AttributeError, TypeError, ValueError) as error:

@@ -1,7 +1,4 @@
-"""Recording: the files of one run while they are written. Append-only; what is written survives this process.
-
-Where runs lie and how they are read is results.py's.
-"""
+"""Writers of the files of one run. Append-only: a killed process loses only samples that were not yet written."""
 
 import os
 from contextlib import ExitStack
@@ -16,11 +13,11 @@ from loadgen.atomic_file import atomic_write_json, disk_write_error
 from loadgen.errors import WriteError
 from loadgen.measurement.run import Run
 from loadgen.measurement.sample import SAMPLE, ErrorCode
-from loadgen.results.serialization import to_json
+from loadgen.results.serialization import to_json, to_untagged_json
 from loadgen.workload.step import Step
 
 SAMPLE_FILE_HEADER = b"loadgen samples 1\n".ljust(SAMPLE.itemsize, b"\0")
-# The circumstances of a run that are kept in its run.json.
+# The fields of Run in its run.json.
 RUN_METADATA_FIELDS = (
     *("started", "duration", "stop_reason", "scheduled", "window", "measurement_start", "generator_stats", "failure"),
     "workers",
@@ -29,14 +26,14 @@ RUN_METADATA_FIELDS = (
 
 
 class SampleWriter:
-    """Takes one run's samples to disk; an engine's sink.
+    """Writes the samples and error codes of a run to disk; a SampleSink of the engine.
 
     Args:
-        directory: of the run.
-        file_suffix: which of several files of samples, such as `-01` for the first worker's; empty when there is one.
+        directory: directory of the run.
+        file_suffix: suffix of the file names, such as `-01` for the first of several workers; empty for one process.
 
     Raises:
-        WriteError: the disk refused; what is on it stays valid.
+        WriteError: writing failed; records that are already on disk stay valid.
     """
 
     def __init__(self, directory: Path, file_suffix: str = "") -> None:
@@ -52,7 +49,7 @@ class SampleWriter:
             opened.pop_all()
 
     def _open(self, name: str) -> BinaryIO:
-        # Unbuffered: what is written is the kernel's, and survives this process.
+        # Unbuffered: written records survive the death of this process.
         return (self._directory / name).open("xb", buffering=0)
 
     def write_samples(self, batch: NDArray[np.void]) -> None:
@@ -60,27 +57,25 @@ class SampleWriter:
         self._append(self._sample_file, batch.tobytes())
 
     def write_error_code(self, error_code: ErrorCode) -> None:
-        """Append an error that is seen for the first time."""
-        self._append(
-            self._error_code_file, orjson.dumps(error_code._asdict() | {"outcome": error_code.outcome.label}) + b"\n"
-        )
+        """Append an error code."""
+        self._append(self._error_code_file, orjson.dumps(to_untagged_json(error_code)) + b"\n")
 
     def _append(self, file: BinaryIO, content: bytes) -> None:
-        if self._failure is not None:  # nothing is written behind a record that a full disk has torn
+        if self._failure is not None:  # never append after a partial record
             raise self._failure
         view = memoryview(content)
         try:
-            while view:  # a full disk may take a part of it
+            while view:  # a nearly full disk accepts a part of it
                 view = view[file.write(view) :]
         except OSError as error:
             self._failure = disk_write_error(self._directory, error)
             raise self._failure from error
 
     def close(self) -> None:
-        """Close the files; what they hold is on disk when this returns. Closing twice is harmless.
+        """Flush the files to disk and close them. Idempotent.
 
         Raises:
-            WriteError: the disk refused.
+            WriteError: flushing failed; the files are closed nevertheless.
         """
         if self._sample_file.closed:
             return
@@ -95,7 +90,7 @@ class SampleWriter:
 
 
 class RunWriter:
-    """A step's run while it is written."""
+    """Writes the files of one run."""
 
     def __init__(self, directory: Path, step: Step) -> None:
         self.directory = directory
@@ -105,42 +100,46 @@ class RunWriter:
 
     @property
     def sink(self) -> SampleWriter:
-        """The file that takes the samples of this process."""
+        """The writer of this process's samples."""
         return self.sample_writer("")
 
     def sample_writer(self, file_suffix: str) -> SampleWriter:
-        """Return the file that takes the samples of one of several workers, such as `-01`; made when first asked for.
+        """Return the writer of one worker's samples, such as `-01`; opened on first use.
 
         Raises:
-            WriteError: the disk refused.
+            WriteError: the files cannot be created.
         """
         if file_suffix not in self._sample_writers:
             self._sample_writers[file_suffix] = SampleWriter(self.directory, file_suffix)
         return self._sample_writers[file_suffix]
 
     def close(self) -> None:
-        """Close the files; what they hold is on disk when this returns. Closing twice is harmless.
+        """Flush the files to disk and close them. Idempotent.
 
         Raises:
-            WriteError: the disk refused.
+            WriteError: flushing failed; the files are closed nevertheless.
         """
         for file in self._sample_writers.values():
             file.close()
 
     def read_new_samples(self) -> NDArray[np.void]:
-        """Return the samples that were written since it was asked last, by whichever worker; dtype SAMPLE."""
-        found = [np.empty(0, SAMPLE)]
+        """Return the samples written since the previous call, by all workers; dtype SAMPLE."""
+        new_samples = [np.empty(0, SAMPLE)]
         for path in sorted(self.directory.glob("samples*.bin")):
-            seen = self._read_offsets.get(path, len(SAMPLE_FILE_HEADER))
-            whole = max(0, path.stat().st_size - seen) // SAMPLE.itemsize
-            found.append(np.fromfile(path, SAMPLE, whole, offset=seen))
-            self._read_offsets[path] = seen + whole * SAMPLE.itemsize
-        return np.concatenate(found)
+            offset = self._read_offsets.get(path, len(SAMPLE_FILE_HEADER))
+            count = max(0, path.stat().st_size - offset) // SAMPLE.itemsize
+            new_samples.append(np.fromfile(path, SAMPLE, count, offset=offset))
+            self._read_offsets[path] = offset + count * SAMPLE.itemsize
+        return np.concatenate(new_samples)
 
     def write_metadata(self, run: Run) -> None:
-        """Write the circumstances, again when more has become known: CloudWatch answers late."""
-        facts = {name: getattr(run, name) for name in RUN_METADATA_FIELDS}
+        """Write run.json; called again when the CloudWatch metrics have been read.
+
+        Raises:
+            WriteError: writing failed.
+        """
+        metadata = {name: getattr(run, name) for name in RUN_METADATA_FIELDS}
         try:
-            atomic_write_json(self.directory / "run.json", to_json(facts))
+            atomic_write_json(self.directory / "run.json", to_json(metadata))
         except OSError as error:
             raise disk_write_error(self.directory, error) from error

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadgen.analysis.findings import analyze
+from loadgen.analysis.analysis import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.analysis.slo import Slo
 from loadgen.errors import UsageError
@@ -145,10 +145,10 @@ class ServerlessBenchmark:
     def recommended_memory_mb(self, runs: Sequence[Run]) -> int | None:
         """Return the memory size that the stability runs recommend, or None when none was stable."""
         # Prices of any region rank the sizes alike: serverless prices are linear in memory everywhere they are known.
-        findings = analyze(
+        analysis = analyze(
             runs, region="us-east-1", prices=PriceBook.builtin(), objective=self.objective, slos=self.slos
         )
-        return findings.recommendation.memory_mb if findings.recommendation else None
+        return analysis.recommendation.memory_mb if analysis.recommendation else None
 
 
 def _client_count(max_concurrency: int, multiplier: float) -> int:

@@ -39,7 +39,7 @@ class Existing:
     def account(self, *, run_id: str) -> AbstractAsyncContextManager[Account]:  # noqa: ARG002 - nothing is tagged
         """Reach the account; its only configuration is None."""
         # Scenario files build targets as they load; AWS is imported when it is used.
-        from loadgen.aws.account import open_existing
+        from loadgen.aws.existing_endpoint import open_existing
         from loadgen.aws.session import AwsConnectionConfig
 
         transport_factory = resolve_transport(self.transport)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from loadgen.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from loadgen.aws.account import OpenTransport, TransportFactory
+    from loadgen.aws.open_endpoint import OpenTransport, TransportFactory
 # Seconds for what a request's own timeout does not cover on the wire: connecting, writing, reading the body.
 _CONNECT_AND_TRANSFER_TIME = 60.0
 _FALLBACK_PREFIX = "not wire: "
@@ -15,7 +15,7 @@ _FALLBACK_PREFIX = "not wire: "
 
 @asynccontextmanager
 async def _botocore(clients: Any, endpoint: str, *, connections: int, timeout: float) -> "AsyncIterator[OpenTransport]":
-    from loadgen.aws.account import OpenTransport
+    from loadgen.aws.open_endpoint import OpenTransport
     from loadgen.transport.botocore import BotocoreTransport, TracedSession
 
     async with clients.runtime(connections=connections, timeout=timeout, http_session=TracedSession) as client:
@@ -37,7 +37,7 @@ async def _wire(clients: Any, endpoint: str, *, connections: int, timeout: float
 @asynccontextmanager
 async def _auto(clients: Any, endpoint: str, *, connections: int, timeout: float) -> "AsyncIterator[OpenTransport]":
     """Give way to the SDK's own transport where the wire cannot do what the SDK would, and say why."""
-    from loadgen.aws.account import OpenTransport
+    from loadgen.aws.open_endpoint import OpenTransport
     from loadgen.transport.botocore import BotocoreTransport, TracedSession
     from loadgen.transport.wire.sdk_probe import UnsupportedClientError, open_wire_for
     from loadgen.transport.wire.timeouts import Timeouts

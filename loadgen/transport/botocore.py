@@ -25,6 +25,7 @@ from botocore.parsers import ResponseParserError
 from loadgen.errors import InternalError
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
+from loadgen.transport.os_errors import LOCAL_OUTCOMES, errno_outcome
 from loadgen.workload.request import Reply, Request
 
 _MAX_MESSAGE_CHARACTERS = 1024  # of a server's error text; a page of HTML is no message
@@ -50,7 +51,7 @@ class _RequestTrace:
 
 
 # botocore hands nothing of ours through to aiohttp; both run in the caller's task, so its context carries the trip.
-_CURRENT_TRACE: ContextVar[_RequestTrace | None] = ContextVar("loadgen_trip", default=None)
+_CURRENT_TRACE: ContextVar[_RequestTrace | None] = ContextVar("loadgen_request_trace", default=None)
 
 
 def _set_timestamp(member: str) -> Any:
@@ -240,18 +241,6 @@ def _content_length(headers: Mapping[str, str]) -> int:
 
 # --- what a failure was ----------------------------------------------------------------------------------------------
 
-# Operating system error -> outcome: want of something on this machine, and a connection that could not be made.
-_LOCAL_ERRNO = {
-    errno.EMFILE: Outcome.FD_EXHAUSTED,
-    errno.ENFILE: Outcome.FD_EXHAUSTED,
-    errno.EADDRNOTAVAIL: Outcome.PORTS_EXHAUSTED,
-}
-_CONNECT_ERRNO = {
-    errno.ECONNREFUSED: Outcome.CONNECT_REFUSED,
-    errno.EHOSTUNREACH: Outcome.CONNECT_REFUSED,
-    errno.ENETUNREACH: Outcome.CONNECT_REFUSED,
-    errno.ETIMEDOUT: Outcome.CONNECT_TIMEOUT,
-}
 _TypeTable = tuple[tuple[tuple[type[BaseException], ...], Outcome], ...]
 # Exception -> outcome; the first row with any of the causes decides. These come before the connection's own errors,
 _PRE_ERRNO_TYPES: _TypeTable = (
@@ -295,10 +284,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _classify_error(error: BaseException, trace: _RequestTrace, *, is_tls: bool) -> tuple[Outcome, str]:
     """Decide which outcome a failure is, and name its cause in words that hold no address, header or payload."""
     causes = list(_causes(error))
+    # An error before aiohttp is called is of a file, such as an unreadable CA bundle: its EACCES is no refused connection.
+    is_connecting = bool(trace.requested) and not trace.sent
     for decide in (
-        _by_errno(_LOCAL_ERRNO),
+        _by_local_errno,
         _by_type(_PRE_ERRNO_TYPES),
-        _by_errno({} if trace.sent else _CONNECT_ERRNO),
+        _by_errno(is_connected=not is_connecting),
         _by_truncation,
         _by_type(_POST_ERRNO_TYPES),
     ):
@@ -318,8 +309,13 @@ def _describe_cause(cause: BaseException) -> str:
     return type(cause).__name__ + (f": {word}" if word else "")
 
 
-def _by_errno(table: Mapping[int, Outcome]) -> Callable[[BaseException], Outcome | None]:
-    return lambda cause: table.get(getattr(cause, "errno", None) or 0)
+def _by_local_errno(cause: BaseException) -> Outcome | None:
+    outcome = errno_outcome(getattr(cause, "errno", None), is_connected=True)
+    return outcome if outcome in LOCAL_OUTCOMES else None
+
+
+def _by_errno(*, is_connected: bool) -> Callable[[BaseException], Outcome | None]:
+    return lambda cause: errno_outcome(getattr(cause, "errno", None), is_connected=is_connected)
 
 
 def _by_type(table: _TypeTable) -> Callable[[BaseException], Outcome | None]:

@@ -1,6 +1,6 @@
-"""Arrivals: the instants at which an open loop should send. The schedule is data, known before the first request.
+"""Arrivals: the schedule of an open loop, known before the first request is sent.
 
-Any shard of it sends exactly what the whole would have.
+The shards of a schedule together send exactly the requests of the whole, at the same instants.
 """
 
 import math
@@ -16,24 +16,25 @@ from loadgen.errors import UsageError
 from loadgen.validation import validate_int
 from loadgen.workload.rate import Rate
 
-_CHUNK = 8192  # arrivals computed at a time: flat memory, and numpy's cost spread thin
+_CHUNK = 8192  # arrivals computed at a time: bounds memory, and amortizes numpy's overhead for each call
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """The instants at which an open loop should send; iterable again and again, each time the same.
+    """The instants at which an open loop sends its requests. Each iteration yields the same instants.
 
-    Built by `even`, `poisson` and `trace`. Iterating yields (seq, seconds from start), ascending; `seq` counts the
-    whole schedule, so a shard's numbers have gaps.
+    Built by `even`, `poisson` and `trace`. Iterating yields (seq, seconds from the start), ascending. `seq` numbers
+    the requests of the whole schedule, so the numbers of a shard have gaps.
 
     Args:
         rate: requests per second; None for a trace.
-        seed: of the Poisson process; None for an even one.
-        instants: of a trace, ascending seconds from its start.
-        part: (which, of how many).
+        seed: seed of a Poisson process; None for evenly spaced arrivals.
+        instants: the instants of a trace, ascending, in seconds from its start.
+        part: (index, count) of the shard.
 
     Raises:
-        UsageError: the seed is no whole number, the instants do not ascend from 0 on, or there is no such part.
+        UsageError: the seed is not an integer of at least 0, the instants are not ascending from 0, or the shard does
+            not exist.
     """
 
     rate: Rate | None = None
@@ -45,16 +46,16 @@ class Arrivals:
         if self.seed is not None:
             validate_int(self.seed, 0, "seed")
         if not all(a <= b < math.inf for a, b in pairwise((0.0, *self.instants))):
-            raise UsageError("a trace whose instants do not ascend from 0 on", hint="trace(...) sorts them")
+            raise UsageError("trace instants are not ascending from 0", hint="trace(...) sorts them")
         compose_shard((0, 1), *self.part)
 
     def shard(self, index: int, count: int) -> Self:
-        """Return the index-th of `count` shards; together they are exactly the whole."""
+        """Return the index-th of `count` shards, which together are exactly the whole."""
         return replace(self, part=compose_shard(self.part, index, count))
 
     @property
     def duration(self) -> float:
-        """Seconds until the schedule ends; infinite for an endless rate."""
+        """Seconds until the schedule ends; infinite for an unbounded rate."""
         if self.rate is None:
             return self.instants[-1] if self.instants else 0.0
         return self.rate.duration
@@ -67,7 +68,7 @@ class Arrivals:
             yield from zip(seqs, chunk[skip::count].tolist(), strict=True)
 
     def _chunks(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Yield (seq of its first, instants) for the whole schedule."""
+        """Yield (seq of the first arrival, instants) for each chunk of the whole schedule."""
         if self.rate is None:
             yield 0, np.array(self.instants, dtype=np.float64)
             return
@@ -75,12 +76,12 @@ class Arrivals:
         random = None if self.seed is None else np.random.default_rng(self.seed)
         while True:
             if random is None:
-                hits = np.arange(first, first + _CHUNK, dtype=np.float64)
+                counts = np.arange(first, first + _CHUNK, dtype=np.float64)
             else:
-                # A Poisson process of any rate is one of rate 1 seen through the inverse of its integral.
-                hits = reached + np.cumsum(random.standard_exponential(_CHUNK))
-                reached = float(hits[-1])
-            due = self.rate.inverse_cumulative(hits)
+                # A Poisson process of any rate is a process of rate 1, mapped by the inverse of the rate's integral.
+                counts = reached + np.cumsum(random.standard_exponential(_CHUNK))
+                reached = float(counts[-1])
+            due = self.rate.inverse_cumulative(counts)
             ended = int(np.searchsorted(due, math.inf))
             yield first, due[:ended]
             if ended < _CHUNK:
@@ -89,49 +90,49 @@ class Arrivals:
 
 
 def compose_shard(part: tuple[int, int], index: int, count: int) -> tuple[int, int]:
-    """Return the shard of a shard: every `count`-th of what (which, of how many) already names.
+    """Return the index-th of `count` shards of a shard, as (index, count) of the whole.
 
     Raises:
-        UsageError: there is no such shard.
+        UsageError: `index` is not in 0..count-1.
     """
     if not 0 <= index < count:
-        raise UsageError(f"shard {index} of {count}", hint="shards are numbered from 0")
-    which, of = part
-    return which + index * of, of * count
+        raise UsageError(f"shard index is {index} with {count} shards", hint=f"must be 0 to {count - 1}")
+    part_index, part_count = part
+    return part_index + index * part_count, part_count * count
 
 
 def even(rate: Rate) -> Arrivals:
-    """Return arrivals at equal spacing of work: the n-th is due when the rate has summed up to n."""
+    """Return evenly spaced arrivals: the n-th is due when the integral of the rate reaches n."""
     return Arrivals(rate)
 
 
 def poisson(rate: Rate, seed: int) -> Arrivals:
-    """Return arrivals of a Poisson process of this rate: independent users, bursts included. The seed decides them."""
+    """Return arrivals of a Poisson process: independent users, with random bursts that the seed determines."""
     return Arrivals(rate, seed=seed)
 
 
 def trace(
     instants: Sequence[float], *, start: float | None = None, end: float | None = None, speed: float = 1.0
 ) -> Arrivals:
-    """Return arrivals replayed from recorded instants, the first of them at 0.
+    """Return arrivals that replay recorded instants; the earliest one, or `start` if it is given, becomes 0.
 
     Args:
         instants: seconds on any clock, in any order.
-        start: leave out what came before this instant.
-        end: leave out what came at or after this instant.
-        speed: 2 replays in half the time.
+        start: omit instants before this one.
+        end: omit instants at or after this one.
+        speed: factor of the replay speed; 2 replays in half the time.
 
     Raises:
-        UsageError: nothing is left to replay, or an instant or the speed is not finite.
+        UsageError: no instants are left, an instant is not finite, or the speed is not finite and above 0.
     """
     if not (math.isfinite(speed) and speed > 0):
-        raise UsageError(f"a speed of {speed!r}", hint="give a factor above 0")
+        raise UsageError(f"speed is {speed!r}", hint="must be finite and above 0")
     kept = np.sort(np.array(list(instants), dtype=np.float64))
     if not np.isfinite(kept).all():
-        raise UsageError("a trace holds an instant that is not finite")
+        raise UsageError("the trace contains an instant that is not finite")
     low = -math.inf if start is None else start
     kept = kept[(kept >= low) & (kept < (math.inf if end is None else end))]
     if not kept.size:
-        raise UsageError("the trace has no instants in this window")
+        raise UsageError("the trace has no instants between start and end")
     origin = kept[0] if start is None else start
     return Arrivals(instants=tuple(((kept - origin) / speed).tolist()))

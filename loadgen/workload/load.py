@@ -1,7 +1,7 @@
-"""What load to offer: the open and the closed loop. Pure values.
+"""The load models: OpenLoop and ClosedLoop, as values.
 
-An open loop sends on schedule, whatever the target does. A closed loop has clients that wait for each answer before
-they ask again. Carrying a load out is engine.py's.
+An open loop sends on schedule, independent of the target. A closed loop has clients that wait for each reply before
+they send again. The engine (engine/load_drivers.py) runs them.
 """
 
 import math
@@ -16,16 +16,16 @@ from loadgen.workload.arrivals import Arrivals, compose_shard
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
-    """Send on schedule, whatever the target does: what a service with many independent users sees.
+    """Send on schedule, independent of the target: the load of many independent users.
 
     Args:
-        arrivals: when to send.
-        duration: seconds after which nothing more is sent; None for the arrivals' own.
-        max_in_flight: requests that may be unanswered at once. What would exceed it is counted as dropped, never
-            sent late; it also bounds this machine's memory and connections.
+        arrivals: the schedule.
+        duration: seconds after which no more requests are sent; None for the duration of the arrivals.
+        max_in_flight: maximum number of requests without a reply. An arrival beyond it is recorded as dropped and never
+            sent late. It also bounds the memory and the connections of this machine.
 
     Raises:
-        UsageError: neither the arrivals nor the duration ever end.
+        UsageError: neither the arrivals nor the duration is bounded, or a value is out of range.
     """
 
     arrivals: Arrivals
@@ -34,11 +34,13 @@ class OpenLoop:
 
     def __post_init__(self) -> None:
         if not isinstance(self.arrivals, Arrivals):
-            raise UsageError(f"arrivals of type {type(self.arrivals).__name__}", hint="give even(...) or poisson(...)")
+            raise UsageError(
+                f"arrivals are of type {type(self.arrivals).__name__}", hint="use even(...), poisson(...) or trace(...)"
+            )
         if self.duration is not None:
             validate_duration(self.duration)
         elif math.isinf(self.arrivals.duration):
-            raise UsageError("an open loop at an endless rate", hint="give it a duration in seconds")
+            raise UsageError("open loop without end: the rate is unbounded", hint="set a duration in seconds")
         validate_int(self.max_in_flight, 1, "max_in_flight")
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
@@ -49,25 +51,32 @@ class OpenLoop:
 
     @property
     def connections(self) -> int:
-        """The most requests in flight at once."""
+        """Maximum number of requests in flight."""
         return self.max_in_flight
 
     def shard(self, index: int, count: int) -> Self:
-        """Return the index-th of `count` shards: its arrivals, and its share of `max_in_flight`."""
+        """Return the index-th of `count` shards, with its arrivals and its share of `max_in_flight`."""
         arrivals = self.arrivals.shard(index, count)
         return replace(self, arrivals=arrivals, max_in_flight=max(1, len(range(index, self.max_in_flight, count))))
 
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """A pause drawn evenly between two bounds, in seconds."""
+    """A random pause, uniformly distributed between two bounds.
+
+    Args:
+        low: shortest pause, in seconds.
+        high: longest pause, in seconds.
+    """
 
     low: float
     high: float
 
     def __post_init__(self) -> None:
         if not (0 <= self.low <= self.high and math.isfinite(self.high)):
-            raise UsageError(f"a pause between {self.low!r} and {self.high!r} seconds")
+            raise UsageError(
+                f"pause is between {self.low!r} and {self.high!r} seconds", hint="must be 0 <= low <= high, and finite"
+            )
 
 
 Pause = float | Uniform
@@ -75,19 +84,20 @@ Pause = float | Uniform
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """Let clients call, wait for the answer, and call again: what a fixed number of workers does to a service.
+    """Run clients that each send a request, wait for the reply, pause and repeat: a fixed number of callers.
 
     Args:
-        clients: how many call at once.
-        count: requests in all, shared by the clients; None for no bound.
-        duration: seconds after which nothing more is sent; None for no bound.
-        think: seconds a client pauses after each answer.
-        backoff: seconds a client pauses instead after a refusal or a failure. Without it a refused client calls again
-            at once, and the share of throttles measures this machine's speed, not the endpoint.
-        seed: of pauses that are drawn.
+        clients: number of concurrent clients.
+        count: total number of requests, shared by the clients; None for no limit.
+        duration: seconds after which no more requests are sent; None for no limit.
+        think: seconds that a client pauses after a successful reply.
+        backoff: seconds that a client pauses after a throttled or failed request. With 0 a throttled client sends again
+            at once, and the throttled share then measures this machine's speed instead of the endpoint.
+        seed: seed of random pauses.
+        part: (index, count) of the shard.
 
     Raises:
-        UsageError: there is no bound, or a number is out of its range.
+        UsageError: neither `count` nor `duration` is set, or a value is out of range.
     """
 
     clients: int
@@ -103,24 +113,27 @@ class ClosedLoop:
         validate_int(self.seed, 0, "seed")
         compose_shard((0, 1), *self.part)
         if self.count is None and self.duration is None:
-            raise UsageError("a closed loop without end", hint="give it a count of requests or a duration in seconds")
+            raise UsageError("closed loop without end", hint="set a count of requests or a duration in seconds")
         if self.count is not None:
             validate_int(self.count, 1, "count")
         if self.duration is not None:
             validate_duration(self.duration)
         for pause in (self.think, self.backoff):
             if not isinstance(pause, Uniform) and not (math.isfinite(pause) and pause >= 0):
-                raise UsageError(f"a pause of {pause!r} seconds", hint="0 or more")
+                raise UsageError(f"pause is {pause!r} seconds", hint="must be finite and at least 0")
 
     @property
     def connections(self) -> int:
-        """The most requests in flight at once."""
+        """Maximum number of requests in flight."""
         return self.clients
 
     def shard(self, index: int, count: int) -> Self | None:
-        """Return the index-th of `count` shards, clients and requests divided exactly; None when none fall to it."""
-        compose_shard(self.part, index, count)  # refuses what is no shard
-        # As many shards as can have a client and a request each: one without a client would never send its requests.
+        """Return the index-th of `count` shards, or None when it would have no client or no request.
+
+        Clients and requests are divided exactly.
+        """
+        compose_shard(self.part, index, count)  # validates index and count
+        # Use only as many shards as can have a client and a request: one without a client would not send its requests.
         used = min(count, self.clients, count if self.count is None else self.count)
         if index >= used:
             return None

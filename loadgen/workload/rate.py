@@ -1,4 +1,4 @@
-"""Rate: requests per second as a function of time, its integral, and the inverse of that in closed form. Pure."""
+"""Rate: requests per second as a function of time, its integral, and the inverse of the integral in closed form."""
 
 import math
 from bisect import bisect_right
@@ -14,32 +14,33 @@ from loadgen.validation import validate_duration
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Requests per second as a function of time: straight lines between knots, jumps allowed.
+    """Requests per second as a piecewise linear function of time.
 
     Args:
-        knots: (seconds from start, requests per second), times ascending from 0. Two knots at one time are a jump.
-            The rate holds its last value for ever when `is_endless`, else it ends with the last knot.
+        knots: (seconds from the start, requests per second), with times ascending from 0. Two knots at the same time
+            are a jump.
+        is_unbounded: True to hold the last value for ever; False to end with the last knot.
 
     Raises:
-        UsageError: a rate is negative or not finite, or the times do not ascend from 0.
+        UsageError: a rate is negative or not finite, all rates are 0, or the times are not ascending from 0.
     """
 
     knots: tuple[tuple[float, float], ...]
-    is_endless: bool = False
+    is_unbounded: bool = False
 
     def __post_init__(self) -> None:
         times = [t for t, _ in self.knots]
         if not times or times[0] != 0 or any(b < a for a, b in pairwise(times)):
-            raise UsageError(f"rate with knots at {times}", hint="times must start at 0 and ascend")
+            raise UsageError(f"rate has knots at {times}", hint="times must start at 0 and ascend")
         if any(not (math.isfinite(t) and math.isfinite(r) and r >= 0) for t, r in self.knots):
-            raise UsageError(f"rate {self.knots}", hint="rates and times must be finite, rates not below 0")
+            raise UsageError(f"rate has knots {self.knots}", hint="must be finite, with rates of at least 0")
         if max(r for _, r in self.knots) == 0:
-            raise UsageError("a rate of 0 throughout sends nothing", hint="give a rate above 0")
+            raise UsageError("rate is 0 throughout, so no request would be sent", hint="must be above 0 somewhere")
 
     @property
     def duration(self) -> float:
-        """Seconds until the rate ends; infinite when it is endless."""
-        return math.inf if self.is_endless else self.knots[-1][0]
+        """Seconds until the rate ends; infinite when it is unbounded."""
+        return math.inf if self.is_unbounded else self.knots[-1][0]
 
     def at(self, t: float) -> float:
         """Return the rate at t seconds, in requests per second; 0 outside the rate's duration."""
@@ -53,7 +54,7 @@ class Rate:
         return r0 + (r1 - r0) * (t - t0) / (t1 - t0)
 
     def cumulative(self, t: float) -> float:
-        """Return how many requests are due before t seconds: the integral of `at` from 0 to t."""
+        """Return how many requests are due before t seconds: the integral of the rate from 0 to t."""
         t = min(max(t, 0.0), self.duration)
         total = 0.0
         for (t0, r0), (t1, r1) in pairwise(self.knots):
@@ -65,65 +66,65 @@ class Rate:
         return total + max(0.0, t - self.knots[-1][0]) * self.knots[-1][1]
 
     def inverse_cumulative(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the seconds at which each of these many requests is due: the inverse of `counts`, in closed form.
+        """Return the instant at which each cumulative count is reached: the inverse of `cumulative`, in closed form.
 
         Args:
             counts: cumulative requests, ascending, shape (n,).
 
         Returns:
-            Seconds, shape (n,); infinite beyond what the rate ever reaches.
+            Seconds from the start, shape (n,); infinite for counts that the rate never reaches.
         """
         due = np.full(counts.shape, math.inf)
-        begun = 0.0
+        reached = 0.0
         for (t0, r0), (t1, r1) in pairwise(self.knots):
             area = (t1 - t0) * (r0 + r1) / 2
-            # The last instant belongs to the next segment, so that an arrival at a knot is counted once.
-            inside = (counts >= begun) & (counts < begun + area)
-            due[inside] = t0 + _solve(counts[inside] - begun, r0, (r1 - r0) / (t1 - t0) if t1 > t0 else 0.0)
-            begun += area
-        if self.is_endless and self.knots[-1][1] > 0:
-            beyond = counts >= begun
-            due[beyond] = self.knots[-1][0] + (counts[beyond] - begun) / self.knots[-1][1]
+            # The segment's end belongs to the next segment, so that an arrival at a knot is counted once.
+            inside = (counts >= reached) & (counts < reached + area)
+            due[inside] = t0 + _solve(counts[inside] - reached, r0, (r1 - r0) / (t1 - t0) if t1 > t0 else 0.0)
+            reached += area
+        if self.is_unbounded and self.knots[-1][1] > 0:
+            beyond = counts >= reached
+            due[beyond] = self.knots[-1][0] + (counts[beyond] - reached) / self.knots[-1][1]
         return due
 
 
 def _solve(area: NDArray[np.float64], rate: float, slope: float) -> NDArray[np.float64]:
-    """Return x with rate * x + slope * x^2 / 2 = area; the form of the root that does not cancel for a small slope."""
+    """Return x with rate * x + slope * x^2 / 2 = area, by the form of the root that is stable for small slopes."""
     if slope == 0:
         return area / rate
     root = np.sqrt(np.maximum(rate * rate + 2 * slope * area, 0.0))
     divisor = rate + root
-    # area 0 at a rate that starts from 0 is due at once, not 0 / 0.
+    # With area 0 and rate 0 the quotient is 0 / 0; such a request is due at once.
     return np.divide(2 * area, divisor, out=np.zeros_like(area), where=divisor > 0)
 
 
 def constant(rate: float) -> Rate:
-    """Return a rate that never changes and never ends.
+    """Return a constant, unbounded rate in requests per second.
 
     Example:
-        >>> constant(50).hits(10)
+        >>> constant(50).cumulative(10)
         500.0
     """
-    return Rate(((0.0, rate),), is_endless=True)
+    return Rate(((0.0, rate),), is_unbounded=True)
 
 
 def ramp(start: float, end: float, over: float) -> Rate:
-    """Return a rate that goes from `start` to `end` requests per second over these seconds, and ends there.
+    """Return a rate that changes linearly from `start` to `end` requests per second over `over` seconds, then ends.
 
     Example:
-        >>> ramp(0, 100, over=60).hits(60)
+        >>> ramp(0, 100, over=60).cumulative(60)
         3000.0
     """
     return Rate(((0.0, start), (validate_duration(over), end)))
 
 
 def stages(*steps: tuple[float, float], start: float = 0.0) -> Rate:
-    """Return a rate that reaches each stage's requests per second in a straight line over its seconds.
+    """Return a rate that changes linearly to each stage's rate over the stage's duration.
 
     Args:
-        steps: (seconds, requests per second); a stage at the rate of the one before it holds that rate, one of 0
-            seconds jumps.
-        start: the rate at the beginning.
+        steps: (seconds, requests per second) of each stage. A stage with the rate of the previous one holds it; a stage
+            of 0 seconds jumps.
+        start: the initial rate, in requests per second.
 
     Example:
         >>> stages((10, 20), (60, 20), (0, 80), (5, 80)).duration

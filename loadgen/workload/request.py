@@ -1,7 +1,4 @@
-"""Request and Reply: what is sent once, and what came back.
-
-Values only. Reading them from files is payload.py's; judging a reply is outcome.py's.
-"""
+"""Request and Reply: the arguments of one InvokeEndpoint call and its result, as values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -25,16 +22,27 @@ _ARGUMENTS: dict[str, tuple[str, int]] = {
 _MEMBERS = {argument: member for member, (argument, _) in _ARGUMENTS.items()}
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)  # a transport may remember what it made of a request
+@dataclass(frozen=True, slots=True, weakref_slot=True)  # weak references: a transport caches its prepared requests
 class Request:
-    """One set of InvokeEndpoint arguments, without the endpoint's name.
+    """The arguments of one InvokeEndpoint call, without the endpoint's name.
+
+    Each field except `body` is the InvokeEndpoint argument of the same name; None omits it.
 
     Args:
-        body: the payload as it goes over the wire.
-        content_type: and the rest: the argument of the same name, or None to leave it out.
+        body: the payload, sent unchanged.
+        content_type: MIME type of the payload.
+        accept: MIME type of the reply.
+        custom_attributes: passed to the model container.
+        target_model: model to invoke on a multi-model endpoint.
+        target_variant: production variant to invoke.
+        target_container_hostname: container to invoke on a multi-container endpoint.
+        inference_id: identifies the request in data capture.
+        enable_explanations: expression that enables SageMaker Clarify explanations.
+        inference_component_name: inference component to invoke.
+        session_id: stateful session to use.
 
     Raises:
-        DataError: a value is too long, not printable ASCII, or holds a line break (which could inject a header).
+        DataError: a value is too long or is not printable ASCII; a line break could inject a header.
 
     Example:
         >>> Request(b"1,2,3", content_type="text/csv").arguments()
@@ -55,24 +63,24 @@ class Request:
 
     def __post_init__(self) -> None:
         if not isinstance(self.body, bytes):
-            raise DataError(f"Request body is {type(self.body).__name__}, not bytes", hint="encode it first")
+            raise DataError(f"Request body is of type {type(self.body).__name__}, not bytes", hint="encode it first")
         for member, (argument, longest) in _ARGUMENTS.items():
             value = getattr(self, member)
             if value is None:
                 continue
             if not isinstance(value, str):
-                raise DataError(f"{argument} is {type(value).__name__}, not text")
+                raise DataError(f"{argument} is of type {type(value).__name__}, not str")
             if len(value) > longest:
-                raise DataError(f"{argument} has {len(value)} characters; InvokeEndpoint takes at most {longest}")
+                raise DataError(f"{argument} has {len(value)} characters; InvokeEndpoint allows {longest}")
             if not (value.isascii() and value.isprintable()):
-                raise DataError(f"{argument} holds characters that a header cannot carry: {value[:60]!a}")
+                raise DataError(f"{argument} contains characters that a header cannot contain: {value[:60]!a}")
 
     def __repr__(self) -> str:
-        # A payload may be a customer's data: its size is shown, never its bytes.
+        # The payload may be confidential: the size is shown, the bytes are not.
         return f"Request({len(self.body)} bytes, content_type={self.content_type!r})"
 
     def arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments that InvokeEndpoint takes, leaving out what is not set."""
+        """Return the keyword arguments for InvokeEndpoint, without those that are None."""
         named = {_ARGUMENTS[f.name][0]: getattr(self, f.name) for f in fields(self) if f.name != "body"}
         return {"Body": self.body} | {name: value for name, value in named.items() if value is not None}
 
@@ -84,31 +92,39 @@ class Request:
             DataError: an argument is unknown, of the wrong type, or `Body` is missing.
         """
         if "Body" not in arguments:
-            raise DataError("no 'Body' among the arguments", hint="each example needs at least a Body")
+            raise DataError("the argument 'Body' is missing", hint="each example needs a Body")
         body = arguments["Body"]
         if isinstance(body, str):
             try:
                 body = body.encode()
             except UnicodeEncodeError as error:
-                raise DataError(f"Body is not Unicode text at character {error.start}", hint="give bytes") from error
+                raise DataError(f"Body is not valid Unicode at character {error.start}", hint="use bytes") from error
         elif isinstance(body, (bytearray, memoryview)):
             body = bytes(body)
         unknown = sorted(str(name) for name in arguments if name not in _MEMBERS and name != "Body")
         if unknown:
             raise DataError(
-                f"not an argument of InvokeEndpoint: {', '.join(unknown)}", hint=f"known: {', '.join(_MEMBERS)}"
+                f"unknown InvokeEndpoint arguments: {', '.join(unknown)}", hint=f"known: {', '.join(_MEMBERS)}"
             )
         return cls(body, **{_MEMBERS[name]: value for name, value in arguments.items() if name != "Body"})
 
 
 class Reply(NamedTuple):
-    """What came back for one request. Instants are `time.perf_counter()` seconds of this process.
+    """The reply to one request. Instants are `time.perf_counter()` seconds of this process.
 
-    `sent` is when the request's bytes were handed over (signing done, connection at hand); `first_byte` when the
-    first bytes of the answer arrived; `done` when its last byte had been read. `code` is the AWS error code, empty
-    when the status is 2xx. `pool_wait` is how long the request waited for a free connection before `sent`; `is_new_connection`
-    tells that the request went out on a connection opened for it, during the run. `request_id` is the service's
-    own name for the call, empty when it gave none.
+    Attributes:
+        status: HTTP status; 0 when there was none.
+        sent: when the signed request was written to its connection.
+        first_byte: when the first bytes of the reply arrived.
+        done: when the last byte of the reply was read.
+        response_bytes: size of the reply's body.
+        code: the AWS error code; empty for a successful reply.
+        message: the error's message.
+        body: the reply's body; not every transport keeps it.
+        original_status: the status that the model container returned with a ModelError; 0 otherwise.
+        pool_wait: seconds that the request waited for a free connection before `sent`.
+        is_new_connection: True when a connection was opened for this request during the run.
+        request_id: the service's identifier of the request; empty when there was none.
     """
 
     status: int
@@ -122,5 +138,4 @@ class Reply(NamedTuple):
     original_status: int = 0
     pool_wait: float = 0.0
     is_new_connection: bool = False
-    attempts: int = 1
     request_id: str = ""

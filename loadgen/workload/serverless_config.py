@@ -1,4 +1,4 @@
-"""ServerlessConfig: the settings of a serverless endpoint, and AWS's limits on them."""
+"""ServerlessConfig: the settings of a serverless endpoint and AWS's limits for them."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,15 @@ PAYLOAD_LIMIT_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, order=True)
 class ServerlessConfig:
-    """The two knobs of a serverless endpoint, and the third that costs by the hour.
+    """Memory size, MaxConcurrency and provisioned concurrency of a serverless endpoint.
 
     Args:
-        memory_mb: one of 1024, 2048, 3072, 4096, 5120, 6144.
-        max_concurrency: requests served at once, 1 to 200; one more is refused.
-        provisioned_concurrency: instances kept warm, 1 to `max_concurrency`; 0 keeps none.
+        memory_mb: memory size in MB: 1024, 2048, 3072, 4096, 5120 or 6144.
+        max_concurrency: requests served concurrently, 1 to 200; further ones are throttled.
+        provisioned_concurrency: instances kept warm and billed by the hour, 0 to `max_concurrency`.
 
     Raises:
-        UsageError: a value that AWS would refuse.
+        UsageError: a value is outside AWS's limits.
     """
 
     memory_mb: int
@@ -30,13 +30,16 @@ class ServerlessConfig:
 
     def __post_init__(self) -> None:
         if self.memory_mb not in MEMORY_SIZES_MB:
-            raise UsageError(f"memory size {self.memory_mb!r} MB", hint="allowed are 1024 to 6144 in steps of 1024")
+            raise UsageError(f"memory size is {self.memory_mb!r} MB", hint="must be 1024 to 6144 in steps of 1024")
         if not _is_int_between(self.max_concurrency, 1, MAX_CONCURRENCY_LIMIT):
-            raise UsageError(f"MaxConcurrency {self.max_concurrency!r}", hint="allowed are whole numbers from 1 to 200")
+            raise UsageError(
+                f"MaxConcurrency is {self.max_concurrency!r}",
+                hint=f"must be an integer from 1 to {MAX_CONCURRENCY_LIMIT}",
+            )
         if not _is_int_between(self.provisioned_concurrency, 0, self.max_concurrency):
             raise UsageError(
-                f"provisioned concurrency {self.provisioned_concurrency!r}",
-                hint=f"allowed are 0 to MaxConcurrency, here {self.max_concurrency}",
+                f"provisioned concurrency is {self.provisioned_concurrency!r}",
+                hint=f"must be an integer from 0 to MaxConcurrency, which is {self.max_concurrency}",
             )
 
     def __str__(self) -> str:

@@ -11,12 +11,15 @@ from loadgen.workload.serverless_config import ServerlessConfig
 
 @dataclass(frozen=True, slots=True)
 class ErrorLimit:
-    """When to give a step up: refusals and failures both count as errors.
+    """When to stop a step early. Throttled and failed requests count as errors.
 
     Args:
-        count: stop at this many errors; None for no such bound.
-        share: stop when more than this share of the answers are errors; None for no such bound.
-        at_least: answers before the share is looked at.
+        count: stop at this number of errors; None for no limit.
+        share: stop when errors exceed this share of the completed requests; None for no limit.
+        at_least: number of completed requests from which on `share` applies.
+
+    Raises:
+        UsageError: `count` is not an integer of at least 1, or `share` is not in [0, 1).
     """
 
     count: int | None = None
@@ -27,10 +30,14 @@ class ErrorLimit:
         if self.count is not None:
             validate_int(self.count, 1, "error limit")
         if self.share is not None and not 0 <= self.share < 1:
-            raise UsageError(f"an error share of {self.share!r}", hint="0 or more, below 1")
+            raise UsageError(f"error share is {self.share!r}", hint="must be at least 0 and below 1")
 
     def is_reached(self, errors: int, completed: int) -> bool:
-        """Tell whether the step must stop.
+        """Return whether the step must stop.
+
+        Args:
+            errors: number of throttled and failed requests.
+            completed: number of completed requests, errors included.
 
         Example:
             >>> ErrorLimit(count=3).is_reached(3, 3)
@@ -48,17 +55,17 @@ class Step:
     """One endpoint configuration under one load.
 
     Args:
-        config: what to deploy; None for a place that stands as it is.
-        load: what to send.
-        name: shown in tables and used for the run's directory; made from the rest when empty.
-        phase: which benchmark it belongs to: `stability`, `concurrency`, or empty.
-        warmup: the first seconds of the load, recorded and shown but not counted.
-        warmup_calls: the first calls of the load, likewise.
-        error_limit: when to give the step up; None for never.
-        delay: seconds to wait after the endpoint is in service, so that it may go cold.
+        config: the configuration to deploy; None for an existing endpoint.
+        load: the load to send.
+        name: shown in tables and used for the run's directory; if empty, `label` describes the step instead.
+        phase: the benchmark that the step belongs to: `stability`, `concurrency`, or empty.
+        warmup: seconds at the start of the load whose requests are recorded but not counted.
+        warmup_calls: number of requests at the start of the load that are recorded but not counted.
+        error_limit: when to stop the step early; None for never.
+        delay: seconds to wait before the load once the endpoint is in service, so that its instances go cold.
 
     Raises:
-        UsageError: a value of another type, or below 0.
+        UsageError: a value is of the wrong type or negative.
     """
 
     config: ServerlessConfig | None
@@ -72,10 +79,30 @@ class Step:
 
     def __post_init__(self) -> None:
         if not isinstance(self.load, (OpenLoop, ClosedLoop)):
-            raise UsageError(f"a load of type {type(self.load).__name__}", hint="give an OpenLoop or a ClosedLoop")
+            raise UsageError(f"load is of type {type(self.load).__name__}", hint="must be an OpenLoop or a ClosedLoop")
         if not (self.config is None or isinstance(self.config, ServerlessConfig)):
-            raise UsageError(f"a configuration of type {type(self.config).__name__}", hint="give a ServerlessConfig")
-        for what, seconds in (("warmup", self.warmup), ("delay", self.delay)):
+            raise UsageError(
+                f"config is of type {type(self.config).__name__}", hint="must be a ServerlessConfig or None"
+            )
+        for name, seconds in (("warmup", self.warmup), ("delay", self.delay)):
             if not 0 <= seconds < math.inf:
-                raise UsageError(f"{what} {seconds!r}", hint="seconds, 0 or more")
+                raise UsageError(f"{name} is {seconds!r} seconds", hint="must be finite and at least 0")
         validate_int(self.warmup_calls, 0, "warmup_calls")
+
+    @property
+    def label(self) -> str:
+        """The name, or a description of configuration and load if it is empty.
+
+        Example:
+            >>> Step(ServerlessConfig(2048, 4), ClosedLoop(6, count=100)).label
+            '2048 MB, MaxConcurrency 4, 6 clients'
+        """
+        if self.name:
+            return self.name
+        config, load = self.config, self.load
+        endpoint = "existing endpoint"
+        if config is not None:
+            endpoint = f"{config.memory_mb} MB, MaxConcurrency {config.max_concurrency}"
+        if isinstance(load, OpenLoop):
+            return f"{endpoint}, open loop"
+        return f"{endpoint}, {load.clients} client{'' if load.clients == 1 else 's'}"

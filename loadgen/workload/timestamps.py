@@ -1,4 +1,4 @@
-"""Instants from a file: the times at which requests came, one for each line, for an open loop to replay."""
+"""Reads recorded request timestamps from a file, so that an open loop can replay them."""
 
 import math
 from datetime import UTC, datetime
@@ -10,13 +10,13 @@ _MAX_LISTED_ERRORS = 5  # bad lines shown before the rest is only counted
 
 
 def read_timestamps(path: str | Path) -> tuple[float, ...]:
-    """Read a file of timestamps: a number of seconds, or an ISO 8601 time (UTC unless it says), on each line.
+    """Read a file with one timestamp per line: seconds, or an ISO 8601 time (UTC unless it has an offset).
 
-    Blank lines and lines that begin with `#` are left out; the order does not matter to `trace`.
+    Blank lines and lines that start with `#` are skipped. The timestamps may be in any order.
 
     Raises:
-        InputError: it is missing or cannot be read.
-        DataError: a line is no timestamp, or there is none; the message says where.
+        InputError: the file is missing or cannot be read.
+        DataError: a line is not a timestamp, with its line number, or the file has no timestamps.
     """
     path = Path(path)
     try:
@@ -24,7 +24,7 @@ def read_timestamps(path: str | Path) -> tuple[float, ...]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
     except (UnicodeDecodeError, ValueError) as error:
-        raise DataError(f"{path} is no text of timestamps: {error}", hint="one timestamp on each line") from error
+        raise DataError(f"{path} is not a text file: {error}", hint="one timestamp per line, in UTF-8") from error
     instants: list[float] = []
     bad: list[str] = []
     for number, line in enumerate(map(str.strip, lines), 1):
@@ -37,15 +37,19 @@ def read_timestamps(path: str | Path) -> tuple[float, ...]:
     if bad or not instants:
         more = [f"and {len(bad) - _MAX_LISTED_ERRORS} more"] if len(bad) > _MAX_LISTED_ERRORS else []
         raise DataError(
-            f"{path}: {len(bad)} lines are no timestamps" if bad else f"{path} holds no timestamps",
-            hint="give seconds or an ISO 8601 time on each line",
+            f"{path}: {len(bad)} lines are not timestamps" if bad else f"{path} contains no timestamps",
+            hint="each line must be a number of seconds or an ISO 8601 time",
             details=[*bad[:_MAX_LISTED_ERRORS], *more],
         )
     return tuple(instants)
 
 
 def _parse_timestamp(text: str) -> float:
-    """Return one timestamp in seconds; ValueError when it is none."""
+    """Return a timestamp in seconds since the epoch.
+
+    Raises:
+        ValueError: the text is not a timestamp.
+    """
     try:
         seconds = float(text)
     except ValueError:

@@ -232,7 +232,7 @@ def test_a_client_without_a_trace_is_a_bug_of_ours():
 
 def _reached(stage: str) -> _RequestTrace:
     trip = _RequestTrace()
-    for member in ("asked", "connected", "sent", "answered"):
+    for member in ("requested", "connected", "sent", "head_received"):
         if stage == "nothing":
             break
         setattr(trip, member, 1.0)
@@ -247,12 +247,12 @@ def _connector_error(number: int) -> sdk.EndpointConnectionError:
 
 
 TABLE = [
-    (_connector_error(errno.EADDRNOTAVAIL), "asked", Outcome.PORTS_EXHAUSTED),
-    (_connector_error(errno.ENFILE), "asked", Outcome.FD_EXHAUSTED),
-    (_connector_error(errno.EHOSTUNREACH), "asked", Outcome.CONNECT_REFUSED),
-    (_connector_error(errno.ETIMEDOUT), "asked", Outcome.CONNECT_TIMEOUT),
-    (sdk.ConnectTimeoutError(endpoint_url="http://secret"), "asked", Outcome.CONNECT_TIMEOUT),
-    (_connector_error(errno.ECONNRESET), "asked", Outcome.TLS),
+    (_connector_error(errno.EADDRNOTAVAIL), "requested", Outcome.PORTS_EXHAUSTED),
+    (_connector_error(errno.ENFILE), "requested", Outcome.FD_EXHAUSTED),
+    (_connector_error(errno.EHOSTUNREACH), "requested", Outcome.CONNECT_REFUSED),
+    (_connector_error(errno.ETIMEDOUT), "requested", Outcome.CONNECT_TIMEOUT),
+    (sdk.ConnectTimeoutError(endpoint_url="http://secret"), "requested", Outcome.CONNECT_TIMEOUT),
+    (_connector_error(errno.ECONNRESET), "requested", Outcome.TLS),
     (sdk.NoCredentialsError(), "nothing", Outcome.AUTH),
     (sdk.CredentialRetrievalError(provider="sso", error_msg="over"), "nothing", Outcome.AUTH),
     (sdk.ParamValidationError(report="no"), "nothing", Outcome.OTHER),

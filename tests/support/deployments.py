@@ -47,7 +47,7 @@ class DeploymentFixture:
     registry: ResourceRegistry
     journal: MemoryJournal
 
-    def deploy(self, names: Any = None, *, pace: RetryPolicy = FAST, model: str = "instant") -> Any:
+    def deploy(self, names: Any = None, *, retry_policy: RetryPolicy = FAST, model: str = "instant") -> Any:
         names = names or (f"loadgen-{n}" for n in itertools.count(1))
         given_tags = tags(run_id="r", owner="me", created=datetime(2026, 11, 22, tzinfo=UTC))
         rng = random.Random(1)
@@ -58,7 +58,7 @@ class DeploymentFixture:
             model=model,
             config=CONFIG,
             tags=given_tags,
-            retry_policy=pace,
+            retry_policy=retry_policy,
             rng=rng,
         )
 

@@ -51,13 +51,13 @@ class Peer:
         return head
 
     def read_request(self):
-        """Read one whole request; return its head and body, and note it in `server.seen`."""
+        """Read one whole request; return its head and body, and note it in `server.received`."""
         head = self.read_head()
         length = int(re.search(rb"(?i)\r\ncontent-length: (\d+)", head)[1])
         while len(self._buffer) < length:
             self.receive()
         body, self._buffer = self._buffer[:length], self._buffer[length:]
-        self.server.seen.append((self.number, head, body))
+        self.server.received.append((self.number, head, body))
         return head, body
 
     def send(self, data):

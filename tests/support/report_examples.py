@@ -3,7 +3,7 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from loadgen.analysis.findings import analyze
+from loadgen.analysis.analysis import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.interfaces import Identity
 from loadgen.results.manifest import Manifest
@@ -43,7 +43,7 @@ def manifest(kind="emulator", **fields):
         scenario="quickstart.py",
         title="Which memory size and concurrency should this model have?",
         kind="ServerlessBenchmark",
-        settings={"memory_sizes": [1024, 2048], "target": {"profile": "mobilenet-v2"}, "invocations": 200},
+        settings={"memory_sizes": (1024, 2048), "target": {"profile": "mobilenet-v2"}, "invocations": 200},
         scenario_sha256="9f" * 32,
         payloads={"count": 7, "bytes_mean": 29000.0, "bytes_max": 31000, "sha256": "ab" * 32},
         seed=7,
@@ -93,7 +93,7 @@ def hostile_analysis(text):
         step = replace(run.step, name=text)
         codes = tuple(code._replace(code=text[:128], message=text[:256]) for code in run.error_codes)
         missing = dict.fromkeys(run.metrics.unavailable, text)
-        example_runs.append(
+        runs.append(
             replace(
                 run,
                 step=step,
@@ -109,7 +109,7 @@ def hostile_analysis(text):
     identity = Identity("aws", "", "us-east-1", text)
     settings = {"model": text, text: [text]}
     about = manifest(
-        question=text, scenario=text, command=text, settings=settings, versions={"loadgen": text}, identity=identity
+        title=text, scenario=text, command=text, settings=settings, versions={"loadgen": text}, identity=identity
     )
     return about, analyze_runs(*runs)
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from loadgen.engine.engine import run
 from loadgen.interfaces import TransportError
-from loadgen.measurement.outcome import Outcome
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE, WARMUP
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome
+from loadgen.measurement.sample import SAMPLE, WARMUP
 from loadgen.workload.request import Reply, Request
 
 NANOSECOND = 1e-9

@@ -56,7 +56,7 @@ def test_a_cluster_sends_what_one_process_would(tmp_path, client):
         assert_same_histograms(joined, two)
         assert two.scheduled == one.scheduled == two.server_counts["arrivals"] == two.server_counts["ok"]
         first, second = (np.sort(np.asarray(run.samples), order="seq") for run in (one, two))
-        assert first["payload"].tolist() == second["payload"].tolist()
+        assert first["request_index"].tolist() == second["request_index"].tolist()
         assert {worker.name for worker in two.workers} == addresses
         assert all(0 < worker.clock_uncertainty < 5 and worker.duplicate_starts == 0 for worker in two.workers)
     assert sum(sum(window.counts.values()) for window in watching.windows) == sum(run.scheduled for run in both.runs)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from loadgen import ClosedLoop, Emulated, Scenario, ServerlessBenchmark, ServerlessConfig, Step
-from loadgen.analysis.findings import analyze
+from loadgen.analysis.analysis import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ExitStatus, QuotaError
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
@@ -36,7 +36,7 @@ def test_a_sweep_counts_what_the_emulator_counted(tmp_path):
     for run in finished.runs:
         assert run.server_counts["arrivals"] == run.scheduled == len(run.samples) == 60
         assert run.server_counts["hidden_retries"] == 0
-        sizes = [len(REQUESTS[index].body) for index in run.samples["payload"]]
+        sizes = [len(REQUESTS[index].body) for index in run.samples["request_index"]]
         assert run.samples["request_bytes"].tolist() == sizes
         assert sum(sizes) == run.server_counts["bytes_in"]
 
@@ -51,8 +51,8 @@ def test_every_size_is_sent_the_same_payloads(tmp_path):
             seed=11,
         )
         first, second = execute(scenario, tmp_path / "out").runs
-    assert first.samples["payload"].tolist() == second.samples["payload"].tolist()
-    assert len(set(first.samples["payload"].tolist())) == 3
+    assert first.samples["request_index"].tolist() == second.samples["request_index"].tolist()
+    assert len(set(first.samples["request_index"].tolist())) == 3
 
 
 def test_cold_calls_are_the_ledgers_and_cloudwatchs(tmp_path):
@@ -90,9 +90,9 @@ def test_a_model_that_needs_more_memory_is_given_up_at_that_size_only(tmp_path):
     small, *rest = finished.runs
     assert (small.stop_reason, dict(small.tally.counts)) == ("errors", {Outcome.MODEL_OOM: 3})
     assert [run.count(OutcomeCategory.OK) for run in rest] == [30, 30, 20]
-    findings = analyze(finished.runs, region="us-east-1", prices=PriceBook.builtin())
-    assert findings.recommendation.memory_mb != 1024
-    assert 1024 in findings.recommendation.excluded
+    analysis = analyze(finished.runs, region="us-east-1", prices=PriceBook.builtin())
+    assert analysis.recommendation.memory_mb != 1024
+    assert 1024 in analysis.recommendation.excluded
 
 
 def test_an_endpoint_that_fails_to_deploy_is_told_and_the_rest_goes_on(tmp_path):

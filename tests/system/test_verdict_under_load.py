@@ -20,7 +20,7 @@ SECONDS = 2.0
 REASONS = {
     "hog": "late",
     "cap": "dropped",
-    "stalls": "stood still",
+    "stalls": "event loop blocked",
     "fds": "fd_exhausted",
     "saturated": "read late",
 }

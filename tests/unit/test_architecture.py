@@ -62,7 +62,7 @@ FENCES = {
     "aiobotocore": {"aws.session", "transport.botocore"},
     "aiohttp": {"emulator", "transport.botocore"},
     "altair": {"report.charts"},
-    "botocore": {"aws", "transport.botocore", "transport.wire.sdk_probe"},
+    "botocore": {"aws", "emulator.protocol.service_models", "transport.botocore", "transport.wire.sdk_probe"},
     "distributed": {"distributed.dask"},
     "hdrh": {"measurement.histogram"},
     "httptools": {"transport.wire.http1"},

@@ -1,42 +1,50 @@
-"""Cleanup: finding what dead runs left in an account, and removing it. Nothing else is ever touched.
+"""Cleanup: find the resources that runs left in an account, and delete them. The only implementation.
 
-What is ours is known from a journal, from tags, or from both. A journal names what its run was about to create, under
-names that no one else can have by chance. Tags are believed when name, run, owner and time of creation all agree. Where
-both can be read and contradict each other, the thing is left alone, and that is said.
+A resource is attributed to a run by the run's journal, by the resource's tags, or by both; if the two conflict, it is
+skipped. A journal names what its run was about to create, under names with a random suffix. Tags count only if name, run,
+owner and creation time all agree.
+
+Use it in two steps, with a list to show or confirm in between:
+
+    scan = await find_orphans(connection, run_id, journaled=journal_state.resources)
+    registry = await delete_orphans(connection, scan.orphans, journal)
+    remaining = registry.leftovers()
+
+The command `cleanup` and the Processing job client both do so. See deletion.py for how one resource is deleted.
 """
 
 import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from loadgen.aws.deployment.deletion import ResourceDeleter
 from loadgen.aws.deployment.naming import CREATED_TAG, EXPIRES_TAG, NAME_PREFIX, OWNER_TAG, RUN_TAG, tag_value
-from loadgen.aws.deployment.resources import Existence, Journal, ResourceKind, ResourceRegistry, TrackedResource
+from loadgen.aws.deployment.resources import Existence, Journal, ResourceKind, ResourceRegistry
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection
 from loadgen.aws.retry import EMULATOR_RETRY_POLICY, RetryPolicy
-from loadgen.errors import LoadgenError
 from loadgen.event_loop import shielded
 
-# Tags are made just before the Create that carries them; an answer that is waited for takes minutes at most.
+# Tags are made just before the Create that carries them, and a Create is retried for minutes at most.
 _MAX_BEFORE_TAG, _MAX_AFTER_TAG = timedelta(minutes=15), timedelta(hours=1)
 _PAGE_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class OrphanedResource:
-    """Something that a run may have left.
+    """A resource that a run may have left.
 
     Args:
-        kind: what it is.
-        name: its name.
-        run_id: the run that made it.
+        kind: of the resource.
+        name: unique in the account and region.
+        run_id: the run that created it.
         existence: how much is known of it.
-        evidence: how it was found, in words.
+        evidence: how it was found, human-readable.
     """
 
     kind: ResourceKind
@@ -52,7 +60,14 @@ class OrphanedResource:
 
 @dataclass(frozen=True, slots=True)
 class TaggedResource:
-    """A thing in the account whose name begins as ours do, with its tags; None when they may not be read."""
+    """A resource in the account whose name has loadgen's prefix.
+
+    Args:
+        kind: of the resource.
+        name: unique in the account and region.
+        created: AWS's creation time.
+        tags: its tags; None when the caller may not read them.
+    """
 
     kind: ResourceKind
     name: str
@@ -60,9 +75,13 @@ class TaggedResource:
     tags: Mapping[str, str] | None
 
     def belongs_to(self, run_id: str, owner: str | None) -> bool:
-        """Tell whether tags, name and time agree that this run of this owner made it.
+        """Return whether tags, name and creation time agree that this run of this owner created it.
 
-        A tag that was copied to something else does not: the thing is older or younger than its tag says.
+        A tag that was copied to another resource does not match: that resource is older or younger than its tag.
+
+        Args:
+            run_id: of the run.
+            owner: ARN of the caller; None accepts every owner.
         """
         if self.tags is None or self.tags.get(RUN_TAG) != tag_value(run_id) or not run_id:
             return False
@@ -71,9 +90,24 @@ class TaggedResource:
         return is_timely and (owner is None or _is_same_owner(self.tags.get(OWNER_TAG, ""), tag_value(owner)))
 
     def is_expired(self, now: datetime) -> bool:
-        """Tell whether its run must be over."""
+        """Return whether its run must have ended, by the expiry tag."""
         expires = _parse_timestamp((self.tags or {}).get(EXPIRES_TAG, ""))
         return expires is not None and expires < now
+
+
+@dataclass(frozen=True, slots=True)
+class CleanupScan:
+    """What a search for orphans found.
+
+    Args:
+        orphans: resources to delete, endpoints first.
+        skipped: one human-readable line for each resource, or run, that was found and left alone.
+        unreadable: why resources or tags could not all be read; empty when they could. Orphans may be missing then.
+    """
+
+    orphans: list[OrphanedResource]
+    skipped: list[str]
+    unreadable: str = ""
 
 
 def _parse_timestamp(text: str) -> datetime | None:
@@ -85,7 +119,7 @@ def _parse_timestamp(text: str) -> datetime | None:
 
 
 def _is_same_owner(theirs: str, ours: str) -> bool:
-    # The last part of an assumed role's ARN is the session's name, and another one each day.
+    # The last part of an assumed role's ARN is the session name, which changes with each login.
     def without_session(arn: str) -> str:
         return arn.rpartition("/")[0] if ":assumed-role/" in arn else arn
 
@@ -99,55 +133,99 @@ def select_orphans(
     run_id: str,
     owner: str | None,
 ) -> tuple[list[OrphanedResource], list[str]]:
-    """Decide what of an account a run left behind.
+    """Decide which resources of an account a run left.
 
     Args:
-        journaled: what the run's journal says; empty without one.
-        tagged: what the account holds under names like ours.
-        run_id: the run's.
-        owner: the caller's ARN; None accepts every owner, for a run under another role, such as a Processing job's.
+        journaled: resources of the run's journal; empty without a journal.
+        tagged: what the account holds under loadgen's name prefix.
+        run_id: of the run.
+        owner: ARN of the caller, compared with the owner tag; None accepts every owner.
 
     Returns:
-        What is to be removed, endpoints first; and what is left alone although it was noted, in words.
+        The resources to delete, endpoints first; and a line for each journaled resource that is skipped.
     """
-    tagged_by_name = {(thing.kind, thing.name): thing for thing in tagged}
+    tagged_by_name = {(resource.kind, resource.name): resource for resource in tagged}
     orphans, skipped = [], []
     for (kind, name), existence in journaled.items():
-        resource = tagged_by_name.get((kind, name))
-        if resource is None:
-            orphans.append(OrphanedResource(kind, name, run_id, existence, "noted in its journal"))
-        elif resource.tags is None:
-            orphans.append(
-                OrphanedResource(
-                    kind, name, run_id, Existence.OBSERVED, "noted in its journal; its tags cannot be read"
-                )
-            )
-        elif resource.tags.get(RUN_TAG) == tag_value(run_id):
-            orphans.append(OrphanedResource(kind, name, run_id, Existence.OBSERVED, "noted in its journal and tagged"))
+        found = tagged_by_name.get((kind, name))
+        if found is None:
+            orphans.append(OrphanedResource(kind, name, run_id, existence, "in its journal"))
+        elif found.tags is None:
+            evidence = "in its journal; its tags cannot be read"
+            orphans.append(OrphanedResource(kind, name, run_id, Existence.OBSERVED, evidence))
+        elif found.tags.get(RUN_TAG) == tag_value(run_id):
+            orphans.append(OrphanedResource(kind, name, run_id, Existence.OBSERVED, "in its journal and tagged"))
         else:
-            skipped.append(f"{kind} {name} is noted in the journal, but its tags say that it is not this run's")
-    selected = {(thing.kind, thing.name) for thing in orphans}
+            skipped.append(f"{kind} {name} is in the journal of run {run_id}, but is not tagged with this run")
+    selected = {(orphan.kind, orphan.name) for orphan in orphans}
     orphans += [
-        OrphanedResource(thing.kind, thing.name, run_id, Existence.OBSERVED, "tagged")
-        for thing in tagged
-        if (thing.kind, thing.name) not in selected and thing.belongs_to(run_id, owner)
+        OrphanedResource(resource.kind, resource.name, run_id, Existence.OBSERVED, "tagged")
+        for resource in tagged
+        if (resource.kind, resource.name) not in selected and resource.belongs_to(run_id, owner)
     ]
-    return sorted(orphans, key=lambda thing: (thing.kind is not ResourceKind.ENDPOINT, thing.name)), skipped
+    return sorted(orphans, key=lambda orphan: (orphan.kind is not ResourceKind.ENDPOINT, orphan.name)), skipped
 
 
-async def list_tagged_resources(
-    api: Any, name_contains: str = NAME_PREFIX
-) -> tuple[list[TaggedResource], list[LoadgenError]]:
-    """Look at everything in the account whose name begins as ours do; endpoints before configurations.
+def select_expired(tagged: Sequence[TaggedResource], *, owner: str, now: datetime) -> CleanupScan:
+    """Decide which resources belong to runs that must have ended, by their expiry tags.
+
+    Args:
+        tagged: what the account holds under loadgen's name prefix.
+        owner: ARN of the caller.
+        now: with a time zone.
+    """
+    expired = [resource for resource in tagged if resource.is_expired(now)]
+    unexpired = [resource for resource in tagged if not resource.is_expired(now)]
+    orphans, skipped = list[OrphanedResource](), list[str]()
+    for run_id in dict.fromkeys((resource.tags or {}).get(RUN_TAG, "") for resource in tagged):
+        orphans += select_orphans({}, expired, run_id=run_id, owner=owner)[0]
+        if count := len(select_orphans({}, unexpired, run_id=run_id, owner=owner)[0]):
+            skipped.append(f"{count} resources of run {run_id}: it may still be running (loadgen cleanup {run_id})")
+    return CleanupScan(orphans, skipped)
+
+
+async def find_orphans(
+    connection: AwsConnection,
+    run_id: str,
+    *,
+    journaled: Mapping[tuple[ResourceKind, str], Existence] = MappingProxyType({}),
+    any_owner: bool = False,
+) -> CleanupScan:
+    """Find what one run left, by its journal and by tags.
+
+    Args:
+        connection: to the account.
+        run_id: of the run.
+        journaled: resources of the run's journal (`JournalState.resources`); empty without a journal.
+        any_owner: accept any owner tag. For a Processing job, which runs under its own role.
+    """
+    tagged, unreadable = await list_tagged_resources(connection.clients.sagemaker)
+    owner = None if any_owner else connection.owner
+    return CleanupScan(*select_orphans(journaled, tagged, run_id=run_id, owner=owner), unreadable)
+
+
+async def find_expired_orphans(connection: AwsConnection, now: datetime) -> CleanupScan:
+    """Find what the caller's runs left and whose expiry tag has passed; list younger resources as skipped.
+
+    Args:
+        connection: to the account.
+        now: with a time zone.
+    """
+    tagged, unreadable = await list_tagged_resources(connection.clients.sagemaker)
+    return replace(select_expired(tagged, owner=connection.owner, now=now), unreadable=unreadable)
+
+
+async def list_tagged_resources(api: Any) -> tuple[list[TaggedResource], str]:
+    """List endpoints, then endpoint configurations, whose name has loadgen's prefix, with their tags.
 
     Returns:
-        What there is, and the distinct errors because of which some of it may be missing or without tags.
+        The resources, and why resources or tags could not all be read; empty when they could.
     """
     tagged: list[TaggedResource] = []
-    unreadable: dict[str, LoadgenError] = {}
+    unreadable: dict[str, None] = {}
     for kind, pages in (
-        (ResourceKind.ENDPOINT, _pages(api.list_endpoints, "Endpoints", name_contains)),
-        (ResourceKind.CONFIG, _pages(api.list_endpoint_configs, "EndpointConfigs", name_contains)),
+        (ResourceKind.ENDPOINT, _pages(api.list_endpoints, "Endpoints")),
+        (ResourceKind.CONFIG, _pages(api.list_endpoint_configs, "EndpointConfigs")),
     ):
         member = "Endpoint" if kind is ResourceKind.ENDPOINT else "EndpointConfig"
         try:
@@ -160,20 +238,18 @@ async def list_tagged_resources(
                     tags = await _tags(api, str(item[f"{member}Arn"]))
                 except SDK_ERRORS as error:
                     if classify_error(error) is ErrorKind.NOT_FOUND:
-                        continue  # it has gone meanwhile
-                    tags_error = to_loadgen_error(error, "ListTags", now=time.time())
-                    unreadable.setdefault(str(tags_error), tags_error)
+                        continue  # deleted since it was listed
+                    unreadable[str(to_loadgen_error(error, "ListTags", now=time.time()))] = None
                 tagged.append(TaggedResource(kind, name, item["CreationTime"], tags))
         except SDK_ERRORS as error:
-            list_error = to_loadgen_error(error, f"List{member}s", now=time.time())
-            unreadable.setdefault(str(list_error), list_error)
-    return tagged, list(unreadable.values())
+            unreadable[str(to_loadgen_error(error, f"List{member}s", now=time.time()))] = None
+    return tagged, "; ".join(unreadable)
 
 
-async def _pages(call: Any, member: str, name_contains: str) -> AsyncIterator[Mapping[str, Any]]:
+async def _pages(call: Any, member: str) -> AsyncIterator[Mapping[str, Any]]:
     pagination: dict[str, str] = {}
     while True:
-        page = await _retry_read(lambda: call(NameContains=name_contains, MaxResults=_PAGE_SIZE, **pagination))  # noqa: B023 - awaited here
+        page = await _retry_read(lambda: call(NameContains=NAME_PREFIX, MaxResults=_PAGE_SIZE, **pagination))  # noqa: B023 - awaited here
         for item in page[member]:
             yield item
         if not page.get("NextToken"):
@@ -187,7 +263,7 @@ async def _tags(api: Any, arn: str) -> Mapping[str, str]:
 
 
 async def _retry_read(call: Any) -> Any:
-    """Repeat a call that only reads while it is throttled or its answer is lost."""
+    """Retry a read-only call that is throttled or whose response is lost, for at most 30 s."""
     for delay in RetryPolicy(poll_interval=0.2).backoff_delays(30.0, random.SystemRandom()):
         try:
             return await call()
@@ -201,16 +277,21 @@ async def _retry_read(call: Any) -> Any:
 async def delete_orphans(
     connection: AwsConnection, orphans: Iterable[OrphanedResource], journal: Journal
 ) -> ResourceRegistry:
-    """Remove what was found, and return the register of what could not be removed.
+    """Delete resources, and return a registry of those that could not be deleted (`.leftovers()`).
+
+    A cancellation waits until the deletions have ended.
 
     Args:
-        connection: the account.
-        orphans: what to remove.
-        journal: is told what is gone.
+        connection: to the account.
+        orphans: what to delete.
+        journal: records each deletion; `NullJournal()` records none.
     """
-    url = "" if connection.identity.kind == "aws" else connection.clients.control_url
-    registry = ResourceRegistry(journal, region=connection.clients.region, endpoint_url=url)
-    resources: list[TrackedResource] = [registry.track(thing.kind, thing.name, thing.existence) for thing in orphans]
+    registry = ResourceRegistry(
+        journal,
+        region=connection.clients.region,
+        endpoint_url="" if connection.identity.kind == "aws" else connection.clients.control_url,
+    )
+    resources = [registry.track(orphan.kind, orphan.name, orphan.existence) for orphan in orphans]
     retry_policy = EMULATOR_RETRY_POLICY if connection.identity.kind == "emulator" else RetryPolicy()
     deleter = ResourceDeleter(connection.clients.sagemaker, registry, retry_policy, random.SystemRandom())
     await shielded(deleter.delete_all(resources))

@@ -1,11 +1,11 @@
-"""The journal: a file in the output directory that says what a run may have created, for whoever must remove it later.
+"""The journal: a file in the output directory that lists the resources a run may have created.
 
-    {"event": "opened", "run": ..., "place": {...}, "process": {...}, "at": ...}     each process that works on the run
-    {"event": "intent", "kind": "endpoint", "name": ..., "at": ...}                  before its Create goes out, synced
-    {"event": "created" | "deleting" | "gone", "kind": ..., "name": ..., "at": ...}
+    {"event": "opened", "run_id": ..., "location": {...}, "process": {...}, "time": ...}    each process of the run
+    {"event": "intent", "kind": "endpoint", "name": ..., "time": ...}                       before its Create, synced
+    {"event": "created" | "deleting" | "gone", "kind": ..., "name": ..., "time": ...}
 
-One JSON object on each line, only ever appended. Room is reserved when it is opened, so that removals can still be
-noted on a full disk; what is reserved and not used reads as zeros. It holds names and places, never credentials.
+One JSON object a line, append-only. Space is reserved when the file is opened, so that deletions can be recorded on a
+full disk; reserved space that is not used reads as zeros. The journal holds no credentials.
 """
 
 import json
@@ -119,8 +119,8 @@ class JournalWriter:
             self._write_entry(
                 {
                     "event": "opened",
-                    "run": run_id,
-                    "place": asdict(location),
+                    "run_id": run_id,
+                    "location": asdict(location),
                     "process": asdict(ProcessIdentity.current()),
                 },
                 sync=True,
@@ -145,7 +145,7 @@ class JournalWriter:
             self.write_error = str(_journal_error(self.path, error))
 
     def _write_entry(self, entry: Mapping[str, Any], *, sync: bool) -> None:
-        line = json.dumps({**entry, "at": round(time.time(), 3)}).encode() + b"\n"
+        line = json.dumps({**entry, "time": round(time.time(), 3)}).encode() + b"\n"
         view = memoryview(line)
         while view:
             written = os.pwrite(self._file, view, self._end)
@@ -217,7 +217,11 @@ def read_journal(path: Path) -> JournalState:
     if opening_entry is None or process is None:
         raise DataError(f"{path} does not say which run it belongs to", hint="give the run's id instead")
     return JournalState(
-        str(opening_entry.get("run", "")), read_location(opening_entry.get("place")), process, resources, damaged_lines
+        str(opening_entry.get("run_id", "")),
+        read_location(opening_entry.get("location")),
+        process,
+        resources,
+        damaged_lines,
     )
 
 

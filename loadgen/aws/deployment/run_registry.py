@@ -73,9 +73,9 @@ def register_run(state_dir: Path, run: RegisteredRun) -> str:
         Why that was not possible, in words; empty when it was.
     """
     document = {
-        "run": run.run_id,
-        "journal": str(run.journal_path.absolute()),
-        "place": asdict(run.location),
+        "run_id": run.run_id,
+        "journal_path": str(run.journal_path.absolute()),
+        "location": asdict(run.location),
         "process": asdict(run.process),
     }
     path = _entry_path(state_dir, run.run_id)
@@ -99,14 +99,16 @@ def list_runs(state_dir: Path) -> list[RegisteredRun]:
     """Read the register, oldest first; what cannot be read is left out."""
     found = []
     with suppress(OSError):
-        for path in sorted((state_dir / "unfinished").glob("*.json")):
+        for path in sorted((state_dir / "runs").glob("*.json")):
             with suppress(OSError, ValueError, AttributeError):
                 document = json.loads(path.read_text("utf-8"))
                 process = process_from_json(document.get("process"))
-                if process is not None and _RUN_ID_PATTERN.fullmatch(str(document.get("run"))):
-                    place = read_location(document.get("place"))
+                if process is not None and _RUN_ID_PATTERN.fullmatch(str(document.get("run_id"))):
+                    location = read_location(document.get("location"))
                     found.append(
-                        RegisteredRun(str(document["run"]), Path(str(document.get("journal"))), place, process)
+                        RegisteredRun(
+                            str(document["run_id"]), Path(str(document.get("journal_path"))), location, process
+                        )
                     )
     return found
 
@@ -167,4 +169,4 @@ def _is_emulator_gone(location: ResourceLocation) -> bool:
 
 
 def _entry_path(state_dir: Path, run_id: str) -> Path:
-    return state_dir / "unfinished" / f"{run_id}.json"
+    return state_dir / "runs" / f"{run_id}.json"

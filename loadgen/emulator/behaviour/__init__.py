@@ -1,1 +1,1 @@
-"""How an emulated endpoint behaves: profiles, the fleet of instances, the ledger. Pure."""
+"""The behaviour of an emulated endpoint: profiles, the fleet of instances, the ledger. Pure."""

@@ -1,12 +1,12 @@
-"""The model of a serverless endpoint: a fleet of instances that admits, holds or refuses, and the ledger of it all.
+"""The fleet of instances of a serverless endpoint: it admits, holds or throttles requests.
 
-A state machine without a clock: every call is handed `now` (seconds on any one axis) and the fleet a seeded random
-source. It decides; the server carries out. No asyncio, no sockets, no AWS shapes here.
+A state machine without a clock or I/O: every call takes `now` (seconds on any one axis), and random draws come from a
+seeded source. The server waits and responds as the fleet decides.
 
-The rules (they fit every public measurement we found):
-one request at a time for each instance; a free warm instance serves at once; else, below MaxConcurrency, a new one
-starts and the request is held for it; else the request is refused at once. Idle instances go after a while, one by
-one; provisioned ones never. An endpoint is warm, with one instance, when it comes into service.
+The rules, which fit every public measurement that was found:
+an instance serves one request at a time; an idle instance serves at once; if there is none, a new instance starts below
+MaxConcurrency and the request is held for it; at MaxConcurrency the request is throttled at once. Idle instances expire
+one by one; provisioned instances do not. An endpoint has one warm instance when it comes into service.
 """
 
 import math
@@ -20,17 +20,18 @@ from loadgen.emulator.behaviour.profile import Profile
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """One copy of the container: serves one request at a time."""
+    """One copy of the container, which serves one request at a time."""
 
     is_provisioned: bool
     expires: float = math.inf
 
 
 class Admission(NamedTuple):
-    """What the fleet decided for one request that it took.
+    """The fleet's decision for one request that it admits.
 
-    All durations are seconds. `completes_at` is the instant of the answer: arrival + held + overhead + model. `setup_time` is
-    ModelSetupTime, 0 when warm. `utilization` is concurrency over MaxConcurrency, this request included.
+    All durations are seconds. `completes_at` is the instant of the response: arrival + cold_start_wait + overhead +
+    model_latency. `setup_time` is ModelSetupTime, 0 when warm. `utilization` is concurrency over MaxConcurrency, this
+    request included.
     """
 
     instance: Instance
@@ -49,15 +50,15 @@ class Fleet:
     """The instances of one endpoint in one configuration.
 
     Args:
-        profile: how the model behaves.
+        profile: behaviour of the model.
         memory_mb: MemorySizeInMB.
-        max_concurrency: requests in flight at most.
-        provisioned: instances that never go cold.
-        rng: seeded; the order of arrivals decides who gets which draw.
-        now: when the endpoint came into service.
-        idle_lifetime: an idle instance lives between these two numbers of seconds.
-        time_scale: cold starts take this many times less than the profile says.
-        invocation_limit: seconds the container may take for one request.
+        max_concurrency: maximum number of requests in flight.
+        provisioned: number of instances that do not expire.
+        rng: seeded random source; draws are assigned in the order of arrivals.
+        now: instant at which the endpoint came into service.
+        idle_lifetime: minimum and maximum lifetime of an idle instance, seconds.
+        time_scale: factor by which cold starts are shorter than in the profile.
+        invocation_limit: maximum time in the container per request, seconds.
     """
 
     def __init__(
@@ -80,12 +81,12 @@ class Fleet:
         self.busy = 0
         self.busy_provisioned = 0
         self._rng = rng
-        self._idle_rng = Random(rng.random())  # noqa: S311  a simulation; kept apart so that decay shifts no latency
+        self._idle_rng = Random(rng.random())  # noqa: S311  a simulation; apart, so that expiry does not shift latencies
         self._idle_lifetime = idle_lifetime
         self._time_scale = time_scale
         self._invocation_limit = invocation_limit
         self._model_latency = profile.latency_at(memory_mb)
-        # Both are stacks: the last to be released serves first, so that what is not needed grows old and goes.
+        # Both are stacks: the instance released last serves first, so that instances that are not needed expire.
         self._idle: list[Instance] = []
         self._idle_provisioned = [Instance(is_provisioned=True) for _ in range(provisioned)]
         self._next_expiry = math.inf
@@ -93,12 +94,12 @@ class Fleet:
             self._to_idle(Instance(is_provisioned=False), now)
 
     def instance_count(self, now: float) -> int:
-        """Count the instances that stand, starting ones included."""
+        """Count the instances, starting ones included."""
         self._expire_idle(now)
         return self.busy + len(self._idle) + len(self._idle_provisioned)
 
     def admit(self, now: float) -> Admission | None:
-        """Admit a request, or return None: refused, at once. O(1) but for decay; no await."""
+        """Admit a request, or return None if it is throttled. O(1) except for expiry, no await."""
         if now >= self._next_expiry:
             self._expire_idle(now)
         if self.busy >= self.max_concurrency:
@@ -116,7 +117,7 @@ class Fleet:
         return self._make_admission(instance, now, is_cold=is_cold)
 
     def release(self, admission: Admission, now: float) -> None:
-        """Free the instance of an admission: its answer is about to be sent, or its time is over."""
+        """Free the instance of an admission, before its response is sent."""
         instance = admission.instance
         self.busy -= 1
         if instance.is_provisioned:
@@ -125,12 +126,12 @@ class Fleet:
                 self._idle_provisioned.append(instance)
                 return
             instance.is_provisioned = False
-        standing = self.busy + len(self._idle) + len(self._idle_provisioned)
-        if standing < self.max_concurrency:
+        count = self.busy + len(self._idle) + len(self._idle_provisioned)
+        if count < self.max_concurrency:
             self._to_idle(instance, now)
 
     def resize(self, max_concurrency: int, provisioned: int, now: float) -> None:
-        """Change the two capacities of a running fleet; what is in flight stays."""
+        """Change the two capacities of a running fleet; requests in flight are unaffected."""
         self.max_concurrency = max_concurrency
         self.provisioned = provisioned
         missing = provisioned - self.busy_provisioned - len(self._idle_provisioned)
@@ -144,26 +145,26 @@ class Fleet:
     def _make_admission(self, instance: Instance, now: float, *, is_cold: bool) -> Admission:
         profile = self.profile
         rng = self._rng
-        held = setup = 0.0
+        wait = setup = 0.0
         if is_cold:
-            held = profile.cold_start * math.exp(profile.cold_jitter * rng.gauss(0.0, 1.0)) / self._time_scale
-            setup = held * profile.setup_ratio
+            wait = profile.cold_start * math.exp(profile.cold_jitter * rng.gauss(0.0, 1.0)) / self._time_scale
+            setup = wait * profile.setup_ratio
         overhead = _lognormal(rng, profile.overhead, profile.overhead_jitter)
         model = _lognormal(rng, self._model_latency, profile.jitter)
-        ending = InvocationResult.SUCCEEDED
+        result = InvocationResult.SUCCEEDED
         memory_percent = 100.0 * profile.memory_used_mb / self.memory_mb
         if memory_percent > 100.0:
-            ending, memory_percent = InvocationResult.OUT_OF_MEMORY, 100.0
+            result, memory_percent = InvocationResult.OUT_OF_MEMORY, 100.0
         elif model > self._invocation_limit:
-            ending, model = InvocationResult.TIMED_OUT, self._invocation_limit
+            result, model = InvocationResult.TIMED_OUT, self._invocation_limit
         return Admission(
             instance=instance,
-            result=ending,
-            cold_start_wait=held,
+            result=result,
+            cold_start_wait=wait,
             setup_time=setup,
             overhead=overhead,
             model_latency=model,
-            completes_at=now + held + overhead + model,
+            completes_at=now + wait + overhead + model,
             utilization=self.busy / self.max_concurrency,
             is_cold=is_cold,
             memory_percent=memory_percent,
@@ -180,7 +181,7 @@ class Fleet:
 
 
 def _lognormal(rng: Random, mean: float, sigma: float) -> float:
-    # A lognormal of this mean: its logarithm is centred half a variance lower.
+    # The mean of a lognormal is exp(mu + sigma^2 / 2).
     if sigma == 0.0 or mean == 0.0:
         return mean
     return mean * math.exp(sigma * rng.gauss(0.0, 1.0) - sigma * sigma / 2)

@@ -1,4 +1,4 @@
-"""The ledger: the emulator's own count of what happened to the requests of each endpoint."""
+"""The ledger: the server-side counts of each endpoint's requests."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class InvocationResult(IntEnum):
-    """How a request that was admitted ends."""
+    """How an admitted request ends."""
 
     SUCCEEDED = 0
     OUT_OF_MEMORY = 1
@@ -16,10 +16,10 @@ class InvocationResult(IntEnum):
 
 @dataclass(slots=True)
 class EndpointCounters:
-    """The books of one endpoint name. At any instant, arrivals = ok + throttled + failed + disconnected + in_flight.
+    """The counts of one endpoint name. At any instant, arrivals = ok + throttled + failed + disconnected + in_flight.
 
-    `cold` counts the requests that were held for a new instance, whatever became of them; `hidden_retries` those
-    whose client says that they are not its first attempt; the bytes are those of bodies.
+    `cold` counts the requests that were held for a new instance, whatever their result; `hidden_retries` those whose
+    `amz-sdk-request` header has an attempt above 1; `bytes_in` and `bytes_out` are sizes of bodies.
     """
 
     arrivals: int = 0
@@ -34,11 +34,11 @@ class EndpointCounters:
 
     @property
     def in_flight(self) -> int:
-        """Requests that have arrived and not ended."""
+        """Number of requests that have arrived and not ended."""
         return self.arrivals - self.ok - self.throttled - self.disconnected - self.failed.total()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all counts as plain values; `failed` is the sum over `failed_by_code`."""
+        """Return all counts as JSON values; `failed` is the sum over `failed_by_code`."""
         return {
             "arrivals": self.arrivals,
             "ok": self.ok,
@@ -55,17 +55,17 @@ class EndpointCounters:
 
 
 class Ledger:
-    """The emulator's own books, by endpoint name. They outlive the endpoints."""
+    """Counts by endpoint name; they are kept when the endpoint is deleted."""
 
     def __init__(self) -> None:
         self.by_endpoint: dict[str, EndpointCounters] = {}
-        self.unknown_endpoint_requests = 0  # requests for endpoints that never were
+        self.unknown_endpoint_requests = 0  # requests for endpoints that were never created
 
     def counters_for(self, endpoint: str) -> EndpointCounters:
-        """Open the books of an endpoint, or go on in them when the name was used before."""
+        """Return the counters of an endpoint name, created at its first use."""
         return self.by_endpoint.setdefault(endpoint, EndpointCounters())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values."""
-        endpoints = {name: books.to_dict() for name, books in self.by_endpoint.items()}
+        """Return all counts as JSON values."""
+        endpoints = {name: counters.to_dict() for name, counters in self.by_endpoint.items()}
         return {"endpoints": endpoints, "unknown_endpoint": self.unknown_endpoint_requests}

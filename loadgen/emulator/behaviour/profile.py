@@ -1,7 +1,4 @@
-"""Profile: how one model behaves when it is served, as plain figures.
-
-Values only. What a fleet of instances makes of them is model.py's; which account they live in is settings.py's.
-"""
+"""Profile: latency, cold start, memory need and deployment of one model. Values only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,20 +12,23 @@ class Profile:
     """The figures of one model behind a serverless endpoint.
 
     Args:
-        name: what the model is registered as.
-        model_latency: (memory in MB, mean seconds in the container), ascending; a size takes the last row
-            at or below it.
-        jitter: sigma of the lognormal around the model latency.
-        overhead: mean seconds that the service adds to each request.
-        overhead_jitter: sigma of the lognormal around the overhead.
-        cold_start: median seconds a request is held while its instance starts.
-        cold_jitter: sigma of the lognormal around the cold start.
-        setup_ratio: ModelSetupTime over the held time.
-        memory_used_mb: what serving takes; an endpoint with less fails each request.
-        deploy_time: seconds from CreateEndpoint to InService.
-        deploy_failure: FailureReason of an endpoint that can never come up; empty when it can.
-        body: the answer to every request.
-        content_type: of the answer.
+        name: name of the registered model.
+        model_latency: (memory in MB, mean seconds in the container), ascending; a memory size uses the last row at or
+            below it.
+        jitter: sigma of the lognormal distribution of the model latency.
+        overhead: mean time that the service adds to each request, seconds.
+        overhead_jitter: sigma of the lognormal distribution of the overhead.
+        cold_start: median time for which a request is held while its instance starts, seconds.
+        cold_jitter: sigma of the lognormal distribution of the cold start.
+        setup_ratio: ModelSetupTime divided by the time held.
+        memory_used_mb: memory that serving takes; an endpoint with less fails each request.
+        deploy_time: time from CreateEndpoint to InService, seconds.
+        deploy_failure: FailureReason of an endpoint that always fails to deploy; empty if it deploys.
+        body: body of every response.
+        content_type: Content-Type of the responses.
+
+    Raises:
+        UsageError: the rows are not ascending, or a duration is negative.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Profile:
             raise UsageError(f"profile {self.name}: model_latency needs rows in ascending order of memory")
         durations = [self.overhead, self.cold_start, self.deploy_time, *(row[1] for row in self.model_latency)]
         if min(durations) < 0:
-            raise UsageError(f"profile {self.name}: a duration is below zero")
+            raise UsageError(f"profile {self.name}: a duration is negative: {min(durations):g} s")
 
     def latency_at(self, memory_mb: int) -> float:
         """Return the mean seconds in the container at this memory size.
@@ -66,8 +66,8 @@ class Profile:
         return latency
 
 
-# The published example of AWS's benchmarking toolkit for MobileNetV2: 102 ms at 2048 MB, 92 ms at 3072 MB, no better
-# above; 1024 MB has half the CPU of 2048 MB and is taken to need twice the time. The 4 ms of overhead are in these.
+# The published example of AWS's benchmarking toolkit for MobileNetV2: 102 ms at 2048 MB, 92 ms at 3072 MB and above,
+# 4 ms of overhead included; 1024 MB has half the CPU of 2048 MB and is assumed to take twice the time.
 _MOBILENET_V2 = Profile(
     name="mobilenet-v2",
     model_latency=((1024, 0.201), (2048, 0.098), (3072, 0.088)),
@@ -99,7 +99,7 @@ _HUGGINGFACE = Profile(
     deploy_time=300.0,
     body=b'[{"label":"POSITIVE","score":0.9987}]',
 )
-# No time at all: what is then measured is the client and the server's own cost.
+# Takes no time: measures the cost of the client and of the server itself.
 _INSTANT = Profile(
     name="instant", model_latency=((1024, 0.0),), jitter=0.0, overhead=0.0, overhead_jitter=0.0, memory_used_mb=100
 )
@@ -117,10 +117,10 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 
 
 def get_profile(name: str) -> Profile:
-    """Find a profile by its name.
+    """Return a profile by its name.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: no profile has that name.
     """
     if name not in PROFILES:
         raise UsageError(f"no profile named {name!r}", hint=f"known: {', '.join(PROFILES)}")

@@ -1,1 +1,1 @@
-"""The protocols that the emulated services speak: HTTP, queries, input validation, responses."""
+"""The protocols of the emulated services: HTTP, queries, input validation, errors, responses."""

@@ -1,7 +1,7 @@
-"""The server's side of connections: what one may take of the emulator's time and memory before it is cut.
+"""The server's connections, with the limits that aiohttp does not have.
 
-aiohttp parses; what it leaves open is here: a limit on connections, on the time for a request's head, on the size of
-a body and the time for it, and the instant at which a request's last byte came in.
+Limits on the number of connections, on the time for a request's head, and on the size of a body and the time for it;
+and the instant at which a request's last byte arrived.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ _LOG = logging.getLogger(__name__)
 _MAX_LINE_BYTES = 16 * 1024
 
 
-class RejectedRequest(Exception):  # noqa: N818  carries an answer
-    """A request that is answered before it is understood, and its connection closed."""
+class RejectedRequest(Exception):  # noqa: N818  carries a response
+    """A request that is rejected before it is dispatched; its connection is closed after the response."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -31,8 +31,8 @@ class RejectedRequest(Exception):  # noqa: N818  carries an answer
 class ServerConnection(web.RequestHandler):
     """One connection.
 
-    `received` is when its last bytes came, `head_started` when the first of a request did, 0 while none has;
-    `is_handling` from a request's head until its answer is written.
+    `received` is the instant at which its last bytes arrived, `head_started` that of the first bytes of a request, 0 if
+    there are none (`perf_counter` seconds). `is_handling` is True from a request's head until its response is written.
     """
 
     __slots__ = ("_is_over_limit", "head_started", "is_handling", "received")
@@ -45,14 +45,14 @@ class ServerConnection(web.RequestHandler):
         self._is_over_limit = len(server.connections) >= server.settings.connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or cut it when there are too many."""
+        """Accept the connection, or close it if there are too many."""
         super().connection_made(transport)
         if self._is_over_limit:
             self.force_close()
 
     def data_received(self, data: bytes) -> None:
-        """Note when, and let aiohttp parse."""
-        # aiohttp calls this without data too, to go on parsing what it has.
+        """Record the instant, and let aiohttp parse."""
+        # aiohttp also calls this without data, to continue parsing its buffer.
         if data:
             self.received = time.perf_counter()
             if self.head_started == 0.0 and not self.is_handling:
@@ -60,7 +60,7 @@ class ServerConnection(web.RequestHandler):
         super().data_received(data)
 
     def is_timed_out(self, now: float, settings: Settings) -> bool:
-        """Tell whether it takes too long over a head, or over beginning one."""
+        """Return whether a request's head, or the wait for one, takes too long."""
         if self.is_handling:
             return False
         if self.head_started:
@@ -74,7 +74,7 @@ class ServerConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002  the signature is aiohttp's
     ) -> web.StreamResponse:
-        """Answer what is not HTTP, or our own failure, without a trace of the inside."""
+        """Respond to malformed HTTP, or to an internal failure, without internal details."""
         if status >= 500:
             _LOG.error("%s %s failed", request.method, request.rel_url.path, exc_info=exc)
         text = "Bad Request" if status < 500 else '{"message":"Internal failure"}'
@@ -84,7 +84,7 @@ class ServerConnection(web.RequestHandler):
 
 
 class HttpServer(web.Server):
-    """Makes connections, and cuts those that dawdle."""
+    """Creates connections, and closes slow ones."""
 
     def __init__(self, handler: Any, settings: Settings) -> None:
         super().__init__(handler)
@@ -96,16 +96,16 @@ class HttpServer(web.Server):
             "lingering_time": 2.0,
             "max_line_size": _MAX_LINE_BYTES,
             "max_field_size": _MAX_LINE_BYTES,
-            # The container gets a body as it was sent; the other services undo gzip themselves, within bounds.
+            # The container gets a body as it was sent; for the other services the server decompresses, within bounds.
             "auto_decompress": False,
         }
 
     def __call__(self) -> web.RequestHandler:
-        """Make the protocol of a new connection."""
+        """Create the protocol of a new connection."""
         return ServerConnection(self, **self._connection_options)
 
     async def close_slow_connections(self) -> None:
-        """Cut connections whose request's head does not end, or that never began one; for ever."""
+        """Close timed-out connections, until cancelled."""
         while True:
             await asyncio.sleep(min(1.0, self.settings.head_timeout))
             now = time.perf_counter()
@@ -118,7 +118,7 @@ async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout: float)
     """Read a request's whole body.
 
     Raises:
-        Refused: more than `max_bytes` bytes, or not there after `timeout`.
+        RejectedRequest: it has more than `max_bytes` bytes, or is incomplete after `timeout` seconds.
     """
     content = request.content
     if content.is_eof():
@@ -141,18 +141,18 @@ async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout: float)
 
 
 def gunzip(body: bytes, *, max_bytes: int) -> bytes:
-    """Undo gzip.
+    """Decompress a gzip body.
 
     Raises:
-        Refused: not gzip, cut short, or more than `max_bytes` bytes inside.
+        RejectedRequest: it is not gzip, is truncated, or has more than `max_bytes` bytes inside.
     """
     unzip = zlib.decompressobj(wbits=31)
     try:
-        plain = unzip.decompress(body, max_bytes)
+        content = unzip.decompress(body, max_bytes)
     except zlib.error as error:
         raise RejectedRequest(400, "Content-Encoding is gzip, the body is not") from error
     if unzip.unconsumed_tail:
         raise RejectedRequest(413, "Request body too large")
     if not unzip.eof:
         raise RejectedRequest(400, "The gzip body is cut short")
-    return plain
+    return content

@@ -1,28 +1,26 @@
-"""The query protocol's request side: `Action=...&CloudWatchMetric.member.1.Name=...` as nested values.
+"""The request side of the query protocol: `Action=...&MetricData.member.1.Value=1` as typed values. Pure."""
 
-Pure. Values stay text here; `number` and `timestamp` read them, and take what JSON clients send as well.
-"""
-
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-from loadgen.emulator.protocol.responses import ServiceError
+from loadgen.emulator.protocol.errors import ServiceError
 
 # Members in one request at most: GetMetricData takes 500 queries of about a dozen members each.
 _MAX_MEMBERS = 20_000
 
 
 def parse_query(body: bytes) -> dict[str, Any]:
-    """Return the nested parameters of a form-encoded request; `X.member.1.Y` becomes {"X": [{"Y": ...}]}.
+    """Return the parameters of a form-encoded request, nested at their dots; all values are strings.
 
     Raises:
-        ServiceError: MalformedQueryString: not a form, or parameters that contradict each other.
+        ServiceError: MalformedQueryString: the body is not a form, or has contradicting parameters.
 
     Example:
         >>> parse_query(b"Action=A&Stat.member.1=Sum&Stat.member.2=Average")
-        {'Action': 'A', 'Stat': ['Sum', 'Average']}
+        {'Action': 'A', 'Stat': {'member': {'1': 'Sum', '2': 'Average'}}}
     """
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MAX_MEMBERS)
@@ -35,83 +33,65 @@ def parse_query(body: bytes) -> dict[str, Any]:
         for step in path:
             node = node.setdefault(step, {})
             if not isinstance(node, dict):
-                raise ServiceError("MalformedQueryString", f"The parameter {name} contradicts another.")
+                raise ServiceError("MalformedQueryString", f"The parameter {name[:80]} contradicts another.")
         node[leaf] = value
-    return {name: _to_lists(value) for name, value in tree.items()}
+    return tree
 
 
-def _to_lists(node: Any) -> Any:
-    if not isinstance(node, dict):
-        return node
-    if set(node) == {"member"} and isinstance(node["member"], dict):
+def decode_query(shape: Any, node: Any) -> Any:
+    """Return parsed parameters as the values that a JSON client would send.
+
+    A value that does not have the form of its type is returned as it is, for the validation to reject.
+
+    Args:
+        shape: botocore's shape of the value.
+        node: what `parse_query` returned for it.
+
+    Raises:
+        ServiceError: MalformedQueryString: the members of a list are not numbered.
+    """
+    if shape.type_name == "structure" and isinstance(node, dict):
+        return {name: decode_query(member, node[name]) for name, member in shape.members.items() if name in node}
+    if shape.type_name == "list" and node in ("", {"member": ""}):
+        return None  # how botocore sends an empty list
+    if shape.type_name == "list" and isinstance(node, dict) and isinstance(node.get("member"), dict):
         members = node["member"]
-        if not all(key.isdecimal() for key in members):
-            raise ServiceError("MalformedQueryString", "A list's members must be numbered.")
-        return [_to_lists(members[key]) for key in sorted(members, key=int)]
-    if set(node) == {"member"} and node["member"] == "":
-        return []
-    return {name: _to_lists(value) for name, value in node.items()}
+        if not all(re.fullmatch("[0-9]{1,9}", key) for key in members):
+            raise ServiceError("MalformedQueryString", "The members of a list must be numbered.")
+        return [decode_query(shape.member, members[key]) for key in sorted(members, key=int)]
+    decode = _DECODERS.get(shape.type_name)
+    return decode(node) if decode and isinstance(node, str) else node
 
 
-def number(parameters: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    """Read a number that came as text or as a number.
+def _decode_integer(text: str) -> int | str:
+    return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text
 
-    Raises:
-        ServiceError: it is missing and has no default, or is none.
-    """
-    value = parameters.get(name)
-    if value is None:
-        if default is None:
-            raise ServiceError("MissingParameter", f"The parameter {name} is required.")
-        return default
-    if not isinstance(value, (str, int, float)):
-        raise ServiceError("InvalidParameterValue", f"The parameter {name} must be a number.")
+
+def _decode_number(text: str) -> float | str:
     try:
-        read = float(value)
-    except ValueError as error:
-        raise ServiceError("InvalidParameterValue", f"The parameter {name} must be a number.") from error
-    if not abs(read) < 1e300:
-        raise ServiceError("InvalidParameterValue", f"The parameter {name} must be a finite number.")
-    return read
+        return float(text)
+    except ValueError:
+        return text
 
 
-def timestamp(parameters: Mapping[str, Any], name: str) -> float:
-    """Read an instant as epoch seconds, from a number or from ISO 8601 text (without an offset it is UTC).
-
-    Raises:
-        ServiceError: it is missing or none.
-    """
-    value = parameters.get(name)
-    if value is None:
-        raise ServiceError("MissingParameter", f"The parameter {name} is required.")
-    if isinstance(value, str):
-        try:
-            read = datetime.fromisoformat(value)
-        except ValueError:
-            return number(parameters, name)
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-    return number(parameters, name)
+def _decode_boolean(text: str) -> bool | str:
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
-def struct_list(parameters: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Read a list of structures; missing is empty.
-
-    Raises:
-        ServiceError: it is something else.
-    """
-    value = parameters.get(name) or []
-    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        raise ServiceError("InvalidParameterValue", f"The parameter {name} must be a list of structures.")
-    return value
+def _decode_timestamp(text: str) -> float | str:
+    # ISO 8601, UTC unless it has an offset; epoch seconds are accepted as well.
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        return _decode_number(text)
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
 
 
-def str_list(parameters: Mapping[str, Any], name: str) -> list[str]:
-    """Read a list of texts; missing is empty.
-
-    Raises:
-        ServiceError: it is something else.
-    """
-    value = parameters.get(name) or []
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise ServiceError("InvalidParameterValue", f"The parameter {name} must be a list of texts.")
-    return value
+_DECODERS: Mapping[str, Callable[[str], Any]] = {
+    "integer": _decode_integer,
+    "long": _decode_integer,
+    "float": _decode_number,
+    "double": _decode_number,
+    "boolean": _decode_boolean,
+    "timestamp": _decode_timestamp,
+}

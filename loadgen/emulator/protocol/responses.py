@@ -1,7 +1,4 @@
-"""Answer: what goes back over the wire, and ServiceError: a refusal, in each of AWS's protocols.
-
-Values and pure functions. Putting the bytes on a socket is server.py's.
-"""
+"""HTTP responses: results and errors, encoded in each of AWS's protocols. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +10,8 @@ from xml.sax.saxutils import escape
 
 import orjson
 
+from loadgen.emulator.protocol.errors import ServiceError
+
 JSON_10 = "application/x-amz-json-1.0"
 JSON_11 = "application/x-amz-json-1.1"
 PLAIN_JSON = "application/json"
@@ -20,46 +19,26 @@ XML = "text/xml"
 CLOUDWATCH_NAMESPACE = "http://monitoring.amazonaws.com/doc/2010-08-01/"
 STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 _REASON_PHRASES = {status.value: status.phrase for status in HTTPStatus}
-# What XML 1.0 cannot carry, even escaped (section 2.2 of the recommendation).
+# Characters that XML 1.0 excludes, escaped or not (section 2.2 of the recommendation).
 _INVALID_XML_CHARACTERS = dict.fromkeys(
     [*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000)], "\N{REPLACEMENT CHARACTER}"
 )
 
 
-class ServiceError(Exception):
-    """A refusal as the service words it.
-
-    Args:
-        code: such as `ValidationException`.
-        message: its text; None is sent as null.
-        status: of HTTP.
-        extra: further members of the JSON body.
-    """
-
-    def __init__(
-        self, code: str, message: str | None, status: int = 400, extra: Mapping[str, Any] | None = None
-    ) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
-        self.status = status
-        self.extra = dict(extra or {})
-
-
-class DropConnection(Exception):  # noqa: N818  not an error: what is to be done
-    """The client gets no answer: its connection is cut, or it has gone."""
+class DropConnection(Exception):  # noqa: N818  an instruction to the server, not an error
+    """The connection is to be closed without a response."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """One HTTP answer, complete.
+    """A complete HTTP response.
 
     Args:
-        status: of HTTP.
-        body: its bytes.
-        content_type: of the body.
-        headers: further ones, without line breaks.
-        close_connection: whether the connection closes after it.
+        status: HTTP status.
+        body: bytes of the body.
+        content_type: value of the Content-Type header.
+        headers: further headers, as (name, value) without line breaks.
+        close_connection: whether the server closes the connection after it.
     """
 
     status: int
@@ -69,7 +48,7 @@ class HttpResponse:
     close_connection: bool = False
 
     def encode(self, request_id: str, emulator_header: str, *, connection_header: str = "") -> bytes:
-        """Return head and body as bytes. `connection_header` is the value of a Connection header, or empty for none."""
+        """Return head and body as bytes; an empty `connection_header` leaves out the Connection header."""
         lines = [
             f"HTTP/1.1 {self.status} {_REASON_PHRASES.get(self.status, 'Unknown')}",
             f"x-amzn-RequestId: {request_id}",
@@ -84,7 +63,7 @@ class HttpResponse:
 
 
 def request_ids(seed: int) -> Iterator[str]:
-    """Yield names for requests in the form of a UUID, each once.
+    """Yield request ids: distinct UUIDs, reproducible by seed.
 
     Example:
         >>> next(request_ids(1))
@@ -96,10 +75,10 @@ def request_ids(seed: int) -> Iterator[str]:
 
 
 def json_response(value: Mapping[str, Any] | None, content_type: str) -> HttpResponse:
-    """Encode a result as JSON; None is an empty body, as operations without an output shape answer."""
+    """Encode a result as JSON; None gives an empty body, the response of operations without an output shape."""
     if value is None:
         return HttpResponse(200, b"", content_type)
-    # AWS's JSON has instants as epoch seconds, not as orjson would write them.
+    # AWS's JSON has timestamps as epoch seconds; orjson would write ISO 8601.
     return HttpResponse(200, orjson.dumps(value, _to_epoch_seconds, orjson.OPT_PASSTHROUGH_DATETIME), content_type)
 
 
@@ -110,7 +89,7 @@ def _to_epoch_seconds(value: object) -> float:
 
 
 def json_error(error: ServiceError, content_type: str, *, is_query_mode: bool = False) -> HttpResponse:
-    """Encode a refusal for the JSON protocols; query mode adds the code that query clients knew."""
+    """Encode an error for the JSON protocols; query mode adds the header with the query protocol's code."""
     fault = "Sender" if error.status < 500 else "Receiver"
     headers = (("x-amzn-query-error", f"{error.code};{fault}"),) if is_query_mode else ()
     body = orjson.dumps({"__type": error.code, "message": error.message} | error.extra)
@@ -118,13 +97,13 @@ def json_error(error: ServiceError, content_type: str, *, is_query_mode: bool = 
 
 
 def rest_error(error: ServiceError) -> HttpResponse:
-    """Encode a refusal for REST JSON: the code travels in a header."""
+    """Encode an error for REST JSON, which carries the code in a header."""
     body = orjson.dumps({"message": error.message} | error.extra)
     return HttpResponse(error.status, body, PLAIN_JSON, (("x-amzn-ErrorType", error.code),))
 
 
 def xml_response(operation: str, value: Mapping[str, Any], *, namespace: str, request_id: str) -> HttpResponse:
-    """Encode a result for the query protocol. Lists become `member` elements, dictionaries of dictionaries nest."""
+    """Encode a result for the query protocol; lists become `member` elements."""
     result = f"<{operation}Result>{_xml_elements(value)}</{operation}Result>"
     metadata = f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
     text = f'<{operation}Response xmlns="{namespace}">{result}{metadata}</{operation}Response>'
@@ -132,7 +111,7 @@ def xml_response(operation: str, value: Mapping[str, Any], *, namespace: str, re
 
 
 def xml_error(error: ServiceError, *, namespace: str, request_id: str) -> HttpResponse:
-    """Encode a refusal for the query protocol."""
+    """Encode an error for the query protocol."""
     fault = "Sender" if error.status < 500 else "Receiver"
     inner = _xml_elements({"Type": fault, "Code": error.code, "Message": error.message or ""})
     text = (

@@ -1,7 +1,6 @@
-"""CloudWatch: GetMetricStatistics, GetMetricData, ListMetrics and PutMetricData over the account's series.
+"""CloudWatch: GetMetricStatistics, GetMetricData, ListMetrics and PutMetricData over the account's metrics.
 
-One set of operations for both protocols: parameters come as nested values, results go as nested values in which an
-instant is a `datetime`. How they travel is server.py's and query.py's.
+The operations serve both protocols (query and JSON): inputs are validated values, timestamps in outputs are `datetime`.
 """
 
 import re
@@ -9,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from loadgen.emulator.protocol.query import number, str_list, struct_list, timestamp
-from loadgen.emulator.protocol.responses import ServiceError, XmlEntries
+from loadgen.emulator.protocol.errors import ServiceError, missing_parameter
+from loadgen.emulator.protocol.input_validation import Operation, validated
+from loadgen.emulator.protocol.responses import XmlEntries
 from loadgen.emulator.services.metric_store import MetricBucket, MetricSeries, MetricStore
 
-# Source of the bounds: botocore service model cloudwatch 2010-08-01 and the API reference of each operation.
+# Source of the limits: the API reference of each operation.
 _MAX_DATAPOINTS = 1440
 _MAX_DATA_VALUES = 100_800
 _MAX_QUERIES = 500
@@ -26,46 +26,38 @@ _SIMPLE_STATISTICS: Mapping[str, Callable[[MetricBucket], float]] = {
     "Minimum": lambda bucket: bucket.minimum,
     "Maximum": lambda bucket: bucket.maximum,
 }
-_RATES = tuple(f"{size}{what}" for what in ("bytes", "bits") for size in ("", "Kilo", "Mega", "Giga", "Tera"))
-_UNITS = frozenset(
-    ["Seconds", "Microseconds", "Milliseconds", "Percent", "Count", "None", "Count/Second"]
-    + [unit.capitalize() for unit in _RATES]
-    + [f"{unit.capitalize()}/Second" for unit in _RATES]
-)
 
 
 class CloudWatch:
     """The metrics API of the account.
 
     Args:
-        metrics: what has been observed.
-        lag: seconds after a minute's last observation before it can be read.
+        metrics: the account's metrics.
+        lag: seconds after a minute's last observation until the minute can be read.
     """
 
     def __init__(self, metrics: MetricStore, *, lag: float) -> None:
         self._metrics = metrics
         self._lag = lag
-        self.operations: Mapping[str, Callable[[Mapping[str, Any], float], dict[str, Any] | None]] = {
-            "GetMetricStatistics": self.get_metric_statistics,
-            "GetMetricData": self.get_metric_data,
-            "ListMetrics": self.list_metrics,
-            "PutMetricData": self.put_metric_data,
-        }
+        self.operations: Mapping[str, Operation] = validated(
+            "cloudwatch",
+            {
+                "GetMetricStatistics": self.get_metric_statistics,
+                "GetMetricData": self.get_metric_data,
+                "ListMetrics": self.list_metrics,
+                "PutMetricData": self.put_metric_data,
+            },
+        )
 
     def get_metric_statistics(self, parameters: Mapping[str, Any], now: float) -> dict[str, Any]:
-        """Answer GetMetricStatistics. Simple and extended statistics may come together."""
-        simple, extended = str_list(parameters, "Statistics"), str_list(parameters, "ExtendedStatistics")
+        """Return datapoints of one metric; simple and extended statistics may be combined."""
+        simple, extended = parameters.get("Statistics", ()), parameters.get("ExtendedStatistics", ())
         if not simple and not extended:
             raise ServiceError(
                 "InvalidParameterCombination", "At least one of Statistics and ExtendedStatistics must be given."
             )
-        for statistic in simple:
-            if statistic not in _SIMPLE_STATISTICS:
-                raise ServiceError(
-                    "InvalidParameterValue", f"The value {statistic} for parameter Statistics is invalid."
-                )
         readings = {statistic: statistic_reader(statistic) for statistic in extended}
-        start, end, period = _interval(parameters)
+        start, end, period = _interval(parameters, parameters["Period"])
         if (end - start) / period > _MAX_DATAPOINTS:
             raise ServiceError(
                 "InvalidParameterCombination",
@@ -83,23 +75,23 @@ class CloudWatch:
                 if readings:
                     point["ExtendedStatistics"] = XmlEntries({name: read(bucket) for name, read in readings.items()})
                 datapoints.append(point)
-        # The service gives no order; ours is one that nobody can mistake for one.
+        # The service does not order datapoints; an order that is visibly none makes clients sort.
         datapoints = datapoints[1::2] + datapoints[::2]
         return {"Label": parameters["MetricName"], "Datapoints": datapoints}
 
     def get_metric_data(self, parameters: Mapping[str, Any], now: float) -> dict[str, Any]:
-        """Answer GetMetricData for MetricStat queries, by pages of MaxDatapoints; metric math is refused."""
-        queries = struct_list(parameters, "MetricDataQueries")
+        """Return datapoints for MetricStat queries in pages of MaxDatapoints; metric math is not supported."""
+        queries = parameters["MetricDataQueries"]
         if not 1 <= len(queries) <= _MAX_QUERIES:
             raise ServiceError("ValidationError", f"MetricDataQueries takes 1 to {_MAX_QUERIES} queries.")
-        _check_ids([str(query.get("Id", "")) for query in queries])
+        _check_ids([query["Id"] for query in queries])
         is_ascending = parameters.get("ScanBy", "TimestampDescending") == "TimestampAscending"
-        room = min(int(number(parameters, "MaxDatapoints", _MAX_DATA_VALUES)), _MAX_DATA_VALUES)
+        room = min(parameters.get("MaxDatapoints", _MAX_DATA_VALUES), _MAX_DATA_VALUES)
         skipped = passed = _page_start(parameters)
         results = []
         for query in queries:
             points = self._query_points(query, parameters, now)
-            if str(query.get("ReturnData", "true")).lower() == "false":
+            if not query.get("ReturnData", True):
                 continue
             if not is_ascending:
                 points.reverse()
@@ -124,11 +116,11 @@ class CloudWatch:
         self, query: Mapping[str, Any], parameters: Mapping[str, Any], now: float
     ) -> list[tuple[int, float]]:
         stat = query.get("MetricStat")
-        if not isinstance(stat, dict) or not isinstance(stat.get("Metric"), dict):
+        if stat is None:
             raise ServiceError("ValidationError", "Only queries with a MetricStat are supported; Expression is not.")
-        read = statistic_reader(str(stat.get("Stat", "")))
-        start, end, period = _interval({**parameters, "Period": stat.get("Period")})
-        series = self._find_series({**stat["Metric"], **({"Unit": stat["Unit"]} if stat.get("Unit") else {})})
+        read = statistic_reader(stat["Stat"])
+        start, end, period = _interval(parameters, stat["Period"])
+        series = self._find_series({**stat["Metric"], **({"Unit": stat["Unit"]} if "Unit" in stat else {})})
         if series is None:
             return []
         return [
@@ -136,8 +128,8 @@ class CloudWatch:
         ]
 
     def list_metrics(self, parameters: Mapping[str, Any], now: float) -> dict[str, Any]:
-        """Answer ListMetrics: what has any data that can be read."""
-        wanted = [(str(row.get("Name", "")), row.get("Value")) for row in struct_list(parameters, "Dimensions")]
+        """Return the metrics that have data that can be read."""
+        wanted = [(row["Name"], row.get("Value")) for row in parameters.get("Dimensions", ())]
         listed = []
         for (namespace, name, dimensions), series in sorted(self._metrics.series.items()):
             held = dict(dimensions)
@@ -153,39 +145,36 @@ class CloudWatch:
         return {"Metrics": listed[first : first + _PAGE_SIZE], **more}
 
     def put_metric_data(self, parameters: Mapping[str, Any], now: float) -> None:
-        """Take values of one's own: single ones, Values with Counts, or StatisticValues."""
-        namespace = _require_str(parameters, "Namespace")
+        """Store custom values: Value, Values with Counts, or StatisticValues."""
+        namespace = parameters["Namespace"]
         if namespace.startswith("AWS/"):
             raise ServiceError("InvalidParameterValue", "The value AWS/ for parameter Namespace is invalid.")
-        entries = struct_list(parameters, "MetricData")
+        entries = parameters.get("MetricData", ())
         if len(entries) > _MAX_PUT_ENTRIES:
             raise ServiceError("InvalidParameterValue", f"MetricData takes at most {_MAX_PUT_ENTRIES} entries.")
         for row in entries:
-            unit = str(row.get("Unit") or "None")
-            if unit not in _UNITS:
-                raise ServiceError("InvalidParameterValue", f"The value {unit} for parameter Unit is invalid.")
             observed = list(_observations(row))
             series = self._metrics.get_or_create(
-                namespace, _require_str(row, "MetricName"), dict(_dimensions(row)), unit
+                namespace, row["MetricName"], dict(_dimensions(row)), row.get("Unit", "None")
             )
-            at = now if row.get("Timestamp") is None else timestamp(row, "Timestamp")
+            at = row.get("Timestamp", now)
             for value, times in observed:
                 series.bucket_at(at).add(value, now, times)
 
     def _find_series(self, parameters: Mapping[str, Any]) -> MetricSeries | None:
-        namespace, name = _require_str(parameters, "Namespace"), _require_str(parameters, "MetricName")
-        series = self._metrics.find(namespace, name, _dimensions(parameters))
-        unit = parameters.get("Unit")
-        if unit is not None and unit not in _UNITS:
-            raise ServiceError("InvalidParameterValue", f"The value {unit} for parameter Unit is invalid.")
-        return None if series is None or unit not in (None, series.unit) else series
+        # Optional in the service model, where a Metric is also part of an output.
+        for member in ("Namespace", "MetricName"):
+            if member not in parameters:
+                raise missing_parameter(member)
+        series = self._metrics.find(parameters["Namespace"], parameters["MetricName"], _dimensions(parameters))
+        return None if series is None or parameters.get("Unit") not in (None, series.unit) else series
 
 
 def statistic_reader(statistic: str) -> Callable[[MetricBucket], float]:
-    """Return how to read a statistic off a bucket: Average and its kind, `p99.9`, `tm90`, `TM(5%:95%)`, `IQM`.
+    """Return the function that reads a statistic from a bucket: `Average`, `p99.9`, `tm90`, `TM(5%:95%)`, `IQM`.
 
     Raises:
-        ServiceError: a statistic that is none, or not one of these.
+        ServiceError: the statistic is unknown or not supported.
     """
     if statistic in _SIMPLE_STATISTICS:
         return _SIMPLE_STATISTICS[statistic]
@@ -218,54 +207,46 @@ def _check_ids(names: list[str]) -> None:
 
 
 def _page_start(parameters: Mapping[str, Any]) -> int:
-    token = str(parameters.get("NextToken") or "0")
-    if not token.isdecimal() or len(token) > 9:
+    token = parameters.get("NextToken", "0")
+    if not re.fullmatch("[0-9]{1,9}", token):
         raise ServiceError("InvalidNextToken", "The value for parameter NextToken is invalid.")
     return int(token)
 
 
-def _interval(parameters: Mapping[str, Any]) -> tuple[float, float, int]:
-    period = number(parameters, "Period")
+def _interval(parameters: Mapping[str, Any], period: int) -> tuple[float, float, int]:
     if period < 60 or period % 60:
         raise ServiceError("InvalidParameterValue", "The parameter Period must be a multiple of 60.")
-    start, end = timestamp(parameters, "StartTime"), timestamp(parameters, "EndTime")
+    start, end = parameters["StartTime"], parameters["EndTime"]
     if start >= end:
         raise ServiceError("InvalidParameterValue", "The parameter StartTime must be less than the parameter EndTime.")
-    return start, end, int(period)
-
-
-def _require_str(parameters: Mapping[str, Any], name: str) -> str:
-    value = parameters.get(name)
-    if not isinstance(value, str) or not value:
-        raise ServiceError("MissingParameter", f"The parameter {name} is required.")
-    return value
+    return start, end, period
 
 
 def _dimensions(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(_require_str(row, "Name"), _require_str(row, "Value")) for row in struct_list(parameters, "Dimensions")]
+    return [(row["Name"], row["Value"]) for row in parameters.get("Dimensions", ())]
 
 
 def _observations(row: Mapping[str, Any]) -> Iterable[tuple[float, float]]:
     summary = row.get("StatisticValues")
-    if isinstance(summary, dict):
+    if summary is not None:
         # A summary has lost its values: the extremes once each and the rest at their mean add up to the same figures.
-        samples, total = number(summary, "SampleCount"), number(summary, "Sum")
-        least, greatest = number(summary, "Minimum"), number(summary, "Maximum")
+        samples, total = summary["SampleCount"], summary["Sum"]
         if samples <= 0:
             raise ServiceError("InvalidParameterValue", "The parameter StatisticValues.SampleCount must be above 0.")
         if samples <= 2:
             yield total / samples, samples
             return
-        yield least, 1.0
-        yield greatest, 1.0
-        yield (total - least - greatest) / (samples - 2), samples - 2
+        yield summary["Minimum"], 1.0
+        yield summary["Maximum"], 1.0
+        yield (total - summary["Minimum"] - summary["Maximum"]) / (samples - 2), samples - 2
         return
     values = row.get("Values")
     if values is None:
-        yield number(row, "Value"), 1.0
+        if "Value" not in row:
+            raise missing_parameter("Value")
+        yield row["Value"], 1.0
         return
     counts = row.get("Counts") or [1.0] * len(values)
     if len(counts) != len(values):
         raise ServiceError("InvalidParameterCombination", "Values and Counts must be of the same length.")
-    for value, times in zip(values, counts, strict=True):
-        yield number({"Values": value}, "Values"), number({"Counts": times}, "Counts")
+    yield from zip(values, counts, strict=True)

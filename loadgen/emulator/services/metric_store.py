@@ -1,24 +1,24 @@
-"""Series: one CloudWatch metric as buckets of one minute, in bounded memory.
+"""The account's metrics: one series per CloudWatch metric, in buckets of one minute and in bounded memory.
 
-A bucket keeps how often each value occurred; when the distinct values grow too many they are rounded to ten bits,
-a relative error below 0.1 %. Sums, counts, minimum and maximum stay exact. Wire shapes are cloudwatch.py's.
+A bucket counts how often each value occurred. Above 2000 distinct values they are rounded to ten bits, a relative error
+below 0.1 %; sums, counts, minimum and maximum stay exact.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-# A minute in which latencies span a decade holds about 1700 rounded values: some 150 KB at the very most.
+# A minute in which latencies span a decade holds about 1700 rounded values: at most 150 KB.
 _MAX_DISTINCT_VALUES = 2000
 _MANTISSA_STEPS = 1024
-# A day of minutes; CloudWatch keeps 15 days, a rehearsal does not last that long.
+# A day; CloudWatch keeps 15 days.
 _MAX_MINUTES = 1440
 Dimensions = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True)
 class MetricBucket:
-    """What was observed in one stretch of time. Buckets add."""
+    """The observations of one interval. Buckets can be merged."""
 
     sample_count: float = 0.0
     total: float = 0.0
@@ -29,7 +29,7 @@ class MetricBucket:
     is_rounded: bool = False
 
     def add(self, value: float, now: float, count: float = 1.0) -> None:
-        """Take an observation made at `now`."""
+        """Add an observation made at `now` (epoch seconds)."""
         self.sample_count += count
         self.total += value * count
         self.minimum = min(self.minimum, value)
@@ -64,7 +64,7 @@ class MetricBucket:
     def percentile(self, percent: float) -> float:
         """Return the percentile, interpolated linearly between the two nearest observations.
 
-        CloudWatch does not say how it interpolates; this is what numpy does by default.
+        CloudWatch's interpolation is not documented; this is numpy's default.
         """
         rank = (self.sample_count - 1) * percent / 100.0
         below, above = math.floor(rank), math.ceil(rank)
@@ -80,7 +80,7 @@ class MetricBucket:
         return min(max(low + (high - low) * (rank - below), self.minimum), self.maximum)
 
     def trimmed_mean(self, low_percent: float, high_percent: float) -> float:
-        """Return the mean of what lies between two percentiles of the count."""
+        """Return the mean of the values between two percentiles."""
         first, last = self.sample_count * low_percent / 100.0, self.sample_count * high_percent / 100.0
         seen = total = weight = 0.0
         for value, times in sorted(self.occurrences.items()):
@@ -104,7 +104,7 @@ class MetricSeries:
     minutes: dict[int, MetricBucket] = field(default_factory=dict)
 
     def bucket_at(self, now: float) -> MetricBucket:
-        """Return the bucket of the minute that `now` (epoch seconds) lies in."""
+        """Return the bucket of the minute that contains `now` (epoch seconds)."""
         minute = int(now // 60)
         bucket = self.minutes.get(minute)
         if bucket is None:
@@ -116,13 +116,13 @@ class MetricSeries:
     def periods(
         self, start: float, end: float, period: int, *, published_until: float
     ) -> Iterator[tuple[int, MetricBucket]]:
-        """Yield (epoch second, bucket) for each period with data, in order of time.
+        """Yield (start of the period in epoch seconds, bucket) for each period with data, in order of time.
 
         Args:
             start: epoch seconds, inclusive, rounded down to the minute.
             end: epoch seconds, exclusive.
-            period: seconds, a multiple of 60; periods lie on the clock, not on `start`.
-            published_until: a minute whose last observation is later than this is not published yet.
+            period: seconds, a multiple of 60; periods are aligned to the clock, not to `start`.
+            published_until: minutes whose last observation is later (epoch seconds) are left out.
         """
         first, past = int(start // 60), math.ceil(end / 60)
         merged: dict[int, MetricBucket] = {}
@@ -134,13 +134,13 @@ class MetricSeries:
 
 
 class MetricStore:
-    """Every series of the account, by namespace, name and dimensions."""
+    """All series of the account, by namespace, name and dimensions."""
 
     def __init__(self) -> None:
         self.series: dict[tuple[str, str, Dimensions], MetricSeries] = {}
 
     def get_or_create(self, namespace: str, name: str, dimensions: Mapping[str, str], unit: str) -> MetricSeries:
-        """Return the series, made when it is new. Dimensions are compared as a set."""
+        """Return a series, created if it is new. Dimensions are compared as a set."""
         key = (namespace, name, tuple(sorted(dimensions.items())))
         series = self.series.get(key)
         if series is None:
@@ -148,7 +148,7 @@ class MetricStore:
         return series
 
     def find(self, namespace: str, name: str, dimensions: Iterable[tuple[str, str]]) -> MetricSeries | None:
-        """Return the series with exactly these dimensions, if there is one."""
+        """Return the series with exactly these dimensions, or None."""
         return self.series.get((namespace, name, tuple(sorted(dimensions))))
 
 
@@ -170,7 +170,7 @@ _UNITS = {
 
 
 class EndpointMetrics:
-    """What one endpoint publishes. Keeps the current minute's buckets at hand, since it is on every request's path."""
+    """The metrics that one endpoint publishes. Called for every request, so it caches the current minute's buckets."""
 
     def __init__(self, metrics: MetricStore, endpoint: str, variant: str) -> None:
         self._metrics = metrics

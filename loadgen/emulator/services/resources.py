@@ -1,7 +1,7 @@
-"""Endpoint: the life of one emulated endpoint, from Creating to gone.
+"""Resources of the control plane: models, endpoint configurations and endpoints, from creation to deletion.
 
-Pure: nothing runs in the background. What happens by itself with time is worked out by `settle(now)` whenever
-somebody looks. Instants are epoch seconds.
+Pure: nothing runs in the background. `EmulatedEndpoint.advance_to(now)` applies the changes that are due when an
+endpoint is used. Instants are epoch seconds.
 """
 
 import math
@@ -15,7 +15,7 @@ from loadgen.emulator.behaviour.profile import Profile
 
 @dataclass(slots=True)
 class EmulatedModel:
-    """A registered model: what CreateModel was given, and how it behaves."""
+    """A model: the input of CreateModel, and the profile of its behaviour."""
 
     name: str
     arn: str
@@ -26,20 +26,20 @@ class EmulatedModel:
 
     @property
     def modified(self) -> float:
-        """Models do not change."""
+        """Time of creation: models do not change."""
         return self.created
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """The three figures of a serverless variant."""
+    """Memory size, MaxConcurrency and ProvisionedConcurrency of a serverless variant."""
 
     memory_mb: int
     max_concurrency: int
     provisioned: int = 0
 
     def serverless_config(self) -> dict[str, int]:
-        """Return them as the API spells them."""
+        """Return the members of a ServerlessConfig."""
         provisioned = {"ProvisionedConcurrency": self.provisioned} if self.provisioned else {}
         return {"MemorySizeInMB": self.memory_mb, "MaxConcurrency": self.max_concurrency} | provisioned
 
@@ -61,7 +61,7 @@ class EndpointConfig:
 
 @dataclass(frozen=True, slots=True)
 class PendingDeployment:
-    """A deployment under way: what the endpoint becomes, and when; at `math.inf` it never does."""
+    """A deployment in progress: its target and the instant at which it is ready, `math.inf` for never."""
 
     config: EndpointConfig
     capacity: Capacity
@@ -73,11 +73,11 @@ class EmulatedEndpoint:
     """One endpoint.
 
     Args:
-        name: as it was created.
-        arn: its resource name.
+        name: name as it was created.
+        arn: Amazon resource name.
         pending: the first deployment.
-        now: when it was created.
-        create_fleet: makes the fleet of instances for a configuration and a capacity, at an instant.
+        now: instant of creation.
+        create_fleet: creates the fleet of a configuration and a capacity, at an instant.
     """
 
     def __init__(
@@ -103,16 +103,16 @@ class EmulatedEndpoint:
 
     @property
     def is_serving(self) -> bool:
-        """Whether it takes requests: from InService on, and while it is updated."""
+        """Whether it serves requests: from InService on, and while it is updated."""
         return self.fleet is not None and self.status in {"InService", "Updating"}
 
     @property
     def is_in_progress(self) -> bool:
-        """Whether a change is under way, so that another one is refused."""
+        """Whether a change is in progress, so that another one is rejected."""
         return self.status in {"Creating", "Updating", "Deleting"}
 
     def advance_to(self, now: float) -> bool:
-        """Let happen what is due by `now`; return False when the endpoint is gone."""
+        """Apply the changes that are due by `now`; return False if the endpoint is deleted."""
         if now >= self._deleted_at:
             return False
         change = self.pending
@@ -135,20 +135,20 @@ class EmulatedEndpoint:
         return True
 
     def update(self, pending: PendingDeployment, now: float) -> None:
-        """Begin a change; what serves now goes on until it is ready."""
+        """Start a deployment; the current one serves until it is ready."""
         self.pending = pending
         self.status = "Updating"
         self.modified = now
 
     def delete(self, now: float, deleted_at: float) -> None:
-        """Begin the end: Deleting, and at `deleted_at` no longer there."""
+        """Start the deletion, which ends at `deleted_at`."""
         self.pending = None
         self.status = "Deleting"
         self.modified = now
         self._deleted_at = deleted_at
 
     def describe(self) -> dict[str, Any]:
-        """Return DescribeEndpoint's output."""
+        """Return the output of DescribeEndpoint."""
         shown: dict[str, Any] = {
             "EndpointName": self.name,
             "EndpointArn": self.arn,

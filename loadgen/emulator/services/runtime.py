@@ -1,7 +1,7 @@
-"""InvokeEndpoint: a request is admitted, held or refused by the endpoint's fleet, and answered at its due instant.
+"""InvokeEndpoint: the endpoint's fleet admits, holds or throttles a request; the response is sent when it is due.
 
-Every ending is booked in the ledger and metered before its answer goes out, so that a client that has its answer
-finds it in the books.
+The ledger and the metrics count a request before its response is sent, so that a client that has the response finds the
+request counted.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +11,15 @@ from loadgen.emulator.behaviour.fleet import Admission, Fleet
 from loadgen.emulator.behaviour.ledger import EndpointCounters, InvocationResult, Ledger
 from loadgen.emulator.clock import EpochClock, PreciseSleeper
 from loadgen.emulator.faults import Fault, FaultKind, Faults
-from loadgen.emulator.protocol.responses import DropConnection, HttpResponse, ServiceError, rest_error
+from loadgen.emulator.protocol.errors import ServiceError
+from loadgen.emulator.protocol.input_validation import HeaderValidator
+from loadgen.emulator.protocol.responses import DropConnection, HttpResponse, rest_error
 from loadgen.emulator.services.control_plane import ControlPlane
 from loadgen.emulator.services.metric_store import EndpointMetrics, MetricStore
 from loadgen.emulator.settings import Settings
 
 OPERATION = "InvokeEndpoint"
-# Seen as it is on the wire: a null message, status 400 (AWS clients print "None"). Source: opensearch ml-commons #2429.
+# Status 400 with a null message (AWS clients print "None"). Source: opensearch ml-commons #2429.
 _THROTTLED = ServiceError("ThrottlingException", None)
 _THROTTLED_RESPONSE = rest_error(_THROTTLED)
 
@@ -25,7 +27,8 @@ _THROTTLED_RESPONSE = rest_error(_THROTTLED)
 class Call(NamedTuple):
     """One InvokeEndpoint request.
 
-    `received` is the instant (epoch seconds) its last byte arrived; `is_connected` tells whether its sender still is.
+    `received` is the instant (epoch seconds) at which its last byte arrived; `is_connected` returns whether the client
+    is still connected.
     """
 
     endpoint: str
@@ -55,6 +58,7 @@ class Runtime:
         self._faults = faults
         self._clock = clock
         self._sleeper = PreciseSleeper(clock)
+        self._header_validator = HeaderValidator("sagemaker-runtime", OPERATION)
         self._endpoint_metrics: dict[tuple[str, str], EndpointMetrics] = {}
         self._throttle_metrics = [("ServerlessConcurrentExecutionsUtilization", 1.0)]
         if settings.throttles_are_invocations:
@@ -63,10 +67,10 @@ class Runtime:
             self._throttle_metrics.append(("Invocation4XXErrors", 1.0))
 
     async def invoke(self, call: Call) -> HttpResponse:
-        """Serve one request, in its own time.
+        """Serve one request.
 
         Raises:
-            DropConnection: a fault asks that the client get no answer.
+            DropConnection: the client has disconnected, or a fault drops the connection.
         """
         counters = self._ledger.by_endpoint.get(call.endpoint)
         if counters is None:
@@ -104,12 +108,15 @@ class Runtime:
             return self._error_response(
                 counters, ServiceError("ValidationError", f"Request {call.request_id} has oversize body.")
             )
+        invalid = self._header_validator.error(call.headers)
+        if invalid is not None:
+            return self._error_response(counters, invalid)
         variant = call.headers.get("X-Amzn-SageMaker-Target-Variant", endpoint.config.variant)
         if variant != endpoint.config.variant:
             return self._error_response(
                 counters, ServiceError("ValidationError", f"Variant {variant} of endpoint {call.endpoint} not found.")
             )
-        # An update may replace the fleet while this request is in flight: it ends where it began.
+        # An update may replace the endpoint's fleet while this request is in flight.
         fleet = endpoint.fleet
         meter = self._metrics_of(call.endpoint, variant)
         admission = fleet.admit(now)
@@ -123,7 +130,7 @@ class Runtime:
             if admission.completes_at > now:
                 await self._sleeper.sleep_until(admission.completes_at)
         finally:
-            # Freed before the answer is written: who has its answer may send the next one at once.
+            # Freed before the response is written: a client with its response may send the next request at once.
             done = self._clock()
             fleet.release(admission, done)
         is_cut = fault is not None and fault.kind is FaultKind.DROP_CONNECTION
@@ -143,10 +150,10 @@ class Runtime:
         return HttpResponse(200, profile.body, profile.content_type, (("x-Amzn-Invoked-Production-Variant", variant),))
 
     def _error_response(self, counters: EndpointCounters, error: ServiceError) -> HttpResponse:
-        answer = rest_error(error)
+        response = rest_error(error)
         counters.failed[error.code] += 1
-        counters.bytes_out += len(answer.body)
-        return answer
+        counters.bytes_out += len(response.body)
+        return response
 
     def _metrics_of(self, endpoint: str, variant: str) -> EndpointMetrics:
         key = (endpoint, variant)
@@ -156,7 +163,7 @@ class Runtime:
         return meter
 
     def _not_found(self, endpoint: str) -> ServiceError:
-        # Also what an endpoint answers that is being created or deleted: the router does not know it.
+        # Also the error of an endpoint that is being created or deleted.
         return ServiceError("ValidationError", f"Endpoint {endpoint} of account {self._settings.account_id} not found.")
 
     def _model_error(self, endpoint: str, admission: Admission) -> ServiceError | None:
@@ -209,8 +216,8 @@ def _load_metrics(fleet: Fleet, admission: Admission) -> list[tuple[str, float]]
 
 
 def _result_metrics(admission: Admission, error: ServiceError | None, duration: float) -> list[tuple[str, float]]:
-    # What the server itself added, lateness included, is overhead: model and overhead make up the time that was taken.
-    # A ModelError is counted by what the container answered.
+    # Overhead is all time that is not the model's, the server's own lateness included.
+    # A ModelError is counted by the container's status.
     status = 200 if error is None else int(error.extra.get("OriginalStatusCode", error.status))
     values = [
         ("Invocations", 1.0),

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from loadgen.analysis.findings import Analysis, RunAnalysis
+from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.report.charts.distribution import LatencySeries, Panel, latency_chart
 from loadgen.report.charts.trends import cost_vs_performance, timeline
@@ -32,18 +33,18 @@ class ReportCharts:
     timelines: tuple[Chart, ...]
 
 
-def build_charts(manifest: Manifest, findings: Analysis) -> ReportCharts:
-    """Draw every chart that these findings have something for."""
-    watermark = watermark_text(manifest, findings)
-    own = runs_in_phase(findings, "")
-    costs = [row.cost for row in runs_in_phase(findings, "stability") if row.cost is not None]
+def build_charts(manifest: Manifest, analysis: Analysis) -> ReportCharts:
+    """Draw every chart that these analysis have something for."""
+    watermark = watermark_text(manifest, analysis)
+    own = runs_in_phase(analysis, "")
+    costs = [row.cost for row in runs_in_phase(analysis, "stability") if row.cost is not None]
     lines = (timeline(row.run, f"Answers over time: {short_label(row)}", watermark) for row in own)
     return ReportCharts(
-        stability=_stability_chart(findings, watermark),
+        stability=_stability_chart(analysis, watermark),
         concurrency=latency_chart(
-            "Latency of each MaxConcurrency and number of clients", watermark, _panels_by_max_concurrency(findings)
+            "Latency of each MaxConcurrency and number of clients", watermark, _panels_by_max_concurrency(analysis)
         ),
-        cost=cost_vs_performance(costs, _recommended_memory_mb(findings), watermark),
+        cost=cost_vs_performance(costs, _recommended_memory_mb(analysis), watermark),
         steps=latency_chart(
             "Latency of each step", watermark, [Panel("", _latency_series([(row, short_label(row)) for row in own]))]
         ),
@@ -51,21 +52,21 @@ def build_charts(manifest: Manifest, findings: Analysis) -> ReportCharts:
     )
 
 
-def _recommended_memory_mb(findings: Analysis) -> int | None:
-    return None if findings.recommendation is None else findings.recommendation.memory_mb
+def _recommended_memory_mb(analysis: Analysis) -> int | None:
+    return None if analysis.recommendation is None else analysis.recommendation.memory_mb
 
 
-def _stability_chart(findings: Analysis, watermark: str) -> Chart | None:
-    rows = [(row, short_label(row)) for row in runs_in_phase(findings, "stability")]
+def _stability_chart(analysis: Analysis, watermark: str) -> Chart | None:
+    rows = [(row, short_label(row)) for row in runs_in_phase(analysis, "stability")]
     return latency_chart(
-        "Latency of each memory size", watermark, [Panel("", _latency_series(rows, _recommended_memory_mb(findings)))]
+        "Latency of each memory size", watermark, [Panel("", _latency_series(rows, _recommended_memory_mb(analysis)))]
     )
 
 
-def _panels_by_max_concurrency(findings: Analysis) -> list[Panel]:
+def _panels_by_max_concurrency(analysis: Analysis) -> list[Panel]:
     """Return a panel for each MaxConcurrency, ascending."""
     panels: dict[int, list[tuple[RunAnalysis, str]]] = {}
-    for row in runs_in_phase(findings, "concurrency"):
+    for row in runs_in_phase(analysis, "concurrency"):
         config, load = row.run.step.config, row.run.step.load
         if config is not None and isinstance(load, ClosedLoop):
             name = "1 client" if load.clients == 1 else f"{load.clients} clients"

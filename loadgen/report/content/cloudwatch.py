@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from loadgen.analysis.findings import RunAnalysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetric
 from loadgen.report.content.labels import label_column, short_label
 from loadgen.report.content.table import Cell, Column, Table, count_cell, number_cell, sanitize_text

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from loadgen.analysis.findings import RunAnalysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.report.content.labels import STEP_COLUMN, config_label, short_label
 from loadgen.report.content.table import MISSING_CELL, Cell, Column, Table, number_cell, sanitize_text, text_cell
 from loadgen.results.manifest import Manifest

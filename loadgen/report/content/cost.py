@@ -1,6 +1,6 @@
 """The tables of money: how the memory sizes score, what a million calls cost, and where an instance is cheaper."""
 
-from loadgen.analysis.findings import Analysis
+from loadgen.analysis.analysis import Analysis
 from loadgen.report.content.labels import memory_mb_of, recommended_row, runs_in_phase
 from loadgen.report.content.table import (
     MISSING_CELL,
@@ -19,9 +19,9 @@ _MEMORY = Column("Memory", "MB", "MemorySizeInMB of the endpoint; its CPU grows 
 _SCROLL_ROWS = 24  # rows that are worth a box of their own
 
 
-def scores_table(findings: Analysis) -> Table | None:
+def scores_table(analysis: Analysis) -> Table | None:
     """Return how each memory size scored; None when nothing was recommended."""
-    choice = findings.recommendation
+    choice = analysis.recommendation
     if choice is None:
         return None
     sizes = sorted(choice.scores, key=lambda size: (choice.scores[size], size))
@@ -41,9 +41,9 @@ def scores_table(findings: Analysis) -> Table | None:
     )
 
 
-def cost_table(findings: Analysis) -> Table:
+def cost_table(analysis: Analysis) -> Table:
     """Return what calling each memory size costs."""
-    rows = runs_in_phase(findings, "stability")
+    rows = runs_in_phase(analysis, "stability")
     cells, notes = [], []
     for row in rows:
         memory_mb, cost = memory_mb_of(row), row.cost
@@ -75,26 +75,26 @@ def cost_table(findings: Analysis) -> Table:
         Column("1M calls", "USD", "A million warm calls."),
         Column("1M with cold", "USD", "A million calls with as many cold starts among them as this run had."),
     )
-    notes.append(f"Prices: {sanitize_text(findings.price_source)}.")
-    notes += [sanitize_text(sentence) for sentence in findings.assumptions]
-    notes += _unbilled_notes(findings)
+    notes.append(f"Prices: {sanitize_text(analysis.price_source)}.")
+    notes += [sanitize_text(sentence) for sentence in analysis.assumptions]
+    notes += _unbilled_notes(analysis)
     return Table(
         "Cost of each memory size",
         columns,
         tuple(cells),
         tuple(dict.fromkeys(notes)),
-        highlighted_row=recommended_row(rows, findings),
+        highlighted_row=recommended_row(rows, analysis),
     )
 
 
-def _unbilled_notes(findings: Analysis) -> list[str]:
-    left = [str(memory_mb_of(row)) for row in runs_in_phase(findings, "stability") if row.cost is None]
+def _unbilled_notes(analysis: Analysis) -> list[str]:
+    left = [str(memory_mb_of(row)) for row in runs_in_phase(analysis, "stability") if row.cost is None]
     return [f"–: {', '.join(left)} MB served nothing, so there is nothing to bill."] if left else []
 
 
-def savings_table(findings: Analysis) -> Table | None:
+def savings_table(analysis: Analysis) -> Table | None:
     """Return serverless against an instance by monthly traffic; None when there is nothing to compare."""
-    savings = findings.savings
+    savings = analysis.savings
     if savings is None or not savings.rows:
         return None
     columns = (
@@ -113,12 +113,12 @@ def savings_table(findings: Analysis) -> Table | None:
         for r in savings.rows
     )
     title = f"{savings.memory_mb} MB serverless against {sanitize_text(savings.instance)}"
-    return Table(title, columns, cells, (savings_sentence(findings),), is_scrollable=len(cells) > _SCROLL_ROWS)
+    return Table(title, columns, cells, (savings_sentence(analysis),), is_scrollable=len(cells) > _SCROLL_ROWS)
 
 
-def savings_sentence(findings: Analysis) -> str:
+def savings_sentence(analysis: Analysis) -> str:
     """Say in one sentence where the instance becomes cheaper, or why that is not known."""
-    savings = findings.savings
+    savings = analysis.savings
     if savings is None:
         return "There is no recommended memory size to compare with an instance."
     instance = sanitize_text(savings.instance)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from loadgen.analysis.findings import RunAnalysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.report.content.labels import STEP_COLUMN, short_label
 from loadgen.report.content.table import (

@@ -1,8 +1,9 @@
-"""How a row of findings is named in tables, files and charts."""
+"""How a row of analysis is named in tables, files and charts."""
 
 from collections.abc import Sequence
 
-from loadgen.analysis.findings import Analysis, RunAnalysis
+from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.report.content.table import Column, sanitize_text
 from loadgen.workload.load import ClosedLoop
 
@@ -13,9 +14,9 @@ _CONCURRENCY_COLUMN = Column(
 _MEMORY_COLUMN = Column("Memory", "", "MemorySizeInMB of the endpoint; its CPU grows with it.", is_text=True)
 
 
-def runs_in_phase(findings: Analysis, phase: str) -> tuple[RunAnalysis, ...]:
+def runs_in_phase(analysis: Analysis, phase: str) -> tuple[RunAnalysis, ...]:
     """Return the rows of one benchmark in reading order; steps of the user's own as they were executed."""
-    rows = findings.in_phase(phase)
+    rows = analysis.in_phase(phase)
     if not phase:
         return rows
     return tuple(
@@ -66,8 +67,8 @@ def label_column(rows: Sequence[RunAnalysis]) -> Column:
     )
 
 
-def recommended_row(rows: Sequence[RunAnalysis], findings: Analysis) -> int | None:
+def recommended_row(rows: Sequence[RunAnalysis], analysis: Analysis) -> int | None:
     """Return the index of the row of the recommended memory size: of several runs of it the last, which counts."""
-    chosen = None if findings.recommendation is None else findings.recommendation.memory_mb
+    chosen = None if analysis.recommendation is None else analysis.recommendation.memory_mb
     found = [i for i, row in enumerate(rows) if chosen is not None and memory_mb_of(row) == chosen]
     return found[-1] if found else None

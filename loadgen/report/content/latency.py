@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from loadgen.analysis.findings import Analysis, RunAnalysis
+from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.analysis.summary import Latency
 from loadgen.report.content.labels import (
     STEP_COLUMN,
@@ -106,15 +107,15 @@ def _tps_notes(rows: Sequence[RunAnalysis]) -> tuple[str, ...]:
     return ()
 
 
-def stability_table(findings: Analysis) -> Table:
+def stability_table(analysis: Analysis) -> Table:
     """Return the latencies of each memory size."""
-    rows = runs_in_phase(findings, "stability")
+    rows = runs_in_phase(analysis, "stability")
     return Table(
         "Latency of each memory size",
         (_MEMORY, _OK, *_LATENCY_COLUMNS),
         tuple((_memory_cell(row), count_cell(row.summary.ok), *latency_cells(row.summary.service)) for row in rows),
         (f"Service time of ok calls; one client, MaxConcurrency 1. {_SAME_RESPONSE_TIME}", *_row_notes(rows)),
-        highlighted_row=recommended_row(rows, findings),
+        highlighted_row=recommended_row(rows, analysis),
         wide_notes=_dash_notes(rows, _EXTREME_TAIL),
     )
 
@@ -124,9 +125,9 @@ def _memory_cell(row: RunAnalysis) -> Cell:
     return MISSING_CELL if memory_mb is None else Cell(str(memory_mb))
 
 
-def concurrency_table(findings: Analysis) -> Table:
+def concurrency_table(analysis: Analysis) -> Table:
     """Return throughput, refusals and latencies of each MaxConcurrency under each number of clients."""
-    rows = runs_in_phase(findings, "concurrency")
+    rows = runs_in_phase(analysis, "concurrency")
     columns = (
         *(_MAX_CONCURRENCY, _CLIENTS),
         Column("Calls", "", "Requests that were due, warm-up left out."),
@@ -185,24 +186,24 @@ def _describe_backoffs(rows: Sequence[RunAnalysis]) -> str:
     return f"a refused client paused {' or '.join(said)} before it called again" if said else "a refused client retries"
 
 
-def recommended_concurrency_table(findings: Analysis) -> Table:
+def recommended_concurrency_table(analysis: Analysis) -> Table:
     """Return the smallest MaxConcurrency that served each number of clients."""
     return Table(
         "Smallest MaxConcurrency without throttles",
         (_CLIENTS, Column("MaxConcurrency"), Column("Why", is_text=True)),
         tuple(
             (count_cell(a.clients), count_cell(a.max_concurrency), text_cell(a.reason))
-            for a in findings.concurrency_recommendations
+            for a in analysis.concurrency_recommendations
         ),
         ()
-        if all(a.max_concurrency for a in findings.concurrency_recommendations)
+        if all(a.max_concurrency for a in analysis.concurrency_recommendations)
         else ("–: none of those measured served them all.",),
     )
 
 
-def steps_table(findings: Analysis) -> Table:
+def steps_table(analysis: Analysis) -> Table:
     """Return throughput and both latencies of the user's own steps."""
-    rows = runs_in_phase(findings, "")
+    rows = runs_in_phase(analysis, "")
     columns = (
         STEP_COLUMN,
         Column(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadgen.analysis.findings import RunAnalysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.sample import WARMUP, ErrorCode
 from loadgen.report.content.labels import label_column, short_label

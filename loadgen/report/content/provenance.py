@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from loadgen.analysis.findings import Analysis
+from loadgen.analysis.analysis import Analysis
 from loadgen.report.content.table import sanitize_text
 from loadgen.results.manifest import Manifest
 
@@ -59,8 +59,8 @@ def provenance_view(manifest: Manifest) -> ProvenanceView:
     return ProvenanceView(mark, headline, explanation + detail, name)
 
 
-def watermark_text(manifest: Manifest, findings: Analysis) -> str:
+def watermark_text(manifest: Manifest, analysis: Analysis) -> str:
     """Return what every copy of a picture must say: that it is not from AWS, that its run is INVALID; or nothing."""
     mark = provenance_view(manifest).watermark
     said = [f"{mark}: not measured on AWS"] if mark else []
-    return ". ".join([*said, "INVALID run: see the reasons in the report"] if not findings.verdict.is_valid else said)
+    return ". ".join([*said, "INVALID run: see the reasons in the report"] if not analysis.verdict.is_valid else said)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from loadgen.analysis.findings import Analysis, RunAnalysis
+from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.report.content.labels import memory_mb_of, runs_in_phase
 from loadgen.report.content.table import milliseconds_cell, percentile_name, sanitize_text, usd_cell
 
@@ -33,18 +34,18 @@ class RecommendationView:
     key_figures: tuple[KeyFigure, ...]
 
 
-def recommendation_view(findings: Analysis) -> RecommendationView | None:
-    """Return the recommendation of these findings; None when no stability benchmark was run."""
-    found = findings.recommendation
+def recommendation_view(analysis: Analysis) -> RecommendationView | None:
+    """Return the recommendation of these analysis; None when no stability benchmark was run."""
+    found = analysis.recommendation
     if found is None:
         return None
     doubt = "" if found.is_trustworthy else "It rests on an INVALID run: do not decide by it."
     reason = sanitize_text(found.reason, 1000)
     if found.memory_mb is None:
         return RecommendationView("No memory size can be recommended", doubt, reason, ())
-    rows = [row for row in runs_in_phase(findings, "stability") if memory_mb_of(row) == found.memory_mb]
+    rows = [row for row in runs_in_phase(analysis, "stability") if memory_mb_of(row) == found.memory_mb]
     figures = [figure for row in rows[-1:] for figure in (*_latency_figures(row), *_cost_figures(row))]
-    figures += [*_break_even_figures(findings), *_max_concurrency_figures(findings)]
+    figures += [*_break_even_figures(analysis), *_max_concurrency_figures(analysis)]
     if found.runner_up is not None:
         figures.append(
             KeyFigure("Runner-up", f"{found.runner_up} MB", f"by the objective {sanitize_text(found.objective)}")
@@ -74,8 +75,8 @@ def _cost_figures(row: RunAnalysis) -> list[KeyFigure]:
     return [KeyFigure("A million calls", f"{usd_cell(row.cost.per_million).text} USD", billed)]
 
 
-def _break_even_figures(findings: Analysis) -> list[KeyFigure]:
-    savings = findings.savings
+def _break_even_figures(analysis: Analysis) -> list[KeyFigure]:
+    savings = analysis.savings
     if savings is None or savings.break_even is None:
         return []
     return [
@@ -87,10 +88,10 @@ def _break_even_figures(findings: Analysis) -> list[KeyFigure]:
     ]
 
 
-def _max_concurrency_figures(findings: Analysis) -> list[KeyFigure]:
+def _max_concurrency_figures(analysis: Analysis) -> list[KeyFigure]:
     """Return the advice for the most clients that were carried without a throttle."""
     carried = [
-        (a.clients, a.max_concurrency) for a in findings.concurrency_recommendations if a.max_concurrency is not None
+        (a.clients, a.max_concurrency) for a in analysis.concurrency_recommendations if a.max_concurrency is not None
     ]
     if not carried:
         return []

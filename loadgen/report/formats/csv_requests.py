@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.analysis.findings import RunAnalysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.sample import NEW_CONNECTION, WARMUP
 from loadgen.report.formats.csv_summary import configuration_columns, csv_cell
@@ -57,7 +57,7 @@ _SAMPLE_FIELDS = {
     "response_size": "response_bytes",
     "start_time": "sent",
     "end_time": "done",
-    "invoke_arg_index": "payload",
+    "invoke_arg_index": "request_index",
     "scheduled_time": "scheduled",
     "first_byte_time": "first_byte",
     "request_size": "request_bytes",

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from loadgen.analysis.cost import Cost
-from loadgen.analysis.findings import Analysis, RunAnalysis
+from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.analysis.summary import PERCENTILES, Latency, Tps
 from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetric
 from loadgen.report.content.cloudwatch import metric_value
@@ -66,7 +67,7 @@ def configuration_columns(row: RunAnalysis, *, include_concurrency: bool) -> dic
     return cell | {"memory_size": memory_mb_of(row)}
 
 
-def stability_summary_csv(manifest: Manifest, findings: Analysis) -> str:
+def stability_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
     """Return `invocation_benchmark_summary.csv`: a row for each memory size."""
     return csv_text(
         {"memory_size": memory_mb_of(row), "successful_invocations": row.summary.ok}
@@ -76,13 +77,13 @@ def stability_summary_csv(manifest: Manifest, findings: Analysis) -> str:
         | _tps_columns(row.summary.tps)
         | _cold_start_columns(row)
         | _context_columns(manifest, row)
-        for row in runs_in_phase(findings, "stability")
+        for row in runs_in_phase(analysis, "stability")
     )
 
 
-def concurrency_summary_csv(manifest: Manifest, findings: Analysis) -> str:
+def concurrency_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
     """Return `concurrency_benchmark_summary.csv`: a row for each MaxConcurrency and number of clients."""
-    return csv_text(_concurrency_row(manifest, row) for row in runs_in_phase(findings, "concurrency"))
+    return csv_text(_concurrency_row(manifest, row) for row in runs_in_phase(analysis, "concurrency"))
 
 
 def _concurrency_row(manifest: Manifest, row: RunAnalysis) -> dict[str, CsvValue]:
@@ -106,14 +107,14 @@ def _concurrency_row(manifest: Manifest, row: RunAnalysis) -> dict[str, CsvValue
     )
 
 
-def steps_summary_csv(manifest: Manifest, findings: Analysis) -> str:
+def steps_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
     """Return `steps_summary_csv.csv`: a row for each step of the user's own, with both latencies."""
     return csv_text(
         {"step": row.run.step.name, "load": "open loop" if row.run.is_open_loop else "closed loop"}
         | _concurrency_row(manifest, row)
         | _latency_columns("response_time", row.summary.response, ("min", "mean", "median", "max", "iqr"))
         | _percentile_columns("response_time", row.summary.response)
-        for row in runs_in_phase(findings, "")
+        for row in runs_in_phase(analysis, "")
     )
 
 
@@ -244,20 +245,20 @@ def _metric_values(row: RunAnalysis, names: Iterable[str]) -> dict[str, CsvValue
     return {name: metric_value(values[name]) if name in values else None for name in names}
 
 
-def cost_csv(manifest: Manifest, findings: Analysis) -> str:
+def cost_csv(manifest: Manifest, analysis: Analysis) -> str:
     """Return `metrics_with_cost.csv`: what calling each memory size costs; USD."""
-    return csv_text(_cost_rows(manifest, findings))
+    return csv_text(_cost_rows(manifest, analysis))
 
 
-def _cost_rows(manifest: Manifest, findings: Analysis) -> Iterator[dict[str, CsvValue]]:
-    rows = runs_in_phase(findings, "stability")
+def _cost_rows(manifest: Manifest, analysis: Analysis) -> Iterator[dict[str, CsvValue]]:
+    rows = runs_in_phase(analysis, "stability")
     names = metric_names(rows)
     for row in rows:
         yield (
             {"memory_size": memory_mb_of(row)}
             | _metric_values(row, names)
             | _cost_columns(row.cost)
-            | {"price_source": findings.price_source, "measured_on": manifest.identity.kind}
+            | {"price_source": analysis.price_source, "measured_on": manifest.identity.kind}
         )
 
 
@@ -287,9 +288,9 @@ def _cost_columns(cost: Cost | None) -> dict[str, CsvValue]:
     return dict(zip(names, values, strict=True))
 
 
-def savings_csv(findings: Analysis) -> str:
+def savings_csv(analysis: Analysis) -> str:
     """Return `cost_savings_summary.csv`: serverless against an instance up to the break-even point; USD a month."""
-    found = findings.savings
+    found = analysis.savings
     rows = () if found is None else found.rows
     head = ("monthly_invocations", "serverless_monthly_cost", "instance_monthly_cost", "monthly_percent_savings")
     text = csv_text(

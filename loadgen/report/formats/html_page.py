@@ -13,7 +13,8 @@ from functools import lru_cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from loadgen.analysis.findings import Analysis, RunAnalysis
+from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.report.charts.selection import ReportCharts, build_charts
 from loadgen.report.charts.vega import Chart
 from loadgen.report.content.cloudwatch import metrics_table
@@ -55,22 +56,22 @@ class Section:
     glossary: tuple[tuple[str, str, str], ...] = ()
 
 
-def render_page(manifest: Manifest, findings: Analysis, report_charts: ReportCharts | None = None) -> str:
+def render_page(manifest: Manifest, analysis: Analysis, report_charts: ReportCharts | None = None) -> str:
     """Return the whole report as one HTML file.
 
     Args:
         manifest: what was run.
-        findings: what its runs say.
+        analysis: what its runs say.
         report_charts: the charts, where they have been drawn already.
     """
-    drawn = build_charts(manifest, findings) if report_charts is None else report_charts
+    drawn = build_charts(manifest, analysis) if report_charts is None else report_charts
     environment = _environment()
     style, script = _template_source("report.css"), _template_source("report.js")
-    sections = _sections(manifest, findings, drawn)
-    reasons, scores = reasons_table(findings), scores_table(findings)
+    sections = _sections(manifest, analysis, drawn)
+    reasons, scores = reasons_table(analysis), scores_table(analysis)
     shown = [block.table for section in sections for block in section.blocks if block.table is not None]
     sections.append(_glossary([*([scores] if scores else []), *shown]))
-    choice: RecommendationView | None = recommendation_view(findings)
+    choice: RecommendationView | None = recommendation_view(analysis)
     return environment.get_template("report.html").render(
         policy=_content_security_policy(style, script),
         style=Markup(style),  # noqa: S704 - our own file
@@ -79,15 +80,15 @@ def render_page(manifest: Manifest, findings: Analysis, report_charts: ReportCha
         meta=_meta(manifest),
         version=sanitize_text(manifest.versions.get("loadgen", "")),
         provenance=provenance_view(manifest),
-        verdict=str(findings.verdict),
+        verdict=str(analysis.verdict),
         reasons=reasons,
-        verdict_notes=[sanitize_text(note) for note in findings.verdict.notes],
+        verdict_notes=[sanitize_text(note) for note in analysis.verdict.notes],
         recommendation=choice,
         scores=scores,
         sections=sections,
-        slos=slo_table(findings),
-        slo_sentence=slo_sentence(findings),
-        slos_met=not findings.violated_slos,
+        slos=slo_table(analysis),
+        slo_sentence=slo_sentence(analysis),
+        slos_met=not analysis.violated_slos,
     )
 
 
@@ -101,66 +102,66 @@ def _meta(manifest: Manifest) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _sections(manifest: Manifest, findings: Analysis, report_charts: ReportCharts) -> list[Section]:
-    """Return the sections that these findings have something for, in reading order."""
+def _sections(manifest: Manifest, analysis: Analysis, report_charts: ReportCharts) -> list[Section]:
+    """Return the sections that these analysis have something for, in reading order."""
     sections = []
-    if stability := runs_in_phase(findings, "stability"):
-        sections += [_stability(findings, stability, report_charts), _cost(findings, report_charts)]
-    if concurrency := runs_in_phase(findings, "concurrency"):
-        sections.append(_concurrency(findings, concurrency, report_charts))
-    if own := runs_in_phase(findings, ""):
-        sections.append(_steps(findings, own, report_charts))
+    if stability := runs_in_phase(analysis, "stability"):
+        sections += [_stability(analysis, stability, report_charts), _cost(analysis, report_charts)]
+    if concurrency := runs_in_phase(analysis, "concurrency"):
+        sections.append(_concurrency(analysis, concurrency, report_charts))
+    if own := runs_in_phase(analysis, ""):
+        sections.append(_steps(analysis, own, report_charts))
     generator = Section(
         "generator",
         "What the generator saw of itself",
         "A generator that is the bottleneck measures itself. It watches for that, and the verdict rests on this.",
-        (Block(generator_health_table(findings.runs)),),
+        (Block(generator_health_table(analysis.runs)),),
     )
-    return [*sections, generator, _configuration(manifest, findings), _reproduction(manifest)]
+    return [*sections, generator, _configuration(manifest, analysis), _reproduction(manifest)]
 
 
-def _stability(findings: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
+def _stability(analysis: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
     words = (
         "Each memory size was deployed with MaxConcurrency 1 and called by one client, so that calls never compete. "
         "Nothing is trimmed: the first calls and cold starts are in the numbers."
     )
     tables = (cold_start_table(rows), outcome_table(rows), errors_table(rows), metrics_table(rows))
-    blocks = (Block(stability_table(findings)), Block(chart=report_charts.stability), *map(Block, tables))
+    blocks = (Block(stability_table(analysis)), Block(chart=report_charts.stability), *map(Block, tables))
     return Section("stability", "Stability: latency of each memory size", words, blocks)
 
 
-def _cost(findings: Analysis, report_charts: ReportCharts) -> Section:
-    words = savings_sentence(findings)
-    blocks = (Block(chart=report_charts.cost), Block(cost_table(findings)), Block(savings_table(findings)))
+def _cost(analysis: Analysis, report_charts: ReportCharts) -> Section:
+    words = savings_sentence(analysis)
+    blocks = (Block(chart=report_charts.cost), Block(cost_table(analysis)), Block(savings_table(analysis)))
     return Section("cost", "Cost", words, blocks)
 
 
-def _concurrency(findings: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
+def _concurrency(analysis: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
     words = (
         "Each MaxConcurrency was called by a growing number of clients. With more clients than slots some calls are "
         "refused: that is the limit doing its work, and tells which MaxConcurrency carries which traffic."
     )
     tables = (cold_start_table(rows), outcome_table(rows), errors_table(rows), metrics_table(rows))
-    first = (Block(recommended_concurrency_table(findings)), Block(concurrency_table(findings)))
+    first = (Block(recommended_concurrency_table(analysis)), Block(concurrency_table(analysis)))
     return Section(
         "concurrency", "Concurrency", words, (*first, Block(chart=report_charts.concurrency), *map(Block, tables))
     )
 
 
-def _steps(findings: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
+def _steps(analysis: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
     words = (
         "Service time is what the target took. Response time counts from the moment a call was due, and is what a user "
         "would have waited."
     )
     charts = (*report_charts.timelines, report_charts.steps)
     tables = (cold_start_table(rows), outcome_table(rows), errors_table(rows), metrics_table(rows))
-    blocks = (Block(steps_table(findings)), *(Block(chart=chart) for chart in charts), *map(Block, tables))
+    blocks = (Block(steps_table(analysis)), *(Block(chart=chart) for chart in charts), *map(Block, tables))
     return Section("steps", "Steps", words, blocks)
 
 
-def _configuration(manifest: Manifest, findings: Analysis) -> Section:
+def _configuration(manifest: Manifest, analysis: Analysis) -> Section:
     words = "Every setting, seed and version that led to these numbers."
-    blocks = (Block(step_config_table(findings.runs)), Block(configuration_table(manifest)))
+    blocks = (Block(step_config_table(analysis.runs)), Block(configuration_table(manifest)))
     return Section("configuration", "Configuration", words, blocks)
 
 

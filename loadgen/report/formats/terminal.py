@@ -11,7 +11,8 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from loadgen.analysis.findings import Analysis, RunAnalysis
+from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.report.content.cost import cost_table, savings_sentence
 from loadgen.report.content.labels import runs_in_phase
 from loadgen.report.content.latency import (
@@ -32,48 +33,48 @@ _ASCII = str.maketrans({"–": "-", "—": "-", "·": "-", "×": "x", "µ": "u"}
 _MAX_ERRORS = 5
 
 
-def render_report(manifest: Manifest, findings: Analysis) -> RenderableType:
+def render_report(manifest: Manifest, analysis: Analysis) -> RenderableType:
     """Return the verdict, the recommendation and the tables, to be printed on a rich console of 80 columns or more."""
-    return Group(*_sections(manifest, findings))
+    return Group(*_sections(manifest, analysis))
 
 
-def _sections(manifest: Manifest, findings: Analysis) -> Iterator[RenderableType]:
-    yield from _verdict(manifest, findings)
-    if said := slo_sentence(findings):
-        yield _text(f"Promises: {said}", "bold green" if not findings.violated_slos else "bold red")
-    for check in findings.violated_slos:
+def _sections(manifest: Manifest, analysis: Analysis) -> Iterator[RenderableType]:
+    yield from _verdict(manifest, analysis)
+    if said := slo_sentence(analysis):
+        yield _text(f"Promises: {said}", "bold green" if not analysis.violated_slos else "bold red")
+    for check in analysis.violated_slos:
         yield _bullet(f"{sanitize_text(check.step)}: {sanitize_text(check.reason)}")
-    yield from _recommendation(findings)
-    if stability := runs_in_phase(findings, "stability"):
-        yield _render_table(stability_table(findings))
+    yield from _recommendation(analysis)
+    if stability := runs_in_phase(analysis, "stability"):
+        yield _render_table(stability_table(analysis))
         yield from _failure_details(stability)
-        yield _render_table(cost_table(findings))
-        yield _text(savings_sentence(findings))
-    if concurrency := runs_in_phase(findings, "concurrency"):
-        yield _render_table(concurrency_table(findings))
+        yield _render_table(cost_table(analysis))
+        yield _text(savings_sentence(analysis))
+    if concurrency := runs_in_phase(analysis, "concurrency"):
+        yield _render_table(concurrency_table(analysis))
         yield from _failure_details(concurrency)
-        if findings.concurrency_recommendations:
-            yield _render_table(recommended_concurrency_table(findings))
-    if own := runs_in_phase(findings, ""):
-        yield _render_table(steps_table(findings))
+        if analysis.concurrency_recommendations:
+            yield _render_table(recommended_concurrency_table(analysis))
+    if own := runs_in_phase(analysis, ""):
+        yield _render_table(steps_table(analysis))
         yield from _failure_details(own)
 
 
-def _verdict(manifest: Manifest, findings: Analysis) -> Iterator[RenderableType]:
+def _verdict(manifest: Manifest, analysis: Analysis) -> Iterator[RenderableType]:
     """Yield what must be read before any number."""
     place = provenance_view(manifest)
     if place.watermark:
         yield _text(f"{place.watermark}: {place.headline}", "bold yellow")
-    yield _text(str(findings.verdict), "bold green" if findings.verdict.is_valid else "bold red")
-    for reason in findings.verdict.reasons:
+    yield _text(str(analysis.verdict), "bold green" if analysis.verdict.is_valid else "bold red")
+    for reason in analysis.verdict.reasons:
         said = (f"{reason.problem}: {reason.observed}", f"accepted: {reason.limit}", reason.remedy)
         yield _bullet("; ".join(sanitize_text(part) for part in said))
-    for note in findings.verdict.notes:
+    for note in analysis.verdict.notes:
         yield _bullet(sanitize_text(note))
 
 
-def _recommendation(findings: Analysis) -> Iterator[RenderableType]:
-    choice = recommendation_view(findings)
+def _recommendation(analysis: Analysis) -> Iterator[RenderableType]:
+    choice = recommendation_view(analysis)
     if choice is None:
         return
     yield _text("")

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from loadgen.measurement.outcome import Outcome
-from loadgen.transport.os_errors import ERRNO_OUTCOMES, LOCAL_OUTCOMES
+from loadgen.transport.os_errors import LOCAL_OUTCOMES, errno_outcome
 from loadgen.transport.wire.connection import BufferedConnection, Connection, ConnectionOwner
 from loadgen.transport.wire.prepared_request import Origin
 from loadgen.transport.wire.tls import Tls, TlsError
@@ -173,7 +173,8 @@ def _set_writable(writable: "asyncio.Future[None]") -> None:
 
 
 def _to_connect_error(error: OSError) -> ConnectError:
-    return ConnectError(ERRNO_OUTCOMES.get(error.errno or 0, Outcome.RESET), error.strerror or type(error).__name__)
+    outcome = errno_outcome(error.errno, is_connected=False)
+    return ConnectError(Outcome.RESET if outcome is None else outcome, error.strerror or type(error).__name__)
 
 
 class ConnectionFactory:

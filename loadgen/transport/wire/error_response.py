@@ -39,7 +39,7 @@ def parse_error_response(status: int, head: bytes, body: bytes) -> ErrorResponse
 
     Example:
         >>> parse_error_response(400, b"HTTP/1.1 400 \r\nx-amzn-ErrorType: ThrottlingException\r\n\r\n", b'{"message":null}')
-        Refusal(code='ThrottlingException', message='', original_status=0)
+        ErrorResponse(code='ThrottlingException', message='', original_status=0)
     """
     members = _parse_members(body)
     header = header_value(head, head.lower(), b"x-amzn-errortype")

@@ -67,7 +67,7 @@ def parse_url(url: str) -> Origin:
         ConfigError: it is no http or https URL, or carries credentials, a query or a fragment.
 
     Example:
-        >>> parse_url("https://runtime.sagemaker.us-east-1.amazonaws.com").header
+        >>> parse_url("https://runtime.sagemaker.us-east-1.amazonaws.com").host_header
         'runtime.sagemaker.us-east-1.amazonaws.com'
     """
     parts = urlsplit(url)
@@ -125,7 +125,6 @@ class PreparedRequest:
         "_canonical_before_date",
         "_header_lines",
         "_invocation_id_header",
-        "_rest",
         "_signed_headers",
         "_token_header",
         "body",

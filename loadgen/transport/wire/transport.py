@@ -18,6 +18,7 @@ from time import perf_counter, time
 from loadgen.errors import AuthError, ResourceError, UnavailableError, UsageError
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
+from loadgen.transport.os_errors import LOCAL_OUTCOMES
 from loadgen.transport.wire.connection import Connection, TimedResponse
 from loadgen.transport.wire.connector import ConnectError, ConnectionFactory
 from loadgen.transport.wire.error_response import parse_error_response, request_id
@@ -240,7 +241,7 @@ class WireTransport:
             await self._open_initial()
         except ConnectError as error:
             where = f"{self._origin.host} port {self._origin.port}"
-            if error.outcome in {Outcome.FD_EXHAUSTED, Outcome.PORTS_EXHAUSTED}:
+            if error.outcome in LOCAL_OUTCOMES:
                 raise ResourceError(
                     f"{len(self._pool.connections)} of {self._pool.limit} connections to {where} opened: {error.detail}",
                     hint="raise `ulimit -n`, or use fewer clients",
@@ -359,9 +360,9 @@ def _to_reply(timed_response: TimedResponse, pool_wait: float, new_connection: b
     status, head, lowered, body = answer[:4]
     name, size = request_id(head, lowered), len(body)
     if 200 <= status < 300:
-        return Reply(status, sent, first_byte, done, size, "", "", body, 0, pool_wait, new_connection, 1, name)
+        return Reply(status, sent, first_byte, done, size, "", "", body, 0, pool_wait, new_connection, name)
     code, message, original = parse_error_response(status, head, body)
-    return Reply(status, sent, first_byte, done, size, code, message, b"", original, pool_wait, new_connection, 1, name)
+    return Reply(status, sent, first_byte, done, size, code, message, b"", original, pool_wait, new_connection, name)
 
 
 def _not_sent_error(outcome: Outcome, detail: str, requested: float) -> TransportError:

@@ -99,7 +99,7 @@ def test_the_middle_of_the_warm_calls_is_found_among_many_cold_ones():
     ("setups", "percentiles", "warm", "words"),
     [
         (0, {"p50": 0.01}, 0.03, "no cold start was recorded"),
-        (100, {"p50": 0.01}, 0.03, "every call was cold"),
+        (100, {"p50": 0.01}, 0.03, "all calls were cold"),
         (80, {"p50": 0.01}, 0.015, "minimum"),
         (3, {}, 0.015, "minimum"),
         (40, {"p25": 0.011, "p50": 0.02, "p75": 6.0}, 0.011, "p25"),
@@ -179,7 +179,7 @@ def test_provisioned_concurrency_costs_by_the_hour_as_well():
     assert found.per_invocation == pytest.approx(0.0000233 * found.billed_duration + 29_480 / 2**30 * 0.016)
     assert saved.break_even == pytest.approx((0.204 - 0.072) * 720 / found.per_invocation)
     assert saved.rows[0].serverless_usd == pytest.approx(0.072 * 720 + 500_000 * found.per_invocation)
-    assert "keeping the provisioned concurrency warm" in compare_with_instance(found, BOOK, REGION).unavailable_reason
+    assert "the provisioned concurrency alone costs more" in compare_with_instance(found, BOOK, REGION).unavailable_reason
 
 
 def priced(per_invocation, memory_mb=2048):

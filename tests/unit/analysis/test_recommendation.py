@@ -1,6 +1,6 @@
 """The choice of a memory size and of MaxConcurrency, against scores by hand and a brute-force search."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from loadgen.analysis.cost import Cost
 from loadgen.analysis.recommendation import OBJECTIVES, recommend_concurrency, recommend_memory
+from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.analysis.summary import Latency, Percentile, Summary
 from loadgen.analysis.verdict import Reason, Verdict
 from loadgen.errors import UsageError
@@ -18,15 +19,7 @@ from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
 from tests.support import example_runs as made
 
-INVALID = Verdict((Reason("the generator stood still", "1 s", "0.1 s", "give it a core"),))
-
-
-@dataclass(frozen=True)
-class Measured:
-    run: Run
-    summary: Summary
-    verdict: Verdict
-    cost: Cost | None
+INVALID = Verdict((Reason("event loop blocked", "1 s", "0.1 s", "give it a core"),))
 
 
 def measured(
@@ -56,7 +49,7 @@ def measured(
     )
     cost = Cost(memory_mb, seconds, None, "here", 100, 100, usd and usd / 1e6, usd, None, "" if usd else "no price")
     run = Run(step, 0.0, 1.0, stop_reason, ok + throttled + failed, failure=failure)
-    return Measured(run, summary, verdict, cost if ok else None)
+    return RunAnalysis(run, summary, verdict, cost if ok else None)
 
 
 def test_the_published_example_is_balanced_at_2048():
@@ -132,10 +125,10 @@ def test_sizes_that_are_as_fast_within_their_intervals_tie():
             measured(1024, ok=0, stop_reason="not deployed", failure="CannotStartContainerError"),
             "not deployed: CannotStart",
         ),
-        (measured(1024, ok=40, failed=3, stop_reason="errors"), "given up at its error limit: 3 errors in 43 answers"),
-        (measured(1024, ok=0, failed=20), "no call was answered well"),
-        (measured(1024, ok=0), "no call was answered well"),
-        (measured(1024, ok=197, failed=3), "3 of 200 calls failed; 1% is accepted"),
+        (measured(1024, ok=40, failed=3, stop_reason="errors"), "stopped at the error limit: 3 errors in 43 responses"),
+        (measured(1024, ok=0, failed=20), "no successful responses"),
+        (measured(1024, ok=0), "no successful responses"),
+        (measured(1024, ok=197, failed=3), "3 of 200 calls failed (limit 1 %)"),
     ],
 )
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -175,7 +168,7 @@ def test_without_prices_gigabyte_seconds_count(objective):
 
     assert found.memory_mb == 2048
     assert "0.2000 GB-seconds per invocation" in found.reason
-    assert "since a price is not known" in found.reason
+    assert "because a price is unavailable" in found.reason
 
 
 def test_an_invalid_run_makes_a_choice_untrustworthy():
@@ -210,10 +203,10 @@ def test_a_size_that_breaks_a_promise_is_left_out():
     none = recommend_memory(rows, slo_violations={2048: "too slow", 3072: "too slow"})
 
     assert one.memory_mb == 3072
-    assert one.excluded == {1024: "no call was answered well", 2048: "too slow"}
+    assert one.excluded == {1024: "no successful responses", 2048: "too slow"}
     assert none.memory_mb == 2048
     assert set(none.excluded) == {1024}
-    assert none.reason.endswith("No stable size keeps every promise.")
+    assert none.reason.endswith("No stable size meets all SLOs.")
 
 
 def test_an_unknown_objective_is_refused():
@@ -269,7 +262,7 @@ def test_no_advice_without_a_clean_cell():
     ("fields", "words"),
     [
         ({"verdict": INVALID}, "INVALID"),
-        ({"ok": 0, "failed": 9}, "no call was answered well"),
+        ({"ok": 0, "failed": 9}, "no successful responses"),
         ({"ok": 0, "stop_reason": "not deployed", "failure": "quota"}, "not deployed: quota"),
         ({"failed": 50}, "50 of 250 calls failed"),
     ],

@@ -60,8 +60,8 @@ def test_what_the_target_does_is_no_reason(run):
 @pytest.mark.parametrize(
     ("kept", "broken", "what"),
     [
-        ({"longest_saturated": 5.0}, {"longest_saturated": 5.1}, "the generator used up its core"),
-        ({"loop_lag_max": 0.1}, {"loop_lag_max": 0.101}, "the generator stood still"),
+        ({"longest_saturated": 5.0}, {"longest_saturated": 5.1}, "CPU saturated"),
+        ({"loop_lag_max": 0.1}, {"loop_lag_max": 0.101}, "event loop blocked"),
     ],
 )
 def test_the_generators_bounds(kept, broken, what):
@@ -83,14 +83,14 @@ def test_requests_that_leave_late_spoil_a_run():
     run = made.stability_run()
 
     assert whats(late(run, 0.009)) == []
-    assert whats(late(run, 0.020)) == ["requests left late"]
+    assert whats(late(run, 0.020)) == ["requests sent late"]
     assert whats(late(run, 0.020, share=0.005)) == []
     assert whats(late(run, 0.020), ValidityLimits(send_lag_share=0.3)) == []
 
 
 def test_one_late_call_of_a_few_is_a_hiccup_two_are_a_habit():
     """Below a hundred calls the 99th percentile is the worst one: it takes a second late call to spoil the run."""
-    for late_calls, expected in ((1, []), (2, ["requests left late"])):
+    for late_calls, expected in ((1, []), (2, ["requests sent late"])):
         run = made.stability_run(count=50)
         samples = run.samples.copy()
         samples["sent"][10 : 10 + late_calls] = samples["scheduled"][10 : 10 + late_calls] + 0.05
@@ -106,7 +106,7 @@ def test_two_milliseconds_late_are_accepted_whatever_the_target():
     run = made.run_of_samples(made.stability_step(2048, 300), samples)
 
     assert whats(late(run, 0.0015)) == []
-    assert whats(late(run, 0.0025)) == ["requests left late"]
+    assert whats(late(run, 0.0025)) == ["requests sent late"]
 
 
 def test_opening_connections_is_not_the_generators_lateness():
@@ -115,7 +115,7 @@ def test_opening_connections_is_not_the_generators_lateness():
     samples = run.samples.copy()
     samples["pool_wait"][:] = np.where(samples["sent"] - samples["scheduled"] > 0.04, 0.05, 0)
 
-    assert whats(run) == ["requests left late"]
+    assert whats(run) == ["requests sent late"]
     assert whats(replace(run, samples=samples)) == []
 
 
@@ -127,7 +127,7 @@ def test_the_first_volley_of_a_closed_loop_is_no_lateness():
     second["scheduled"][(second["seq"] >= 16) & (second["seq"] < 32)] -= 0.5
 
     assert whats(replace(run, samples=first)) == []
-    assert whats(replace(run, samples=second)) == ["requests left late"]
+    assert whats(replace(run, samples=second)) == ["requests sent late"]
 
 
 def test_without_samples_the_watch_is_asked():
@@ -135,20 +135,20 @@ def test_without_samples_the_watch_is_asked():
     run = watched(made.without_samples(made.stability_run(count=200)), send_lag_p99=0.05)
     volley = replace(run, step=Step(ServerlessConfig(2048, 8), ClosedLoop(16, count=200)))
 
-    assert whats(run) == ["requests left late"]
+    assert whats(run) == ["requests sent late"]
     assert whats(volley) == []
 
 
 def test_dropped_arrivals_spoil_a_run():
     """One drop in a thousand is accepted and noted; one more is not."""
-    run = replace(made.open_loop(rate=50, duration=40), ledger=None)
+    run = replace(made.open_loop(rate=50, duration=40), server_counts=None)
     few, many = recounted(run, Outcome.DROPPED, 2), recounted(run, Outcome.DROPPED, 3)
 
     assert run.scheduled == 2000
     assert judge(few).is_valid
-    assert any("2 arrivals were dropped" in note for note in judge(few).notes)
-    assert "arrivals were dropped" in whats(many)
-    assert "3 of 2000 (0.15%)" in judge(many).reasons[0].observed
+    assert any("2 requests dropped at max_in_flight (limit 0.10 %)" in note for note in judge(few).notes)
+    assert "requests dropped at max_in_flight" in whats(many)
+    assert "3 of 2,000 (0.15 %)" in judge(many).reasons[0].observed
 
 
 def test_a_rate_that_was_not_reached_spoils_a_run():
@@ -161,7 +161,7 @@ def test_a_rate_that_was_not_reached_spoils_a_run():
 
     found = judge(replace(run, samples=stretched)).reasons
 
-    assert "the asked rate was not reached" in [reason.problem for reason in found]
+    assert "target rate not reached" in [reason.problem for reason in found]
     assert "18.2 of 20.0" in found[-1].observed
     assert whats(replace(run, samples=waiting, duration=70.0)) == []
 
@@ -169,26 +169,26 @@ def test_a_rate_that_was_not_reached_spoils_a_run():
 @pytest.mark.parametrize("outcome", [Outcome.FD_EXHAUSTED, Outcome.PORTS_EXHAUSTED])
 def test_a_machine_that_runs_out_spoils_a_run(outcome):
     """Calls that this machine refused for want of files or ports say nothing of the target."""
-    run = replace(recounted(made.stability_run(), outcome, 1), ledger=None)
+    run = replace(recounted(made.stability_run(), outcome, 1), server_counts=None)
 
     assert outcome.label in whats(run)[0]
 
 
 def test_a_lost_worker_spoils_a_run():
     """One request that went with its worker is enough."""
-    run = replace(recounted(made.stability_run(), Outcome.LOST_WITH_WORKER, 1), ledger=None)
+    run = replace(recounted(made.stability_run(), Outcome.LOST_WITH_WORKER, 1), server_counts=None)
 
-    assert whats(run) == ["a worker was lost"]
+    assert whats(run) == ["worker lost"]
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"ok": -1}, ["books disagree on ok"]),
-        ({"ok": 1}, ["books disagree on ok"]),
-        ({"throttled": 5}, ["books disagree on throttled"]),
-        ({"failed": 1}, ["books disagree on failed"]),
-        ({"arrivals": 3}, ["books disagree on arrivals"]),
+        ({"ok": -1}, ["count mismatch for ok"]),
+        ({"ok": 1}, ["count mismatch for ok"]),
+        ({"throttled": 5}, ["count mismatch for throttled"]),
+        ({"failed": 1}, ["count mismatch for failed"]),
+        ({"arrivals": 3}, ["count mismatch for arrivals"]),
         ({"hidden_retries": 2}, ["sent more than once"]),
     ],
 )
@@ -225,7 +225,7 @@ def test_answers_that_only_we_call_wrong_are_ok_in_the_books():
 
 def test_books_that_are_not_kept_are_not_missed():
     """AWS keeps no ledger: that is no reason."""
-    assert judge(replace(made.stability_run(), ledger=None)).is_valid
+    assert judge(replace(made.stability_run(), server_counts=None)).is_valid
 
 
 def test_damage_spoils_a_run():
@@ -238,7 +238,7 @@ def test_damage_spoils_a_run():
 
 def test_every_reason_says_what_was_seen_and_what_to_do():
     """A reason without its figure, its bound or its advice helps nobody."""
-    run = replace(made.starved(), data_errors=("torn",), ledger={"ok": 1, "arrivals": 9, "hidden_retries": 1})
+    run = replace(made.starved(), data_errors=("torn",), server_counts={"ok": 1, "arrivals": 9, "hidden_retries": 1})
 
     reasons = judge(run).reasons
 
@@ -249,32 +249,35 @@ def test_every_reason_says_what_was_seen_and_what_to_do():
 @pytest.mark.parametrize(
     ("run", "words"),
     [
-        (made.without_metrics(), "CloudWatch has no ModelLatency, OverheadLatency, MemoryUtilization: AccessDenied"),
-        (made.one_sample(), "only 1 ok call: the 95th percentile needs 72"),
-        (made.stability_run(count=71), "only 71 ok calls"),
-        (made.all_failed(), "no call was answered well"),
-        (made.out_of_memory(), "given up at its error limit after 44 requests"),
-        (made.zero_samples(), "stopped from outside after 0 requests"),
+        (
+            made.without_metrics(),
+            "CloudWatch metrics unavailable: ModelLatency, OverheadLatency, MemoryUtilization: AccessDenied",
+        ),
+        (made.one_sample(), "1 ok call: p95 needs 72, p99 needs 368, p99.9 needs 3,688"),
+        (made.stability_run(count=71), "71 ok calls: p95 needs 72"),
+        (made.all_failed(), "no successful responses"),
+        (made.out_of_memory(), "stopped at the error limit after 44 requests"),
+        (made.zero_samples(), "stopped early after 0 requests"),
         (made.failed_deploy(), "nothing was measured: the endpoint failed"),
         (made.concurrency_run(2, 4), "depends on the backoff"),
         (replace(made.stability_run(), together=True), "measured at the same time"),
         (replace(made.stability_run(), transport_note="the wire transport cannot use a proxy"), "cannot use a proxy"),
-        (replace(made.stability_run(), failure="the credentials expired"), "only a part was measured: the credentials"),
-        (watched(made.stability_run(), wait_max=0.3), "waited up to 300 ms for a connection"),
-        (watched(made.stability_run(), connections_opened=40), "40 connections were opened in mid-run"),
+        (replace(made.stability_run(), failure="the credentials expired"), "results are partial: the credentials"),
+        (watched(made.stability_run(), pool_wait_max=0.3), "waited up to 300 ms for a connection"),
+        (watched(made.stability_run(), connections_opened=40), "40 connections opened during the run"),
         (
             recounted(made.stability_run(), Outcome.CANCELLED_IN_FLIGHT, 2),
-            "2 requests had no answer when the run ended",
+            "2 requests in flight at the end of the run were cancelled",
         ),
         (
             replace(made.stability_run(), metrics=replace(made.stability_run().metrics, is_final=False)),
-            "had not settled 72 s",
+            "were not final 72 s after the run",
         ),
     ],
 )
 def test_notes_do_not_spoil_a_run(run, words):
     """What must be read with the numbers is told and leaves the run VALID."""
-    found = judge(replace(run, ledger=None))
+    found = judge(replace(run, server_counts=None))
 
     assert found.is_valid
     assert any(words in note for note in found.notes)

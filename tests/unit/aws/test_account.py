@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from loadgen.aws.account import AwsAccount, ExistingEndpointAccount, open_account, open_existing
+from loadgen.aws.account import AwsAccount, open_account
 from loadgen.aws.deployment.resources import Existence, NullJournal, ResourceKind, ResourceRegistry
 from loadgen.aws.emulator_api import fetch_server_counts
+from loadgen.aws.existing_endpoint import ExistingEndpointAccount, open_existing
 from loadgen.aws.identity import connect, endpoint_kind
 from loadgen.aws.retry import RetryPolicy
 from loadgen.aws.session import AwsConnectionConfig, open_clients
@@ -257,7 +258,7 @@ def test_a_standing_endpoint_is_called_and_left_alone():
                 async with open_existing(access, endpoint=deployed.name, transport_factory=CONNECT) as standing:
                     assert isinstance(standing, ExistingEndpointAccount)
                     await standing.check([None])
-                    with pytest.raises(UsageError, match="as it stands"):
+                    with pytest.raises(UsageError, match="cannot be reconfigured"):
                         await standing.check([ServerlessConfig(1024, 1)])
                     async with standing.open(None, connections=1, timeout=10.0) as endpoint:
                         assert (endpoint.name, endpoint.deploy_duration) == (deployed.name, 0.0)

@@ -7,6 +7,8 @@ import pytest
 
 from loadgen.aws.errors import ErrorKind, classify_error, to_loadgen_error
 from loadgen.errors import AuthError, ConfigError, InternalError, QuotaError, UnavailableError
+from loadgen.measurement.outcome import AUTH_CODES, THROTTLE_CODES, Outcome, classify
+from loadgen.workload.request import Reply
 
 NOW = 1_800_000_000.0
 
@@ -102,3 +104,17 @@ JUDGED = [
 def test_each_error_is_judged(error, trouble):
     """Only what may have had its effect is LOST, only what cannot have had one is NOT_SENT (C54, C55, C56)."""
     assert classify_error(error) is trouble
+
+
+@pytest.mark.parametrize("code", sorted(THROTTLE_CODES))
+def test_each_throttle_code_is_a_throttle_in_both_planes(code):
+    """A throttle code has one meaning: THROTTLED for a measured request, a retry for a control-plane call."""
+    assert classify(Reply(400, 0.0, 0.1, 0.1, code=code)) is Outcome.THROTTLED
+    assert classify_error(answer(code)) is ErrorKind.THROTTLED
+
+
+@pytest.mark.parametrize("code", sorted(AUTH_CODES))
+def test_each_auth_code_is_an_auth_error_in_both_planes(code):
+    """An authorization code has one meaning: AUTH for a measured request, AuthError for a control-plane call."""
+    assert classify(Reply(403, 0.0, 0.1, 0.1, code=code)) is Outcome.AUTH
+    assert isinstance(to_loadgen_error(answer(code, status=403), "DescribeModel m", now=NOW), AuthError)

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from loadgen.engine.engine import request_sequence as drawn
+from loadgen.engine.request_sender import request_sequence as drawn
 from loadgen.engine.engine import run
 from loadgen.errors import DataError, UsageError
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
@@ -249,7 +249,7 @@ def test_the_choice_of_payloads_depends_on_seed_and_number_alone():
 
     def choices(load, far=None, seed=1):
         _, _, kept = execute(load, far, requests=requests, seed=seed)
-        return dict(zip(kept.all["seq"].tolist(), kept.all["payload"].tolist(), strict=True))
+        return dict(zip(kept.all["seq"].tolist(), kept.all["request_index"].tolist(), strict=True))
 
     whole = choices(ClosedLoop(1, count=300))
     assert whole == choices(ClosedLoop(9, count=300), FakeTransport(lambda n, _t: [OK, THROTTLED, FAILED][n % 3]))
@@ -269,7 +269,9 @@ def test_what_is_recorded_is_what_was_sent():
     """Payload number, its size, and the size of the answer are those of the request."""
     requests = [Request(b"a" * n) for n in range(1, 6)]
     _, far, kept = execute(ClosedLoop(1, count=50), requests=requests)
-    assert [len(b) for b in far.bodies] == (kept.all["payload"] + 1).tolist() == kept.all["request_bytes"].tolist()
+    assert (
+        [len(b) for b in far.bodies] == (kept.all["request_index"] + 1).tolist() == kept.all["request_bytes"].tolist()
+    )
     assert (kept.all["response_bytes"] == 10).all()
 
 

@@ -128,7 +128,7 @@ answers = st.one_of(
     st.sampled_from(network).map(lambda o: FakeReply(0.02, error=o)),
     st.builds(
         FakeReply,
-        after=st.sampled_from([0.0, 0.003, 1.0, 200.0]),
+        delay=st.sampled_from([0.0, 0.003, 1.0, 200.0]),
         status=st.integers(0, 999),
         code=st.sampled_from(["", "ThrottlingException", "ModelError", "NeverHeardOf", "x" * 300, "\u2028"]),
         message=st.sampled_from(["", "out of memory", "m" * 1000]),
@@ -178,7 +178,7 @@ def test_every_error_is_named_once_and_before_its_samples():
     script = [THROTTLED, FAILED, FakeReply(0.01, error=Outcome.RESET), FakeReply(0.01, 503), OK]
     done, _, kept = execute(ClosedLoop(3, count=100), FakeTransport(lambda n, _t: script[n % 5]))
     assert [c.number for c in kept.codes] == [1, 2, 3, 4]
-    assert {(c.outcome, c.code, c.status) for c in done.codes} == {
+    assert {(c.outcome, c.code, c.status) for c in done.error_codes} == {
         (Outcome.THROTTLED, "ThrottlingException", 400),
         (Outcome.MODEL_ERROR, "ModelError", 424),
         (Outcome.RESET, "broken", 0),

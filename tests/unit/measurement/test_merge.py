@@ -12,10 +12,10 @@ from loadgen.analysis.verdict import judge
 from loadgen.distributed.sharding import WindowAligner, reconstruct_lost_samples, shard_step
 from loadgen.measurement import merge
 from loadgen.measurement.generator_stats import GeneratorStats
-from loadgen.measurement.outcome import Outcome
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome
 from loadgen.measurement.recorder import Recorder
 from loadgen.measurement.run import Run, WorkerReport
-from loadgen.measurement.sample import COMPLETED_CATEGORIES, SAMPLE, WARMUP, ErrorCode, checksum
+from loadgen.measurement.sample import SAMPLE, WARMUP, ErrorCode, checksum
 from loadgen.measurement.tally import Tally
 from loadgen.workload.arrivals import even, poisson, trace
 from loadgen.workload.load import ClosedLoop, OpenLoop
@@ -182,7 +182,7 @@ def test_what_a_lost_worker_had_begun_is_told_and_what_it_had_not_is_counted():
     assert lost["seq"].tolist() == [mine[3][0], mine[17][0], mine[20][0]]
     assert lost["scheduled"].tolist() == [mine[3][1], mine[17][1], mine[20][1]]
     assert set(lost["outcome"].tolist()) == {int(Outcome.LOST_WITH_WORKER)}
-    assert lost["payload"].tolist() == [[2, 0, 1][seq % 3] for seq in lost["seq"]]
+    assert lost["request_index"].tolist() == [[2, 0, 1][seq % 3] for seq in lost["seq"]]
     assert (lost["flags"] & WARMUP != 0).tolist() == [True, False, False]
     assert (lost["done"] == 4.15).all()
     assert np.isnan(lost["sent"]).all()
@@ -250,9 +250,9 @@ def run_with(*workers):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"lost": "was killed by SIGKILL", "unsent": 40}, "a worker was lost"),
-        ({"late": 0.3}, "a worker started late"),
-        ({"clock_bound": 0.2}, "the workers' clocks differ"),
+        ({"lost_reason": "was killed by SIGKILL", "unsent": 40}, "worker lost"),
+        ({"start_delay": 0.3}, "worker started late"),
+        ({"clock_uncertainty": 0.2}, "clock uncertainty between workers"),
     ],
 )
 def test_a_worker_that_was_not_there_spoils_the_run(change, words):
@@ -268,4 +268,4 @@ def test_a_share_that_was_given_twice_is_noted():
     """Whatever machinery began a share again: it was sent once, and the report says that it was begun twice."""
     verdict = judge(run_with(WorkerReport("tcp://a"), WorkerReport("tcp://b", duplicate_starts=1)))
     assert verdict.is_valid
-    assert any("tcp://b was given its share 2 times" in note for note in verdict.notes)
+    assert any("tcp://b was started 2 times" in note for note in verdict.notes)

@@ -138,7 +138,7 @@ def test_windows_add_up(requests, interval, response, random):
         for window in book.windows:
             service.add(window.service.get(column, Histogram().to_sparse()))
             responses.add(window.response.get(column, Histogram().to_sparse()))
-        chosen = [took for _, o, is_warmup, took in requests if o.column is column and not is_warmup]
+        chosen = [took for _, o, is_warmup, took in requests if o.category is column and not is_warmup]
         expected.record_values(np.array(chosen, dtype=float))
         assert service == tally.service[column]
         assert service.total == expected.total
@@ -325,13 +325,13 @@ import sys
 import numpy as np
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.recorder import Recorder
-recorder = Recorder(on_samples=lambda batch: None, interval=1.0, response=True)
+recorder = Recorder(on_samples=lambda batch: None, interval=1.0, with_response=True)
 before = set(sys.modules)
 for seq in range(5000):
     recorder.add(seq, 0.0, 0.1, 0.2, seq / 100, 1, 1, 0, 0.0, Outcome.OK, 0, 0)
 recorder.close_windows(60.0)
 recorder.finish(61.0)
-recorder.check(5000)
+recorder.check_conservation(5000)
 print(sorted(set(sys.modules) - before))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)

@@ -18,13 +18,13 @@ from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader, HistogramLogWriter
 
 from loadgen.measurement.histogram import Histogram
-from loadgen.measurement.outcome import Outcome
-from loadgen.measurement.sample import COMPLETED_CATEGORIES
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome
 from loadgen.results import hdr_log
 from loadgen.workload.arrivals import even
 from loadgen.workload.load import ClosedLoop, OpenLoop
 from loadgen.workload.rate import constant
 from loadgen.workload.step import Step
+from tests.support.hdr_log_reader import read_log
 from tests.support.virtual_time import FAILED, THROTTLED, FakeReply, FakeTransport, execute
 
 JAVA_LOG = Path(__file__).parents[2] / "support" / "golden" / "java-2.2.2.hlog"
@@ -82,7 +82,7 @@ def read_by_hdrh(path: Path) -> list[tuple[str, HdrHistogram]]:
 
 def test_a_log_of_the_java_library_is_read():
     """Three windows of each tag add up to the values that the Java program recorded."""
-    found = hdr_log.read_log(JAVA_LOG.read_text("ascii"))
+    found = read_log(JAVA_LOG.read_text("ascii"))
     assert found == {
         "": of(k + i for i in range(3) for k in range(1, 101)),
         "ok": of(1000 * k + i for i in range(3) for k in range(1, 101)),
@@ -106,7 +106,7 @@ def test_every_version_of_the_header_is_read(version, end):
     }[version]
     legend = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
     body = f"0.127,1.007,2.769,{of([5, 7]).encode()}", f"1.134,0.999,0.442,{of([7]).encode()}"
-    assert hdr_log.read_log(end.join([*header, legend, *body, ""])) == {"": of([5, 7, 7])}
+    assert read_log(end.join([*header, legend, *body, ""])) == {"": of([5, 7, 7])}
 
 
 def test_a_log_of_hdrhs_writer_is_read():
@@ -121,7 +121,7 @@ def test_a_log_of_hdrhs_writer_is_read():
         for value in (10, 2000, 3_000_000):
             hdr.record_value(value + start)
         writer.output_interval_histogram(hdr, 1 + start, 2 + start)
-    assert hdr_log.read_log(text.getvalue()) == {"": of([10, 2000, 3_000_000, 11, 2001, 3_000_001])}
+    assert read_log(text.getvalue()) == {"": of([10, 2000, 3_000_000, 11, 2001, 3_000_001])}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_log_of_hdrhs_writer_is_read():
 def test_what_is_no_log_is_refused_with_its_line(line):
     """A line that is not of the format raises ValueError and names the line, never another error."""
     with pytest.raises(ValueError, match="line 2"):
-        hdr_log.read_log(f"#[Histogram log format version 1.3]\n{line}\n")
+        read_log(f"#[Histogram log format version 1.3]\n{line}\n")
 
 
 # --- our log ---------------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def test_windows_add_up_to_the_runs_totals(load):
     """The log's windows, added, are the run's own histograms: none is lost at a boundary, none counted twice."""
     done, _, kept = execute(load, FakeTransport(lambda n, _: FakeReply(1.0) if load.duration == 3.0 else behave(n, _)))
     run = replace(done, samples=kept.all)
-    found = hdr_log.read_log("\n".join(hdr_log.log_lines(run)))
+    found = read_log("\n".join(hdr_log.log_lines(run)))
     expected = {str(c): run.tally.service[c] for c in COMPLETED_CATEGORIES}
     expected |= {f"{c}.response": run.tally.response[c] for c in COMPLETED_CATEGORIES}
     assert found == {tag: histogram for tag, histogram in expected.items() if histogram.total}
@@ -198,13 +198,13 @@ def test_each_answer_is_in_the_window_in_which_it_was_done(tmp_path):
 def test_warm_up_is_left_out():
     """Calls of the warm-up are in no window."""
     run = recorded(Step(None, ClosedLoop(2, count=100), warmup_calls=30))
-    assert sum(h.total for h in hdr_log.read_log("\n".join(hdr_log.log_lines(run))).values()) == 70
+    assert sum(h.total for h in read_log("\n".join(hdr_log.log_lines(run))).values()) == 70
 
 
 def test_a_closed_loop_has_no_response_times():
     """Only the tags of service times appear: in a closed loop the other latency is the same by definition."""
     run = recorded(ClosedLoop(4, count=100))
-    assert set(hdr_log.read_log("\n".join(hdr_log.log_lines(run)))) == {"ok", "throttled", "failed"}
+    assert set(read_log("\n".join(hdr_log.log_lines(run)))) == {"ok", "throttled", "failed"}
 
 
 @pytest.mark.skipif(not (JARS and shutil.which("java")), reason="HdrHistogram for Java is not installed")

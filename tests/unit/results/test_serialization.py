@@ -1,4 +1,4 @@
-"""Values as JSON and back: every type of the list, and nothing else."""
+"""Values as JSON and back: every listed type is restored, every other type is rejected."""
 
 import math
 from contextlib import suppress
@@ -16,8 +16,9 @@ from loadgen.interfaces import Identity
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetric, CloudWatchMetrics
 from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
+from loadgen.measurement.sample import ErrorCode
 from loadgen.results.manifest import Manifest
-from loadgen.results.serialization import from_json, to_json
+from loadgen.results.serialization import from_json, to_json, to_untagged_json
 from loadgen.workload.arrivals import Arrivals, even, trace
 from loadgen.workload.load import ClosedLoop, OpenLoop, Uniform
 from loadgen.workload.rate import Rate, constant, ramp, stages
@@ -99,31 +100,43 @@ values = st.one_of(
 
 
 @given(values)
-def test_every_value_survives_the_file(value):
-    """Through JSON text and back, a value of any type of ours is equal to itself."""
+def test_every_listed_type_is_restored(value):
+    """A value of any listed type, converted to JSON text and back, equals itself."""
     assert from_json(orjson.loads(orjson.dumps(to_json(value)))) == value
 
 
 @pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
-def test_floats_that_json_cannot_say_survive(number):
-    """Infinity and NaN come back as they were."""
+def test_infinity_and_nan_are_restored(number):
+    """JSON has no infinity and no NaN; both are restored."""
     back = from_json(orjson.loads(orjson.dumps(to_json({"x": (number,)}))))["x"][0]
     assert back == number or (math.isnan(back) and math.isnan(number))
 
 
-def test_enumerations_become_their_text():
-    """An outcome is its label, a column its name: readable, and not mistaken for numbers."""
-    assert to_json({"o": Outcome.MODEL_ERROR, "c": OutcomeCategory.OK}) == {"o": "model_error", "c": "ok"}
+def test_enum_members_become_their_names():
+    """An outcome and a category are saved as text, not as numbers."""
+    for convert in (to_json, to_untagged_json):
+        assert convert({"o": Outcome.MODEL_ERROR, "c": OutcomeCategory.OK}) == {"o": "model_error", "c": "ok"}
 
 
-def test_numbers_of_numpy_are_numbers():
-    """Whole and real numbers that come out of numpy are saved as numbers."""
+def test_untagged_json_is_strict_and_has_no_types():
+    """Values without type tags: null for NaN and infinity, names for enum and percentile keys, text for other types."""
+    value = {Outcome.OK: (math.nan, math.inf), 99.9: ErrorLimit(count=3), "code": ErrorCode(1, Outcome.OK, "c", 0, "m")}
+    assert to_untagged_json(value) == {
+        "ok": [None, None],
+        "p99.9": {"count": 3, "share": None, "at_least": 20},
+        "code": {"number": 1, "outcome": "ok", "code": "c", "status": 0, "message": "m"},
+    }
+    assert to_untagged_json([b"x", np.int64(3), np.float32(0.5)]) == ["b'x'", 3, 0.5]
+
+
+def test_numpy_scalars_are_numbers():
+    """Integers and floats of numpy are saved as numbers."""
     assert to_json([np.int64(3), np.float32(0.5), np.float64(2.5)]) == [3, 0.5, 2.5]
     assert to_json(ClosedLoop(np.int64(3), count=1))["clients"] == 3
 
 
-def test_text_that_is_no_unicode_can_be_saved():
-    """A file name of other bytes, as Python shows it, is saved in an escaped form rather than not at all."""
+def test_text_with_a_lone_surrogate_can_be_saved():
+    """A file name that is not UTF-8, as Python represents it, is saved in an escaped form."""
     assert orjson.dumps(to_json("caf\udce9.py")) == rb'"caf\\udce9.py"'
 
 
@@ -137,8 +150,8 @@ class Foreign:
     [Foreign(), object(), b"bytes", {1, 2}, len, Foreign, {"type": "Step"}, {"float": 1}, 2**70, {"x": (b"deep",)}, 1j],
     ids=lambda value: type(value).__name__,
 )
-def test_what_cannot_be_read_back_is_not_saved(value):
-    """A foreign type, or an object that would be read as something else, is a DataError when it is written."""
+def test_a_value_that_cannot_be_restored_is_rejected(value):
+    """A type that is not listed, or a mapping that would be read as another value, is a DataError."""
     with pytest.raises(DataError):
         to_json(value)
 
@@ -170,14 +183,14 @@ def test_what_cannot_be_read_back_is_not_saved(value):
     ],
     ids=str,
 )
-def test_what_was_tampered_with_is_refused(saved):
-    """Unknown types and values that a type refuses are DataErrors: a damaged file, not a wrong flag, not a crash."""
+def test_invalid_saved_values_are_data_errors(saved):
+    """An unknown type, or a value that a type rejects, is a DataError: not a usage error and not a crash."""
     with pytest.raises(DataError):
         from_json(saved)
 
 
-def test_a_field_of_a_later_version_is_left_out():
-    """What this version does not know does not keep it from reading the rest."""
+def test_an_unknown_field_is_ignored():
+    """A field of a later version is ignored, and the rest is read."""
     assert from_json({"type": "ErrorLimit", "count": 3, "shiny": True}) == ErrorLimit(count=3)
 
 
@@ -194,14 +207,14 @@ def test_a_field_of_a_later_version_is_left_out():
         max_leaves=10,
     )
 )
-def test_any_json_is_read_or_refused(saved):
-    """Whatever a file holds, reading it gives a value or a DataError."""
+def test_any_json_is_a_value_or_a_data_error(saved):
+    """from_json returns a value or raises a DataError, for any JSON."""
     with suppress(DataError):
         from_json(saved)
 
 
-def test_the_types_on_the_list_have_only_savable_fields():
-    """Every type that this file draws is a frozen dataclass with slots: a value."""
+def test_listed_types_are_frozen_dataclasses_with_slots():
+    """Every type that the property test draws is an immutable value."""
     for kind in (
         Rate,
         Arrivals,

@@ -25,7 +25,7 @@ def some_rate(first, steps, endless) -> Rate | None:
     if max([first, *(rate for _, rate in steps)]) == 0:
         return None
     knots = list(itertools.accumulate(steps, lambda a, b: (a[0] + b[0], b[1]), initial=(0.0, first)))
-    return Rate(tuple(knots), is_endless=endless)
+    return Rate(tuple(knots), is_unbounded=endless)
 
 
 def exact_hits(rate: Rate, t: Fraction) -> Fraction:
@@ -39,7 +39,7 @@ def exact_hits(rate: Rate, t: Fraction) -> Fraction:
         at_end = low + (high - low) * (end - a) / (b - a)
         total += (low + at_end) / 2 * (end - a)
     last, r = Fraction(rate.knots[-1][0]), Fraction(rate.knots[-1][1])
-    return total + (max(Fraction(0), t - last) * r if rate.is_endless else 0)
+    return total + (max(Fraction(0), t - last) * r if rate.is_unbounded else 0)
 
 
 def total(arrivals: Arrivals, until: float) -> int:
@@ -108,7 +108,7 @@ def test_when_undoes_hits(data, first, steps, endless):
         return
     n = data.draw(st.integers(0, 4000).map(lambda k: k / 4))
     (at,) = rate.inverse_cumulative(np.array([n]))
-    most = math.inf if rate.is_endless and rate.knots[-1][1] > 0 else rate.cumulative(rate.knots[-1][0])
+    most = math.inf if rate.is_unbounded and rate.knots[-1][1] > 0 else rate.cumulative(rate.knots[-1][0])
     if math.isinf(at):
         assert n >= most - 1e-9
     else:
@@ -317,7 +317,7 @@ def test_whole_numbers_of_numpy_are_whole_numbers():
 
 def test_an_endless_rate_may_end_in_silence():
     """A rate that falls to 0 and stays there sends what it had, and needs a duration since it never ends."""
-    rate = Rate(((0.0, 10.0), (4.0, 0.0)), is_endless=True)
+    rate = Rate(((0.0, 10.0), (4.0, 0.0)), is_unbounded=True)
     assert total(even(rate), 100) == 20
     with pytest.raises(UsageError):
         OpenLoop(even(rate))

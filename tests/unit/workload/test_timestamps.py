@@ -26,7 +26,7 @@ def test_a_trace_of_a_file_is_replayed_from_its_first_instant(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("", "holds no timestamps"), ("1\nyesterday\nnan\n", "2 lines are no timestamps"), ("inf", "1 lines")],
+    [("", "contains no timestamps"), ("1\nyesterday\nnan\n", "2 lines are not timestamps"), ("inf", "1 lines")],
 )
 def test_what_is_no_timestamp_is_located(tmp_path, content, said):
     """Nothing is skipped silently: the number of bad lines is told, and the first of them."""

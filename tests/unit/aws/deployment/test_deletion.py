@@ -24,7 +24,7 @@ def test_a_denied_deletion_is_named_at_once():
 
     async def main() -> None:
         async with deployment_fixture() as w:
-            async with w.deploy(pace=replace(FAST, removal=600.0)):
+            async with w.deploy(retry_policy=replace(FAST, delete_timeout=600.0)):
                 w.fault("DeleteEndpoint", "error_before", times=0, **DENIED, message="User: u is not authorized")
             endpoint, _config = w.registry.lines()
             assert "AccessDeniedException: User: u is not authorized" in endpoint
@@ -206,7 +206,7 @@ def test_an_unreachable_service_is_not_waited_for_long():
                 MemoryJournal(),
             )
             deployment = EndpointDeployment(
-                clients.sagemaker, w.registry, replace(FAST, patience=0.1), random.Random(1)
+                clients.sagemaker, w.registry, replace(FAST, retry_timeout=0.1), random.Random(1)
             )
             with pytest.raises(UnavailableError):
                 await deployment.create(iter(["loadgen-1"]), "instant", CONFIG, {})
@@ -230,7 +230,11 @@ def test_a_service_that_vanishes_is_given_up_in_time(during):
             )
 
             async def use() -> None:
-                async with w.deploy(pace=replace(FAST, deploy=600.0, removal=600.0, patience=0.1, outage_timeout=0.1)):
+                async with w.deploy(
+                    retry_policy=replace(
+                        FAST, deploy_timeout=600.0, delete_timeout=600.0, retry_timeout=0.1, outage_timeout=0.1
+                    )
+                ):
                     if during == "use":
                         await stack.aclose()
 

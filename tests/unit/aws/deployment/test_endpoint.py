@@ -91,7 +91,7 @@ def test_a_create_that_never_answers_leaves_nothing(kind):
             w.fault("CreateEndpoint", kind, times=0)
             if kind == "error_before":
                 with pytest.raises(UnavailableError, match="the service failed"):
-                    async with w.deploy(pace=replace(FAST, patience=0.05)):
+                    async with w.deploy(retry_policy=replace(FAST, retry_timeout=0.05)):
                         pass
             else:
                 async with w.deploy():
@@ -112,7 +112,7 @@ def test_a_throttled_control_plane_is_waited_for(operation):
     async def main() -> None:
         async with deployment_fixture() as w:
             w.fault(operation, "throttle", times=5)
-            async with w.deploy(pace=replace(FAST, poll_interval=0.002)):
+            async with w.deploy(retry_policy=replace(FAST, poll_interval=0.002)):
                 assert await w.existing_resources() == {"loadgen-1", "config loadgen-1"}
             assert await w.existing_resources() == set()
             assert w.registry.lines() == []
@@ -127,7 +127,7 @@ def test_a_throttle_without_end_is_a_quota_error():
         async with deployment_fixture() as w:
             w.fault("CreateEndpoint", "throttle", times=0)
             with pytest.raises(QuotaError, match="throttled"):
-                async with w.deploy(pace=replace(FAST, patience=0.05)):
+                async with w.deploy(retry_policy=replace(FAST, retry_timeout=0.05)):
                     pass
             w.emulator.faults.clear()
             assert await w.existing_resources() == set()
@@ -146,7 +146,7 @@ def test_a_config_not_yet_visible_is_waited_for():
                 pass
             w.fault("CreateEndpoint", "error_before", times=0, **unseen)
             with pytest.raises(UnavailableError, match="not visible"):
-                async with w.deploy(pace=replace(FAST, visible=0.05)):
+                async with w.deploy(retry_policy=replace(FAST, consistency_timeout=0.05)):
                     pass
             assert await w.existing_resources() == set()
 
@@ -201,7 +201,7 @@ def test_an_endpoint_stuck_in_creation_is_named_with_its_command():
         async with deployment_fixture() as w:
             w.fault("CreateEndpoint", "status_stuck")
             with pytest.raises(UnavailableError, match=r"not in service after 0.1 s; last seen: Creating"):
-                async with w.deploy(pace=replace(FAST, deploy=0.1, removal=0.2)):
+                async with w.deploy(retry_policy=replace(FAST, deploy_timeout=0.1, delete_timeout=0.2)):
                     pass
             endpoint, config = w.registry.lines()
             assert "in-progress" in endpoint

@@ -28,7 +28,7 @@ EXACT = Profile(
 
 
 def fleet(profile=EXACT, **changes):
-    options = {"memory_mb": 2048, "max_concurrency": 2, "rng": Random(1), "now": 0.0, "idle": (300.0, 600.0)}
+    options = {"memory_mb": 2048, "max_concurrency": 2, "rng": Random(1), "now": 0.0, "idle_lifetime": (300.0, 600.0)}
     return Fleet(profile, **{**options, **changes})
 
 
@@ -199,8 +199,8 @@ def test_the_slot_rules_hold_for_any_arrivals(arrivals, max_concurrency, provisi
     flying, books = [], EndpointCounters()
     last_end = {}
     for now in arrivals:
-        for admission in sorted((a for a in flying if a.due <= now), key=lambda a: a.due):
-            endpoint.release(admission, admission.due)
+        for admission in sorted((a for a in flying if a.completes_at <= now), key=lambda a: a.completes_at):
+            endpoint.release(admission, admission.completes_at)
             flying.remove(admission)
             books.ok += 1
         standing = endpoint.instance_count(now)

@@ -1,12 +1,11 @@
-"""CloudWatch's buckets: sums, percentiles and periods against numpy and by hand; and the query protocol's parameters."""
+"""CloudWatch's buckets: sums, percentiles and periods against numpy and by hand."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.emulator.protocol.query import parse_query
-from loadgen.emulator.protocol.responses import ServiceError
+from loadgen.emulator.protocol.errors import ServiceError
 from loadgen.emulator.services.cloudwatch import CloudWatch, statistic_reader
 from loadgen.emulator.services.metric_store import EndpointMetrics, MetricBucket, MetricSeries, MetricStore
 
@@ -92,8 +91,8 @@ def test_a_minute_is_published_when_the_lag_has_passed_since_its_last_event():
         "Namespace": "AWS/SageMaker",
         "MetricName": "Invocations",
         "Dimensions": names,
-        "StartTime": 0,
-        "EndTime": 600,
+        "StartTime": 0.0,
+        "EndTime": 600.0,
         "Period": 60,
         "Statistics": ["Sum"],
     }
@@ -109,22 +108,3 @@ def test_old_minutes_make_room():
         series.bucket_at(minute * 60.0).add(1.0, minute * 60.0)
     assert len(series.minutes) == 1440
     assert min(series.minutes) == 3000 - 1440
-
-
-def test_query_parameters_nest_like_the_protocol_says():
-    """Numbered members become lists in the order of their numbers, and dots become structures."""
-    body = b"Action=GetMetricData&Q.member.2.Id=b&Q.member.10.Id=c&Q.member.1.Stat.Unit=Percent&Note=a%26b"
-    assert parse_query(body) == {
-        "Action": "GetMetricData",
-        "Q": [{"Stat": {"Unit": "Percent"}}, {"Id": "b"}, {"Id": "c"}],
-        "Note": "a&b",
-    }
-
-
-@pytest.mark.parametrize(
-    "body", [b"\xff=1", b"a=1&a.b=2", b"X.member.one=1&X.member.2=2", b"&".join([b"a=1"] * 20_001)]
-)
-def test_malformed_query_parameters_are_refused(body):
-    """Bytes that are no text, parameters that contradict, unnumbered lists and floods get MalformedQueryString."""
-    with pytest.raises(ServiceError, match="MalformedQueryString"):
-        parse_query(body)

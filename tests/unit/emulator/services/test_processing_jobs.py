@@ -28,14 +28,14 @@ def test_an_emulator_runs_no_jobs_unless_it_was_told_to():
         ]
 
 
-def command(words, **more):
-    """A job that runs some words of Python, with an output."""
+def job_input(source, **cluster):
+    """Return CreateProcessingJob's input for a job that runs one line of Python."""
     return {
         "ProcessingJobName": "job",
         "RoleArn": ROLE,
-        "AppSpecification": {"ImageUri": "any", "ContainerEntrypoint": ["python3", "-c", words]},
+        "AppSpecification": {"ImageUri": "any", "ContainerEntrypoint": ["python3", "-c", source]},
         "ProcessingResources": {
-            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1} | more
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1} | cluster
         },
         "ProcessingInputs": [
             {
@@ -66,9 +66,9 @@ def command(words, **more):
 @pytest.mark.parametrize(("status", "expected"), [(0, "Completed"), (3, "Failed")])
 def test_an_emulated_job_has_inputs_outputs_a_message_and_a_status(status, expected):
     """Inputs are dealt out by key, outputs go up, the message and the exit status are in Describe."""
-    words = (
-        "import json, pathlib, sys\n"
-        "ml = '/opt/ml/'\n"
+    program = (
+        "import json, os, pathlib, sys\n"
+        "ml = os.environ['ML']\n"
         "host = json.loads(pathlib.Path(ml + 'config/resourceconfig.json').read_text())['current_host']\n"
         "names = sorted(p.name for p in pathlib.Path(ml + 'processing/in').iterdir())\n"
         "pathlib.Path(ml + f'processing/out/{host}.txt').write_text(' '.join(names))\n"
@@ -79,7 +79,13 @@ def test_an_emulated_job_has_inputs_outputs_a_message_and_a_status(status, expec
         emulator.storage.create_bucket("bucket-of-jobs")
         for name in "abc":
             emulator.storage.put("bucket-of-jobs", f"in/{name}", name.encode(), 0.0)
-        sagemaker.create_processing_job(**command(words, InstanceCount=2 - status % 2))
+        emulator.storage.put("bucket-of-jobs", "code/program.py", program.encode(), 0.0)
+        request = job_input("", InstanceCount=2 - status % 2)
+        code = {"S3Uri": "s3://bucket-of-jobs/code", "LocalPath": "/opt/ml/processing/code", "S3DataType": "S3Prefix"}
+        request["ProcessingInputs"].append({"InputName": "code", "S3Input": code})
+        request["Environment"] = {"ML": "/opt/ml/"}
+        request["AppSpecification"]["ContainerEntrypoint"] = ["python3", "/opt/ml/processing/code/program.py"]
+        sagemaker.create_processing_job(**request)
         described = wait_for_job(emulator, "job")
         outputs = {
             key: emulator.storage.get("bucket-of-jobs", key).body.decode()
@@ -100,7 +106,7 @@ def test_a_job_without_its_inputs_fails():
     """No object under the prefix: the job fails with the place in its reason, and no command ran."""
     with job_account() as emulator, client("sagemaker", emulator) as sagemaker:
         emulator.storage.create_bucket("bucket-of-jobs")
-        sagemaker.create_processing_job(**command("raise SystemExit(9)"))
+        sagemaker.create_processing_job(**job_input("raise SystemExit(9)"))
         described = wait_for_job(emulator, "job")
     assert described["ProcessingJobStatus"] == "Failed"
     assert "s3://bucket-of-jobs/in" in described["FailureReason"]
@@ -109,7 +115,7 @@ def test_a_job_without_its_inputs_fails():
 def test_a_job_is_stopped_before_it_starts():
     """StopProcessingJob while the instances are still on their way ends it as Stopped."""
     with job_account(time_scale=1.0) as emulator, client("sagemaker", emulator) as sagemaker:
-        sagemaker.create_processing_job(**command("raise SystemExit(9)"))
+        sagemaker.create_processing_job(**job_input("raise SystemExit(9)"))
         assert describe_job(emulator, "job")["ProcessingJobStatus"] == "InProgress"
         sagemaker.stop_processing_job(ProcessingJobName="job")
         assert wait_for_job(emulator, "job")["ProcessingJobStatus"] == "Stopped"

@@ -10,6 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from loadgen.emulator.services.s3 import S3Request, S3Service
+from loadgen.emulator.services.s3_storage import S3Storage
 from tests.support.emulator import emulated, fetch
 
 
@@ -150,31 +151,35 @@ def test_files_go_up_and_come_down_by_the_sdks_own_transfer(tmp_path):
     assert (tmp_path / "down").read_bytes() == content
 
 
+def storage_with_bucket():
+    """Return a storage with one bucket, and the S3 API over it."""
+    storage = S3Storage()
+    storage.create_bucket("bucket")
+    return storage, S3Service(storage, "us-east-1")
+
+
 def test_a_body_in_chunks_is_stored_without_its_framing():
     """A checksum that follows the body (aws-chunked) is none of the object's bytes."""
-    storage = S3Service("us-east-1")
-    storage.create_bucket("bucket")
+    storage, s3 = storage_with_bucket()
     framed = b"5\r\nhello\r\n6;chunk-signature=ab\r\n world\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
     headers = {"content-encoding": "aws-chunked"}
-    assert storage.handle(S3Request("PUT", "/bucket/key", "", headers, framed, 1.0), "id").status == 200
+    assert s3.handle(S3Request("PUT", "/bucket/key", "", headers, framed, 1.0), "id").status == 200
     assert storage.get("bucket", "key").body == b"hello world"
 
 
 @pytest.mark.parametrize("body", [b"<!DOCTYPE a [<!ENTITY b 'c'>]><Delete/>", b"<Delete", b""])
 def test_xml_that_nobody_sends_is_refused(body):
     """Entities that could be made to grow, and what is no XML at all, are answered with MalformedXML."""
-    storage = S3Service("us-east-1")
-    storage.create_bucket("bucket")
-    answer = storage.handle(S3Request("POST", "/bucket", "delete", {}, body, 1.0), "id")
+    _, s3 = storage_with_bucket()
+    answer = s3.handle(S3Request("POST", "/bucket", "delete", {}, body, 1.0), "id")
     assert answer.status == 400
     assert b"<Code>MalformedXML</Code>" in answer.body
 
 
 def test_what_it_does_not_know_is_said():
     """An operation of S3 that the emulator lacks is no silent success."""
-    storage = S3Service("us-east-1")
-    storage.create_bucket("bucket")
-    assert storage.handle(S3Request("PUT", "/bucket", "versioning", {}, b"", 1.0), "id").status == 501
-    assert storage.handle(S3Request("GET", "/bucket/key", "acl", {}, b"", 1.0), "id").status == 501
+    _, s3 = storage_with_bucket()
+    assert s3.handle(S3Request("PUT", "/bucket", "versioning", {}, b"", 1.0), "id").status == 501
+    assert s3.handle(S3Request("GET", "/bucket/key", "acl", {}, b"", 1.0), "id").status == 501
     with emulated() as emulator:
         assert fetch(f"{emulator.url}/bucket/key")[0] == 404  # unsigned: none of S3's business

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,20 +67,20 @@ def rows_of(path):
 
 @pytest.fixture(scope="module")
 def benchmark(tmp_path_factory):
-    """A whole benchmark's findings, and the directory its report was written to."""
-    findings = analyze_runs(*small_benchmark())
+    """A whole benchmark's analysis, and the directory its report was written to."""
+    analysis = analyze_runs(*small_benchmark())
     directory = tmp_path_factory.mktemp("benchmark")
-    write_report_files(directory, manifest(), findings)
-    return findings, directory
+    write_report_files(directory, manifest(), analysis)
+    return analysis, directory
 
 
 @pytest.fixture(scope="module")
 def edges(tmp_path_factory):
     """The same of everything that can go wrong."""
-    findings = analyze_runs(*edge_runs(), region="mars-1")
+    analysis = analyze_runs(*edge_runs(), region="mars-1")
     directory = tmp_path_factory.mktemp("edges")
-    write_report_files(directory, manifest(), findings)
-    return findings, directory
+    write_report_files(directory, manifest(), analysis)
+    return analysis, directory
 
 
 @pytest.mark.parametrize("name", PREDECESSOR)
@@ -100,9 +101,9 @@ def test_nothing_else_is_missing(benchmark):
 
 def test_every_request_is_a_line(benchmark):
     """Promise: the raw file has one line for each sample, in their order, with the instants and latencies of the sample."""
-    findings, directory = benchmark
+    analysis, directory = benchmark
     lines = rows_of(directory / "concurrency_benchmark_raw_results/invocation_benchmark_results.csv")
-    cells = findings.in_phase("concurrency")
+    cells = analysis.in_phase("concurrency")
     assert len(lines) == sum(len(row.run.samples) for row in cells)
     offset = 0
     for row in cells:
@@ -212,12 +213,12 @@ def test_every_summary_says_where_it_was_measured(benchmark):
 
 
 def test_json_is_strict_and_begins_with_the_verdict(benchmark, edges):
-    """Promise: machines read the findings as strict JSON, the verdict first, and the counts add up there too."""
+    """Promise: machines read the analysis as strict JSON, the verdict first, and the counts add up there too."""
     for _, directory in (benchmark, edges):
         text = (directory / "benchmarking_report/summary.json").read_text(encoding="utf-8")
         said = json.loads(text, parse_constant=pytest.fail)
         assert next(iter(said)) == "verdict"
-        for row in said["rows"]:
+        for row in said["runs"]:
             s = row["summary"]
             assert (
                 s["ok"] + s["throttled"] + s["failed"] + s["unfinished"]
@@ -229,15 +230,15 @@ def test_json_is_strict_and_begins_with_the_verdict(benchmark, edges):
 @pytest.mark.parametrize("text", NAUGHTY)
 def test_hostile_text_stays_in_its_cell(text):
     """Promise: whatever a server says is one cell of one line, and no formula that a spreadsheet would carry out."""
-    about, findings = hostile_analysis(text)
+    about, analysis = hostile_analysis(text)
     raw = io.BytesIO()
-    cells = findings.in_phase("concurrency")
+    cells = analysis.in_phase("concurrency")
     write_requests(raw, cells, measured_on="aws", include_concurrency=True)
-    files = [raw.getvalue().decode(), steps_summary_csv(about, findings), stability_summary_csv(about, findings)]
+    files = [raw.getvalue().decode(), steps_summary_csv(about, analysis), stability_summary_csv(about, analysis)]
     files += [
-        metrics_csv(findings.runs, include_concurrency=True),
-        concurrency_summary_csv(about, findings),
-        cost_csv(about, findings),
+        metrics_csv(analysis.runs, include_concurrency=True),
+        concurrency_summary_csv(about, analysis),
+        cost_csv(about, analysis),
     ]
     for file in files:
         lines = list(csv.reader(io.StringIO(file, newline="")))
@@ -252,9 +253,9 @@ def test_chunks_join_without_a_seam():
     run = example_runs.stability_run(2048, 50)
     many = np.tile(run.samples, 1400)  # 70,000 samples: three chunks
     many["seq"] = np.arange(len(many))
-    findings = analyze_runs(example_runs.replace(run, samples=many, tally=run.tally))
+    analysis = analyze_runs(replace(run, samples=many, tally=run.tally))
     out = io.BytesIO()
-    write_requests(out, findings.runs, measured_on="aws", include_concurrency=False)
+    write_requests(out, analysis.runs, measured_on="aws", include_concurrency=False)
     lines = out.getvalue().decode().splitlines()
     sequence = lines[0].split(",").index("sequence")
     assert [int(line.split(",")[sequence]) for line in lines[1:]] == list(range(70_000))

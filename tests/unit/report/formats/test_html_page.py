@@ -45,7 +45,7 @@ def benchmark():
 
 @pytest.fixture(scope="module")
 def benign():
-    """The page that the hostile ones are compared with: the same findings with a harmless word."""
+    """The page that the hostile ones are compared with: the same analysis with a harmless word."""
     return PageParser(render_page(*hostile_analysis("word"))).names()
 
 
@@ -139,9 +139,9 @@ def test_an_invalid_run_says_why_and_what_to_do():
 
 def test_charts_of_an_invalid_run_say_so():
     """Promise: a picture that is taken out of the report still says that it is an emulator's, and that its run is INVALID."""
-    findings = analyze_runs(example_runs.starved())
-    assert "EMULATOR" in watermark_text(manifest(), findings)
-    assert "INVALID" in watermark_text(manifest("aws"), findings)
+    analysis = analyze_runs(example_runs.starved())
+    assert "EMULATOR" in watermark_text(manifest(), analysis)
+    assert "INVALID" in watermark_text(manifest("aws"), analysis)
     assert watermark_text(manifest("aws"), analyze_runs(example_runs.stability_run(2048, 5))) == ""
 
 
@@ -207,7 +207,7 @@ def test_promises_are_told_before_the_recommendation():
     """Promise: a broken promise is read at the top, with what was seen."""
     slos = [Slo("service_p50", at_most=0.01), Slo("failure_share", at_most=0.5)]
     told = text_of(render_page(manifest(), analyze_runs(example_runs.stability_run(2048, 40), slos=slos)))
-    assert told.index("Promises not kept") < told.index("Recommendation")
+    assert told.index("SLOs not met") < told.index("Recommendation")
     assert "1 of 2 promises were not kept" in told
 
 

@@ -12,10 +12,10 @@ from tests.support import example_runs
 from tests.support.report_examples import NAUGHTY, analyze_runs, edge_runs, hostile_analysis, manifest, small_benchmark
 
 
-def printed(about, findings, **options):
+def printed(about, analysis, **options):
     """What a console shows of a report."""
     out = io.StringIO()
-    Console(file=out, width=options.pop("width", 80), **options).print(render_report(about, findings))
+    Console(file=out, width=options.pop("width", 80), **options).print(render_report(about, analysis))
     return out.getvalue()
 
 
@@ -36,10 +36,10 @@ def test_plain_when_not_a_terminal():
 
 
 def test_figures_are_whole():
-    """Promise: the median of each memory size stands in its row as the findings have it."""
-    findings = analyze_runs(*example_runs.stability_runs(100))
-    text = printed(manifest(), findings)
-    for row in findings.runs:
+    """Promise: the median of each memory size stands in its row as the analysis have it."""
+    analysis = analyze_runs(*example_runs.stability_runs(100))
+    text = printed(manifest(), analysis)
+    for row in analysis.runs:
         line = next(line for line in text.splitlines() if re.match(rf"\s*{row.run.step.config.memory_mb}\s+100 ", line))
         assert f" {row.summary.service.median * 1000:.1f} " in line
 
@@ -48,8 +48,8 @@ def test_figures_are_whole():
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_no_control_characters_from_servers(text, is_terminal):
     """Promise: what a server says cannot move the cursor, change colours, ring the bell or write markup."""
-    about, findings = hostile_analysis(text)
-    shown = printed(about, findings, force_terminal=is_terminal)
+    about, analysis = hostile_analysis(text)
+    shown = printed(about, analysis, force_terminal=is_terminal)
     ours = re.sub(r"\x1b\[[\d;]*m", "", shown)  # colours that rich writes for us
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", ours)
     colours = set(re.findall(r"\x1b\[[\d;]*m", shown))
@@ -69,9 +69,9 @@ def test_verdict_comes_first():
 
 def test_broken_promises_are_named():
     """Promise: a promise that was not kept is printed with what was seen, before the tables."""
-    findings = analyze_runs(example_runs.stability_run(2048, 40), slos=[Slo("service_p50", at_most=0.01)])
-    text = printed(manifest("aws"), findings)
-    assert "service_p50 at most 0.01 s: broken" in " ".join(text.split())
+    analysis = analyze_runs(example_runs.stability_run(2048, 40), slos=[Slo("service_p50", at_most=0.01)])
+    text = printed(manifest("aws"), analysis)
+    assert "service_p50 at most 0.01 s: violated" in " ".join(text.split())
     assert "EMULATOR" not in text
 
 

@@ -132,7 +132,7 @@ def test_a_call_can_be_cancelled_at_every_await(run, tmp_path, situation, scheme
     async def cancelled(transport, turns):
         """Cancel a call after so many turns of the loop; tell whether it had ended by itself."""
         if situation == "opening":
-            transport.sweep(float("inf"))
+            transport.check_timeouts(float("inf"))
         held = asyncio.create_task(transport.invoke(REQUEST)) if situation == "in line" else None
         if held is not None:
             await asyncio.sleep(0)

@@ -216,8 +216,8 @@ def test_the_operating_systems_refusals_have_their_outcomes(run, monkeypatch, nu
 
 async def until_closed(transport):
     """Retire every idle connection."""
-    transport.sweep(float("inf"))
-    assert not transport._pool.open
+    transport.check_timeouts(float("inf"))
+    assert not transport._pool.connections
 
 
 def test_too_few_descriptors_are_told_before_the_load(run, monkeypatch):  # noqa: F811

@@ -20,8 +20,10 @@ START = b"HTTP/1.1 200 OK\r\n"
 async def overdue(transport, request, is_reached):
     """Start a call, let it reach a phase, then let the sweep believe that ages have passed; return the error."""
     task = asyncio.create_task(transport.invoke(request))
-    await wait_until(lambda: is_reached(next(iter(transport._pool.open))) if transport._pool.open else False)
-    transport.sweep(perf_counter() + PAST_ALL_DEADLINES)
+    await wait_until(
+        lambda: is_reached(next(iter(transport._pool.connections))) if transport._pool.connections else False
+    )
+    transport.check_timeouts(perf_counter() + PAST_ALL_DEADLINES)
     with pytest.raises(TransportError) as caught:
         await task
     return caught.value

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from loadgen.analysis.findings import analyze
+from loadgen.analysis.analysis import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.analysis.slo import Slo
 from loadgen.analysis.verdict import ValidityLimits
@@ -22,17 +22,17 @@ def test_a_whole_benchmark_is_understood():
     """Six sizes and eleven cells: 2048 MB, its savings against the usual instance, and advice for each client count."""
     runs = made.benchmark_runs()
 
-    findings = found(runs)
+    analysis = found(runs)
 
-    assert [row.run for row in findings.runs] == list(runs)
-    assert findings.verdict.is_valid
-    assert (findings.recommendation.memory_mb, findings.recommendation.runner_up) == (2048, 3072)
-    assert findings.recommendation.is_trustworthy
-    assert (findings.savings.memory_mb, findings.savings.instance) == (2048, "ml.t2.medium")
-    chosen = next(row for row in findings.in_phase("stability") if row.run.step.config.memory_mb == 2048)
-    assert findings.savings.break_even == pytest.approx(0.056 * 720 / chosen.cost.per_invocation)
-    assert [advice.clients for advice in findings.concurrency_recommendations] == [2, 3, 4, 6, 7, 8, 12, 14, 16]
-    assert [advice.max_concurrency for advice in findings.concurrency_recommendations] == [
+    assert [row.run for row in analysis.runs] == list(runs)
+    assert analysis.verdict.is_valid
+    assert (analysis.recommendation.memory_mb, analysis.recommendation.runner_up) == (2048, 3072)
+    assert analysis.recommendation.is_trustworthy
+    assert (analysis.savings.memory_mb, analysis.savings.instance) == (2048, "ml.t2.medium")
+    chosen = next(row for row in analysis.in_phase("stability") if row.run.step.config.memory_mb == 2048)
+    assert analysis.savings.break_even == pytest.approx(0.056 * 720 / chosen.cost.per_invocation)
+    assert [advice.clients for advice in analysis.concurrency_recommendations] == [2, 3, 4, 6, 7, 8, 12, 14, 16]
+    assert [advice.max_concurrency for advice in analysis.concurrency_recommendations] == [
         2,
         4,
         4,
@@ -43,9 +43,9 @@ def test_a_whole_benchmark_is_understood():
         None,
         None,
     ]
-    assert len(findings.in_phase("concurrency")) == 11
-    assert "2026-09-01" in findings.price_source
-    assert findings.slos == ()
+    assert len(analysis.in_phase("concurrency")) == 11
+    assert "2026-09-01" in analysis.price_source
+    assert analysis.slos == ()
 
 
 @pytest.mark.parametrize(("objective", "memory_mb"), [("cost", 1024), ("speed", 3072), ("balanced", 2048)])
@@ -57,13 +57,13 @@ def test_the_objective_decides(objective, memory_mb):
 @pytest.mark.parametrize("region", ["us-east-1", "us-east-2", "eu-west-1", ""])
 def test_every_region_ranks_alike(region):
     """Without prices the same size is chosen, by GB-seconds; what is not known is None, with a reason."""
-    findings = found(made.stability_runs(), region=region)
+    analysis = found(made.stability_runs(), region=region)
 
-    assert findings.recommendation.memory_mb == 2048
+    assert analysis.recommendation.memory_mb == 2048
     if region != "us-east-1":
-        assert all(row.cost.per_million is None and row.cost.unavailable_reason for row in findings.runs)
-        assert findings.savings.break_even is None
-        assert findings.savings.unavailable_reason
+        assert all(row.cost.per_million is None and row.cost.unavailable_reason for row in analysis.runs)
+        assert analysis.savings.break_even is None
+        assert analysis.savings.unavailable_reason
 
 
 def test_cold_starts_do_not_change_the_choice():
@@ -86,37 +86,37 @@ def test_failed_sizes_are_left_out():
         made.stability_run(5120),
     ]
 
-    findings = found(runs)
+    analysis = found(runs)
 
-    assert findings.recommendation.memory_mb == 4096
-    assert set(findings.recommendation.excluded) == {1024, 2048, 3072}
-    assert findings.verdict.is_valid
-    assert [row.cost is None for row in findings.runs] == [True, False, True, False, False]
+    assert analysis.recommendation.memory_mb == 4096
+    assert set(analysis.recommendation.excluded) == {1024, 2048, 3072}
+    assert analysis.verdict.is_valid
+    assert [row.cost is None for row in analysis.runs] == [True, False, True, False, False]
 
 
 @pytest.mark.parametrize(
     "runs", [[], [made.failed_deploy()], [made.all_failed()], [made.zero_samples()], [made.one_sample()]]
 )
 def test_little_or_nothing_is_understood_as_well(runs):
-    """No run, no sample, no success: findings without a savings table, and never an error."""
-    findings = found(runs)
+    """No run, no sample, no success: analysis without a savings table, and never an error."""
+    analysis = found(runs)
 
-    assert findings.verdict.is_valid
-    assert (findings.recommendation is None) == (not runs)
-    assert (findings.savings is None) == (not any(row.summary.ok for row in findings.runs))
-    assert findings.concurrency_recommendations == ()
+    assert analysis.verdict.is_valid
+    assert (analysis.recommendation is None) == (not runs)
+    assert (analysis.savings is None) == (not any(row.summary.ok for row in analysis.runs))
+    assert analysis.concurrency_recommendations == ()
 
 
 def test_one_invalid_run_spoils_the_whole():
     """The verdict on all is INVALID with the step named, and the recommendation says so; other rows keep theirs."""
     runs = [made.stability_run(1024), made.starved(2048), made.stability_run(3072)]
 
-    findings = found(runs)
+    analysis = found(runs)
 
-    assert not findings.verdict.is_valid
-    assert all(reason.problem.startswith("stability-2048: ") for reason in findings.verdict.reasons)
-    assert [row.verdict.is_valid for row in findings.runs] == [True, False, True]
-    assert not findings.recommendation.is_trustworthy
+    assert not analysis.verdict.is_valid
+    assert all(reason.problem.startswith("stability-2048: ") for reason in analysis.verdict.reasons)
+    assert [row.verdict.is_valid for row in analysis.runs] == [True, False, True]
+    assert not analysis.recommendation.is_trustworthy
 
 
 def test_a_note_of_every_step_is_told_once():
@@ -136,31 +136,31 @@ def test_bounds_are_the_callers():
     run = made.starved()
 
     assert not found([run]).verdict.is_valid
-    assert found([run], bounds=ValidityLimits(longest_saturated=60, loop_lag=1, read_lag=1)).verdict.is_valid
+    assert found([run], limits=ValidityLimits(longest_saturated=60, loop_lag=1, read_lag=1)).verdict.is_valid
 
 
 def test_steps_of_ones_own_have_no_recommendation():
     """A run that belongs to no benchmark is judged and priced, and nothing is concluded from it."""
-    findings = found([made.open_loop()])
+    analysis = found([made.open_loop()])
 
-    assert findings.recommendation is None
-    assert findings.concurrency_recommendations == ()
-    assert findings.runs[0].cost.per_million > 0
-    assert findings.in_phase("") == findings.runs
+    assert analysis.recommendation is None
+    assert analysis.concurrency_recommendations == ()
+    assert analysis.runs[0].cost.per_million > 0
+    assert analysis.in_phase("") == analysis.runs
 
 
 def test_promises_are_checked_where_they_are_meant():
     """In a benchmark the chosen size and the cells without more clients than slots decide; each row keeps its own."""
     slos = [Slo("service_p50", at_most=0.15), Slo("throttle_share", at_most=0.01)]
 
-    findings = found(made.benchmark_runs(), slos=slos)
+    analysis = found(made.benchmark_runs(), slos=slos)
 
-    assert findings.violated_slos == ()
-    assert {check.step for check in findings.slos} == {
+    assert analysis.violated_slos == ()
+    assert {check.step for check in analysis.slos} == {
         *("stability-2048", "concurrency-2-2", "concurrency-4-4", "concurrency-8-8")
     }
-    assert not findings.runs[0].slos[0].is_met  # 1024 MB takes 200 ms, and was not chosen
-    assert any(not check.is_met for row in findings.in_phase("concurrency") for check in row.slos)
+    assert not analysis.runs[0].slos[0].is_met  # 1024 MB takes 200 ms, and was not chosen
+    assert any(not check.is_met for row in analysis.in_phase("concurrency") for check in row.slos)
 
 
 def test_a_size_that_breaks_its_promise_is_not_recommended():
@@ -171,7 +171,7 @@ def test_a_size_that_breaks_its_promise_is_not_recommended():
 
     assert tight.memory_mb == 3072
     assert set(tight.excluded) == {1024, 2048}
-    assert "service_p50 at most 0.1 s: broken" in tight.excluded[2048]
+    assert "service_p50 at most 0.1 s: violated" in tight.excluded[2048]
     assert (impossible.memory_mb, of_others.memory_mb) == (2048, 2048)
 
 
@@ -179,17 +179,17 @@ def test_a_promise_that_cannot_be_told_rules_no_size_out():
     """200 calls cannot tell a 99th percentile and 400 can: the size with fewer calls is not the worse for it."""
     runs = [made.stability_run(1024, 400), made.stability_run(2048, 200)]
 
-    findings = found(runs, slos=[Slo("service_p99", at_most=1)])
+    analysis = found(runs, slos=[Slo("service_p99", at_most=1)])
 
-    assert [row.slos[0].is_met for row in findings.runs] == [True, False]
-    assert findings.recommendation.memory_mb == 2048
+    assert [row.slos[0].is_met for row in analysis.runs] == [True, False]
+    assert analysis.recommendation.memory_mb == 2048
 
 
 def test_a_broken_promise_is_named():
     """A step of one's own that breaks its promise says which, and by how much."""
-    findings = found([made.open_loop(max_concurrency=1)], slos=[Slo("throttle_share", at_most=0.01)])
+    analysis = found([made.open_loop(max_concurrency=1)], slos=[Slo("throttle_share", at_most=0.01)])
 
-    (broken,) = findings.violated_slos
+    (broken,) = analysis.violated_slos
     assert broken.step == "promise"
     assert broken.value > 0.4
 
@@ -208,7 +208,7 @@ def test_an_unknown_objective_is_refused():
 
 
 def test_findings_are_the_same_each_time():
-    """The same runs give the same findings: nothing depends on a clock, an order of hashing or a random number."""
+    """The same runs give the same analysis: nothing depends on a clock, an order of hashing or a random number."""
     runs = made.benchmark_runs()
 
     first, second = found(runs), found(runs)
