@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadgen.aws.deployment.cleanup import (
-    CleanupScan,
-    OrphanedResource,
-    delete_orphans,
-    find_expired_orphans,
-    find_orphans,
-)
+from loadgen.aws.deployment.cleanup import OrphanedResource, delete_orphans, find_expired_orphans, find_orphans
 from loadgen.aws.deployment.journal import JOURNAL_FILE, JournalState, JournalWriter, read_journal
 from loadgen.aws.deployment.resources import Journal, NullJournal
 from loadgen.aws.deployment.run_registry import list_dead_runs, list_runs, unregister_run
@@ -101,24 +95,24 @@ async def clean_up(request: CleanupRequest, state_dir: Path | None, *, dry_run: 
     """
     async with connect(_connection_config(request)) as connection:
         _check_location(request, connection)
-        scan = await _find_orphans(request, connection)
+        orphans, skipped = await _find_orphans(request, connection)
         location = ", ".join(
             filter(None, (connection.identity.kind, connection.identity.account_id, connection.identity.region))
         )
-        for line in scan.skipped:
+        for line in skipped:
             echo(f"skipped {line}")
-        if not scan.orphans:
+        if not orphans:
             echo(f"no resources left{f' of run {request.run_id}' if request.run_id else ''} in {location}")
             _unregister(request, state_dir)
             return ExitStatus.OK
-        echo(f"left in {location}:", *(f"  {orphan}" for orphan in scan.orphans))
+        echo(f"left in {location}:", *(f"  {orphan}" for orphan in orphans))
         if dry_run:
             echo("nothing was deleted (--dry-run)")
             return ExitStatus.OK
-        if not (is_confirmed or _confirm(len(scan.orphans))):
+        if not (is_confirmed or _confirm(len(orphans))):
             echo("nothing was deleted")
             return ExitStatus.RESOURCE_LEAK
-        return await _delete_orphans(request, connection, scan.orphans, state_dir)
+        return await _delete_orphans(request, connection, orphans, state_dir)
 
 
 def _connection_config(request: CleanupRequest) -> AwsConnectionConfig:
@@ -155,7 +149,8 @@ def _check_location(request: CleanupRequest, connection: AwsConnection) -> None:
         )
 
 
-async def _find_orphans(request: CleanupRequest, connection: AwsConnection) -> CleanupScan:
+async def _find_orphans(request: CleanupRequest, connection: AwsConnection) -> tuple[list[OrphanedResource], list[str]]:
+    """Return what to delete, and what is skipped and why."""
     if request.run_id:
         journaled = request.journal_state.resources if request.journal_state is not None else {}
         scan = await find_orphans(connection, request.run_id, journaled=journaled)
@@ -164,7 +159,7 @@ async def _find_orphans(request: CleanupRequest, connection: AwsConnection) -> C
     if scan.unreadable:
         consequence = "using the journal" if request.journal_state else "some resources may be missed"
         echo(f"cannot read all tags ({scan.unreadable}); {consequence}")
-    return scan
+    return scan.orphans, scan.skipped
 
 
 async def _delete_orphans(

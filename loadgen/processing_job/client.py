@@ -206,12 +206,10 @@ async def _delete_leftovers(connection: AwsConnection, job: ProcessingJob, log: 
     scan = await find_orphans(connection, job.run_id, any_owner=True)
     if scan.unreadable:
         raise UnavailableError(f"cannot list the resources that run {job.run_id} left: {scan.unreadable}")
-    if not scan.orphans:
-        return ()
-    names = ", ".join(dict.fromkeys(orphan.name for orphan in scan.orphans))
-    log(f"deleting {names}, which the job left behind")
-    registry = await delete_orphans(connection, scan.orphans, NullJournal())
-    return tuple(registry.leftovers())
+    if scan.orphans:
+        names = ", ".join(dict.fromkeys(orphan.name for orphan in scan.orphans))
+        log(f"deleting {names}, which the job left behind")
+    return tuple((await delete_orphans(connection, scan.orphans, NullJournal())).leftovers())
 
 
 def check_reachable(target: Any) -> None:

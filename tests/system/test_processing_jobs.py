@@ -1,5 +1,6 @@
 """A scenario as a Processing job on the emulator, which executes the container's command."""
 
+import json
 import os
 import signal
 import subprocess
@@ -55,6 +56,8 @@ def test_wait_runs_a_job_and_reports_its_results(tmp_path, instances):
         assert [worker.name for worker in run.workers] == ["algo-1", "algo-2"]
         assert run.workers[0].clock_uncertainty == 0 < run.workers[1].clock_uncertainty < 5
     assert not (tmp_path / "home/loadgen.lock").exists()
+    manifest = json.loads((tmp_path / "home/manifest.json").read_text())
+    assert manifest["command"] == "python -m loadgen ask.py --term-budget 100"
     # fetch is idempotent.
     assert again.returncode == done.returncode
     assert "home is up to date" in again.stderr
