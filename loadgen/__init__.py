@@ -1,7 +1,7 @@
 """Measure what a SageMaker endpoint can do and what it costs.
 
-The public names, and nothing else. They are looked up when first used, so that `python -m loadgen --help` and a
-service that embeds one part of loadgen do not pay for the rest.
+This module defines the public names. Each is imported when it is first used, so that `python -m loadgen --help` and a
+service that embeds one part of loadgen do not import the rest.
 """
 
 from importlib import import_module
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from loadgen.errors import LoadgenError as LoadgenError
     from loadgen.interfaces import TransportError as TransportError
     from loadgen.measurement.outcome import Outcome as Outcome
-    from loadgen.measurement.outcome import OutcomeCategory as Column
     from loadgen.measurement.outcome import OutcomeCategory as OutcomeCategory
     from loadgen.measurement.run import Run as Run
     from loadgen.measurement.tally import Window as Window
@@ -45,10 +44,11 @@ if TYPE_CHECKING:
     from loadgen.workload.serverless_config import ServerlessConfig as ServerlessConfig
     from loadgen.workload.step import ErrorLimit as ErrorLimit
     from loadgen.workload.step import Step as Step
-    from loadgen.workload.timestamps import read_timestamps as read_instants
     from loadgen.workload.timestamps import read_timestamps as read_timestamps
 
-_HOMES = {
+    Column, read_instants = OutcomeCategory, read_timestamps
+
+_NAMES_BY_MODULE = {
     "analysis.slo": ("Slo",),
     "analysis.summary": ("summarize",),
     "analysis.verdict": ("judge",),
@@ -74,17 +74,17 @@ _HOMES = {
     "workload.step": ("ErrorLimit", "Step"),
     "workload.timestamps": ("read_timestamps",),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 # Second public names of the same objects.
 _ALIASES = {"Column": "OutcomeCategory", "read_instants": "read_timestamps"}
-__all__ = sorted([*_HOME, *_ALIASES])  # noqa: PLE0605 - the table above is the list
+__all__ = sorted([*_MODULE_OF, *_ALIASES])  # noqa: PLE0605 - derived from the table above
 
 
 def __getattr__(name: str) -> object:
     defined = _ALIASES.get(name, name)
-    if defined not in _HOME:
+    if defined not in _MODULE_OF:
         raise AttributeError(f"module 'loadgen' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"loadgen.{_HOME[defined]}"), defined)
+    value = globals()[name] = getattr(import_module(f"loadgen.{_MODULE_OF[defined]}"), defined)
     return value
 
 

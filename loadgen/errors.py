@@ -1,19 +1,19 @@
 """The exception types, and the exit status of each.
 
-Every error a user can meet is one of these; what happens to a single *request* is not an error but an
-:class:`loadgen.measurement.outcome.Outcome`. Foreign exceptions are mapped to these at one edge per library.
+Every error that a user can meet is one of these types. The result of a single request is not an error but a
+:class:`loadgen.measurement.outcome.Outcome`. Foreign exceptions are mapped to these types at one edge per library.
 
-Exit bands: 0 clean; 2 usage; 64-78 the run could not start or be kept (sysexits.h); 97-110 the run took place and its
-outcome is not clean (k6's meanings); 128+n stopped by a signal. 1 is never chosen: seeing it means a bug escaped.
+Exit bands: 0 clean; 2 usage; 64-78 the run could not start or be saved (sysexits.h); 97-110 the run took place and its
+outcome is not clean (k6's meanings); 128+n stopped by a signal. loadgen never chooses 1: it means that a bug escaped.
 """
 
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 class ExitStatus(IntEnum):
-    """What the process answers to its shell."""
+    """The exit status of the process."""
 
     OK = 0
     USAGE = 2
@@ -36,7 +36,7 @@ class ExitStatus(IntEnum):
     TERMINATED = 143
 
 
-# When several things went wrong the one that costs most is told: money first, then data, then the program itself.
+# When several statuses apply, the most expensive one counts: money first, then data, then the program itself.
 _PRECEDENCE = (
     ExitStatus.RESOURCE_LEAK,
     ExitStatus.IO_ERROR,
@@ -61,7 +61,7 @@ _PRECEDENCE = (
 
 
 def worst_status(statuses: Iterable[ExitStatus]) -> ExitStatus:
-    """Choose the status to exit with when several apply.
+    """Return the status to exit with when several apply; OK when none does.
 
     Example:
         >>> worst_status([ExitStatus.INVALID, ExitStatus.RESOURCE_LEAK])
@@ -73,10 +73,10 @@ def worst_status(statuses: Iterable[ExitStatus]) -> ExitStatus:
 
 
 class LoadgenError(Exception):
-    """Anything loadgen refuses or could not do; shown as one line, never as a traceback.
+    """Base of all errors of loadgen; printed as one line, never as a traceback.
 
     Args:
-        message: what was given and where, in a sentence without a final stop.
+        message: what was given and where, as a sentence without a full stop.
         hint: what to do about it.
         details: at most ten further lines.
     """
@@ -94,13 +94,13 @@ class LoadgenError(Exception):
 
 
 class UsageError(LoadgenError):
-    """A value or a flag that cannot be meant: memory 1500, a rate below zero."""
+    """An argument, option or field has an invalid value, such as memory 1500 or a negative rate."""
 
     status = ExitStatus.USAGE
 
 
 class DataError(LoadgenError):
-    """The content of a payload or result file is wrong."""
+    """The content of a payload file or of a saved run is invalid."""
 
     status = ExitStatus.BAD_DATA
 
@@ -118,7 +118,7 @@ class UnavailableError(LoadgenError):
 
 
 class InternalError(LoadgenError):
-    """One of our own invariants broke: a bug in loadgen."""
+    """An invariant of loadgen is broken: a bug."""
 
     status = ExitStatus.INTERNAL
 
@@ -130,63 +130,141 @@ class ResourceError(LoadgenError):
 
 
 class OutputError(LoadgenError):
-    """The output directory cannot be made or already holds a run."""
+    """The output directory cannot be created, is in use, or already holds a run."""
 
     status = ExitStatus.CANT_CREATE
 
 
 class WriteError(LoadgenError):
-    """Writing results failed; what is on disk is valid."""
+    """Writing results failed; what was written is valid."""
 
     status = ExitStatus.IO_ERROR
 
 
 class QuotaError(LoadgenError):
-    """An account quota or a throttled control plane: the same call may work later."""
+    """An account quota is exceeded, or the control plane throttles; the same call can succeed later."""
 
     status = ExitStatus.TRY_LATER
 
 
 class AuthError(LoadgenError):
-    """Credentials are missing, expired or not allowed to do this."""
+    """Credentials are missing, expired, not sufficient, or of another account."""
 
     status = ExitStatus.NO_PERMISSION
 
 
 class ConfigError(LoadgenError):
-    """Region, scenario settings or an installation that lacks something."""
+    """A region, model, scenario or installation is not usable, or a limit forbids the run."""
 
     status = ExitStatus.CONFIG
 
 
 class ResourceLeakError(LoadgenError):
-    """A resource may still exist; the details name each one and the command that removes it."""
+    """An AWS resource may still exist; the details name each with the command that deletes it."""
 
     status = ExitStatus.RESOURCE_LEAK
 
 
 class InterruptedRunError(LoadgenError):
-    """Stopped by Ctrl-C; what was measured is kept, endpoints are removed."""
+    """The run was stopped by Ctrl-C before it had results."""
 
     status = ExitStatus.INTERRUPTED
 
 
 class ScriptError(LoadgenError):
-    """The user's scenario file raised."""
+    """The scenario file raised an exception."""
 
     status = ExitStatus.SCRIPT_ERROR
 
 
 class ScriptExitError(LoadgenError):
-    """The user's scenario file asked to stop."""
+    """The scenario file called `sys.exit`."""
 
     status = ExitStatus.SCRIPT_EXIT
 
 
+class StatusMeaning(NamedTuple):
+    """What an exit status means, and what to do about it; `action` is empty for OK."""
+
+    meaning: str
+    action: str = ""
+
+
 STATUS_MEANINGS = {
-    ExitStatus.OK: "Everything was measured, the verdict is VALID, nothing is left behind.",
-    ExitStatus.THRESHOLD: "A promise (SLO) of the scenario was broken.",
-    ExitStatus.INVALID: "The run took place, but its numbers are not to be trusted; the report says why.",
-    ExitStatus.INTERRUPTED: "Stopped by Ctrl-C; what was measured is kept, endpoints are removed.",
-    ExitStatus.TERMINATED: "Stopped by SIGTERM; what was measured is kept, endpoints are removed.",
+    ExitStatus.OK: StatusMeaning(
+        "Everything was measured, the verdict is VALID, all SLOs are met, nothing is left behind. "
+        "Also: after --dry-run, report, explain.",
+    ),
+    ExitStatus.USAGE: StatusMeaning(
+        "An invalid argument, option value or field, such as memory 1500 or a negative rate.",
+        "Correct it; the message names the allowed values.",
+    ),
+    ExitStatus.BAD_DATA: StatusMeaning(
+        "The content of a payload file or of a saved run is invalid.",
+        "Correct the line named in the message.",
+    ),
+    ExitStatus.NO_INPUT: StatusMeaning(
+        "An input file or output directory is missing or cannot be read.",
+        "Check the path and its permissions.",
+    ),
+    ExitStatus.UNAVAILABLE: StatusMeaning(
+        "An endpoint failed, is unreachable, or did not come up in time.",
+        "Read its FailureReason in the report; the other configurations were measured.",
+    ),
+    ExitStatus.INTERNAL: StatusMeaning(
+        "An invariant of loadgen is broken: a bug.",
+        "Repeat with --debug and report the output.",
+    ),
+    ExitStatus.OS_RESOURCE: StatusMeaning(
+        "The operating system refused files, memory or processes, or every worker was lost.",
+        "Use fewer clients or workers or smaller payloads, or raise the limits.",
+    ),
+    ExitStatus.CANT_CREATE: StatusMeaning(
+        "The output directory cannot be created, is in use, or already holds a run.",
+        "Choose another --out, or continue the run with --resume DIR.",
+    ),
+    ExitStatus.IO_ERROR: StatusMeaning(
+        "Writing results failed, for example on a full disk. What was written is valid.",
+        "Free disk space, then run python -m loadgen report DIR.",
+    ),
+    ExitStatus.TRY_LATER: StatusMeaning(
+        "An account quota is exceeded, or the AWS control plane throttles.",
+        "Request a higher quota, or repeat later.",
+    ),
+    ExitStatus.NO_PERMISSION: StatusMeaning(
+        "Credentials are missing, expired, not sufficient, or of another account than --expect-account.",
+        "Check AWS_PROFILE and the IAM policy.",
+    ),
+    ExitStatus.CONFIG: StatusMeaning(
+        "Region, model, scenario or installation is not usable, or a limit such as --max-endpoints forbids the run.",
+        "Follow the hint in the message.",
+    ),
+    ExitStatus.THRESHOLD: StatusMeaning(
+        "An SLO is violated or could not be evaluated, or --max-spend was reached.",
+        "Read the SLO table of the report.",
+    ),
+    ExitStatus.RESOURCE_LEAK: StatusMeaning(
+        "An AWS resource may still exist; each is listed with the command that deletes it.",
+        "Run python -m loadgen cleanup RUN.",
+    ),
+    ExitStatus.SCRIPT_ERROR: StatusMeaning(
+        "The scenario file raised an exception.",
+        "Correct the line named in the message.",
+    ),
+    ExitStatus.SCRIPT_EXIT: StatusMeaning(
+        "The scenario file called sys.exit.",
+        "Remove the call from the scenario file.",
+    ),
+    ExitStatus.INVALID: StatusMeaning(
+        "The run took place, but the load generator limited it.",
+        "Apply the remedy of each reason in the report, then run again.",
+    ),
+    ExitStatus.INTERRUPTED: StatusMeaning(
+        "Stopped by Ctrl-C. Results are kept, endpoints are deleted.",
+        "Continue with --resume DIR.",
+    ),
+    ExitStatus.TERMINATED: StatusMeaning(
+        "Stopped by SIGTERM or SIGHUP. Results are kept, endpoints are deleted.",
+        "Continue with --resume DIR.",
+    ),
 }

@@ -1,7 +1,7 @@
-"""Presence: telling whether a process that left its mark is still there, and keeping a directory for one of them.
+"""The identity of an OS process, to find out later whether it still runs.
 
-A process id alone says nothing: ids are used again. With the instant of its start, the machine's boot and its name it
-says enough. A process on another machine cannot be seen from here, and is taken for alive.
+Process ids are reused, so the identity includes the process's start time, the machine's boot id and its host name. A
+process on another machine counts as running, because it cannot be checked.
 """
 
 import os
@@ -13,12 +13,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process of some machine.
+    """Identity of an OS process.
 
     Args:
-        pid: its id.
-        host: the machine's name.
-        started: its start since the machine's boot, and which boot that was; empty where the system does not tell.
+        pid: process id.
+        host: host name.
+        started: clock ticks from boot to the process's start, and the boot id; empty where the system has no /proc.
     """
 
     pid: int
@@ -27,16 +27,16 @@ class ProcessIdentity:
 
     @classmethod
     def current(cls) -> "ProcessIdentity":
-        """Return the process that asks."""
+        """Return the identity of this process."""
         return cls(os.getpid(), platform.node(), _start_token(os.getpid()))
 
     @property
     def is_local(self) -> bool:
-        """True when it runs, or ran, on this machine."""
+        """True when the process belongs to this machine."""
         return self.host == platform.node()
 
     def is_running(self) -> bool:
-        """Tell whether it still runs; one on another machine is taken to."""
+        """Return True while the process runs; always True for a process of another machine."""
         if not self.is_local:
             return True
         try:
@@ -44,7 +44,7 @@ class ProcessIdentity:
         except ProcessLookupError:
             return False
         except (OSError, OverflowError):
-            return isinstance(self.pid, int) and self.pid > 0  # it is someone else's
+            return isinstance(self.pid, int) and self.pid > 0  # it belongs to another user
         return not self.started or _start_token(self.pid) == self.started
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class ProcessIdentity:
 
 
 def _start_token(pid: int) -> str:
-    # Field 22 of /proc/PID/stat (proc(5)); the name in field 2 may hold blanks and brackets.
+    # Field 22 of /proc/PID/stat (proc(5)); the name in field 2 can contain blanks and brackets.
     with suppress(OSError, IndexError):
         ticks = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
         return f"{ticks} {Path('/proc/sys/kernel/random/boot_id').read_text('ascii').strip()}"
@@ -60,7 +60,7 @@ def _start_token(pid: int) -> str:
 
 
 def process_from_json(value: object) -> ProcessIdentity | None:
-    """Return the process that was written down, or None for what is none."""
+    """Return the identity from its JSON object; None for an invalid one."""
     if isinstance(value, dict) and isinstance(value.get("pid"), int):
         return ProcessIdentity(value["pid"], str(value.get("host", "")), str(value.get("started", "")))
     return None

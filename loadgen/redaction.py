@@ -1,6 +1,6 @@
-"""Redaction: what must never reach a log, a report or a terminal is taken out of texts. Pure.
+"""Remove credentials and payloads from texts for logs, reports and terminals. No I/O.
 
-Rule: credentials are recognised by their form and by their value, payloads by their bytes.
+Credentials are recognised by their form and by their value, payloads by their bytes.
 """
 
 import re
@@ -17,12 +17,12 @@ _CREDENTIAL_PATTERNS = (
     re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
 )
 _SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
-_MIN_MATCH_BYTES = 8  # bytes of a payload in a row that are no coincidence
-_MAX_SCANNED_BYTES = 4096  # of a payload and of a message: both can be megabytes
+_MIN_MATCH_BYTES = 8  # shortest run of payload bytes that is redacted
+_MAX_SCANNED_BYTES = 4096  # of a payload and of a message, which can be megabytes
 
 
 def secrets_in(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values of an environment that must not be shown: keys, and the passwords of proxies."""
+    """Return the secret values of an environment: AWS keys and proxy passwords."""
     found = [environment.get(name, "") for name in _SECRET_VARIABLES]
     for name, value in environment.items():
         if name.lower().endswith("_proxy") and "@" in value:
@@ -33,39 +33,43 @@ def secrets_in(environment: Mapping[str, str]) -> tuple[str, ...]:
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
     """Return a text without credentials.
 
+    Args:
+        text: any text.
+        secrets: values to remove besides the known forms of credentials.
+
     Example:
         >>> redact("via http://me:hunter2@proxy:3128")
         'via http://[redacted]@proxy:3128'
     """
     for secret in secrets:
         text = text.replace(secret, _REPLACEMENT)
-    for form in _CREDENTIAL_PATTERNS:
-        text = form.sub(lambda found: (found[1] if found.re.groups else "") + _REPLACEMENT, text)
+    for pattern in _CREDENTIAL_PATTERNS:
+        text = pattern.sub(lambda match: (match[1] if match.re.groups else "") + _REPLACEMENT, text)
     return text
 
 
 def redact_payload(message: str, body: bytes) -> str:
-    """Return what a service said about a request without the pieces of the request that it repeats.
+    """Return a service's message without the parts of the request body that it repeats.
+
+    Args:
+        message: the service's message; what exceeds 4096 characters is cut off.
+        body: the request body; its first 4096 bytes are searched for.
 
     Example:
         >>> redact_payload("cannot parse 'name: Ada Lovelace'", b"name: Ada Lovelace")
         "cannot parse '[redacted]'"
     """
-    said, sent = message[:_MAX_SCANNED_BYTES].encode("utf-8", "replace"), body[:_MAX_SCANNED_BYTES]
-    kept, at = bytearray(), 0
-    while at < len(said):
-        length = _match_length(said, at, sent)
-        if length:
-            kept += _REPLACEMENT.encode()
-            at += length
-        else:
-            kept += said[at : at + 1]
-            at += 1
-    return redact(kept.decode("utf-8", "replace"))
+    encoded, body = message[:_MAX_SCANNED_BYTES].encode("utf-8", "replace"), body[:_MAX_SCANNED_BYTES]
+    redacted, offset = bytearray(), 0
+    while offset < len(encoded):
+        length = _match_length(encoded, offset, body)
+        redacted += _REPLACEMENT.encode() if length else encoded[offset : offset + 1]
+        offset += length or 1
+    return redact(redacted.decode("utf-8", "replace"))
 
 
 def _match_length(message: bytes, offset: int, body: bytes) -> int:
-    """Return how many bytes from here on stand in what was sent; 0 when they are few."""
+    """Return the length of the longest part of `body` at this offset; 0 when it is shorter than the minimum."""
     if offset + _MIN_MATCH_BYTES > len(message) or message[offset : offset + _MIN_MATCH_BYTES] not in body:
         return 0
     length = _MIN_MATCH_BYTES

@@ -1,41 +1,60 @@
-"""`python -m loadgen benchmark`: the serverless benchmark of a model, without a scenario file."""
+"""The command `benchmark`: the serverless benchmark of a model, without a scenario file."""
 
 import argparse
 from pathlib import Path
 
-from loadgen.compat import load_benchmark
-from loadgen.scenario.loader import LoadedScenario
-from loadgen.workload.serverless_config import MEMORY_SIZES_MB
+from loadgen.cli.options import AddParser, add_run_options, repeatable_argv
+from loadgen.cli.signals import SignalHandler
+from loadgen.errors import ExitStatus, UsageError
+from loadgen.scenario.benchmark_parameters import PARAMETERS, settings_from_arguments
+
+_OUT_ALIASES = ("--result_save_path",)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the predecessor's command line to a parser: the same names, and the defaults of the call."""
+def add_parser(add: AddParser) -> None:
+    """Add the command's parser, with the option names of AWS's sm-serverless-benchmarking toolkit."""
+    parser = add(
+        "benchmark",
+        help="benchmark a SageMaker model over memory sizes and MaxConcurrency",
+        description="Benchmark a SageMaker model over memory sizes and MaxConcurrency.",
+    )
     parser.add_argument("model_name", help="name of the SageMaker Model")
     parser.add_argument("invoke_args_examples_file", type=Path, help="JSON Lines or pickle of InvokeEndpoint arguments")
-    parser.add_argument("--cold_start_delay", type=float, default=0.0, metavar="SECONDS")
-    parser.add_argument("--memory_sizes", type=int, nargs="+", default=list(MEMORY_SIZES_MB), metavar="MB")
-    parser.add_argument("--stability_benchmark_invocations", type=int, default=1000, metavar="N")
-    parser.add_argument("--stability_benchmark_error_thresh", type=int, default=3, metavar="N")
-    parser.add_argument("--no_include_concurrency_benchmark", action="store_true")
-    parser.add_argument("--concurrency_benchmark_max_conc", type=int, nargs="+", default=[2, 4, 8], metavar="N")
-    parser.add_argument("--concurrency_benchmark_invocations", type=int, default=1000, metavar="N")
-    parser.add_argument(
-        "--concurrency_num_clients_multiplier", type=float, nargs="+", default=[1, 1.5, 1.75, 2], metavar="X"
-    )
-    parser.add_argument("--result_save_path", type=Path, dest="out", metavar="DIR", help="the same as --out")
+    for parameter in PARAMETERS:
+        if parameter.is_flag:
+            parser.add_argument(
+                f"--no_{parameter.name}", dest=parameter.name, action="store_false", help=parameter.help
+            )
+            continue
+        values = parameter.default if parameter.is_sequence else (parameter.default,)
+        parser.add_argument(
+            f"--{parameter.name}",
+            type=parameter.convert,
+            nargs="+" if parameter.is_sequence else None,
+            default=parameter.default,
+            metavar=parameter.metavar,
+            help=f"{parameter.help} (default {' '.join(f'{value:g}' for value in values)})",
+        )
+    add_run_options(parser, out_aliases=_OUT_ALIASES)
+    parser.set_defaults(handler=run)
 
 
-def from_arguments(options: argparse.Namespace) -> LoadedScenario:
-    """Return the scenario that the predecessor's command line describes."""
-    return load_benchmark(
-        options.model_name,
-        options.invoke_args_examples_file,
-        cold_start_delay=options.cold_start_delay,
-        memory_sizes=tuple(options.memory_sizes),
-        invocations=options.stability_benchmark_invocations,
-        error_limit=options.stability_benchmark_error_thresh,
-        include_concurrency=not options.no_include_concurrency_benchmark,
-        max_concurrency=tuple(options.concurrency_benchmark_max_conc),
-        concurrency_invocations=options.concurrency_benchmark_invocations,
-        multipliers=tuple(options.concurrency_num_clients_multiplier),
-    )
+def run(options: argparse.Namespace) -> ExitStatus:
+    """Run the benchmark as a scenario file with the same settings would.
+
+    Raises:
+        LoadgenError: the benchmark cannot be run.
+    """
+    if options.processing_job:
+        raise UsageError(
+            "benchmark --processing-job", hint="call loadgen.run_as_sagemaker_job(), or write a scenario file"
+        )
+    signal_handler = SignalHandler()
+    with signal_handler.install():
+        from loadgen.cli.run import run_loaded
+        from loadgen.compat import load_benchmark
+
+        settings = settings_from_arguments(vars(options))
+        loaded = load_benchmark(options.model_name, options.invoke_args_examples_file, **settings)
+        argv = ["benchmark", *repeatable_argv(options.argv, out_aliases=_OUT_ALIASES)]
+        return run_loaded(loaded, options, argv, signal_handler)

@@ -1,7 +1,6 @@
-"""Logs: what we and the AWS SDK log, shown when somebody asks for it with --debug, without secrets.
+"""The log of --debug: records of loadgen and the AWS SDK on stderr, without secrets.
 
-Of the SDK's debug records those that hold whole requests or answers are not shown at all: no pattern finds every
-customer's data.
+Debug records of the SDK that contain a whole request or response are dropped: no pattern finds customer data in them.
 """
 
 import logging
@@ -13,19 +12,19 @@ from typing import IO
 from loadgen.redaction import redact
 
 _LOGGERS = ("loadgen", "botocore", "aiobotocore", "aiohttp", "asyncio")
-# Whose debug records say what was decided, and never what was sent.
+# Loggers whose debug records contain decisions and no request or response.
 _SAFE_DEBUG_LOGGERS = ("loadgen", "asyncio", "botocore.credentials", "botocore.configprovider", "botocore.regions")
 
 
 class RedactingFilter(logging.Filter):
-    """Lets no record pass that holds a request or an answer, and takes credentials out of the rest."""
+    """Drop records that can contain a request or response, and remove credentials from the others."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__()
         self._secrets = secrets
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change a record in place; False keeps it back."""
+        """Redact a record in place; return False to drop it."""
         if record.levelno < logging.WARNING and not record.name.startswith(_SAFE_DEBUG_LOGGERS):
             return False
         text = record.getMessage()
@@ -38,7 +37,12 @@ class RedactingFilter(logging.Filter):
 
 @contextmanager
 def debug_logging(stream: IO[str], secrets: Sequence[str]) -> Iterator[None]:
-    """Show what we and the AWS SDK log while the context lasts, without secrets; the root logger is left alone."""
+    """Write debug logs to a stream while the context is active; the root logger is not changed.
+
+    Args:
+        stream: such as sys.stderr.
+        secrets: values to remove from every record.
+    """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     handler.addFilter(RedactingFilter(secrets))

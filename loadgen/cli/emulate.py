@@ -1,7 +1,6 @@
-"""The command `emulate`: an emulator in a process of its own, until it is told to stop.
+"""The command `emulate`: serve the emulator until SIGTERM, SIGINT or, with --exit-with-stdin, the end of stdin.
 
-Its first line on stdout is its URL, once it accepts. aiohttp and uvloop are imported only when it runs, so that
-`--help` stays quick.
+The first line on stdout is the URL, once the server accepts connections.
 """
 
 import argparse
@@ -13,70 +12,92 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from loadgen.cli.options import AddParser, add_debug_option
 from loadgen.errors import ExitStatus
 
 if TYPE_CHECKING:
     from loadgen.emulator.settings import Settings
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options to a parser."""
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="port on 127.0.0.1; 0 takes a free one")
-    parser.add_argument("--profile", default="mobilenet-v2", metavar="NAME", help="profile of models that name none")
-    parser.add_argument(
-        "--quotas", choices=("documented", "ordinary"), default="documented", help="ordinary: what new accounts have"
+def add_parser(add: AddParser) -> None:
+    """Add the command's parser."""
+    parser = add(
+        "emulate",
+        help="serve the AWS APIs on one loopback port (no AWS account, no cost)",
+        description="Serve the AWS APIs on one loopback port. The first line on stdout is the URL.",
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="decides every random draw")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="port on 127.0.0.1 (default: a free one)")
+    parser.add_argument(
+        "--profile",
+        default="mobilenet-v2",
+        metavar="NAME",
+        help="behaviour of models that name no profile (default mobilenet-v2)",
+    )
+    parser.add_argument(
+        "--quotas",
+        choices=("documented", "ordinary"),
+        default="documented",
+        help="account quotas: documented (default), or ordinary for those of a new account",
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of every random draw (default 1)")
     parser.add_argument(
         "--time-scale",
         type=float,
         default=1.0,
         metavar="X",
-        help="deploys, deletes and cold starts take 1/X of their time",
+        help="divide the duration of deployments, deletions and cold starts by X (default 1)",
     )
     parser.add_argument(
-        "--metric-lag", type=float, default=0.0, metavar="S", help="seconds until a minute of metrics can be read"
+        "--metric-lag",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds until CloudWatch returns a minute's metrics (default 0)",
     )
     parser.add_argument(
         "--run-jobs",
         action="store_true",
-        help="run Processing jobs, as you, for whoever asks this port",
+        help="execute Processing job commands locally with your user's privileges (anyone who can reach the port can "
+        "run code)",
     )
-    parser.add_argument("--exit-with-stdin", action="store_true", help="stop when stdin closes")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="exit when stdin is closed")
+    add_debug_option(parser)
+    parser.set_defaults(handler=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the emulator until SIGTERM, SIGINT or, with --with-parent, the end of stdin.
+def run(options: argparse.Namespace) -> ExitStatus:
+    """Serve the emulator until it is stopped.
 
     Raises:
-        UsageError: an option's value cannot be meant.
-        ResourceError: the port cannot be had.
+        UsageError: an option value is invalid.
+        ResourceError: the port cannot be bound.
     """
     from loadgen.emulator.settings import Settings
+    from loadgen.event_loop import new_runner
 
     settings = Settings(
-        profile=arguments.profile,
-        seed=arguments.seed,
-        quotas=arguments.quotas,
-        time_scale=arguments.time_scale,
-        metric_lag=arguments.metric_lag,
-        runs_jobs=arguments.run_jobs,
+        profile=options.profile,
+        seed=options.seed,
+        quotas=options.quotas,
+        time_scale=options.time_scale,
+        metric_lag=options.metric_lag,
+        runs_jobs=options.run_jobs,
     )
-    work = serve_until_stopped(settings, arguments.port, exit_with_stdin=arguments.exit_with_stdin)
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(work)
-    else:
-        uvloop.run(work)
-    return int(ExitStatus.OK)
+    with new_runner() as runner:
+        runner.run(serve_until_stopped(settings, options.port, exit_with_stdin=options.exit_with_stdin))
+    return ExitStatus.OK
 
 
 async def serve_until_stopped(settings: "Settings", port: int = 0, *, exit_with_stdin: bool = False) -> None:
-    """Serve until told to stop; the first line on stdout is the URL.
+    """Print the URL and serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: of the emulator.
+        port: on 127.0.0.1; 0 for a free one.
+        exit_with_stdin: True to stop at the end of stdin as well.
 
     Raises:
-        ResourceError: the port cannot be had.
+        ResourceError: the port cannot be bound.
     """
     from loadgen.emulator.server import serve
 
@@ -85,8 +106,8 @@ async def serve_until_stopped(settings: "Settings", port: int = 0, *, exit_with_
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     if exit_with_stdin:
-        # A thread, since stdin may be a pipe, a file or a terminal, and no loop can wait for all of these. It is a
-        # daemon: a read that never ends must not keep the process.
+        # A thread, because stdin can be a pipe, a file or a terminal, and an event loop cannot wait for all of them.
+        # A daemon, so that a read that never returns does not keep the process alive.
         threading.Thread(target=_wait_for_stdin_eof, args=(loop, stopped), daemon=True).start()
     async with serve(settings, port=port) as emulator:
         sys.stdout.write(emulator.url + "\n")
@@ -95,10 +116,10 @@ async def serve_until_stopped(settings: "Settings", port: int = 0, *, exit_with_
 
 
 def _wait_for_stdin_eof(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
-    # A stdin that cannot be read (closed from the start) has ended as well.
+    # A stdin that cannot be read (closed from the start) counts as ended.
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
-    # The loop may have ended meanwhile, by a signal.
+    # A signal may have closed the loop in the meantime.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(stopped.set)

@@ -1,8 +1,4 @@
-"""Saying: sentences for a person at a terminal, on stderr; for the command line and nothing below it.
-
-Texts come from files and servers: a line break or an escape sequence of theirs is shown, not obeyed; secrets are taken
-out; a terminal of another encoding must not turn a message into a traceback.
-"""
+"""Messages for the user of the command line, on stderr."""
 
 import os
 import sys
@@ -11,7 +7,11 @@ from loadgen.redaction import redact, secrets_in
 
 
 def echo(*lines: str) -> None:
-    """Write lines to stderr."""
+    """Write lines to stderr without secrets.
+
+    Texts can come from files and servers, so control characters are escaped. Characters that the terminal's encoding
+    lacks are escaped as well.
+    """
     secrets = secrets_in(os.environ)
     encoding = sys.stderr.encoding or "ascii"
     for line in lines:

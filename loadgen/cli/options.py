@@ -1,7 +1,7 @@
-"""Options shared by the commands that run a scenario, and what they make of it."""
+"""Options that several commands share, and how they change a scenario."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,93 +9,146 @@ from typing import TYPE_CHECKING, Any
 from loadgen.errors import UsageError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from loadgen.execution.executor import Executor
     from loadgen.scenario.loader import LoadedScenario
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line, as every other error of loadgen does."""
+class Parser(argparse.ArgumentParser):
+    """Raise UsageError for an invalid command line instead of printing the usage and exiting."""
 
     def error(self, message: str) -> Any:
+        """Raise the error that argparse found.
+
+        Raises:
+            UsageError: always.
+        """
         raise UsageError(message, hint=f"{self.prog} --help")
 
 
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write; by default a new directory in ./results"
-    )
+AddParser = Callable[..., Parser]  # add_parser of argparse's subparsers
+
+
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    """Add --debug."""
+    parser.add_argument("--debug", action="store_true", help="print tracebacks and debug logs")
+
+
+def add_quiet_option(parser: argparse.ArgumentParser) -> None:
+    """Add --quiet."""
+    parser.add_argument("--quiet", action="store_true", help="print one line per step instead of live progress")
+
+
+def add_run_options(parser: argparse.ArgumentParser, *, out_aliases: Sequence[str] = ()) -> None:
+    """Add the options of the commands that run a scenario.
+
+    Args:
+        parser: the command's.
+        out_aliases: further names of --out.
+    """
     parser.add_argument(
         "--emulate",
         nargs="?",
         const="",
         metavar="PROFILE",
-        help="rehearse against the emulator, for nothing: mobilenet-v2, xgboost or huggingface",
+        help="run against the local emulator (no AWS account, no cost); PROFILE is mobilenet-v2, xgboost or "
+        "huggingface",
     )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change a field of the scenario; may be repeated",
+        help="change a field of the scenario; can be repeated",
     )
-    parser.add_argument("--transport", choices=("auto", "wire", "botocore"), help="how requests travel")
-    parser.add_argument("--workers", type=int, metavar="N", help="send from N processes; of a Dask cluster, at most N")
+    parser.add_argument(
+        "--transport",
+        choices=("auto", "wire", "botocore"),
+        help="HTTP client: wire (built-in), botocore (AWS SDK) or auto",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="send from N local processes; with --dask, from at most N workers"
+    )
     parser.add_argument("--dask", metavar="ADDRESS", help="send from the workers of the Dask cluster at this scheduler")
-    group = parser.add_argument_group("safety")
-    group.add_argument("--dry-run", action="store_true", help="say what would be created and cost at most, and stop")
+    group = parser.add_argument_group("limits")
     group.add_argument("--yes", action="store_true", help="create as many endpoints as the scenario asks for")
-    group.add_argument("--max-endpoints", type=int, metavar="N", help="refuse to create more endpoints than this")
-    group.add_argument("--max-spend", type=float, metavar="USD", help="send no more once this much was spent")
-    group.add_argument("--expect-account", metavar="ID", help="refuse to run in any other AWS account")
-    group.add_argument("--resume", type=Path, metavar="DIR", help="go on with a run that died; finished steps are kept")
-    group.add_argument("--grace", type=float, metavar="S", help="seconds for requests in flight after Ctrl-C (10)")
-    group.add_argument("--term-budget", type=float, metavar="S", help="seconds from SIGTERM until it must be gone")
-    _add_job_options(parser)
-    parser.add_argument("--quiet", action="store_true", help="one line for each step instead of live progress")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    group.add_argument("--max-endpoints", type=int, metavar="N", help="refuse to create more than N endpoints")
+    group.add_argument("--max-spend", type=float, metavar="USD", help="stop the load once this much is spent")
+    group.add_argument("--expect-account", metavar="ID", help="refuse to run in another AWS account")
+    group.add_argument(
+        "--grace",
+        type=float,
+        metavar="S",
+        help="how long to wait for in-flight requests after a signal, in seconds (default 10)",
+    )
+    group.add_argument("--term-budget", type=float, metavar="S", help="exit within S seconds of SIGTERM")
+    _add_invocation_options(parser, out_aliases)
 
 
-def _add_job_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("as a SageMaker Processing job")
-    group.add_argument("--processing-job", action="store_true", help="run in the cloud, beside the endpoint")
-    group.add_argument("--role", metavar="ARN", help="execution role that the job acts as")
-    group.add_argument("--instance-type", default="ml.m5.large", metavar="TYPE", help="ml.m5.large by default")
-    group.add_argument("--instance-count", type=int, default=1, metavar="N", help="each instance sends a shard")
-    group.add_argument("--image", default="", metavar="URI", help="of a container with Python 3.11 or later")
-    group.add_argument("--max-runtime", type=int, default=86400, metavar="S", help="it is ended then (86400)")
-    group.add_argument("--s3", metavar="s3://BUCKET/PREFIX", help="where its code and results go")
-    group.add_argument("--wait", action="store_true", help="wait for its end, and bring the results home")
-    # What a job's own command line is given, by `instance`.
+def _add_invocation_options(parser: argparse.ArgumentParser, out_aliases: Sequence[str] = ()) -> None:
+    """Add the options that belong to one invocation; the command to run again does not repeat them."""
+    parser.add_argument(
+        "--out", *out_aliases, type=Path, metavar="DIR", help="output directory (default: a new one in ./results)"
+    )
+    parser.add_argument(
+        "--resume", type=Path, metavar="DIR", help="continue an interrupted run; finished steps are kept"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print planned resources, request count and maximum cost, then exit",
+    )
+    add_quiet_option(parser)
+    add_debug_option(parser)
+    group = parser.add_argument_group("SageMaker Processing job")
+    group.add_argument("--processing-job", action="store_true", help="run the scenario as a Processing job")
+    group.add_argument("--role", metavar="ARN", help="execution role of the job")
+    # The defaults are those of ProcessingJobSpec, which is expensive to import.
+    group.add_argument("--instance-type", metavar="TYPE", help="instance type (default ml.m5.large)")
+    group.add_argument(
+        "--instance-count", type=int, dest="instances", metavar="N", help="number of instances (default 1)"
+    )
+    group.add_argument("--image", metavar="URI", help="container image with Python 3.11 or later")
+    group.add_argument("--max-runtime", type=int, metavar="S", help="maximum job runtime in seconds (default 86400)")
+    group.add_argument("--s3", metavar="s3://BUCKET/PREFIX", help="location of the job's code and results")
+    group.add_argument("--wait", action="store_true", help="wait for the job's end and download its results")
+    # Added by _processing-instance to the command line of a job.
     parser.add_argument("--run-id", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--as-instance", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--job-files", nargs=2, help=argparse.SUPPRESS)
 
 
-def _apply_options(loaded: "LoadedScenario", options: argparse.Namespace) -> "LoadedScenario":
-    """Return the scenario as the options change it."""
+def repeatable_argv(argv: Sequence[str], *, out_aliases: Sequence[str] = ()) -> list[str]:
+    """Return a command's arguments without the options that belong to one invocation.
+
+    Args:
+        argv: arguments that the command's parser has accepted.
+        out_aliases: as for `add_run_options`.
+
+    Example:
+        >>> repeatable_argv(["--quiet", "ask.py", "--out=x", "--set", "seed=7", "--max-spend", "5"])
+        ['ask.py', '--set', 'seed=7', '--max-spend', '5']
+    """
+    # An abbreviation means the same here as in the command's parser, which has more options.
+    parser = argparse.ArgumentParser(add_help=False)
+    _add_invocation_options(parser, out_aliases)
+    return parser.parse_known_args(argv)[1]
+
+
+def apply_options(loaded: "LoadedScenario", options: argparse.Namespace) -> "LoadedScenario":
+    """Return the scenario with --set, --emulate and --transport applied.
+
+    Raises:
+        UsageError: an option does not fit the scenario.
+    """
     from loadgen.scenario.overrides import apply_overrides
 
-    settings = dict(_parse_setting(text) for text in options.set)
-    scenario = apply_overrides(loaded.scenario, settings)
+    scenario: Any = apply_overrides(loaded.scenario, dict(_parse_setting(text) for text in options.set))
     if options.emulate is not None:
-        scenario = _with_target(scenario, _emulated_target(scenario.target, options.emulate))
+        scenario = replace(scenario, target=_emulated_target(scenario.target, options.emulate))
     if options.transport is not None:
-        scenario = _with_target(
-            scenario, replace(_require_transport_field(scenario.target), transport=options.transport)
-        )
+        if not hasattr(scenario.target, "transport"):
+            raise UsageError("--transport works on SageMaker, Existing and Emulated only")
+        scenario = replace(scenario, target=replace(scenario.target, transport=options.transport))
     return replace(loaded, scenario=scenario)
-
-
-def _with_target(scenario: Any, target: Any) -> Any:
-    """Return the scenario against another place."""
-    return replace(scenario, target=target)
-
-
-def _require_transport_field(target: Any) -> Any:
-    if not hasattr(target, "transport"):
-        raise UsageError("--transport works on SageMaker, Existing and Emulated only")
-    return target
 
 
 def _parse_setting(text: str) -> tuple[str, str]:
@@ -106,7 +159,7 @@ def _parse_setting(text: str) -> tuple[str, str]:
 
 
 def _emulated_target(target: Any, profile: str) -> Any:
-    """Return the emulator in place of a target, with the same model name."""
+    """Return an Emulated target with the model name of the given target."""
     from loadgen.targets.emulated import Emulated
 
     if isinstance(target, Emulated):
@@ -114,12 +167,16 @@ def _emulated_target(target: Any, profile: str) -> Any:
     return Emulated(profile or "mobilenet-v2", model=getattr(target, "model", None))
 
 
-def _executor(options: argparse.Namespace) -> "Executor | None":
-    """Return who sends the requests; None for this process alone."""
-    if options.as_instance is not None:
-        from loadgen.cli import processing
+def executor(options: argparse.Namespace) -> "Executor | None":
+    """Return the executor that the options select; None sends all requests from this process.
 
-        return processing.cluster_executor(*options.as_instance)
+    Raises:
+        LoadgenError: the executor cannot be used.
+    """
+    if options.job_files is not None:
+        from loadgen.cli.processing_instance import cluster_executor
+
+        return cluster_executor(*map(Path, options.job_files))
     if options.dask is not None:
         from loadgen.distributed.dask import DaskExecutor
 
@@ -129,29 +186,3 @@ def _executor(options: argparse.Namespace) -> "Executor | None":
     from loadgen.distributed.local_processes import ProcessExecutor
 
     return ProcessExecutor(options.workers)
-
-
-def _to_argv(loaded: "LoadedScenario", options: argparse.Namespace) -> list[str]:
-    """Return the arguments that run the same again."""
-    words = [str(loaded.path)]
-    words += [f"--set={text}" for text in options.set]
-    if options.emulate is not None:
-        words += ["--emulate", options.emulate] if options.emulate else ["--emulate"]
-    if options.transport is not None:
-        words += ["--transport", options.transport]
-    if options.workers is not None:
-        words += ["--workers", str(options.workers)]
-    if options.dask is not None:
-        words += ["--dask", options.dask]
-    for name in ("max_endpoints", "max_spend", "expect_account", "grace", "term_budget"):
-        if getattr(options, name) is not None:
-            words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    return [*words, "--yes"] if options.yes else words
-
-
-def _loop_factory() -> "Callable[[], asyncio.AbstractEventLoop] | None":
-    try:
-        import uvloop
-    except ImportError:  # not on this platform
-        return None
-    return uvloop.new_event_loop

@@ -1,8 +1,8 @@
-"""Interrupts: what signals do to a run. With cli.py the only file that touches the process.
+"""Signal handling of a run.
 
-The first SIGINT, SIGTERM or SIGHUP ends the run politely: nothing more is sent, what is in flight is given a grace,
-endpoints are removed, the report is written. A second one leaves at once and says what may remain. Handlers are
-Python's own and not the loop's, so that they are heard while user code keeps the loop from turning.
+The first SIGINT, SIGTERM or SIGHUP stops the run: no further request is sent, requests in flight get a grace period,
+endpoints are deleted, the report is written. A second signal exits at once and lists what may still exist. The
+handlers are Python's, not the event loop's, so that they run while user code blocks the loop.
 """
 
 import asyncio
@@ -14,18 +14,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from loadgen.errors import ExitStatus
-from loadgen.interfaces import Account
+
+if TYPE_CHECKING:
+    from loadgen.interfaces import Account
 
 _SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came where there is nothing to end politely.
+    """A signal arrived outside of `SignalHandler.stop_on_signal`, where there is no run to stop.
 
     Args:
-        status: to exit with.
+        status: exit status of the signal.
     """
 
     def __init__(self, status: ExitStatus) -> None:
@@ -34,12 +37,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 class SignalHandler:
-    """Signals of one run.
+    """Handle the signals of one run.
 
     Args:
-        term_budget: seconds from SIGTERM or SIGHUP until the process must be gone; None for as long as it takes.
+        term_budget: seconds from SIGTERM or SIGHUP until the process exits; None without a limit.
 
-    `status` is what a signal asks to exit with; None while there was none.
+    `status` is the exit status of the first signal, None before it.
     """
 
     def __init__(self, *, term_budget: float | None = None) -> None:
@@ -53,7 +56,7 @@ class SignalHandler:
 
     @contextmanager
     def install(self) -> Iterator[None]:
-        """Hear signals while the context lasts; only the main thread can."""
+        """Handle signals while the context is active; does nothing outside of the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -72,11 +75,11 @@ class SignalHandler:
 
     @contextmanager
     def stop_on_signal(self, stop: asyncio.Event, log: Callable[[str], None]) -> Iterator[None]:
-        """Set `stop` when a signal comes while the context lasts; entered on the loop.
+        """Set `stop` when a signal arrives while the context is active; must be entered on the event loop.
 
         Args:
-            stop: ends the run.
-            log: takes a sentence for whoever watches.
+            stop: stops the run.
+            log: receives a message for the user.
         """
         self._stop, self._log, self._loop = stop, log, asyncio.get_running_loop()
         try:
@@ -84,8 +87,8 @@ class SignalHandler:
         finally:
             self._loop = None
 
-    def set_account(self, account: Account, run_id: str) -> None:
-        """Take the account that what may remain is asked of, and the run's id for the command that removes it."""
+    def set_account(self, account: "Account", run_id: str) -> None:
+        """Set the account whose leftovers are listed at exit, and the run's id for the cleanup command."""
         self._account, self._run_id = account, run_id
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
@@ -100,23 +103,28 @@ class SignalHandler:
         loop.call_soon_threadsafe(self._request_stop, name)
 
     def _request_stop(self, name: str) -> None:
-        assert self._stop is not None  # noqa: S101 - it came with the loop
+        assert self._stop is not None  # noqa: S101 - set together with the loop
         self._stop.set()
-        held = len(self._account.leftovers()) if self._account is not None else 0
-        doing = f"removing {held} endpoints and configurations" if held else "nothing has to be removed"
-        self._log(f"{name}: sending no more, {doing}, keeping what was measured (again: leave at once)")
+        count = len(self._account.leftovers()) if self._account is not None else 0
+        deleting = f"deleting {count} resource{'s' if count != 1 else ''}" if count else "no resources to delete"
+        self._log(
+            f"{name} received: load stopped; {deleting}; results are kept. "
+            "Send the signal again (Ctrl-C) to exit immediately."
+        )
         if self.term_budget is not None and name != "SIGINT":
             asyncio.get_running_loop().call_later(
                 self.term_budget, self._exit_now, f"{self.term_budget:g} s after {name}"
             )
 
     def _exit_now(self, reason: str) -> None:
-        """Exit now. Nothing that could wait, raise or hang is done: the journal says all that must outlive us."""
+        """Exit without anything that could wait, raise or hang; the journal already holds what must survive."""
         remaining = [str(leftover) for leftover in self._account.leftovers()] if self._account is not None else []
-        lines = [f"loadgen: {reason}: leaving at once; {'may remain:' if remaining else 'nothing remains'}"]
-        lines += [f"  {line}" for line in remaining]
         if remaining:
-            lines.append(f"  remove it all: python -m loadgen cleanup {self._run_id}")
+            lines = [f"loadgen: {reason}: exiting without cleanup. Resources that may still exist:"]
+            lines += [f"  {line}" for line in remaining]
+            lines.append(f"  To delete them: python -m loadgen cleanup {self._run_id}")
+        else:
+            lines = [f"loadgen: {reason}: exiting; no resources remain"]
         with suppress(OSError):
             os.write(2, ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
         os._exit(ExitStatus.RESOURCE_LEAK if remaining else self.status or ExitStatus.INTERRUPTED)
@@ -124,6 +132,6 @@ class SignalHandler:
 
 def _has_file_descriptor(stream: object) -> bool:
     with suppress(OSError, AttributeError, ValueError):
-        stream.fileno()  # type: ignore[attr-defined]  # a stream in a test may be no file
+        stream.fileno()  # type: ignore[attr-defined]  # a stream in a test may not be a file
         return True
     return False

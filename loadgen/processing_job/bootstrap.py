@@ -1,8 +1,8 @@
-"""The first program in the container of a Processing job: installs loadgen if it must, and hands over to it.
+"""The entry point of a Processing job's container: install loadgen if necessary, then run this instance.
 
-It runs before loadgen is there, so it knows Python's own library only. What it is told comes as one JSON file, since a
-container's arguments are short. Its exit status decides whether the job has failed: a run that took place and found
-something bad is no failed job; what it was is in the job's exit message.
+This program runs before loadgen is installed, so it imports the standard library only. Its input is one JSON file,
+because ContainerArguments are limited to 256 characters each. Its exit status decides whether the job fails: a run
+that took place completes the job, whatever it found; the exit message names the run's status.
 """
 
 import json
@@ -13,48 +13,54 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_ERROR_PREFIX = "loadgen: error"  # how the line begins that says why it ended
-# loadgen's exit statuses of runs that took place: fine, a broken promise, INVALID.
+_ERROR_PREFIX = "loadgen: error"  # begins the line in which loadgen reports an error
+# Exit statuses of runs that took place (loadgen.errors.ExitStatus).
 _COMPLETED_STATUSES = {0: "OK", 99: "THRESHOLD", 110: "INVALID"}
+_MAX_MESSAGE_LENGTH = 1000  # SageMaker's ExitMessage holds 1024
 
 
 def main() -> int:
-    """Install, run, report."""
+    """Install loadgen, run `_processing-instance`, write the exit message.
+
+    Command line: JOB_CONFIG MESSAGE_FILE and the arguments of `_processing-instance`.
+    """
     job_config = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     message_path = Path(sys.argv[2])
     code_dir = Path(__file__).resolve().parent
     install_error = _install(code_dir, job_config["version"])
     if install_error:
-        _write_exit_message(message_path, install_error)
+        message_path.write_text(install_error[:_MAX_MESSAGE_LENGTH], "utf-8")
         return 1
-    os.chdir(code_dir.parent / "files" / job_config["directory"])
+    os.chdir(code_dir.parent / "files" / job_config["working_directory"])
     command = [sys.executable, "-m", "loadgen", "_processing-instance", *sys.argv[3:]]
-    last_line = ""
+    error_line = ""
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:  # noqa: S603
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _: process.send_signal(received))
         for line in process.stderr or ():
             sys.stderr.write(line)
-            last_line = line.strip() if line.startswith(_ERROR_PREFIX) else last_line
+            error_line = line.strip() if line.startswith(_ERROR_PREFIX) else error_line
         status = process.wait()
     summary = (
         _COMPLETED_STATUSES.get(status)
-        or last_line.removeprefix(_ERROR_PREFIX)
+        or error_line.removeprefix(_ERROR_PREFIX)
         or f"python -m loadgen explain {status}"
     )
-    _write_exit_message(message_path, f"loadgen ended with status {status} ({summary})")
+    if _is_leader(message_path):
+        message = f"loadgen ended with status {status} ({summary})"
+        message_path.write_text(message[:_MAX_MESSAGE_LENGTH], "utf-8")
     return 0 if status in _COMPLETED_STATUSES else (status if status > 0 else 1)
 
 
 def _install(code_dir: Path, required_version: str) -> str:
-    """Install the wheel beside this file; return what went wrong, in words."""
+    """Install the wheel next to this file; return an error message, empty on success."""
     try:
         if version("loadgen") == required_version:
             return ""
     except PackageNotFoundError:
         pass
     wheels = [str(path) for path in sorted(code_dir.glob("*.whl"))]
-    completed = subprocess.run(  # noqa: S603 - pip, of this interpreter
+    completed = subprocess.run(  # noqa: S603 - pip of this interpreter
         [sys.executable, "-m", "pip", "install", "--quiet", *wheels], check=False, capture_output=True, text=True
     )
     if completed.returncode == 0:
@@ -63,11 +69,10 @@ def _install(code_dir: Path, required_version: str) -> str:
     return f"loadgen could not be installed with Python {sys.version.split()[0]}: {last_line}"
 
 
-def _write_exit_message(path: Path, text: str) -> None:
-    """Write what DescribeProcessingJob will show; only the first instance speaks."""
-    hosts = json.loads((path.parent.parent / "config" / "resourceconfig.json").read_text("utf-8"))
-    if hosts["current_host"] == min(hosts["hosts"]) or "could not" in text:
-        path.write_text(text[:1000], "utf-8")
+def _is_leader(message_path: Path) -> bool:
+    """Return True on the instance whose exit message describes the run."""
+    hosts = json.loads((message_path.parent.parent / "config" / "resourceconfig.json").read_text("utf-8"))
+    return bool(hosts["current_host"] == min(hosts["hosts"]))
 
 
 if __name__ == "__main__":

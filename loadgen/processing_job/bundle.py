@@ -1,7 +1,7 @@
-"""Parcel: which files a scenario needs, found by watching what it opens while it loads.
+"""The files that a scenario needs in another environment: those that it opens while it is loaded.
 
-Only what lies below the working directory or beside the scenario file is taken, and nothing hidden: keys and caches
-are nobody's payload.
+A bundle holds only files below the working directory or the scenario file's directory, and no hidden files, which can
+be keys or caches.
 """
 
 import os
@@ -15,32 +15,32 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class FileBundle:
-    """Files to be laid out elsewhere as they lie here.
+    """Files, and their layout in another environment.
 
     Args:
-        files: path below the parcel's root -> where it is here.
-        working_directory: the working directory below that root; empty for the root itself.
+        files: path below the bundle's root -> local path.
+        working_directory: path of the working directory below that root; empty for the root itself.
     """
 
     files: dict[str, Path]
     working_directory: str
 
     def remote_path(self, path: Path) -> str:
-        """Return how a file is called from the working directory over there."""
+        """Return a file's path relative to the working directory of the other environment."""
         resolved = path.resolve()
-        bundled_path = next(name for name, here in self.files.items() if here == resolved)
+        bundled_path = next(name for name, local_path in self.files.items() if local_path == resolved)
         return os.path.relpath(bundled_path, self.working_directory or ".")
 
 
 @contextmanager
 def record_opened_files() -> Iterator[list[Path]]:
-    """Collect the files that are opened, or imported, while the context lasts."""
+    """Yield a list that receives the files opened or imported while the context is active."""
     paths: list[Path] = []
-    is_watching = True
+    is_recording = True
 
     def audit_hook(event: str, arguments: tuple[Any, ...]) -> None:
-        # A hook cannot be taken out again, only be told to hear no more.
-        if is_watching and event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)):
+        # An audit hook cannot be removed.
+        if is_recording and event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)):
             paths.append(Path(os.fsdecode(arguments[0])))
 
     before = set(sys.modules)
@@ -48,8 +48,8 @@ def record_opened_files() -> Iterator[list[Path]]:
     try:
         yield paths
     finally:
-        is_watching = False
-        # A module that comes from Python's cache is imported without its source being opened.
+        is_recording = False
+        # Importing a module from Python's bytecode cache does not open its source.
         for name in set(sys.modules) - before:
             file = getattr(sys.modules.get(name), "__file__", None)
             if isinstance(file, str):
@@ -57,15 +57,21 @@ def record_opened_files() -> Iterator[list[Path]]:
 
 
 def build_bundle(paths: Iterable[Path], *, scenario: Path, working_directory: Path) -> FileBundle:
-    """Return the parcel of what was opened: the scenario file, and what lies below it or the working directory."""
+    """Return the bundle of the scenario file and the opened files.
+
+    Args:
+        paths: opened files; others than those described in the module's docstring are left out.
+        scenario: the scenario file.
+        working_directory: directory to which relative paths refer.
+    """
     roots = [working_directory.resolve(), scenario.resolve().parent]
     package_dir = Path(__file__).resolve().parents[1]
-    # The interpreter's own files may lie in a virtual environment below the working directory.
+    # A virtual environment can be below the working directory.
     excluded_roots = [package_dir, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()]
     found = {scenario.resolve()}
     for path in paths:
         resolved = (working_directory / path).resolve()
-        if not resolved.is_file() or any(resolved.is_relative_to(place) for place in excluded_roots):
+        if not resolved.is_file() or any(resolved.is_relative_to(excluded) for excluded in excluded_roots):
             continue
         root = next((root for root in roots if resolved.is_relative_to(root)), None)
         if root is None or resolved.suffix == ".pyc":

@@ -1,7 +1,4 @@
-"""Cloud: submits a Processing job, waits for it, brings its results home, and removes what it left.
-
-What is asked for is processing.py's; what runs over there is bootstrap.py's and instances.py's.
-"""
+"""Submit a Processing job, wait for it, download its results, and delete what it left behind."""
 
 import asyncio
 import json
@@ -27,23 +24,23 @@ from loadgen.errors import ConfigError, InputError, ResourceLeakError, Unavailab
 from loadgen.interfaces import Leftover
 from loadgen.processing_job import bootstrap
 from loadgen.processing_job.bundle import FileBundle
-from loadgen.processing_job.job_spec import ProcessingJob, ProcessingJobSpec, job_request
+from loadgen.processing_job.job_spec import JOB_CONFIG_FILE, ProcessingJob, ProcessingJobSpec, job_request
 from loadgen.processing_job.wheel import build_wheel
 from loadgen.results.lock import LOCK_FILE_NAME
 
-_POLL_INTERVAL = 10.0  # seconds between two looks at a job; a stand-in is asked more often
-_CUSTOM_ENDPOINT_POLL_INTERVAL = 0.3
+_POLL_INTERVAL = 10.0  # seconds between two calls of DescribeProcessingJob
+_CUSTOM_ENDPOINT_POLL_INTERVAL = 0.3  # of the emulator and other custom endpoints
 Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class JobSubmission:
-    """What a job is sent.
+    """The content of a job.
 
     Args:
-        run_id: the run's.
-        argv: what to type after `python -m loadgen` over there.
-        bundle: the files it needs.
+        run_id: id of the run.
+        argv: arguments of `python -m loadgen` in the job's container.
+        bundle: the files that the command line needs.
     """
 
     run_id: str
@@ -60,17 +57,17 @@ async def _connect(region: str | None) -> AsyncIterator[tuple[AwsConnection, Any
 async def create_job(
     submission: JobSubmission, spec: ProcessingJobSpec, *, s3_location: S3Location | None, region: str | None, log: Log
 ) -> ProcessingJob:
-    """Upload everything and create the job.
+    """Upload code and files, and create the job.
 
     Args:
-        submission: what it carries out.
-        spec: where.
-        s3_location: the place in S3; None for the bucket that the SageMaker SDK uses too.
-        region: overrides the SDK's own chain.
-        log: takes a sentence for whoever watches.
+        submission: content of the job.
+        spec: instances and runtime.
+        s3_location: S3 prefix for jobs; None for the SageMaker SDK's default bucket.
+        region: AWS region; None for the SDK's own configuration.
+        log: receives messages for the user.
 
     Raises:
-        LoadgenError: it could not be created; nothing runs.
+        LoadgenError: the job was not created.
     """
     async with _connect(region) as (connection, s3):
         job_region = connection.clients.region
@@ -80,7 +77,7 @@ async def create_job(
         ) / f"{NAME_PREFIX}{submission.run_id}"
         await ensure_bucket(s3, job_location.bucket, job_region)
         log(f"uploading to {job_location.uri}")
-        await _upload(s3, job_location, submission, instances=spec.instances)
+        await _upload(s3, job_location, submission)
         log(spec.price_summary(job_region, PriceBook.builtin()))
         request = job_request(spec, run_id=submission.run_id, region=job_region, s3_location=job_location)
         try:
@@ -92,22 +89,21 @@ async def create_job(
         return await _describe_job(connection, request["ProcessingJobName"])
 
 
-async def _upload(s3: Any, s3_location: S3Location, submission: JobSubmission, *, instances: int) -> None:
+async def _upload(s3: Any, s3_location: S3Location, submission: JobSubmission) -> None:
     code, files = s3_location / "input" / "code", s3_location / "input" / "files"
     job_config = {
         "version": version("loadgen"),
-        "run": submission.run_id,
-        "words": list(submission.argv),
-        "directory": submission.bundle.working_directory,
-        "meeting": (s3_location / "meeting.json").uri,
+        "run_id": submission.run_id,
+        "argv": list(submission.argv),
+        "working_directory": submission.bundle.working_directory,
+        "rendezvous": (s3_location / "rendezvous.json").uri,
         "secret": secrets.token_hex(32),
-        "instances": instances,
     }
     with tempfile.TemporaryDirectory(prefix="loadgen-") as scratch:
         wheel = await asyncio.to_thread(build_wheel, Path(scratch))
         await upload(s3, code / wheel.name, wheel)
     await upload(s3, code / "bootstrap.py", Path(bootstrap.__file__))
-    await upload(s3, code / "orders.json", json.dumps(job_config).encode())
+    await upload(s3, code / JOB_CONFIG_FILE, json.dumps(job_config).encode())
     for name, path in submission.bundle.files.items():
         await upload(s3, files / name, path)
 
@@ -127,16 +123,16 @@ async def _describe_job(connection: AwsConnection, name: str) -> ProcessingJob:
 
 
 async def wait_for_job(name: str, *, region: str | None, log: Log, stop: asyncio.Event) -> ProcessingJob:
-    """Wait until a job has ended, and return how.
+    """Wait until a job has ended and return its description.
 
     Args:
-        name: the job's.
-        region: overrides the SDK's own chain.
-        log: takes a sentence for whoever watches.
-        stop: set it to stop the job, and then to wait for its end.
+        name: name of the job.
+        region: AWS region; None for the SDK's own configuration.
+        log: receives the job's status when it changes.
+        stop: set it to stop the job; its end is still awaited.
 
     Raises:
-        LoadgenError: it cannot be asked about; it may run on.
+        LoadgenError: the job cannot be described or stopped; it may still be running.
     """
     async with _connect(region) as (connection, _):
         pause = _POLL_INTERVAL if connection.identity.kind == "aws" else _CUSTOM_ENDPOINT_POLL_INTERVAL
@@ -167,13 +163,13 @@ async def _stop_job(connection: AwsConnection, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FetchedResults:
-    """What was brought home.
+    """The downloaded results of a job.
 
     Args:
-        job: how the job stands.
-        directory: where its results are now.
-        downloaded_files: how many were new or had changed.
-        leftovers: endpoints of the run that could not be removed.
+        job: description of the job.
+        directory: local directory of the results.
+        downloaded_files: number of new or changed files.
+        leftovers: resources of the run that could not be deleted.
     """
 
     job: ProcessingJob
@@ -183,59 +179,66 @@ class FetchedResults:
 
 
 async def fetch_results(name: str, directory: Path, *, region: str | None, log: Log) -> FetchedResults:
-    """Bring a job's results home, and remove the endpoints it left when it has ended. Again is no harm.
+    """Download a job's results; when it has ended, delete the endpoints that it left behind. Idempotent.
+
+    Args:
+        name: name of the job.
+        directory: local directory for the results.
+        region: AWS region; None for the SDK's own configuration.
+        log: receives messages for the user.
 
     Raises:
-        LoadgenError: there is no such job, or its results cannot be read or written.
+        LoadgenError: the job does not exist, its leftovers cannot be listed, or its results cannot be downloaded.
     """
     async with _connect(region) as (connection, s3):
         job = await _describe_job(connection, name)
         log(str(job))
         leftovers = await _delete_leftovers(connection, job, log) if job.is_finished else ()
-        # The lock is of a process over there, which nobody here can see to have ended.
+        # The lock belongs to a process in the container; whether that has ended cannot be checked locally.
         files = await download_prefix(s3, job.output_location, directory, exclude={LOCK_FILE_NAME})
-        log(f"{files} files brought to {directory}" if files else f"{directory} is up to date")
+        log(f"downloaded {files} files to {directory}" if files else f"{directory} is up to date")
         return FetchedResults(job, directory, files, leftovers)
 
 
 async def _delete_leftovers(connection: AwsConnection, job: ProcessingJob, log: Log) -> tuple[Leftover, ...]:
-    """Delete every endpoint and configuration of the run; return what could not be deleted."""
+    """Delete the run's endpoints and configurations; return those that could not be deleted."""
+    # Any owner: the job created them under its own role.
     scan = await find_orphans(connection, job.run_id, any_owner=True)
     if scan.unreadable:
         raise UnavailableError(f"cannot list the resources that run {job.run_id} left: {scan.unreadable}")
     if scan.orphans:
         names = ", ".join(dict.fromkeys(orphan.name for orphan in scan.orphans))
-        log(f"deleting {names}, which the job left")
+        log(f"deleting {names}, which the job left behind")
     return tuple((await delete_orphans(connection, scan.orphans, NullJournal())).leftovers())
 
 
 def check_reachable(target: Any) -> None:
-    """Refuse a target that a job elsewhere cannot reach.
+    """Check that a job can reach a target.
 
     Raises:
-        ConfigError: it is an emulator of this machine.
+        ConfigError: the target is an emulator on this machine.
     """
     if getattr(target, "emulator_url", "") or type(target).__name__ == "Emulated":
         raise ConfigError(
             "a Processing job cannot reach an emulator on this machine",
-            hint="name SageMaker(...) or Existing(...) in the scenario, and leave --emulate out",
+            hint="use SageMaker(...) or Existing(...) as the target, without --emulate",
         )
 
 
 def check_completed(fetched: FetchedResults) -> None:
-    """Refuse to be silent about a job that did not end well.
+    """Check that a job completed and left nothing behind.
 
     Raises:
-        ResourceLeakError: something of it may still exist.
-        UnavailableError: it failed, or was stopped.
+        ResourceLeakError: a resource of the run may still exist.
+        UnavailableError: the job failed or was stopped.
     """
     if fetched.leftovers:
         details = [str(leftover) for leftover in fetched.leftovers]
-        raise ResourceLeakError("something may still exist", hint="remove it", details=details)
+        raise ResourceLeakError("resources may still exist", hint="delete them", details=details)
     if fetched.job.status != "Completed":
         raise job_failed_error(fetched.job)
 
 
 def job_failed_error(job: ProcessingJob) -> UnavailableError:
-    """Return the error that a job's end amounts to."""
+    """Return the error for a job that failed."""
     return UnavailableError(str(job), hint="its log is in CloudWatch Logs, /aws/sagemaker/ProcessingJobs")

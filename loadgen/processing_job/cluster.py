@@ -1,8 +1,8 @@
-"""Instances: the workers of a crew as the instances of one Processing job. The first directs, and works too.
+"""The instances of one Processing job as workers. The first instance is the leader: coordinator and worker.
 
-They meet over the job's own network. Where the first one listens it writes to S3, since that is all they share before;
-whoever comes must show the run's secret before a single message is read. The workers' samples travel to the first,
-whose outputs are the job's.
+The leader listens on the job's network and writes its address to S3, the only storage that the instances share. A
+connection must send the run's secret before its messages are read. Workers send their samples to the leader, whose
+output directory is the job's.
 """
 
 import asyncio
@@ -26,15 +26,19 @@ from loadgen.execution.executor import WorkerPool
 from loadgen.interfaces import Target
 from loadgen.workload.request import Request
 
-_JOIN_TIMEOUT = 1200.0  # seconds: instances of one job start within minutes of each other
+_JOIN_TIMEOUT = 1200.0  # seconds; the instances of one job start within minutes of each other
 _POLL_INTERVAL = 1.0
-_AUTHENTICATION_TIMEOUT = 10.0  # seconds until whoever connects has shown the secret
+_AUTHENTICATION_TIMEOUT = 10.0  # seconds from the connection to its secret
 _HOST_NAME_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterHosts:
-    """The instances of a job as each of them is told.
+    """The instances of a job, from resourceconfig.json.
+
+    Args:
+        current_host: name of this instance.
+        hosts: names of all instances, sorted.
 
     Source: SageMaker developer guide, "How Amazon SageMaker Processing Configures Your Processing Container".
     """
@@ -47,7 +51,7 @@ class ClusterHosts:
         """Read resourceconfig.json.
 
         Raises:
-            InputError: it is not there, or something else.
+            InputError: the file is missing or invalid.
         """
         try:
             document = json.loads(path.read_text("utf-8"))
@@ -57,17 +61,17 @@ class ClusterHosts:
 
     @property
     def is_leader(self) -> bool:
-        """True on the instance that directs."""
+        """True on the first instance."""
         return self.current_host == self.hosts[0]
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessingJobExecutor:
-    """All instances of this job, as seen by the first.
+    """Execute a run on all instances of this job; used by the leader.
 
     Args:
-        hosts: which they are.
-        rendezvous: where the first writes down where it listens.
+        hosts: the instances.
+        rendezvous: S3 object with the address of the leader.
         secret: 32 bytes that the instances share.
     """
 
@@ -79,11 +83,11 @@ class ProcessingJobExecutor:
     async def start(
         self, target: Target, requests: Sequence[Request], log: Callable[[str], None]
     ) -> AsyncIterator[WorkerPool]:
-        """Wait for the other instances, and work with them.
+        """Wait for the other instances and open the worker pool.
 
         Raises:
-            ConfigError: the target cannot be called by another process, or an instance runs another version.
-            UnavailableError: not all of them came.
+            ConfigError: the target does not support workers, or an instance runs another version.
+            UnavailableError: not all instances connected in time.
         """
         check_supports_workers(target)
         connected: asyncio.Queue[StreamConnection] = asyncio.Queue()
@@ -102,12 +106,12 @@ class ProcessingJobExecutor:
             address_info = {"host": address, "port": server.sockets[0].getsockname()[1]}
             async with open_clients(AwsConnectionConfig()) as clients, clients.s3() as s3:
                 await upload(s3, self.rendezvous, json.dumps(address_info).encode())
-            log(f"waiting for {len(self.hosts.hosts) - 1} more instances")
+            log(f"waiting for {len(self.hosts.hosts) - 1} other instances")
             local_worker = await stack.enter_async_context(start_process(1))
             local_worker.name = self.hosts.current_host
             connections: list[StreamConnection] = [local_worker, *await self._await_workers(connected)]
-            for link in connections[1:]:
-                stack.callback(link.abort)
+            for connection in connections[1:]:
+                stack.callback(connection.abort)
             yield await stack.enter_async_context(open_coordinator(connections, requests, log))
 
     async def _await_workers(self, connected: "asyncio.Queue[StreamConnection]") -> list[StreamConnection]:
@@ -119,13 +123,13 @@ class ProcessingJobExecutor:
                     connections[connection.name] = connection
         except TimeoutError as error:
             missing = sorted(set(self.hosts.hosts[1:]) - set(connections))
-            raise UnavailableError(f"no word from {', '.join(missing)} for {_JOIN_TIMEOUT:g} s") from error
+            raise UnavailableError(f"no connection from {', '.join(missing)} within {_JOIN_TIMEOUT:g} s") from error
         return [connections[name] for name in sorted(connections)]
 
     async def _authenticate(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> StreamConnection | None:
-        """Return the link to an instance of this job; None for whoever else connects."""
+        """Return the connection of an instance of this job; None for another peer."""
         with suppress(TimeoutError, asyncio.IncompleteReadError, ConnectionError, UnicodeDecodeError):
             async with asyncio.timeout(_AUTHENTICATION_TIMEOUT):
                 received_secret = await reader.readexactly(len(self.secret))
@@ -136,10 +140,15 @@ class ProcessingJobExecutor:
 
 
 async def join_cluster(hosts: ClusterHosts, rendezvous: S3Location, secret: bytes) -> None:
-    """Be a worker on an instance that is not the first, until dismissed.
+    """Run a worker of the leader until it is shut down.
+
+    Args:
+        hosts: the instances of this job; this one is not the leader.
+        rendezvous: S3 object with the address of the leader.
+        secret: 32 bytes that the instances share.
 
     Raises:
-        UnavailableError: the first instance was not to be found.
+        UnavailableError: the leader did not publish its address in time.
     """
     address_info = await _leader_address(rendezvous)
     reader, writer = await asyncio.open_connection(address_info["host"], int(address_info["port"]))
@@ -158,11 +167,11 @@ async def _leader_address(rendezvous: S3Location) -> dict[str, str]:
                 document: dict[str, str] = json.loads(content)
                 return document
             await asyncio.sleep(_POLL_INTERVAL)
-    raise UnavailableError(f"the first instance did not say where it is for {_JOIN_TIMEOUT:g} s", hint=rendezvous.uri)
+    raise UnavailableError(f"the leader published no address within {_JOIN_TIMEOUT:g} s", hint=rendezvous.uri)
 
 
 def _listen_address(host: str) -> str:
-    """Return where to listen: this instance's own address, or loopback where its name means nothing."""
+    """Return this instance's IPv4 address; the loopback address when its name cannot be resolved."""
     try:
         return socket.gethostbyname(host)
     except OSError:

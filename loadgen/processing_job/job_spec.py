@@ -1,8 +1,7 @@
-"""Processing: what CreateProcessingJob is asked for, and what a job's description means. Pure; cloud.py does the I/O.
+"""The request of CreateProcessingJob and the description of a job. No I/O.
 
-The job runs the same command line as a person would. Its endpoints are the submitter's to remove: the instance that
-makes them removes them too when it can, but whoever waits for the job, or fetches it, removes what is left, since an
-instance may die.
+A job runs the same command line as a user would. The leader deletes the run's endpoints. Because an instance can be
+lost, `--wait` and `fetch` delete what an ended job left behind.
 """
 
 from collections.abc import Mapping
@@ -10,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadgen.analysis.prices import PriceBook, PriceUnavailable
-from loadgen.aws.deployment.naming import NAME_PREFIX, RUN_TAG
+from loadgen.aws.deployment.naming import NAME_PREFIX, RUN_TAG, tag_value
 from loadgen.aws.s3 import S3Location
 from loadgen.errors import ConfigError, UsageError
 
-INSTANCE_TYPE = "ml.m5.large"  # the predecessor's
+INSTANCE_TYPE = "ml.m5.large"  # default of AWS's sm-serverless-benchmarking
 MAX_RUNTIME = 24 * 3600  # seconds: the SageMaker SDK's default
 _MAX_RUNTIME_LIMIT = 777_600  # botocore service model sagemaker 2017-07-24, ProcessingMaxRuntimeInSeconds
 _VOLUME_GB = 30
 _INPUT_PATH = "/opt/ml/processing/input"
-OUTPUT_PATH = "/opt/ml/processing/output"
+_OUTPUT_PATH = "/opt/ml/processing/output"
 _RESOURCE_CONFIG_PATH = "/opt/ml/config/resourceconfig.json"
 _EXIT_MESSAGE_PATH = "/opt/ml/output/message"
 # AWS Deep Learning Containers: the image with a recent Python that needs no subscription; account 763104351884 in
@@ -32,22 +31,23 @@ _IMAGE_REGIONS = frozenset(
         *("ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-southeast-1", "ap-southeast-2"),
     }
 )
+JOB_CONFIG_FILE = "job_config.json"
 _FINAL_STATUSES = frozenset({"Completed", "Failed", "Stopped"})
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessingJobSpec:
-    """The instances of a job, and for how long at most.
+    """The instances of a Processing job and its maximum runtime.
 
     Args:
-        role: ARN that the job acts as: it needs what loadgen needs, and the S3 place.
+        role: ARN of the execution role; it needs loadgen's permissions and access to the job's S3 location.
         instance_type: such as `ml.m5.large`.
-        instances: how many; each sends a shard.
-        max_runtime: seconds after which SageMaker ends the job.
-        image: of the container, with Python 3.11 or later; empty takes one of AWS's.
+        instances: number of instances, 1 to 100; each sends one shard.
+        max_runtime: seconds after which SageMaker stops the job.
+        image: URI of a container image with Python 3.11 or later; empty for an AWS Deep Learning Container.
 
     Raises:
-        UsageError: a value that CreateProcessingJob would refuse.
+        UsageError: CreateProcessingJob would reject a value.
     """
 
     role: str
@@ -67,7 +67,7 @@ class ProcessingJobSpec:
             raise UsageError(f"a run time of {self.max_runtime} s", hint=f"1 to {_MAX_RUNTIME_LIMIT}")
 
     def price_summary(self, region: str, prices: PriceBook) -> str:
-        """Say in words what the job costs at most."""
+        """Return a message with the job's maximum cost."""
         price = prices.instance(region, self.instance_type)
         hours = self.max_runtime / 3600
         resources = f"{self.instances} x {self.instance_type} for at most {hours:g} h"
@@ -78,15 +78,15 @@ class ProcessingJobSpec:
 
 
 def image_uri(spec: ProcessingJobSpec, region: str) -> str:
-    """Return the container's image.
+    """Return the URI of the container image.
 
     Raises:
-        ConfigError: none is given, and AWS's own has no known address in this region.
+        ConfigError: the spec has no image, and the default one is not known in this region.
     """
     if spec.image:
         return spec.image
     if region not in _IMAGE_REGIONS:
-        raise ConfigError(f"no image is known for {region}", hint="give --image, one with Python 3.11 or later")
+        raise ConfigError(f"no default container image for {region}", hint="give --image, with Python 3.11 or later")
     return _IMAGE.format(region=region)
 
 
@@ -94,22 +94,19 @@ def job_request(spec: ProcessingJobSpec, *, run_id: str, region: str, s3_locatio
     """Return the arguments of CreateProcessingJob.
 
     Args:
-        spec: the instances.
-        run_id: the run's; names the job, and tags what it creates.
-        region: where.
-        s3_location: the job's own place in S3.
+        spec: instances and runtime.
+        run_id: id of the run; part of the job's name and value of its run tag.
+        region: AWS region of the job.
+        s3_location: S3 prefix of this job.
     """
     code_path = f"{_INPUT_PATH}/code"
-    # `bootstrap ORDERS MESSAGE` and then what `loadgen _processing-instance` takes; each at most 256 characters.
+    job_config_path = f"{code_path}/{JOB_CONFIG_FILE}"
+    # The arguments of bootstrap.py, then those of `loadgen _processing-instance`; each has at most 256 characters.
     arguments = [
-        f"{code_path}/orders.json",
-        _EXIT_MESSAGE_PATH,
-        "--config",
-        _RESOURCE_CONFIG_PATH,
-        "--orders",
-        f"{code_path}/orders.json",
-        "--out",
-        OUTPUT_PATH,
+        *(job_config_path, _EXIT_MESSAGE_PATH),
+        *("--resource-config", _RESOURCE_CONFIG_PATH),
+        *("--job-config", job_config_path),
+        *("--out", _OUTPUT_PATH),
     ]
     return {
         "ProcessingJobName": f"{NAME_PREFIX}{run_id}",
@@ -147,26 +144,26 @@ def job_request(spec: ProcessingJobSpec, *, run_id: str, region: str, s3_locatio
                     "OutputName": "output",
                     "S3Output": {
                         "S3Uri": (s3_location / "output").uri,
-                        "LocalPath": OUTPUT_PATH,
+                        "LocalPath": _OUTPUT_PATH,
                         "S3UploadMode": "Continuous",
                     },
                 }
             ]
         },
-        "Tags": [{"Key": RUN_TAG, "Value": run_id}],
+        "Tags": [{"Key": RUN_TAG, "Value": tag_value(run_id)}],
     }
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessingJob:
-    """What DescribeProcessingJob says of a job.
+    """The description of a job from DescribeProcessingJob.
 
     Args:
-        name: the job's.
-        status: `InProgress`, `Completed`, `ShardFailed`, `Stopping` or `Stopped`.
-        failure_reason: why it failed or was stopped, as AWS words it; empty when it did not.
-        exit_message: what the container said last.
-        output_location: where its results are.
+        name: name of the job.
+        status: `InProgress`, `Completed`, `Failed`, `Stopping` or `Stopped`.
+        failure_reason: AWS's reason why the job failed or was stopped; empty otherwise.
+        exit_message: exit message of the container; empty while it runs.
+        output_location: S3 prefix of its results.
     """
 
     name: str
@@ -177,15 +174,15 @@ class ProcessingJob:
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> "ProcessingJob":
-        """Read a description.
+        """Read the response of DescribeProcessingJob.
 
         Raises:
-            UsageError: it is a job, and none of loadgen's.
+            UsageError: loadgen did not create this job.
         """
         name = description["ProcessingJobName"]
         outputs = description.get("ProcessingOutputConfig", {}).get("Outputs", ())
         if not name.startswith(NAME_PREFIX) or len(outputs) != 1:
-            raise UsageError(f"{name} is no job of loadgen", hint=f"their names begin with {NAME_PREFIX}")
+            raise UsageError(f"loadgen did not create job {name}", hint=f"its jobs have names like {NAME_PREFIX}RUN")
         return cls(
             name,
             description["ProcessingJobStatus"],
@@ -196,12 +193,12 @@ class ProcessingJob:
 
     @property
     def run_id(self) -> str:
-        """The run that the job carries out."""
-        return self.name[len(NAME_PREFIX) :]
+        """The id of the job's run."""
+        return self.name.removeprefix(NAME_PREFIX)
 
     @property
     def is_finished(self) -> bool:
-        """True when nothing of it runs any more."""
+        """True when the job has ended, whatever its result."""
         return self.status in _FINAL_STATUSES
 
     def __str__(self) -> str:

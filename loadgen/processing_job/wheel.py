@@ -1,6 +1,6 @@
-"""Wheel: packs the loadgen that runs here, so that a container elsewhere runs the very same.
+"""Build a wheel of the running loadgen, so that a container runs the same code.
 
-Source of the format: PEP 427 and the binary distribution format of packaging.python.org.
+Source: PEP 427 and the binary distribution format of packaging.python.org.
 """
 
 import base64
@@ -9,11 +9,11 @@ import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say: the same sources make the same bytes
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip file; constant, so that equal sources give equal bytes
 
 
 def build_wheel(directory: Path) -> Path:
-    """Write the wheel of this loadgen into a directory, and return its path."""
+    """Write the wheel of the running loadgen to a directory and return its path."""
     about = distribution("loadgen")
     package = Path(__file__).parents[1]
     info = f"loadgen-{about.version}.dist-info"
@@ -22,7 +22,7 @@ def build_wheel(directory: Path) -> Path:
         for path in sorted(package.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
-    # An egg-info, such as lies beside a source tree, has the same text under another name.
+    # The egg-info of a source tree has the same text under another name.
     content[f"{info}/METADATA"] = (about.read_text("METADATA") or about.read_text("PKG-INFO") or "").encode()
     content[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: loadgen\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     content[f"{info}/RECORD"] = _record_file(content, f"{info}/RECORD")

@@ -162,9 +162,9 @@ def main() -> None:
 def _import_all() -> None:
     for name in (
         "aws.account",
-        "cli.cleanup",
+        "cli.run_cleanup",
         "cli.main",
-        "cli.run",
+        "cli.scenario_run",
         "targets.emulated",
         "targets.transport_selection",
         "transport.botocore",

@@ -20,7 +20,7 @@ from typing import Any
 from unittest import mock
 
 from loadgen.cli import main as cli
-from loadgen.cli import run
+from loadgen.cli import scenario_run
 from loadgen.errors import ExitStatus
 
 _MAX_DURATION = 5.0
@@ -79,12 +79,15 @@ def try_inputs(directory: Path, *, count: int, seed: int) -> InputResults:
     reached: list[object] = []
 
     def stop_here(loaded: object, options: argparse.Namespace, **_: object) -> ExitStatus:
-        run.run_policy(options)
+        scenario_run.run_policy(options)
         reached.append(loaded)
         return ExitStatus.OK
 
     (directory / "ok.py").write_text(_scenario_text("'xgboost'", "[Request(b'1')]"))
-    with mock.patch("loadgen.cli.run.run_and_report", stop_here), mock.patch.dict(os.environ, {"HOME": str(directory)}):
+    with (
+        mock.patch("loadgen.cli.scenario_run.run_and_report", stop_here),
+        mock.patch.dict(os.environ, {"HOME": str(directory)}),
+    ):
         for number in range(count):
             argv = kinds[number % len(kinds)](rng, directory)
             reached.clear()

@@ -15,7 +15,7 @@ def test_cleanup_lists_and_asks_before_it_deletes(run_in_sandbox):
         run_id = sandbox.run_id()
         for named in (run_id, "out"):
             status, _, stderr = await sandbox.run("cleanup", named, "--yes")
-            assert (status, "still going on" in stderr) == (78, True), stderr
+            assert (status, "is still running" in stderr) == (78, True), stderr
         child.signal(signal.SIGKILL)
         await sandbox.finish(child)
         remaining = sandbox.existing_resources()
@@ -36,7 +36,7 @@ def test_cleanup_lists_and_asks_before_it_deletes(run_in_sandbox):
         sandbox.fault("DeleteEndpoint", "error_before", times=1, status=400, code="AccessDeniedException", message="no")
         status, _, stderr = await sandbox.run("cleanup", "out", "--yes")
         assert status == 101, stderr
-        assert "could not be removed" in stderr
+        assert "could not be deleted" in stderr
         status, _, stderr = await sandbox.run("cleanup", "out", "--yes")
         assert (status, sandbox.existing_resources()) == (0, set()), stderr
         assert (await sandbox.run("cleanup", run_id, "--yes"))[0] == 0

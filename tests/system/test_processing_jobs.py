@@ -1,5 +1,6 @@
-"""A scenario as a SageMaker Processing job, end to end on the emulator: the container's command really runs."""
+"""A scenario as a Processing job on the emulator, which executes the container's command."""
 
+import json
 import os
 import signal
 import subprocess
@@ -27,16 +28,16 @@ from tests.support.scenario_runs import assert_counts_balance, list_resources
 
 
 @pytest.mark.parametrize("instances", [1, 2])
-def test_a_scenario_runs_as_a_job_and_comes_home(tmp_path, instances):
-    """One command: uploaded, run on N instances, fetched, reported; counts equal the ledger; nothing is left behind."""
+def test_wait_runs_a_job_and_reports_its_results(tmp_path, instances):
+    """--wait uploads, runs on N instances, downloads and reports; counts equal the ledger; nothing is left behind."""
     write_scenario(tmp_path, "OpenLoop(poisson(constant(60), seed=2), duration=2.0)")
     with job_account() as emulator:
-        words = ("--instance-count", instances, "--wait", "--out", "home")
-        done = run_command(emulator, tmp_path, "ask.py", "--processing-job", "--role", ROLE, "--s3", S3_PREFIX, *words)
+        argv = ("--instance-count", instances, "--wait", "--out", "home")
+        done = run_command(emulator, tmp_path, "ask.py", "--processing-job", "--role", ROLE, "--s3", S3_PREFIX, *argv)
         assert done.returncode in COMPLETED_STATUSES, done.stderr
         assert list_resources(emulator) == []
-        (read,) = ResultsDirectory.open(tmp_path / "home").read_runs()
-        books = endpoint_counters(emulator, read.endpoint)
+        (run,) = ResultsDirectory.open(tmp_path / "home").read_runs()
+        counters = endpoint_counters(emulator, run.endpoint)
         with client("sagemaker", emulator) as sagemaker:
             (row,) = sagemaker.list_processing_jobs(NameContains="loadgen-")["ProcessingJobSummaries"]
         again = run_command(emulator, tmp_path, "fetch", row["ProcessingJobName"], "--out", "home")
@@ -44,24 +45,26 @@ def test_a_scenario_runs_as_a_job_and_comes_home(tmp_path, instances):
     assert row["ProcessingJobStatus"] == "Completed"
     assert "loadgen ended with status" in row["ExitMessage"]
     assert "ml.m5.large for at most 24 h" in done.stderr
-    assert read.stop_reason == "schedule"
-    assert read.scheduled == len(read.samples) == books["arrivals"] == books["ok"]
-    # The same schedule as here: the seed decides it.
+    assert run.stop_reason == "schedule"
+    assert run.scheduled == len(run.samples) == counters["arrivals"] == counters["ok"]
+    # The seed decides the schedule, on every machine.
     load = loadgen.OpenLoop(loadgen.poisson(loadgen.constant(60), seed=2), duration=2.0)
-    assert sorted(read.samples["seq"].tolist()) == [seq for seq, _ in load]
+    assert sorted(run.samples["seq"].tolist()) == [seq for seq, _ in load]
     assert (tmp_path / "home/benchmarking_report/benchmarking_report.html").exists()
     if instances == 2:
-        assert_counts_balance(read)
-        assert [worker.name for worker in read.workers] == ["algo-1", "algo-2"]
-        assert read.workers[0].clock_uncertainty == 0 < read.workers[1].clock_uncertainty < 5
+        assert_counts_balance(run)
+        assert [worker.name for worker in run.workers] == ["algo-1", "algo-2"]
+        assert run.workers[0].clock_uncertainty == 0 < run.workers[1].clock_uncertainty < 5
     assert not (tmp_path / "home/loadgen.lock").exists()
-    # Fetched twice: nothing new, the same answer.
+    manifest = json.loads((tmp_path / "home/manifest.json").read_text())
+    assert manifest["command"] == "python -m loadgen ask.py --term-budget 100"
+    # fetch is idempotent.
     assert again.returncode == done.returncode
     assert "home is up to date" in again.stderr
 
 
-def test_a_stopped_job_ends_politely(tmp_path):
-    """StopProcessingJob reaches the run: it removes its endpoint, keeps what it measured, and is told as stopped (C108)."""
+def test_a_stopped_job_deletes_its_endpoints_and_keeps_its_results(tmp_path):
+    """StopProcessingJob stops the run: it deletes its endpoints, keeps its results, and `fetch` gives 143 (C108)."""
     write_scenario(tmp_path, "ClosedLoop(4, duration=600)")
     with job_account(latency=0.02) as emulator:
         name = submit_job(emulator, tmp_path)
@@ -74,17 +77,17 @@ def test_a_stopped_job_ends_politely(tmp_path):
         assert list_resources(emulator) == []
         done = run_command(emulator, tmp_path, "fetch", name, "--out", "home")
     assert done.returncode == 143, done.stderr
-    (read,) = ResultsDirectory.open(tmp_path / "home").read_runs()
-    assert read.stop_reason == "stop"
-    assert len(read.samples) > 50
-    # While it ran, what had been uploaded by then could be read already.
+    (run,) = ResultsDirectory.open(tmp_path / "home").read_runs()
+    assert run.stop_reason == "stop"
+    assert len(run.samples) > 50
+    # Results that were uploaded while the job ran could be read before its end.
     (early,) = ResultsDirectory.open(tmp_path / "early").read_runs()
-    assert len(early.samples) <= len(read.samples)
-    assert any("run.json is missing" in words for words in early.data_errors)
+    assert len(early.samples) <= len(run.samples)
+    assert any("run.json is missing" in error for error in early.data_errors)
 
 
 def kill_tree(pid):
-    """Kill a process and what it started, as a machine that goes does."""
+    """Kill a process and its descendants, as the loss of a machine does."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     os.kill(pid, signal.SIGKILL)
     for child in children:
@@ -92,8 +95,8 @@ def kill_tree(pid):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_what_a_dead_instance_left_is_removed_by_whoever_fetches(tmp_path):
-    """An instance that dies cannot remove its endpoints: the submitter does, and what it had uploaded is kept (C108)."""
+def test_fetch_deletes_the_endpoints_of_a_lost_instance(tmp_path):
+    """After the loss of the instance `fetch` deletes the run's endpoints and no others, and keeps its results (C108)."""
     write_scenario(tmp_path, "ClosedLoop(4, duration=600)")
     with job_account(latency=0.02) as emulator:
         name = submit_job(emulator, tmp_path)
@@ -103,8 +106,8 @@ def test_what_a_dead_instance_left_is_removed_by_whoever_fetches(tmp_path):
         assert wait_for_job(emulator, name)["ProcessingJobStatus"] == "Failed"
         left = list_resources(emulator)
         assert left
-        assert all(name[len("loadgen-") :] in thing for thing in left)
-        with client("sagemaker", emulator) as sagemaker:  # a namesake of somebody else's is none of ours
+        assert all(name.removeprefix("loadgen-") in resource for resource in left)
+        with client("sagemaker", emulator) as sagemaker:  # not tagged, so not the run's
             variants = [
                 {
                     "VariantName": "v",
@@ -116,22 +119,21 @@ def test_what_a_dead_instance_left_is_removed_by_whoever_fetches(tmp_path):
         done = run_command(emulator, tmp_path, "fetch", name, "--out", "home")
         assert list_resources(emulator) == [f"{name}-not-ours"]
         again = run_command(emulator, tmp_path, "fetch", name, "--out", "home")
-    assert "which the job left" in done.stderr
+    assert "which the job left behind" in done.stderr
     assert "which the job left" not in again.stderr
     assert done.returncode == again.returncode == 69
-    (read,) = ResultsDirectory.open(tmp_path / "home").read_runs()
-    assert read.stop_reason == "killed"
+    (run,) = ResultsDirectory.open(tmp_path / "home").read_runs()
+    assert run.stop_reason == "killed"
 
 
-def test_a_scenario_that_fails_over_there_is_told(tmp_path):
-    """Wrong over there alone: the job is Failed, its message says with what, the command line ends with 69."""
+def test_a_scenario_that_fails_in_the_container_fails_the_job(tmp_path):
+    """The job is Failed, stderr has the container's status and error, and the status is 69."""
     file = write_scenario(tmp_path, "ClosedLoop(1, count=1)")
-    here = "import os\nassert 'PROBE' in os.environ, 'not over there'\n"
-    file.write_text(file.read_text() + here)
+    file.write_text(file.read_text() + "import os\nassert 'PROBE' in os.environ, 'not set in the container'\n")
     with job_account() as emulator:
-        words = ("ask.py", "--processing-job", "--role", ROLE, "--s3", S3_PREFIX, "--wait", "--out", "home")
+        argv = ("ask.py", "--processing-job", "--role", ROLE, "--s3", S3_PREFIX, "--wait", "--out", "home")
         done = subprocess.run(
-            [sys.executable, "-m", "loadgen", *words],
+            [sys.executable, "-m", "loadgen", *argv],
             check=False,
             cwd=tmp_path,
             env=environment(emulator) | {"PROBE": "1"},
@@ -145,19 +147,19 @@ def test_a_scenario_that_fails_over_there_is_told(tmp_path):
     assert not done.stdout
 
 
-def test_a_job_that_runs_too_long_is_ended_without_a_leak(tmp_path):
-    """At MaxRuntimeInSeconds SageMaker ends the job: told as such, with nothing left behind (C108)."""
+def test_a_job_that_exceeds_its_runtime_leaves_nothing_behind(tmp_path):
+    """At MaxRuntimeInSeconds SageMaker stops the job: the status is 143, and the endpoints are deleted (C108)."""
     write_scenario(tmp_path, "ClosedLoop(2, duration=600)")
     with job_account(latency=0.02) as emulator:
-        words = ("--max-runtime", 6, "--wait", "--out", "home")
-        done = run_command(emulator, tmp_path, "ask.py", "--processing-job", "--role", ROLE, "--s3", S3_PREFIX, *words)
+        argv = ("--max-runtime", 6, "--wait", "--out", "home")
+        done = run_command(emulator, tmp_path, "ask.py", "--processing-job", "--role", ROLE, "--s3", S3_PREFIX, *argv)
         assert list_resources(emulator) == []
     assert done.returncode == 143
     assert "MaxRuntimeExceeded" in done.stderr
 
 
-def test_the_predecessors_call_runs_the_whole_benchmark(tmp_path, monkeypatch):
-    """run_as_sagemaker_job with the predecessor's arguments: the same steps, in the cloud, brought home when it waits."""
+def test_run_as_sagemaker_job_runs_the_whole_benchmark(tmp_path, monkeypatch):
+    """run_as_sagemaker_job with wait=True runs the benchmark's steps in a job and downloads the results."""
     examples = tmp_path / "examples.jsonl"
     examples.write_text('{"Body": "1,2,3"}\n')
     monkeypatch.chdir(tmp_path)
@@ -186,8 +188,8 @@ def test_the_predecessors_call_runs_the_whole_benchmark(tmp_path, monkeypatch):
     assert [(r.step.load.clients, r.scheduled) for r in runs[2:]] == [(2, 12), (3, 12)]
 
 
-def test_an_emulator_of_this_machine_cannot_be_reached_from_a_job(tmp_path):
-    """A scenario against Emulated, or contradicting options, are refused before anything is uploaded."""
+def test_impossible_jobs_are_refused_before_anything_is_uploaded(tmp_path):
+    """A target on this machine gives 78; missing, invalid and contradicting options give 2."""
     file = write_scenario(tmp_path, "ClosedLoop(1, count=1)")
     text = file.read_text()
     with job_account() as emulator:
@@ -199,18 +201,18 @@ def test_an_emulator_of_this_machine_cannot_be_reached_from_a_job(tmp_path):
         done = run_command(emulator, tmp_path, "ask.py", "--processing-job", "--role", ROLE)
         assert (done.returncode, "cannot reach an emulator" in done.stderr) == (78, True)
         file.write_text(text)
-        for words, said in (
+        for argv, message in (
             ((), "without --role"),
             (("--role", ROLE, "--workers", "2"), "--workers"),
             (("--role", "me"), "role 'me'"),
         ):
-            done = run_command(emulator, tmp_path, "ask.py", "--processing-job", *words)
-            assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+            done = run_command(emulator, tmp_path, "ask.py", "--processing-job", *argv)
+            assert (done.returncode, message in done.stderr) == (2, True), done.stderr
         assert emulator.storage._buckets == {}
 
 
-def test_a_job_that_is_not_there_is_told(tmp_path):
-    """No such job, or one that is none of ours: one line that says so, nothing written."""
+def test_fetch_refuses_an_unknown_job(tmp_path):
+    """A job that does not exist gives 66, and nothing is written."""
     with job_account() as emulator:
         done = run_command(emulator, tmp_path, "fetch", "loadgen-never")
         assert (done.returncode, "no Processing job loadgen-never" in done.stderr) == (66, True)

@@ -49,7 +49,7 @@ report:           errors workload measurement interfaces analysis results
 distributed:      errors event_loop workload measurement interfaces engine results execution
 processing_job:   errors workload interfaces analysis results aws execution distributed
 compat:           errors event_loop workload interfaces aws scenario targets execution report processing_job
-cli:              errors redaction event_loop workload interfaces analysis results aws scenario targets emulator execution report distributed processing_job compat
+cli:              errors redaction event_loop analysis results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli
 """
 EDGES = {
@@ -69,8 +69,8 @@ FENCES = {
     "jinja2": {"report.formats.html_page"},
     "markupsafe": {"report.formats.html_page"},
     "orjson": {"emulator", "workload.payload", "atomic_file", "results"},
-    "rich": {"report.console", "report.formats.terminal"},
-    "uvloop": {"cli", "event_loop"},
+    "rich": {"cli.guide", "report.console", "report.formats.terminal"},
+    "uvloop": {"event_loop"},
     "vl_convert": {"report.charts"},
 }
 EVERYWHERE = {"numpy"}

@@ -109,11 +109,12 @@ def test_a_resource_expires_a_day_after_its_creation():
 
 
 def test_any_owner_is_accepted_on_request():
-    """A Processing job creates endpoints under its own role, so its submitter accepts any owner tag."""
+    """A Processing job creates endpoints under its own role, so its submitter accepts any owner; run and time must agree."""
     theirs = tagged_resource(owner="arn:aws:sts::123456789012:assumed-role/job/SageMaker")
     assert not select_orphans({}, [theirs], run_id="r", owner=ME)[0]
     assert names(select_orphans({}, [theirs], run_id="r", owner=None)[0]) == [("endpoint", "loadgen-x")]
     assert not select_orphans({}, [tagged_resource(run="another")], run_id="r", owner=None)[0]
+    assert not select_orphans({}, [tagged_resource(created=NOW + timedelta(hours=2))], run_id="r", owner=None)[0]
 
 
 def test_without_a_run_only_expired_resources_are_selected():
