@@ -60,16 +60,16 @@ class AwsAccount:
 
     @property
     def connection_config(self) -> AwsConnectionConfig:
-        """How the API is reached; holds no credentials, so that another process can be told."""
+        """How the API is reached; it holds no credentials, so it can be sent to another process."""
         return self._clients.connection_config
 
     async def check(self, configs: Sequence[ServerlessConfig | None]) -> None:
-        """Refuse what cannot work before anything is created.
+        """Check model and quotas before anything is created.
 
         Raises:
             ConfigError: the model does not exist in this account and region.
             QuotaError: a configuration is above a quota.
-            AuthError, UnavailableError: with what to do.
+            AuthError, UnavailableError: with a hint.
         """
         for config in configs:
             check_quota(_require_config(config), self.quotas)
@@ -80,7 +80,7 @@ class AwsAccount:
                 raise ConfigError(
                     f"no SageMaker model {self._model!r} in account {self.identity.account_id or '(unknown)'}, "
                     f"{self.identity.region}",
-                    hint="create it first (CreateModel), or check AWS_REGION and AWS_PROFILE",
+                    hint="create the model (CreateModel), or check AWS_REGION and AWS_PROFILE",
                 ) from error
             raise to_loadgen_error(error, f"DescribeModel {self._model}", now=time.time()) from error
 
@@ -88,10 +88,10 @@ class AwsAccount:
     async def open(
         self, config: ServerlessConfig | None, *, connections: int, timeout: float
     ) -> AsyncIterator[Endpoint]:
-        """Deploy in this configuration, and remove every trace on the way out, whatever happened.
+        """Deploy an endpoint in this configuration, and delete it with its configuration on exit.
 
         Raises:
-            UnavailableError: the endpoint failed (its FailureReason) or did not come up in time.
+            UnavailableError: the endpoint failed (with its FailureReason) or was not InService in time.
             QuotaError: the account refused it.
             UsageError: no configuration was given.
         """
@@ -134,22 +134,22 @@ class AwsAccount:
         return await read_server_counts(self.identity, self._clients, endpoint)
 
     def leftovers(self) -> Sequence[Leftover]:
-        """Name everything that may still exist of ours, why, and the command that removes it."""
+        """Return the resources that may still exist, each with the reason and the command that deletes it."""
         return self._registry.leftovers()
 
     def set_journal(self, journal: Journal) -> None:
-        """Keep what is created and removed from now on in this journal."""
+        """Record creations and deletions in this journal from now on."""
         self._registry.journal = journal
 
     async def delete_leftovers(self, resources: Mapping[tuple[ResourceKind, str], Existence]) -> None:
-        """Remove what an earlier process of the same run left; what cannot be removed stays among the leftovers."""
+        """Delete what an earlier process of the run left; what cannot be deleted stays in `leftovers()`."""
         held = [self._registry.track(kind, name, existence) for (kind, name), existence in resources.items()]
         deleter = ResourceDeleter(self._clients.sagemaker, self._registry, self._retry_policy, random.SystemRandom())
         await shielded(deleter.delete_all(held))
 
     @property
     def location(self) -> ResourceLocation:
-        """Where what is created can be found again, by another process."""
+        """Where another process can find the created resources."""
         identity = self.identity
         emulator_url = self._clients.connection_config.emulator_url
         return ResourceLocation(
@@ -176,21 +176,21 @@ async def open_account(
     prepare: Callable[[Clients], Awaitable[None]] | None = None,
     detail: str = "",
 ) -> AsyncIterator[AwsAccount]:
-    """Reach an account in which endpoints of `model` will be deployed.
+    """Connect to an account in which endpoints of `model` will be deployed.
 
     Args:
-        connection_config: where, and with whose credentials.
-        model: the SageMaker model's name.
-        run_id: goes into names and tags.
-        transport_factory: how transports are opened.
-        retry_policy: how fast to poll and how long to wait; None for what suits AWS.
-        metrics_wait: how long to wait for CloudWatch; None for what suits AWS.
-        journal: where intents outlive the process; None keeps none.
-        prepare: what to do first, once the clients are open; None for nothing.
-        detail: what else a reader of the results must know of the place.
+        connection_config: region and API endpoint.
+        model: name of the SageMaker model.
+        run_id: part of names and tags.
+        transport_factory: opens the transports.
+        retry_policy: timeouts and poll interval; None for those of AWS.
+        metrics_wait: how long to wait for CloudWatch; None for the time that suits AWS.
+        journal: records resources on disk; None for no journal.
+        prepare: awaited once the clients are open; None for nothing.
+        detail: part of the provenance in results, such as the emulator's settings.
 
     Raises:
-        AuthError, ConfigError, UnavailableError: with what to do.
+        AuthError, ConfigError, UnavailableError: with a hint.
     """
     async with connect(connection_config) as connection:
         if prepare is not None:

@@ -1,9 +1,9 @@
-"""The CloudWatch metrics of one endpoint over one interval, read once their counts have settled.
+"""CloudWatchReader: reads the metrics of one endpoint over one interval, once their counts are final.
 
-GetMetricStatistics and not GetMetricData: one of its datapoints carries the unit, all five statistics and all
-percentiles, where GetMetricData needs a query for each and leaves the unit out. The period is the whole interval in
-whole minutes, because percentiles of single minutes cannot be put together. Statistics and percentiles are asked for
-apart: the reference says to give one or the other.
+It uses GetMetricStatistics: one datapoint contains the unit, all five statistics and all percentiles, where
+GetMetricData needs a query for each and omits the unit. The period is the whole interval in whole minutes, because
+percentiles of single minutes cannot be combined. Statistics and percentiles are separate calls, as the API reference
+requires.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ _STATISTICS = ("SampleCount", "Sum", "Average", "Minimum", "Maximum")
 _PERCENTILES = ("p25", "p50", "p75", "p90", "p95", "p99")
 _MINUTE = 60
 _MAX_PERIOD = 86400  # GetMetricStatistics, API reference
-# Source: "Monitor a serverless endpoint", SageMaker developer guide: one metric lives with the containers' own.
+# Source: "Monitor a serverless endpoint", SageMaker developer guide. One metric is in another namespace.
 _NAMESPACES = {"MemoryUtilization": "/aws/sagemaker/Endpoints"}
 _NAMESPACE = "AWS/SageMaker"
-_STABLE_READS = 3  # the first and two more that say the same
+_STABLE_READS = 3  # equal reads before a count is taken as final
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class MetricsWaitPolicy:
     """How long to wait for CloudWatch, in seconds.
 
     Args:
-        poll_interval: between two looks at the count of invocations.
-        timeout: after the interval's end at most. AWS publishes no figure for the delay.
-        settle_time: after the interval's end at least, before an unchanged count is believed to be final.
+        poll_interval: between two reads of the invocation count.
+        timeout: maximum time after the end of the interval. AWS publishes no figure for the delay.
+        settle_time: minimum time after the end of the interval before an unchanged count is taken as final.
     """
 
     poll_interval: float = 15.0
@@ -45,14 +45,14 @@ class MetricsWaitPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Whole minutes that cover what was measured; `end` is exclusive. Epoch seconds."""
+    """Whole minutes that cover a measurement, in epoch seconds; `end` is exclusive."""
 
     start: int
     end: int
 
     @classmethod
     def from_times(cls, start: float, end: float) -> "Interval":
-        """Widen to whole minutes.
+        """Extend to whole minutes.
 
         Example:
             >>> Interval.from_times(61.5, 119.0)
@@ -63,7 +63,7 @@ class Interval:
 
     @property
     def period(self) -> int:
-        """The one period that holds the interval, or a day for a longer one."""
+        """The period in seconds: the interval, at most a day."""
         return min(self.end - self.start, _MAX_PERIOD)
 
 
@@ -71,7 +71,9 @@ class CloudWatchReader:
     """Read the metrics of one endpoint over one interval.
 
     Args:
-        client: an aiobotocore CloudWatch client, whichever of its protocols it speaks.
+        client: an aiobotocore CloudWatch client.
+        endpoint: name of the endpoint.
+        interval: to read.
         now: the wall clock, seconds since the epoch.
     """
 
@@ -82,12 +84,12 @@ class CloudWatchReader:
         self._now = now
 
     async def read(self, *, end: float, invocations: int, wait_policy: MetricsWaitPolicy) -> CloudWatchMetrics:
-        """Wait until the invocations are counted, then read everything; never raises for what AWS answers.
+        """Wait until the invocations are counted, then read all metrics; an AWS error makes a metric unavailable.
 
         Args:
             end: when the last request was done, seconds since the epoch.
-            invocations: how many requests CloudWatch should have counted.
-            wait_policy: how long to wait for that.
+            invocations: number of requests that CloudWatch should count.
+            wait_policy: how long to wait.
         """
         try:
             is_settled = await self._wait_for_counts(end, invocations, wait_policy)
@@ -104,7 +106,7 @@ class CloudWatchReader:
         return CloudWatchMetrics(values, missing, is_settled, delay)
 
     async def _wait_for_counts(self, end: float, invocations: int, wait_policy: MetricsWaitPolicy) -> bool:
-        """Poll the count until all are there, until it no longer changes, or until the cap."""
+        """Poll the count until it is complete (True), until it is stable (True), or until the timeout (False)."""
         counts: list[float] = []
         while True:
             datapoints = await self._get_statistics("Invocations", Statistics=["Sum"])
@@ -121,7 +123,7 @@ class CloudWatchReader:
             await asyncio.sleep(wait_policy.poll_interval)
 
     async def _read_metric(self, name: str) -> CloudWatchMetric | str:
-        """Read one metric; a text says why it could not be read, an empty one that there is nothing."""
+        """Read one metric; a string is the reason why it is unavailable, empty if there is no datapoint."""
         try:
             plain = await self._get_statistics(name, Statistics=list(_STATISTICS))
             if not plain:
@@ -135,7 +137,7 @@ class CloudWatchReader:
         answer = await self._client.get_metric_statistics(
             Namespace=_NAMESPACES.get(name, _NAMESPACE),
             MetricName=name,
-            # Always the pair: asked for the endpoint alone, CloudWatch has nothing.
+            # Both dimensions: CloudWatch has no data for EndpointName alone.
             Dimensions=[
                 {"Name": "EndpointName", "Value": self._endpoint},
                 {"Name": "VariantName", "Value": VARIANT_NAME},
@@ -155,15 +157,15 @@ class CloudWatchReader:
 def combine_datapoints(
     name: str, statistic_datapoints: Sequence[Mapping[str, Any]], percentile_datapoints: Sequence[Mapping[str, Any]]
 ) -> CloudWatchMetric | str:
-    """Make one metric of the datapoints of an interval. Sums add and extremes compare; percentiles do neither.
+    """Combine the datapoints of an interval into one metric. Percentiles of several datapoints are dropped.
 
     Args:
-        name: the metric's.
-        statistic_datapoints: datapoints with the five statistics, in any order; usually one.
-        percentile_datapoints: datapoints with percentiles; only a single one can be used.
+        name: of the metric.
+        statistic_datapoints: with the five statistics, in any order; usually one.
+        percentile_datapoints: with percentiles; used only if there is one.
 
     Returns:
-        The metric, or an empty text when nothing was observed.
+        The metric, or an empty string if nothing was observed.
     """
     samples = sum(point["SampleCount"] for point in statistic_datapoints)
     if samples <= 0:
@@ -190,5 +192,5 @@ def combine_datapoints(
 def _no_data_reason(name: str, delay: float) -> str:
     text = f"CloudWatch had no datapoint {delay:.0f} s after the interval"
     if name == "ModelSetupTime":
-        return text + "; it publishes this one for cold starts only"
+        return text + "; CloudWatch publishes this metric for cold starts only"
     return text

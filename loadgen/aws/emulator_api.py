@@ -1,4 +1,4 @@
-"""Reading an emulator's own ledger: one GET over a plain socket, because no AWS client knows the path."""
+"""The emulator's own API, beside AWS's: its ledger of requests, and models that behave like a profile."""
 
 import asyncio
 import json
@@ -15,25 +15,25 @@ _TIMEOUT = 10.0
 
 
 async def fetch_server_counts(url: str, endpoint: str) -> Mapping[str, int]:
-    """Return the emulator's counts for one endpoint: those of its figures that are whole numbers.
+    """Return the emulator's integer counts of one endpoint.
 
     Raises:
-        UnavailableError: the emulator does not answer, or not with a ledger.
+        UnavailableError: the emulator cannot be reached, or its response is not a ledger.
     """
     try:
         async with asyncio.timeout(_TIMEOUT):
             head, body = await _get(url)
         endpoints = json.loads(body)["endpoints"] if " 200 " in head else None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnavailableError(f"the emulator at {url} gives no ledger ({type(error).__name__})") from error
+        raise UnavailableError(f"the emulator at {url} returns no ledger ({type(error).__name__})") from error
     if endpoints is None:
-        raise UnavailableError(f"the emulator at {url} gives no ledger ({head})")
+        raise UnavailableError(f"the emulator at {url} returns no ledger ({head})")
     counters = endpoints.get(endpoint, {})
     return {name: count for name, count in counters.items() if isinstance(count, int) and not isinstance(count, bool)}
 
 
 async def _get(url: str) -> tuple[str, bytes]:
-    """Return status line and body. HTTP/1.0, so that the answer is neither chunked nor the connection kept."""
+    """Return status line and body. HTTP/1.0, so the response is not chunked and the server closes the connection."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
     try:
@@ -47,12 +47,12 @@ async def _get(url: str) -> tuple[str, bytes]:
     return head.split(b"\r\n", 1)[0].decode("latin-1"), body
 
 
-# The variable by which the emulator knows how the model behaves.
+# The container variable from which the emulator takes the model's profile.
 _PROFILE_VARIABLE = "LOADGEN_PROFILE"
 
 
 async def create_emulated_model(clients: Clients, model: str, *, profile: str) -> None:
-    """Create a model of this name that behaves like the profile; one that exists is left as it is.
+    """Create a model of this name that behaves like the profile; an existing model is not changed.
 
     Raises:
         LoadgenError: the emulator refused it.

@@ -1,7 +1,7 @@
-"""What an AWS error means: for the user (`to_loadgen_error`) and for whoever decides whether to try again (`classify_error`).
+"""Errors of AWS calls: as a LoadgenError (`to_loadgen_error`) and for retry decisions (`classify_error`).
 
-The one edge at which exceptions of botocore and aiobotocore become ours. Pure: tables and functions of values; the
-caller brings the clock. What happens to a measured request is an Outcome instead (transport/botocore.py).
+Exceptions of botocore and aiobotocore are mapped here only. Pure: the caller passes the time. A failed measured request
+is an Outcome instead (transport/botocore.py).
 """
 
 import re
@@ -17,7 +17,7 @@ from loadgen.errors import AuthError, ConfigError, InternalError, LoadgenError, 
 from loadgen.measurement.outcome import AUTH_CODES, THROTTLE_CODES
 from loadgen.redaction import redact
 
-# What every call of an AWS client can raise.
+# Exceptions of any AWS client call.
 SDK_ERRORS = (sdk.ClientError, sdk.BotoCoreError, sdk.HTTPClientError)
 _ACCESS_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"})
 _EXPIRED_TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
@@ -27,7 +27,7 @@ _CLOCK_SKEW_CODES = frozenset(
 # What is left of the authorization errors: AWS does not accept the credentials themselves.
 _INVALID_CREDENTIALS_CODES = AUTH_CODES - _ACCESS_DENIED_CODES - _EXPIRED_TOKEN_CODES - _CLOCK_SKEW_CODES
 _QUOTA_CODES = frozenset({"ResourceLimitExceeded", "LimitExceededException", "ServiceQuotaExceededException"})
-# Nothing of the request can have reached the service.
+# Errors before the request was sent.
 _NOT_SENT_ERRORS = (sdk.ConnectTimeoutError, sdk.SSLError, sdk.ProxyConnectionError)
 _NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError)
 _CREDENTIAL_ERRORS = (
@@ -51,29 +51,29 @@ _CONFIG_ERRORS = (
     sdk.UnknownRegionError,
     sdk.EndpointVariantError,
 )
-# AWS refuses a signature that is further off than this (IAM user guide, "Signature Version 4": five minutes).
+# Seconds; AWS refuses a signature with a larger clock skew (IAM user guide, "Signature Version 4": five minutes).
 _MAX_CLOCK_SKEW = 300.0
 _REGION_HINT = (
     "set AWS_REGION, or write region = ... in ~/.aws/config for the profile, or give the target region=..., "
     "such as SageMaker(model, region='us-east-1')"
 )
-_LOGIN_HINT = "log in again (such as aws sso login) or refresh what AWS_PROFILE and the AWS_* variables point to"
+_LOGIN_HINT = "log in again (such as aws sso login) or refresh the credentials of AWS_PROFILE and the AWS_* variables"
 
 
 class ErrorKind(Enum):
-    """What a control-plane error means for the question whether to try again."""
+    """Meaning of a control-plane error for a retry."""
 
-    THROTTLED = "refused for now: wait, then again"
-    AMBIGUOUS = "the answer is lost: the call may have had its effect"
-    NOT_SENT = "nothing arrived: the call had no effect"
-    NOT_FOUND = "the thing named does not exist"
-    ALREADY_EXISTS = "a thing of that name exists"
-    CONFLICT = "the thing is changing: wait, then again"
-    PERMANENT = "no, and no again"
+    THROTTLED = "throttled: retry after a delay"
+    AMBIGUOUS = "the response is lost: the call may have had its effect"
+    NOT_SENT = "the request was not sent: the call had no effect"
+    NOT_FOUND = "the resource does not exist"
+    ALREADY_EXISTS = "a resource of that name exists"
+    CONFLICT = "the resource is changing: retry after a delay"
+    PERMANENT = "a retry cannot succeed"
 
 
 def error_code(error: BaseException) -> str:
-    """Return the AWS error code, or the exception's class name where the service gave none."""
+    """Return the AWS error code, or the exception's class name if there is none."""
     if isinstance(error, sdk.ClientError):
         return str(error.response.get("Error", {}).get("Code", ""))
     return type(error).__name__
@@ -83,16 +83,16 @@ def error_message(error: BaseException) -> str:
     """Return the error's message on one line, without botocore's preamble."""
     if isinstance(error, sdk.ClientError):
         message = str(error.response.get("Error", {}).get("Message") or "")
-        # A refused signature is answered with the whole canonical request, session token included.
+        # The message for a refused signature contains the canonical request, including the session token.
         return f"{error_code(error)}: {redact(' '.join(message.split()))}" if message else error_code(error)
     return redact(" ".join(str(error).split()))
 
 
 def classify_error(error: BaseException) -> ErrorKind:
-    """Decide what an error of a control-plane call means. Total.
+    """Classify an error of a control-plane call. Total.
 
-    The control plane tells "not found", "exists" and "in progress" apart by the text of a ValidationException only.
-    Source: shared error texts seen with SageMaker, and moto's wording of the same.
+    The control plane distinguishes "not found", "exists" and "in progress" only by the text of a ValidationException.
+    Source: messages of SageMaker and of moto.
     """
     if not isinstance(error, sdk.ClientError):
         if not isinstance(error, _NETWORK_ERRORS):
@@ -113,20 +113,22 @@ def classify_error(error: BaseException) -> ErrorKind:
 
 
 def _is_not_sent(error: Any) -> bool:
-    """Tell whether the connection failed: aiobotocore says EndpointConnectionError of a reset in mid-call too."""
+    """Return whether connecting failed: aiobotocore raises EndpointConnectionError for a reset during the call too."""
     if not isinstance(error, sdk.EndpointConnectionError):
         return isinstance(error, _NOT_SENT_ERRORS)
     cause = error.kwargs.get("error")
-    return hasattr(cause, "os_error") or isinstance(cause, socket.gaierror)  # aiohttp: only connector errors have one
+    return hasattr(cause, "os_error") or isinstance(
+        cause, socket.gaierror
+    )  # only aiohttp's connector errors have os_error
 
 
 def to_loadgen_error(error: BaseException, operation: str, *, now: float) -> LoadgenError:
-    """Turn an exception of the SDK into ours, with what was being done and what to do about it.
+    """Convert an SDK exception to a LoadgenError with a hint.
 
     Args:
-        error: what botocore raised.
-        operation: such as `DescribeModel ranker`; begins the message.
-        now: seconds since the epoch, to compare with the server's clock.
+        error: raised by botocore.
+        operation: such as `DescribeModel ranker`; the start of the message.
+        now: seconds since the epoch, compared with the server's clock.
     """
     if isinstance(error, LoadgenError):
         return error
@@ -155,7 +157,7 @@ def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
     code, text = error_code(error), error_message(error)
     if code in _ACCESS_DENIED_CODES:
         return AuthError(
-            f"{operation}: {_access_denied_message(text)}", hint="ask for the permission, or use another AWS_PROFILE"
+            f"{operation}: {_access_denied_message(text)}", hint="request the permission, or use another AWS_PROFILE"
         )
     if code in _EXPIRED_TOKEN_CODES:
         return AuthError(f"{operation}: the AWS credentials have expired ({code})", hint=_LOGIN_HINT)
@@ -169,17 +171,19 @@ def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
             )
         return AuthError(f"{operation}: the signature was refused ({text})", hint=_LOGIN_HINT)
     if code in _INVALID_CREDENTIALS_CODES:
-        return AuthError(f"{operation}: AWS does not know these credentials ({text})", hint=_LOGIN_HINT)
+        return AuthError(f"{operation}: AWS does not accept these credentials ({text})", hint=_LOGIN_HINT)
     if code in _QUOTA_CODES:
-        return QuotaError(f"{operation}: {text}", hint="ask for more in Service Quotas, or deploy less at once")
+        return QuotaError(
+            f"{operation}: {text}", hint="request an increase in Service Quotas, or deploy fewer endpoints at once"
+        )
     if code in THROTTLE_CODES:
-        return QuotaError(f"{operation}: AWS throttled the call again and again ({text})", hint="try again later")
+        return QuotaError(f"{operation}: AWS throttled the call and its retries ({text})", hint="try again later")
     if _http_status(error.response) >= 500:
         return UnavailableError(f"{operation}: the service failed ({text})", hint="try again later")
     return ConfigError(f"{operation}: {text}")
 
 
-# Source: the wording of IAM's refusals, "Troubleshoot access denied error messages", IAM user guide.
+# Source: IAM's messages, "Troubleshoot access denied error messages", IAM user guide.
 _ACCESS_DENIED_PATTERN = re.compile(
     r"User: (?P<who>\S+) is not authorized to perform: (?P<action>\S+)(?: on resource: (?P<what>\S+))?"
 )
@@ -198,7 +202,7 @@ def _http_status(response: Mapping[str, Any]) -> int:
 
 
 def _clock_skew(response: Mapping[str, Any], now: float) -> float:
-    """Return how far this machine's clock is ahead of the server's Date header; 0 when there is none."""
+    """Return the seconds by which this clock is ahead of the server's Date header; 0 without a Date."""
     date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
         return now - parsedate_to_datetime(date).timestamp()

@@ -1,4 +1,4 @@
-"""Reaching a place: opening its clients, and finding out what it is and who we are there."""
+"""Connecting to an account: opens the clients and identifies the API endpoint and the caller."""
 
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from loadgen.aws.session import AwsConnectionConfig, Clients, open_clients
 from loadgen.errors import AuthError, UnavailableError
 from loadgen.interfaces import Identity
 
-# Domains of AWS's own, VPC endpoints included. Source: dnsSuffix and dualStackDnsSuffix in botocore's partitions.json.
+# AWS's domains, including VPC endpoints. Source: dnsSuffix and dualStackDnsSuffix in botocore's partitions.json.
 _AWS_DOMAINS = (
     ".amazonaws.com",
     ".amazonaws.com.cn",
@@ -28,7 +28,7 @@ _EMULATOR_HEADER = "x-loadgen-emulator"
 
 @dataclass(frozen=True, slots=True)
 class AwsConnection:
-    """A place that answered: its clients, who we are there (`owner` is the caller's ARN)."""
+    """Open clients, the identity of the account, and the caller's ARN (`owner`)."""
 
     clients: Clients
     identity: Identity
@@ -37,10 +37,10 @@ class AwsConnection:
 
 @asynccontextmanager
 async def connect(config: AwsConnectionConfig) -> AsyncIterator[AwsConnection]:
-    """Open the clients and ask who we are, once.
+    """Open the clients and call GetCallerIdentity once.
 
     Raises:
-        AuthError, ConfigError, UnavailableError: with what to do.
+        AuthError, ConfigError, UnavailableError: with a hint.
     """
     async with open_clients(config) as clients:
         kind = endpoint_kind(*clients.urls)
@@ -49,7 +49,7 @@ async def connect(config: AwsConnectionConfig) -> AsyncIterator[AwsConnection]:
             caller = await clients.sts.get_caller_identity()
         except SDK_ERRORS as error:
             mapped_error = to_loadgen_error(error, "GetCallerIdentity", now=time.time())
-            # A stand-in need not know STS; one that refuses us does.
+            # A custom endpoint may lack STS; AuthError and UnavailableError are raised for it too.
             if kind == "aws" or isinstance(mapped_error, (AuthError, UnavailableError)):
                 raise mapped_error from error
             yield AwsConnection(clients, Identity(kind, "", clients.region, custom_url), "")
@@ -62,7 +62,7 @@ async def connect(config: AwsConnectionConfig) -> AsyncIterator[AwsConnection]:
 
 
 def endpoint_kind(*urls: str) -> str:
-    """Tell AWS from a stand-in by the hosts that are called; one foreign host makes a stand-in.
+    """Return `aws` if every URL is in a domain of AWS, else `custom-endpoint`.
 
     Example:
         >>> endpoint_kind("https://api.sagemaker.us-east-1.amazonaws.com"), endpoint_kind("http://localhost:4566")

@@ -1,8 +1,7 @@
-"""What the account allows across its serverless endpoints, and how to deploy a batch within it.
+"""Quotas of an account's serverless endpoints, and deployment waves that fit them.
 
-Reading is one function with I/O; everything decided from what was read is pure. A quota nobody may read is taken at
-AWS's documented default: to refuse what AWS might allow is worse than to be refused by AWS, whose refusal comes at
-CreateEndpoint and is reported word for word.
+Only `read_quotas` does I/O. A quota that cannot be read is taken at AWS's documented default: if the real one is lower,
+AWS refuses CreateEndpoint, and its message is reported.
 """
 
 import re
@@ -29,19 +28,19 @@ _HIGH_CONCURRENCY_REGIONS = frozenset(
 )
 _DEFAULT_ENDPOINTS = 50
 _DEFAULT_MEMORY_MB = 6144
-# Quota -> its code if it is known, and its name. Source: repost.aws QUY0gXNLrdTH6eqqA4hv5FeA and refusals seen.
+# Source: repost.aws QUY0gXNLrdTH6eqqA4hv5FeA, and messages of refused calls.
 _TOTAL_CONCURRENCY_CODE = "L-96300102"
 _QUOTA_NAMES = {
     "total_concurrency": re.compile(r"total concurrency .*serverless endpoints", re.IGNORECASE),
     "endpoints": re.compile(r"number of serverless endpoints", re.IGNORECASE),
     "memory_mb": re.compile(r"memory size in MB per serverless endpoint", re.IGNORECASE),
 }
-# SageMaker has some thousands of quotas, a hundred to a page.
+# SageMaker has some thousands of quotas, 100 a page.
 _MAX_PAGES = 60
 
 
 def default_quotas(region: str, reason: str) -> Quotas:
-    """Return AWS's documented defaults for a region, saying why they are used.
+    """Return AWS's documented defaults for a region, with the reason for using them.
 
     Example:
         >>> default_quotas("eu-north-1", "not allowed").total_concurrency
@@ -53,7 +52,7 @@ def default_quotas(region: str, reason: str) -> Quotas:
 
 
 def parse_quotas(listed: Iterable[Mapping[str, Any]], region: str) -> Quotas:
-    """Choose ours among the quotas that Service Quotas lists; what it does not list is taken as documented."""
+    """Select the serverless quotas of a Service Quotas list; those not listed take the documented default."""
     values: dict[str, int] = {}
     for quota in listed:
         if (member := _quota_field(quota)) and "Value" in quota:
@@ -80,7 +79,7 @@ def _quota_field(quota: Mapping[str, Any]) -> str:
 
 
 async def read_quotas(client: Any, region: str) -> Quotas:
-    """Read the account's quotas from Service Quotas, or the documented ones where that is not possible."""
+    """Read the account's quotas from Service Quotas, or return the documented ones if that fails."""
     listed: list[Mapping[str, Any]] = []
     pagination: dict[str, str] = {}
     try:
@@ -96,12 +95,12 @@ async def read_quotas(client: Any, region: str) -> Quotas:
 
 
 def check_quota(config: ServerlessConfig, quotas: Quotas) -> None:
-    """Refuse a configuration that could not be deployed even alone.
+    """Refuse a configuration that is above a quota on its own.
 
     Raises:
-        QuotaError: naming the quota, its value, and what to do.
+        QuotaError: with the quota, its value and a hint.
     """
-    hint = "ask for more in Service Quotas (Amazon SageMaker), or measure a smaller configuration"
+    hint = "request an increase in Service Quotas (Amazon SageMaker), or measure a smaller configuration"
     source = f"source: {quotas.source}"
     if config.memory_mb > quotas.memory_mb:
         raise QuotaError(
@@ -121,17 +120,18 @@ def check_quota(config: ServerlessConfig, quotas: Quotas) -> None:
 
 
 def deployment_waves(configs: Sequence[ServerlessConfig], quotas: Quotas) -> list[list[ServerlessConfig]]:
-    """Split a batch into deploy waves that fit the quotas, each configuration in the first wave with room for it.
+    """Split a batch into deployment waves that fit the quotas (first fit).
 
-    Every wave costs minutes of deployment, so later and smaller configurations may move up; within a wave the order
-    stays. What other endpoints of the account use up is not known here.
+    Every wave takes minutes to deploy, so a smaller configuration may move to an earlier wave; the order within a wave
+    is kept. What the account's other endpoints use is not taken into account.
 
     Raises:
-        QuotaError: a configuration could not be deployed even alone.
+        QuotaError: a configuration is above a quota on its own.
 
     Example:
         >>> quotas = Quotas(endpoints=5, total_concurrency=10, memory_mb=3072, source="an example")
-        >>> [[c.max_concurrency for c in w] for w in deployment_waves([ServerlessConfig(1024, n) for n in (8, 4, 2)], quotas)]
+        >>> configs = [ServerlessConfig(1024, n) for n in (8, 4, 2)]
+        >>> [[config.max_concurrency for config in wave] for wave in deployment_waves(configs, quotas)]
         [[8, 2], [4]]
     """
     split: list[list[ServerlessConfig]] = []

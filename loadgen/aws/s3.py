@@ -1,4 +1,4 @@
-"""S3 as a Processing job needs it: put files up, bring them home, nothing else."""
+"""S3 for Processing jobs: upload files, download a prefix."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ from loadgen.errors import UsageError, WriteError
 
 _URI_PATTERN = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 _CHUNK_BYTES = 1 << 20
-_PARTIAL_SUFFIX = ".part"  # of a file that is being written, here and over there
+_PARTIAL_SUFFIX = ".part"  # of a file that is being written, locally or in the job container
 _NOT_FOUND_CODES = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
 
 
@@ -35,11 +35,11 @@ class S3Location:
         """Read `s3://bucket/prefix`.
 
         Raises:
-            UsageError: it is no such text.
+            UsageError: not an S3 URI.
         """
         found = _URI_PATTERN.fullmatch(uri)
         if found is None:
-            raise UsageError(f"{uri!r} is no place in S3", hint="write s3://bucket/prefix")
+            raise UsageError(f"{uri!r} is not an S3 URI", hint="write s3://bucket/prefix")
         return cls(found[1], (found[2] or "").strip("/"))
 
     def __truediv__(self, name: str) -> "S3Location":
@@ -47,22 +47,22 @@ class S3Location:
 
     @property
     def uri(self) -> str:
-        """The place as AWS writes it."""
+        """The S3 URI."""
         return f"s3://{self.bucket}/{self.prefix}" if self.prefix else f"s3://{self.bucket}"
 
 
 async def ensure_bucket(s3: Any, bucket: str, region: str) -> None:
-    """Make a bucket unless it stands.
+    """Create a bucket unless it exists.
 
     Raises:
-        AuthError, ConfigError, UnavailableError: with what to do.
+        AuthError, ConfigError, UnavailableError: with a hint.
     """
     try:
         await s3.head_bucket(Bucket=bucket)
     except SDK_ERRORS as error:
         if not _is_not_found(error):
             raise to_loadgen_error(error, f"HeadBucket {bucket}", now=time.time()) from error
-        # us-east-1 is the one region that must not be named (API reference, CreateBucket).
+        # us-east-1 must not be given as LocationConstraint (API reference, CreateBucket).
         bucket_config = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         try:
             await s3.create_bucket(Bucket=bucket, **bucket_config)
@@ -71,10 +71,10 @@ async def ensure_bucket(s3: Any, bucket: str, region: str) -> None:
 
 
 async def upload(s3: Any, location: S3Location, content: bytes | Path) -> None:
-    """Store a file, or bytes, under exactly this name.
+    """Upload a file, or bytes, to this key.
 
     Raises:
-        AuthError, ConfigError, UnavailableError: with what to do.
+        AuthError, ConfigError, UnavailableError: with a hint.
     """
     try:
         if isinstance(content, bytes):
@@ -86,10 +86,10 @@ async def upload(s3: Any, location: S3Location, content: bytes | Path) -> None:
 
 
 async def download(s3: Any, location: S3Location) -> bytes | None:
-    """Read a small object whole; None when it is not there.
+    """Download an object into memory; None if it does not exist.
 
     Raises:
-        AuthError, ConfigError, UnavailableError: with what to do.
+        AuthError, ConfigError, UnavailableError: with a hint.
     """
     try:
         answer = await s3.get_object(Bucket=location.bucket, Key=location.prefix)
@@ -102,19 +102,19 @@ async def download(s3: Any, location: S3Location) -> bytes | None:
 
 
 async def download_prefix(s3: Any, location: S3Location, directory: Path, *, exclude: Container[str] = ()) -> int:
-    """Bring everything below a place into a directory, and return how many files were new or had changed.
+    """Download all objects of a prefix into a directory, and return how many files were new or changed.
 
-    A file is there whole or as it was before; what is the same already is not brought again.
+    Idempotent: unchanged files are not downloaded again. Each file is replaced atomically.
 
     Args:
         s3: an open client.
-        location: what to bring.
-        directory: where to.
-        exclude: names of files that stay there.
+        location: bucket and prefix.
+        directory: destination.
+        exclude: file names to skip.
 
     Raises:
-        WriteError: the disk refused.
-        AuthError, ConfigError, UnavailableError: with what to do.
+        WriteError: a file cannot be written.
+        AuthError, ConfigError, UnavailableError: with a hint.
     """
     downloaded = 0
     prefix = f"{location.prefix}/"
@@ -131,7 +131,7 @@ async def download_prefix(s3: Any, location: S3Location, directory: Path, *, exc
         raise to_loadgen_error(error, f"reading {location.uri}", now=time.time()) from error
     except OSError as error:
         raise WriteError(
-            f"cannot write into {directory}: {error.strerror}", hint="what is there stays valid"
+            f"cannot write into {directory}: {error.strerror}", hint="the files in it stay valid"
         ) from error
     return downloaded
 
@@ -147,7 +147,7 @@ async def _download_object(s3: Any, bucket: str, key: str, target: Path) -> None
 
 
 def _is_unchanged(path: Path, size: int, etag: str) -> bool:
-    """Tell whether a file is what S3 holds; an object that came in parts is known by its size only."""
+    """Return whether a file equals the S3 object; a multipart object is compared by size only."""
     if not path.is_file() or path.stat().st_size != size:
         return False
     if "-" in etag:

@@ -1,8 +1,8 @@
-"""One AWS session and the clients made from it: every other file here is handed what it needs from `Clients`.
+"""One AWS session and its clients, which the other modules take from `Clients`.
 
-Rule: credentials, region, profile and endpoint come from the SDK's own chain, except for an emulator, for which
-nothing in the environment counts. Opening all clients took 0.15 s on one core (botocore 1.40), most of
-it for the first whichever it is, so they are opened at once and not when first asked for.
+Rule: credentials, region, profile and endpoint come from the SDK's own chain; for an emulator the environment is
+ignored. Opening all clients took 0.15 s on one core (botocore 1.40), most of it for the first client, so all are opened
+at once.
 """
 
 import os
@@ -22,19 +22,19 @@ from botocore.exceptions import NoCredentialsError
 
 from loadgen.aws.errors import SDK_ERRORS, to_loadgen_error
 
-# A request that waits for a cold start is silent for up to four minutes (developer guide, 2023).
+# A cold start can take up to four minutes (developer guide, 2023).
 READ_TIMEOUT = 300.0
 CONNECT_TIMEOUT = 10.0
 _CONTROL_TIMEOUT = 60.0
-# The emulator's region: the one whose prices are best known.
+# The emulator's region.
 EMULATOR_REGION = "us-east-1"
-# A fixed text: botocore puts its own together anew for each call, a quarter of what a call costs.
+# Fixed: botocore builds its own User-Agent for each call, which takes a quarter of the call's time.
 _USER_AGENT = f"loadgen/{version('loadgen')} aiobotocore/{version('aiobotocore')}"
 # botocore reads AWS_DEFAULT_REGION alone; AWS's CLI and its other SDKs read AWS_REGION first
 # (AWS SDKs and Tools reference guide, "AWS Region").
 _REGION_SOURCE = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
-# Service -> attempts for one call. The control plane's calls are repeated by endpoint.py, which knows when one may be;
-# quotas have a default, and a stand-in without them must not cost a start's time.
+# Service -> attempts of one call. deployment/ retries control-plane calls itself, because a Create must not be sent
+# twice unchecked; quotas have a default, so a custom endpoint without them must not delay the start.
 _MAX_ATTEMPTS = {"sts": 4, "sagemaker": 1, "sagemaker-runtime": 1, "service-quotas": 2, "cloudwatch": 4}
 
 
@@ -44,7 +44,7 @@ class AwsConnectionConfig:
 
     Args:
         region: overrides the SDK's own chain; None leaves it to the chain.
-        emulator_url: of a loadgen emulator; nothing in the environment then counts. Empty for AWS and stand-ins.
+        emulator_url: of a loadgen emulator, for which the environment is ignored; empty for AWS and custom endpoints.
     """
 
     region: str | None = None
@@ -52,7 +52,7 @@ class AwsConnectionConfig:
 
 
 class Clients:
-    """The open clients of one account and region, and the way to make more. Made by `open_clients`."""
+    """The open clients of one account and region. Made by `open_clients`."""
 
     def __init__(self, session: Any, connection_config: AwsConnectionConfig, clients: Mapping[str, Any]) -> None:
         self._session = session
@@ -61,7 +61,7 @@ class Clients:
 
     @property
     def connection_config(self) -> AwsConnectionConfig:
-        """How the API is reached; holds no credentials, so that another process can be told."""
+        """How the API is reached; it holds no credentials, so it can be sent to another process."""
         return self._connection_config
 
     @property
@@ -71,7 +71,7 @@ class Clients:
 
     @property
     def sagemaker(self) -> Any:
-        """The control plane's client; it never repeats a call by itself: a Create is not to be sent twice blindly."""
+        """The client of the control plane; without retries, because a Create must not be sent twice unchecked."""
         return self._clients["sagemaker"]
 
     @property
@@ -86,27 +86,27 @@ class Clients:
 
     @property
     def region(self) -> str:
-        """The region all clients speak to."""
+        """The region of all clients."""
         return str(self.sagemaker.meta.region_name)
 
     @property
     def control_url(self) -> str:
-        """Where the control plane is."""
+        """The URL of the control plane."""
         return str(self.sagemaker.meta.endpoint_url)
 
     @property
     def urls(self) -> tuple[str, str]:
-        """Where endpoints are made and where they are invoked; the environment can send either elsewhere."""
+        """The URLs of control plane and runtime; the environment can override either."""
         return self.control_url, str(self._clients["sagemaker-runtime"].meta.endpoint_url)
 
     async def credentials(self) -> Any:
-        """Return the session's credentials, for a transport that signs itself.
+        """Return the session's credentials, for a transport that signs requests itself.
 
-        `await credentials.get_frozen_credentials()` gives access key, secret key and token of this moment: the SDK
-        refreshes them when they are about to expire.
+        `await credentials.get_frozen_credentials()` returns the current access key, secret key and token; the SDK
+        refreshes them before they expire.
 
         Raises:
-            AuthError: there are none.
+            AuthError: there are no credentials.
         """
         try:
             found = await self._session.get_credentials()
@@ -118,7 +118,7 @@ class Clients:
 
     @asynccontextmanager
     async def s3(self) -> AsyncIterator[Any]:
-        """Open an `s3` client: few runs need one."""
+        """Open an `s3` client."""
         config = _config(self._connection_config, retries={"total_max_attempts": 4, "mode": "standard"})
         try:
             client_context = self._session.client("s3", **_client_options(self._connection_config), config=config)
@@ -137,9 +137,9 @@ class Clients:
         """Open a `sagemaker-runtime` client that sends each request exactly once.
 
         Args:
-            connections: size of its pool; one for each request in flight, or requests queue unseen.
-            timeout: seconds of silence before a request is given up.
-            http_session: the class that carries its requests; None takes aiobotocore's own.
+            connections: size of its pool; with fewer than requests in flight, requests queue inside the client.
+            timeout: read timeout in seconds.
+            http_session: aiobotocore HTTP session class; None for the default.
         """
         # An explicit total_max_attempts outranks AWS_MAX_ATTEMPTS and the profile's (botocore/args.py);
         # `max_attempts: 1` would mean one *re*try.
@@ -166,7 +166,7 @@ class Clients:
 
 @asynccontextmanager
 async def open_clients(connection_config: AwsConnectionConfig) -> AsyncIterator[Clients]:
-    """Open one session with its control clients, and close them all on the way out.
+    """Open one session with its control clients, and close them on exit.
 
     Raises:
         ConfigError: no region, an unknown profile, a broken configuration file.
@@ -193,7 +193,7 @@ def _session(connection_config: AwsConnectionConfig) -> Any:
     if not connection_config.emulator_url:
         session = AioSession(session_vars={"region": _REGION_SOURCE})
         return aioboto3.Session(region_name=connection_config.region, botocore_session=session)
-    # Every setting keeps its default, whatever environment and files say: a broken profile must not stop a rehearsal.
+    # Every setting keeps its default, so that a broken profile cannot stop a run against the emulator.
     settings = {
         name: (None, None, default, conversion)
         for name, (_, _, default, conversion) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()
@@ -205,7 +205,7 @@ def _session(connection_config: AwsConnectionConfig) -> Any:
 
 
 def _client_options(connection_config: AwsConnectionConfig) -> dict[str, Any]:
-    """Return where a client sends its calls; empty leaves it to the SDK's chain."""
+    """Return endpoint and region of the emulator; empty for the SDK's chain."""
     return (
         {"endpoint_url": connection_config.emulator_url, "region_name": EMULATOR_REGION}
         if connection_config.emulator_url
@@ -214,6 +214,6 @@ def _client_options(connection_config: AwsConnectionConfig) -> dict[str, Any]:
 
 
 def _config(connection_config: AwsConnectionConfig, **settings: Any) -> Any:
-    # A proxy named in the environment is no way to a loopback address.
+    # A proxy of the environment cannot reach a loopback address.
     proxies: dict[str, Any] = {"proxies": {}} if connection_config.emulator_url else {}
     return AioConfig(connect_timeout=CONNECT_TIMEOUT, tcp_keepalive=True, **proxies, **settings)

@@ -1,1 +1,1 @@
-"""Targets: the places that can be measured."""
+"""Targets: what can be measured."""

@@ -1,4 +1,4 @@
-"""Emulated: loadgen's own emulator of the AWS APIs, in a process of its own, so that it steals none of our time."""
+"""Emulated: loadgen's emulator of the AWS APIs, in a process of its own, beside the generator's event loop."""
 
 import asyncio
 import os
@@ -24,25 +24,25 @@ from loadgen.workload.serverless_config import ServerlessConfig
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 5.0
 _EXIT_DETECTION_TIMEOUT = 0.2
-_STDERR_LINES = 10  # of what a dead emulator said
+_STDERR_LINES = 10  # of an emulator that has ended
 
 
 @dataclass(frozen=True, slots=True)
 class Emulated:
-    """Start an emulator on this machine's loopback, and deploy an emulated model in it. Free of cost and credentials.
+    """Start an emulator on loopback and deploy an emulated model in it. Needs no credentials and costs nothing.
 
     Args:
-        profile: how the model behaves: `mobilenet-v2`, `xgboost`, `huggingface`, ...
-        model: a model's name to rehearse under; None takes the profile's own.
-        quotas: `documented`, or `ordinary` for what new accounts really have.
-        seed: decides every random draw of the emulator.
-        time_scale: deploys, deletes and cold starts take this many times less; service times never change.
-        metric_lag: seconds before CloudWatch's emulation shows what happened.
-        url: of an emulator that runs already, whose own settings then count; empty starts one.
+        profile: behaviour of the model: `mobilenet-v2`, `xgboost`, `huggingface`, ...
+        model: name of the emulated model; None for the profile's name.
+        quotas: `documented`, or `ordinary` for those that new accounts usually have.
+        seed: of the emulator's random numbers.
+        time_scale: divisor of the durations of deployments, deletions and cold starts; service times do not change.
+        metric_lag: seconds until emulated CloudWatch metrics appear.
+        url: of a running emulator, whose own settings apply; empty starts one.
         transport: `auto` or a transport's name.
 
     Raises:
-        UsageError: a value that cannot be meant.
+        UsageError: an invalid value.
 
     Example:
         >>> Emulated("xgboost", quotas="ordinary").profile
@@ -59,7 +59,7 @@ class Emulated:
     transport: str = "auto"
 
     def __post_init__(self) -> None:
-        Settings(  # it refuses what the emulator would refuse
+        Settings(  # raises what the emulator would raise
             profile=self.profile,
             seed=self.seed,
             quotas=self.quotas,
@@ -74,16 +74,16 @@ class Emulated:
 
     @asynccontextmanager
     async def account(self, *, run_id: str) -> AsyncIterator[Account]:
-        """Start the emulator, unless one is named, and reach it; stop it on the way out.
+        """Start the emulator, unless `url` names one, and connect to it; stop it on exit.
 
         Raises:
-            UnavailableError: it did not start, or died; the details are what it said last.
+            UnavailableError: the emulator did not start, or ended; the details are its last lines on stderr.
         """
         async with self._running_emulator() as url, self._open_account(url, run_id) as account:
             yield account
 
     def _open_account(self, url: str, run_id: str) -> AbstractAsyncContextManager[Account]:
-        # Scenario files build targets as they load; AWS is imported when it is used.
+        # Scenario files create targets while they load; AWS modules are imported when used.
         from loadgen.aws.account import open_account
         from loadgen.aws.cloudwatch import MetricsWaitPolicy
         from loadgen.aws.emulator_api import create_emulated_model
@@ -114,11 +114,11 @@ class Emulated:
     def open(
         self, config: ServerlessConfig, *, connections: int = 10, timeout: float = 300.0
     ) -> AbstractAsyncContextManager[Transport]:
-        """Deploy one emulated endpoint and yield its transport, outside of a run."""
+        """Deploy one emulated endpoint and yield its transport, without a run."""
         return open_transport(self, config, connections=connections, timeout=timeout)
 
     def for_workers(self, account: Account, endpoint: str) -> Target:
-        """Describe an endpoint of it for another process."""
+        """Return a target for the workers of other processes."""
         from loadgen.targets.existing import existing_endpoint
 
         return existing_endpoint(account, endpoint, transport=self.transport)
@@ -136,7 +136,7 @@ class Emulated:
         with tempfile.TemporaryFile() as stderr_file:
             process = await self._start(stderr_file)
             try:
-                import_module("loadgen.aws.account")  # a third of a second, well spent while the emulator starts
+                import_module("loadgen.aws.account")  # 0.3 s, while the emulator starts
                 yield await _read_url(process, stderr_file)
             except Exception as error:
                 if await _has_exited(process):
@@ -155,21 +155,21 @@ class Emulated:
             "--port": 0,
         }
         arguments = [str(word) for pair in settings.items() for word in pair]
-        # The same loadgen as ours, whatever lies in the working directory (-P).
+        # This loadgen, not one in the working directory (-P).
         search_path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "loadgen", "emulate", *arguments, "--exit-with-stdin"),
-            stdin=asyncio.subprocess.PIPE,  # it ends when this closes: with us, whatever becomes of us
+            stdin=asyncio.subprocess.PIPE,  # the emulator exits when stdin closes: when this process ends
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr_file,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(search_path)},
-            start_new_session=True,  # Ctrl-C in the terminal is for us: it is needed until everything is torn down
+            start_new_session=True,  # without the terminal's Ctrl-C: the emulator is needed until teardown is complete
         )
 
 
 async def _read_url(process: asyncio.subprocess.Process, stderr_file: IO[bytes]) -> str:
-    """Read the first line, which is the URL once the emulator accepts."""
-    assert process.stdout is not None  # noqa: S101 - it was asked for as a pipe
+    """Return the first line of stdout: the URL, printed once the emulator accepts connections."""
+    assert process.stdout is not None  # noqa: S101 - created as a pipe
     try:
         async with asyncio.timeout(_START_TIMEOUT):
             line = (await process.stdout.readline()).decode(errors="replace").strip()
@@ -177,19 +177,19 @@ async def _read_url(process: asyncio.subprocess.Process, stderr_file: IO[bytes])
                 await process.wait()
     except TimeoutError as error:
         raise UnavailableError(
-            f"the emulator said nothing for {_START_TIMEOUT:g} s", details=_last_lines(stderr_file)
+            f"the emulator printed no URL within {_START_TIMEOUT:g} s", details=_last_lines(stderr_file)
         ) from error
     if not line.startswith("http://"):
         raise (
             _emulator_exited_error(process, stderr_file)
             if not line
-            else UnavailableError(f"the emulator began with {line[:80]!r}")
+            else UnavailableError(f"the emulator printed {line[:80]!r} in place of its URL")
         )
     return line
 
 
 async def _has_exited(process: asyncio.subprocess.Process) -> bool:
-    """Tell whether the emulator is what failed: its end is known a little later than what came of it."""
+    """Return whether the emulator has ended, which is detected a little later than its effects."""
     try:
         async with asyncio.timeout(_EXIT_DETECTION_TIMEOUT):
             await process.wait()
@@ -199,7 +199,7 @@ async def _has_exited(process: asyncio.subprocess.Process) -> bool:
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """End the emulator by its own id, and wait until it is gone."""
+    """Terminate the emulator and wait until it has exited."""
     if process.returncode is None:
         process.terminate()
         try:

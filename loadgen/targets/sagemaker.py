@@ -1,4 +1,4 @@
-"""SageMaker: a model in an AWS account. The only target that costs money."""
+"""SageMaker: a model in an AWS account. Its endpoints are billed."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from loadgen.workload.serverless_config import ServerlessConfig
 
 @dataclass(frozen=True, slots=True)
 class SageMaker:
-    """Deploy a model that exists in the account, one serverless endpoint for each configuration.
+    """Deploy an existing model of the account, one serverless endpoint for each configuration.
 
     Credentials, region and endpoint come from the SDK's own chain (AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, ...).
 
@@ -21,11 +21,11 @@ class SageMaker:
         model: name of the SageMaker model.
         region: overrides the chain's.
         transport: `auto` or a transport's name.
-        deploy_timeout: seconds from CreateEndpoint to InService at most.
-        metrics_timeout: seconds to wait for CloudWatch after a step at most.
+        deploy_timeout: maximum seconds from CreateEndpoint to InService.
+        metrics_timeout: maximum seconds to wait for CloudWatch after a step.
 
     Raises:
-        UsageError: a name that AWS would refuse, a duration of nothing, an unknown transport.
+        UsageError: an invalid name or timeout, or an unknown transport.
 
     Example:
         >>> SageMaker("ranker").model
@@ -42,11 +42,14 @@ class SageMaker:
         validate_resource_name("model", self.model)
         resolve_transport(self.transport)
         if not self.deploy_timeout > 0 or not self.metrics_timeout >= 0:
-            raise UsageError("deploy_timeout must be above zero and metrics_timeout not below it")
+            raise UsageError(
+                f"deploy_timeout {self.deploy_timeout!r}, metrics_timeout {self.metrics_timeout!r}",
+                hint="deploy_timeout must be above 0 and metrics_timeout at least 0",
+            )
 
     def account(self, *, run_id: str) -> AbstractAsyncContextManager[Account]:
-        """Reach the account. `run_id` names and tags what will be created."""
-        # Scenario files build targets as they load; AWS is imported when it is used.
+        """Connect to the account. `run_id` is part of the names and tags of created resources."""
+        # Scenario files create targets while they load; AWS modules are imported when used.
         from loadgen.aws.account import open_account
         from loadgen.aws.cloudwatch import MetricsWaitPolicy
         from loadgen.aws.retry import RetryPolicy
@@ -64,11 +67,11 @@ class SageMaker:
     def open(
         self, config: ServerlessConfig, *, connections: int = 10, timeout: float = 300.0
     ) -> AbstractAsyncContextManager[Transport]:
-        """Deploy one endpoint and yield its transport, outside of a run; it is removed on the way out."""
+        """Deploy one endpoint and yield its transport, without a run; the endpoint is deleted on exit."""
         return open_transport(self, config, connections=connections, timeout=timeout)
 
     def for_workers(self, account: Account, endpoint: str) -> Target:
-        """Describe an endpoint of it for another process."""
+        """Return a target for the workers of other processes."""
         from loadgen.targets.existing import existing_endpoint
 
         return existing_endpoint(account, endpoint, transport=self.transport)

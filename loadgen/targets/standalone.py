@@ -1,4 +1,4 @@
-"""Opening a target without a run: for code that brings its own loop and wants a transport, nothing more."""
+"""Opening a target without a run, for code that needs only a transport."""
 
 import asyncio
 import secrets
@@ -14,11 +14,11 @@ from loadgen.workload.serverless_config import ServerlessConfig
 async def open_transport(
     target: Target, config: ServerlessConfig | None, *, connections: int, timeout: float
 ) -> AsyncIterator[Transport]:
-    """Reach a target, open it in this configuration, and yield its transport; undo it all on the way out.
+    """Open a target in this configuration and yield its transport; delete what was created on exit.
 
     Raises:
-        ResourceLeakError: something may still exist; the details name it and the command that removes it.
-        LoadgenError: whatever reaching and opening raise.
+        ResourceLeakError: resources may still exist; the details contain the commands that delete them.
+        LoadgenError: the account or the endpoint cannot be opened.
     """
     async with target.account(run_id=f"open-{secrets.token_hex(4)}") as account:
         try:
@@ -38,4 +38,6 @@ async def open_transport(
 def _raise_if_leftovers(account: Account, cause: BaseException | None) -> None:
     if lines := account.leftovers():
         details = [str(line) for line in lines]
-        raise ResourceLeakError("something may still exist", hint="remove it by hand", details=details) from cause
+        raise ResourceLeakError(
+            "resources may still exist", hint="delete them with these commands", details=details
+        ) from cause

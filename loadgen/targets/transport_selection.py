@@ -1,4 +1,4 @@
-"""Which transport carries the requests: the one place where a name becomes a transport."""
+"""Transport selection: resolves a transport name to a factory."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,7 +8,7 @@ from loadgen.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from loadgen.aws.open_endpoint import OpenTransport, TransportFactory
-# Seconds for what a request's own timeout does not cover on the wire: connecting, writing, reading the body.
+# Seconds beyond a request's timeout for connecting, writing and reading the body.
 _CONNECT_AND_TRANSFER_TIME = 60.0
 _FALLBACK_PREFIX = "not wire: "
 
@@ -24,19 +24,19 @@ async def _botocore(clients: Any, endpoint: str, *, connections: int, timeout: f
 
 @asynccontextmanager
 async def _wire(clients: Any, endpoint: str, *, connections: int, timeout: float) -> "AsyncIterator[OpenTransport]":
-    """Refuse what the wire transport cannot do: it was asked for by name."""
+    """Open the wire transport; raise ConfigError if it does not support the client."""
     async with _auto(clients, endpoint, connections=connections, timeout=timeout) as opened:
         if opened.note:
             raise ConfigError(
                 f"transport='wire' cannot be used: {opened.note.removeprefix(_FALLBACK_PREFIX)}",
-                hint="'auto' takes the SDK's own",
+                hint="'auto' falls back to the SDK's transport",
             )
         yield opened
 
 
 @asynccontextmanager
 async def _auto(clients: Any, endpoint: str, *, connections: int, timeout: float) -> "AsyncIterator[OpenTransport]":
-    """Give way to the SDK's own transport where the wire cannot do what the SDK would, and say why."""
+    """Open the wire transport, or the SDK's transport with the reason as `note`."""
     from loadgen.aws.open_endpoint import OpenTransport
     from loadgen.transport.botocore import BotocoreTransport, TracedSession
     from loadgen.transport.wire.sdk_probe import UnsupportedClientError, open_wire_for
@@ -61,10 +61,13 @@ _TRANSPORTS: "Mapping[str, TransportFactory]" = {"auto": _auto, "botocore": _bot
 
 
 def resolve_transport(name: str) -> "TransportFactory":
-    """Find how to open the transport of this name; `auto` is the wire where it is fit, else the SDK's own.
+    """Return the factory of the transport of this name.
+
+    Args:
+        name: `wire`, `botocore`, or `auto`: wire if it supports the client, else botocore.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: the name is unknown.
     """
     factory = _TRANSPORTS.get(name)
     if factory is None:

@@ -1,10 +1,10 @@
-"""BotocoreTransport: one request through aiobotocore, sent once, its instants taken where aiohttp knows them.
+"""BotocoreTransport: sends requests through aiobotocore, once each, with timestamps from aiohttp's trace.
 
-Rule: one `invoke` is one attempt, and ends in a Reply, a TransportError or a cancellation. botocore signs and parses;
-aiohttp's own trace tells when a connection was at hand, when the head of the request went out and when the head of the
-answer was in, so that neither signing nor waiting for a connection counts as service time.
+Rule: one `invoke` is one attempt and ends in a Reply, a TransportError or a cancellation. botocore signs and parses.
+aiohttp's trace gives the times at which a connection was acquired, the request head was sent and the response head was
+received, so neither signing nor waiting for a connection counts as service time.
 
-What does not belong here: making clients and finding credentials (aws/session.py), judging replies (outcome.py).
+Clients and credentials are made in aws/session.py; replies are classified in measurement/outcome.py.
 """
 
 import errno
@@ -28,11 +28,11 @@ from loadgen.measurement.outcome import Outcome
 from loadgen.transport.os_errors import LOCAL_OUTCOMES, errno_outcome
 from loadgen.workload.request import Reply, Request
 
-_MAX_MESSAGE_CHARACTERS = 1024  # of a server's error text; a page of HTML is no message
+_MAX_MESSAGE_CHARACTERS = 1024  # of a server's error text, which may be an HTML page
 
 
 class _RequestTrace:
-    """The instants of one request, filled in by the trace; 0.0 is "not reached"."""
+    """Timestamps of one request, set by the trace; 0.0 means not reached."""
 
     __slots__ = ("connected", "head_received", "is_new_connection", "read", "requested", "response", "sent")
 
@@ -50,7 +50,7 @@ class _RequestTrace:
         return self.connected - self.requested if self.connected else 0.0
 
 
-# botocore hands nothing of ours through to aiohttp; both run in the caller's task, so its context carries the trip.
+# botocore passes no object of ours to aiohttp; both run in the caller's task, so a context variable carries the trace.
 _CURRENT_TRACE: ContextVar[_RequestTrace | None] = ContextVar("loadgen_request_trace", default=None)
 
 
@@ -90,7 +90,7 @@ def _trace_config() -> aiohttp.TraceConfig:
 
 
 class _NoRedirectSession:
-    """An aiohttp session that carries the trip along and follows no redirect: a signature is for one host only."""
+    """An aiohttp session that attaches the trace and follows no redirect: a signature is valid for one host only."""
 
     __slots__ = ("_session",)
 
@@ -118,17 +118,17 @@ class BotocoreTransport:
     """Send requests to one endpoint through an aiobotocore `sagemaker-runtime` client.
 
     Args:
-        client: made with retries off, `http_session_cls=TracedSession` and a pool as large as the requests in flight.
+        client: with retries off, `http_session_cls=TracedSession` and a pool as large as the requests in flight.
         endpoint_name: the endpoint to invoke.
 
-    `Reply.pool_wait` is the time from asking for a connection until one was at hand, opening it included; `Reply.is_new_connection`
-    tells that it was opened for this request. `Reply.first_byte` is when the whole head of the answer was in. The body
-    of an error is not kept, its message is. Safe for any number of concurrent calls.
+    `Reply.pool_wait` is the time until a connection was acquired, including opening it; `Reply.is_new_connection` is
+    True if it was opened for this request. `Reply.first_byte` is when the whole response head was received. The body of
+    an error is dropped, its message is kept. Safe for any number of concurrent calls.
     """
 
     def __init__(self, client: Any, endpoint_name: str) -> None:
         self._invoke_endpoint = client.invoke_endpoint
-        # botocore's parser raises whatever it meets in an error's body that is not an object of texts.
+        # botocore's parser raises on an error body that is not an object of strings.
         client.meta.events.register(
             "before-parse.sagemaker-runtime.InvokeEndpoint", _normalize_error_body, unique_id="loadgen"
         )
@@ -136,11 +136,11 @@ class BotocoreTransport:
         self._is_tls = str(client.meta.endpoint_url).startswith("https:")
 
     async def invoke(self, request: Request) -> Reply:
-        """Send the request once, never again, and read the whole answer.
+        """Send the request once, without retries, and read the whole response.
 
         Raises:
-            TransportError: no whole answer came.
-            InternalError: the client repeated a request, or is not traced.
+            TransportError: no complete response was received.
+            InternalError: the client retried the request, or is not traced.
         """
         trace = _RequestTrace()
         token = _CURRENT_TRACE.set(trace)
@@ -159,7 +159,7 @@ class BotocoreTransport:
         finally:
             _CURRENT_TRACE.reset(token)
             if trace.response is not None and not trace.read:
-                trace.response.close()  # aiobotocore forgets a response whose body it failed to read
+                trace.response.close()  # aiobotocore does not close a response whose body it failed to read
         meta = answer["ResponseMetadata"]
         _check_sent_once(meta, trace)
         return Reply(
@@ -175,7 +175,7 @@ class BotocoreTransport:
         )
 
 
-# What botocore reads of an error's body -> the type it must have.
+# Members that botocore reads of an error body, and the type each must have.
 _ERROR_MEMBERS = {
     "message": str,
     "Message": str,
@@ -189,7 +189,7 @@ _ERROR_MEMBERS = {
 
 
 def _normalize_error_body(response_dict: dict[str, Any], **_: object) -> None:
-    """Make of an error's body what botocore can parse, whatever a proxy or a container put there."""
+    """Reduce an error body to what botocore can parse, whatever a proxy or a container sent."""
     if response_dict["status_code"] < 300:
         return
     body = response_dict["body"]
@@ -214,7 +214,7 @@ def _check_sent_once(meta: Mapping[str, Any], trace: _RequestTrace) -> None:
 
 
 def _error_reply(response: Mapping[str, Any], trace: _RequestTrace) -> Reply:
-    """Turn botocore's parsed error into a Reply. The code may be a bare status, the message may be None."""
+    """Convert botocore's parsed error to a Reply. The code may be a bare status, the message None."""
     done = trace.read or time.perf_counter()
     meta, error = response["ResponseMetadata"], response.get("Error", {})
     _check_sent_once(meta, trace)
@@ -239,17 +239,17 @@ def _content_length(headers: Mapping[str, str]) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-# --- what a failure was ----------------------------------------------------------------------------------------------
+# --- classification of errors ----------------------------------------------------------------------------------------
 
 _TypeTable = tuple[tuple[tuple[type[BaseException], ...], Outcome], ...]
-# Exception -> outcome; the first row with any of the causes decides. These come before the connection's own errors,
+# Exception -> outcome; the first row that matches a cause decides. These come before the errno of the connection,
 _PRE_ERRNO_TYPES: _TypeTable = (
     ((sdk.ProxyConnectionError, aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), Outcome.PROXY),
     ((socket.gaierror, aiohttp.ClientConnectorDNSError), Outcome.DNS),
     ((ssl.SSLError, ssl.CertificateError, aiohttp.ClientSSLError, sdk.SSLError), Outcome.TLS),
     ((sdk.NoCredentialsError, sdk.CredentialRetrievalError, sdk.TokenRetrievalError, sdk.SSOError), Outcome.AUTH),
 )
-# and these after them.
+# and these come after it.
 _POST_ERRNO_TYPES: _TypeTable = (
     ((sdk.ConnectTimeoutError, aiohttp.ConnectionTimeoutError), Outcome.CONNECT_TIMEOUT),
     ((sdk.IncompleteReadError, http_errors.ContentLengthError), Outcome.TRUNCATED),
@@ -265,9 +265,9 @@ _DISCONNECT_TYPES = (
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and everything it was raised for: botocore's `error`, aiohttp's `os_error`, Python's cause.
+    """Yield the error and its causes: botocore's `error`, aiohttp's `os_error`, Python's `__cause__`.
 
-    Not `__context__`: the innermost one is whatever our caller happens to be handling.
+    Not `__context__`: the innermost one is whatever exception the caller is handling.
     """
     seen: list[BaseException] = []
     waiting: list[Any] = [error]
@@ -282,9 +282,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _classify_error(error: BaseException, trace: _RequestTrace, *, is_tls: bool) -> tuple[Outcome, str]:
-    """Decide which outcome a failure is, and name its cause in words that hold no address, header or payload."""
+    """Return the outcome of a failed request, and a description without address, header or payload."""
     causes = list(_causes(error))
-    # An error before aiohttp is called is of a file, such as an unreadable CA bundle: its EACCES is no refused connection.
+    # An error raised before aiohttp is called concerns a file, such as an unreadable CA bundle, not a connection.
     is_connecting = bool(trace.requested) and not trace.sent
     for decide in (
         _by_local_errno,
@@ -323,19 +323,19 @@ def _by_type(table: _TypeTable) -> Callable[[BaseException], Outcome | None]:
 
 
 def _by_truncation(cause: BaseException) -> Outcome | None:
-    # aiohttp has one exception for a chunk that is wrong and one that is missing; only its text tells.
+    # aiohttp raises the same exception for a malformed chunk and a missing one; only the message differs.
     is_cut = isinstance(cause, http_errors.TransferEncodingError) and cause.message.startswith("Not enough data")
     return Outcome.TRUNCATED if is_cut else None
 
 
 def _disconnect_outcome(causes: list[BaseException], trace: _RequestTrace, *, is_tls: bool) -> Outcome:
-    """Decide what a lost connection was, by how far the request had come."""
+    """Classify a lost connection by how far the request had come."""
     if trace.head_received:
         return Outcome.TRUNCATED
     if not trace.connected:
-        # The peer hung up while the connection was being opened: past TCP's own handshake only TLS is left.
+        # The peer closed while the connection was being opened: after the TCP handshake only the TLS handshake is left.
         return Outcome.TLS if is_tls else Outcome.RESET
     for cause in causes:
         if isinstance(cause, aiohttp.ServerDisconnectedError) and not isinstance(cause.message, str):
-            return Outcome.TRUNCATED  # aiohttp hands over the head it had read by then
+            return Outcome.TRUNCATED  # aiohttp passes the partial head it had read
     return Outcome.RESET if trace.is_new_connection else Outcome.STALE_KEEPALIVE

@@ -1,4 +1,4 @@
-"""The null transport: answers at once, or after a set time. It measures the generator itself."""
+"""NullTransport: replies without a network, to measure the load generator itself."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from loadgen.workload.request import Reply, Request
 
 
 class NullTransport:
-    """Answers every request with 200 after `latency` seconds, without a network.
+    """Reply 200 to every request after `latency` seconds.
 
     Example:
         >>> asyncio.run(NullTransport().invoke(Request(b"{}"))).status
@@ -18,7 +18,7 @@ class NullTransport:
         self.latency = latency
 
     async def invoke(self, request: Request) -> Reply:
-        """Answer with the size of what was sent."""
+        """Return a reply whose `response_bytes` is the size of the request body."""
         sent = time.perf_counter()
         await asyncio.sleep(self.latency)
         done = time.perf_counter()

@@ -161,7 +161,7 @@ def test_arguments_travel_as_headers_and_the_body_untouched():
 
 
 def test_a_model_error_carries_the_containers_status():
-    """ModelError's own fields come through: the container's status and the message that tells memory apart (C66, C67)."""
+    """ModelError's own fields come through: the container's status, and the message that identifies a lack of memory (C66, C67)."""
     body = json.dumps({"Message": "insufficient memory", "OriginalStatusCode": 507, "LogStreamArn": "arn:x"}).encode()
 
     async def main() -> None:
@@ -204,7 +204,7 @@ def test_an_error_of_any_form_is_a_reply(body):
 
 
 def test_a_redirect_is_not_followed():
-    """A 307 to another server is an answer; the other server hears nothing, and so no signature (C91)."""
+    """A 307 to another server is a reply; the other server receives no request and no signature (C91)."""
 
     async def main() -> None:
         async with scripted_server(lambda _: [ok_response()]) as other:
@@ -243,7 +243,7 @@ FAILURES: dict[str, tuple[ResponseParts, Outcome]] = {
 
 @pytest.mark.parametrize("case", FAILURES)
 def test_a_broken_answer_has_its_own_outcome(case):
-    """Each way an answer can break off is told apart, and the detail holds no address and no credential (C78, C79)."""
+    """Each way a response can end early has its outcome; the detail contains no address or credential (C78, C79)."""
     parts, outcome = FAILURES[case]
 
     async def main() -> None:

@@ -24,12 +24,12 @@ from tests.support.scripted_server import ConnectionAction, ok_response, scripte
 
 
 def test_a_refused_connection_is_told():
-    """A port where nobody listens is `connect_refused`, and was never sent (C75)."""
+    """A port without a listener is `connect_refused`, and the request was not sent (C75)."""
 
     async def main() -> None:
-        with socket.socket() as nobody:
-            nobody.bind(("127.0.0.1", 0))
-            async with open_botocore_transport(f"http://127.0.0.1:{nobody.getsockname()[1]}") as transport:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            async with open_botocore_transport(f"http://127.0.0.1:{unused.getsockname()[1]}") as transport:
                 with pytest.raises(TransportError) as caught:
                     await transport.invoke(Request(b"x"))
         assert caught.value.outcome is Outcome.CONNECT_REFUSED
@@ -82,7 +82,7 @@ def self_signed(folder: os.PathLike[str]) -> ssl.SSLContext:
     return context
 
 
-def test_a_certificate_nobody_vouches_for_is_tls(tmp_path):
+def test_an_untrusted_certificate_is_tls(tmp_path):
     """A self-signed server is refused before any request is sent, never talked to unverified (C76)."""
 
     async def main() -> None:
@@ -118,11 +118,11 @@ def test_a_server_that_speaks_no_tls_is_tls():
     asyncio.run(main())
 
 
-def test_a_dead_proxy_is_told(monkeypatch):
+def test_an_unreachable_proxy_is_proxy(monkeypatch):
     """A proxy named in the environment is used, and its absence is `proxy` (C77)."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused.getsockname()[1]}")
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://sagemaker.example:80")
@@ -141,7 +141,7 @@ def test_a_dead_proxy_is_told(monkeypatch):
         asyncio.run(main())
 
 
-def test_running_out_of_files_is_told():
+def test_running_out_of_descriptors_is_fd_exhausted():
     """With no descriptor left for a socket the outcome is `fd_exhausted`: this machine's fault, not the target's (C97)."""
 
     async def main() -> None:
@@ -231,14 +231,14 @@ def test_a_client_without_a_trace_is_a_bug_of_ours():
 
 
 def _reached(stage: str) -> _RequestTrace:
-    trip = _RequestTrace()
+    trace = _RequestTrace()
     for member in ("requested", "connected", "sent", "head_received"):
         if stage == "nothing":
             break
-        setattr(trip, member, 1.0)
+        setattr(trace, member, 1.0)
         if member == stage:
             break
-    return trip
+    return trace
 
 
 def _connector_error(number: int) -> sdk.EndpointConnectionError:
@@ -262,8 +262,8 @@ TABLE = [
 
 @pytest.mark.parametrize(("error", "stage", "outcome"), TABLE, ids=lambda value: getattr(value, "name", None))
 def test_the_table_of_failures_is_total(error, stage, outcome):
-    """What cannot be provoked on loopback is told apart all the same; the unknown is OTHER, never OK (C71, C98)."""
-    told, detail = _classify_error(error, _reached(stage), is_tls=True)
-    assert told is outcome
+    """Errors that loopback cannot produce have their outcomes too; an unknown one is OTHER, never OK (C71, C98)."""
+    found, detail = _classify_error(error, _reached(stage), is_tls=True)
+    assert found is outcome
     assert detail
     assert "secret" not in detail

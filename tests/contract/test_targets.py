@@ -38,7 +38,7 @@ def children() -> set[int]:
     return found
 
 
-def test_a_rehearsal_needs_nothing_but_this_package():
+def test_the_emulator_needs_nothing_but_this_package():
     """An emulator starts in its own process, serves the model under its name, and is gone afterwards."""
 
     async def main() -> None:
@@ -64,7 +64,7 @@ def test_a_rehearsal_needs_nothing_but_this_package():
 
 
 def test_the_profile_follows_the_model():
-    """A model registered under another name behaves as the profile says: it fails to deploy as that profile does."""
+    """A model registered under another name behaves like the profile: it fails to deploy as that profile does."""
 
     async def main() -> None:
         async with (
@@ -80,7 +80,7 @@ def test_the_profile_follows_the_model():
 
 
 def test_a_model_that_is_registered_already_is_kept():
-    """Two rehearsals under one name in one emulator: the second finds its model there."""
+    """Two runs under one model name in one emulator: the second uses the existing model."""
 
     async def main() -> None:
         async with serve(Settings(time_scale=100_000.0)) as emulator:
@@ -91,7 +91,7 @@ def test_a_model_that_is_registered_already_is_kept():
     asyncio.run(main())
 
 
-def test_an_emulator_that_dies_is_told_with_its_status():
+def test_an_emulator_that_exits_is_reported_with_its_status():
     """Killed in mid-run, the error names the emulator and its status, instead of a refused connection."""
 
     async def main() -> None:
@@ -107,7 +107,7 @@ def test_an_emulator_that_dies_is_told_with_its_status():
 
 
 def test_an_emulator_that_cannot_start_says_why(monkeypatch):
-    """When its process ends at once, what it said last is in the details, and it is not waited for."""
+    """If the emulator exits at once, its last stderr lines are in the details, without waiting for the timeout."""
     monkeypatch.setattr(emulated.sys, "executable", "/bin/ls")  # which does not know `-m`'s friends
 
     async def main() -> None:
@@ -175,7 +175,7 @@ def test_an_emulator_ends_with_its_parent():
 
 
 def test_an_existing_endpoint_opens_in_one_line(monkeypatch):
-    """`async with Existing(name).open() as transport` invokes what stands and leaves it standing."""
+    """`async with Existing(name).open() as transport` invokes the endpoint and does not delete it."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
@@ -214,7 +214,7 @@ def test_a_model_opens_for_embedding_and_is_removed(monkeypatch):
 
 
 def test_leftovers_of_an_opened_target_are_an_error():
-    """Outside of a run nobody asks for leftovers, so they are raised, with the command for each."""
+    """Without a run, leftovers are raised as an error, with the command that deletes each."""
 
     async def main() -> None:
         async with serve(Settings(time_scale=10_000.0)) as emulator:
@@ -255,8 +255,8 @@ def _proxied(monkeypatch):
 
 
 @pytest.mark.usefixtures("_proxied")
-def test_a_transport_that_cannot_is_replaced_and_that_is_said():
-    """With a proxy in the environment the wire transport gives way to the SDK's own, and the note says why (C77)."""
+def test_auto_falls_back_to_botocore_with_the_reason():
+    """With a proxy in the environment `auto` uses botocore, and the note contains the reason (C77)."""
 
     async def main() -> None:
         async with (

@@ -117,7 +117,7 @@ TAMPERINGS = {
 
 @pytest.mark.parametrize("name", TAMPERINGS)
 def test_a_tampered_call_is_refused(strict, name):
-    """G16: whatever of the signed request is changed, moto answers 403; the same bytes unchanged are taken."""
+    """Whatever of the signed request is changed, moto answers 403; the same bytes unchanged are taken (G16)."""
     url, credentials = strict
     pattern, replacement = TAMPERINGS[name]
     data = signed(url, credentials)
@@ -128,7 +128,7 @@ def test_a_tampered_call_is_refused(strict, name):
 
 
 def test_the_wrong_secret_is_refused(strict):
-    """A call signed with another secret is a reply, not an exception; moto says why in XML, which has no code for us."""
+    """A call signed with another secret is a reply, not an exception; moto's XML error has no code for the transport."""
     url, credentials = strict
     reply = called(url, Credentials(credentials.access_key, "wrong" + credentials.secret_key))
     assert (reply.status, reply.code) == (403, "403")

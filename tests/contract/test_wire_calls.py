@@ -1,4 +1,4 @@
-"""A call through the wire transport: what it says of itself, whose keys sign it, and what an error answer means."""
+"""Calls through the wire transport: headers, credentials, replies and error responses."""
 
 import asyncio
 import gc
@@ -89,10 +89,10 @@ def test_without_credentials_nothing_is_opened(run):  # noqa: F811
     """A provider that has none makes opening an AuthError, before any connection."""
 
     async def provider():
-        raise CredentialsError("nobody is logged in")
+        raise CredentialsError("not logged in")
 
     async def main():
-        with pytest.raises(AuthError, match="nobody is logged in"):
+        with pytest.raises(AuthError, match="not logged in"):
             async with open_transport_to(server, 1, credentials=provider):
                 pass
 
@@ -102,7 +102,7 @@ def test_without_credentials_nothing_is_opened(run):  # noqa: F811
 
 
 def test_the_signature_follows_the_wall_clock(run):  # noqa: F811
-    """C103: each second signs anew, a second is signed once, and a clock set back is followed."""
+    """Each second signs anew, a second is signed once, and a clock set back is followed (C103)."""
     clock = [1_800_000_000.2]
 
     async def main():
@@ -163,7 +163,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_an_error_answer_is_a_reply_with_its_code(run, name):  # noqa: F811
-    """C65 to C71: code and message come out as botocore would read them, whatever the body; its size is kept."""
+    """Code and message come out as botocore would read them, whatever the body; its size is kept (C65 to C71)."""
     status, header, body, code, message = ERRORS[name]
     answer = b"HTTP/1.1 %b X\r\n%b\r\nContent-Length: %d\r\n\r\n%b" % (status, header, len(body), body)
 

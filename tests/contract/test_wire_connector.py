@@ -1,4 +1,4 @@
-"""Reaching the far side, cases C74, C75, C97 and C98: names, addresses, refusals, and what is this machine's fault."""
+"""Connector: names, addresses, refused connections, and resources this machine lacks (C74, C75, C97, C98)."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ async def dialled(dialer, timeout=10.0):
 
 
 def free_port():
-    """A port that nobody listens on."""
+    """A port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return sock.getsockname()[1]
 
@@ -67,7 +67,7 @@ def blackhole():
     ids=["NXDOMAIN", "SERVFAIL", "no name"],
 )
 def test_a_name_that_cannot_be_looked_up_is_dns(run, error):  # noqa: F811
-    """C74: an unknown name, a failing resolver and an impossible name are outcome dns."""
+    """An unknown name, a failing resolver and an impossible name are outcome dns (C74)."""
 
     async def lookup(host, port):
         raise error
@@ -81,7 +81,7 @@ def test_a_name_that_cannot_be_looked_up_is_dns(run, error):  # noqa: F811
 
 
 def test_a_slow_lookup_is_dns_within_the_deadline(run):  # noqa: F811
-    """C74: a resolver that does not answer is given up when the connect deadline is reached."""
+    """A resolver that does not answer is given up when the connect deadline is reached (C74)."""
 
     async def lookup(host, port):
         await asyncio.get_running_loop().create_future()
@@ -95,7 +95,7 @@ def test_a_slow_lookup_is_dns_within_the_deadline(run):  # noqa: F811
 
 
 def test_a_changed_address_is_picked_up(run, monkeypatch):  # noqa: F811
-    """C74: many dials share one look-up while it is fresh; after that, and after a failure, the name is asked again."""
+    """Many dials share one look-up while it is fresh; after that, and after a failure, the name is asked again (C74)."""
 
     async def main():
         with FaultyServer(serve_ok) as old, FaultyServer(serve_ok) as new:
@@ -119,7 +119,7 @@ def test_a_changed_address_is_picked_up(run, monkeypatch):  # noqa: F811
 
 
 def test_a_dead_family_does_not_keep_us_from_the_living_one(run):  # noqa: F811
-    """C75: with a refusing IPv6 and a silent address in front, the living address is reached, and comes first next."""
+    """With a refusing IPv6 and a silent address in front, the living address is reached, and comes first next (C75)."""
 
     async def main():
         with FaultyServer(serve_ok) as server, blackhole() as silent:
@@ -133,7 +133,7 @@ def test_a_dead_family_does_not_keep_us_from_the_living_one(run):  # noqa: F811
 
 
 def test_refused_and_silent_peers_are_told_apart(run):  # noqa: F811
-    """C75: a closed port is connect_refused, a silent one connect_timeout, an address of no use connect_refused."""
+    """A closed port is connect_refused, a silent one connect_timeout, an address of no use connect_refused (C75)."""
 
     async def main():
         with pytest.raises(ConnectError) as caught:
@@ -146,8 +146,8 @@ def test_refused_and_silent_peers_are_told_apart(run):  # noqa: F811
     run(main)
 
 
-def test_nobody_there_is_told_before_the_load(run):  # noqa: F811
-    """C74 to C76: opening a transport to a closed port is an UnavailableError that names the place."""
+def test_an_unreachable_server_fails_before_the_load(run):  # noqa: F811
+    """Opening a transport to a closed port is an UnavailableError that names the place (C74 to C76)."""
     port = free_port()
 
     async def main():
@@ -160,7 +160,7 @@ def test_nobody_there_is_told_before_the_load(run):  # noqa: F811
 
 
 def test_a_server_that_goes_away_is_an_outcome_of_each_call(run):  # noqa: F811
-    """C75: in the run each call that finds nobody is connect_refused, its time spent waiting and not service time."""
+    """During a run a call without a listener is connect_refused; its time is pool wait, not service time (C75)."""
 
     async def main():
         async with open_transport_to(server) as transport:
@@ -194,7 +194,7 @@ def test_a_server_that_goes_away_is_an_outcome_of_each_call(run):  # noqa: F811
     ids=lambda value: errno.errorcode[value] if type(value) is int else value.label,
 )
 def test_the_operating_systems_refusals_have_their_outcomes(run, monkeypatch, number, outcome):  # noqa: F811
-    """C97, C98: what this machine lacks is fd_exhausted or ports_exhausted; in the run it fails the call, and heals."""
+    """What this machine lacks is fd_exhausted or ports_exhausted; in the run it fails the call, and heals (C97, C98)."""
     real = connector._new_socket
 
     def refusing(*_):
@@ -221,7 +221,7 @@ async def until_closed(transport):
 
 
 def test_too_few_descriptors_are_told_before_the_load(run, monkeypatch):  # noqa: F811
-    """C97: when the connections cannot all be opened for want of descriptors, need and have are shown."""
+    """When the connections cannot all be opened for want of descriptors, need and have are shown (C97)."""
     real, made = connector._new_socket, []
 
     def scarce(*arguments):
@@ -243,7 +243,7 @@ def test_too_few_descriptors_are_told_before_the_load(run, monkeypatch):  # noqa
 
 
 def test_ipv6_works_by_literal_and_is_named_in_brackets(run):  # noqa: F811
-    """A transport reaches `http://[::1]:port`, and says so in its Host header."""
+    """A transport reaches `http://[::1]:port`, and its Host header contains the brackets."""
 
     async def main():
         async with open_transport_to(server) as transport:

@@ -16,12 +16,12 @@ START = b"HTTP/1.1 200 OK\r\n"
 
 
 def resetting(data=b""):
-    """A script: read a request, say this much, reset the connection."""
+    """A script: read a request, send these bytes, reset the connection."""
     return respond_once(data, Peer.reset)
 
 
 def finishing(data=b""):
-    """A script: read a request, say this much, end the stream."""
+    """A script: read a request, send these bytes, end the stream."""
     return respond_once(data, Peer.finish)
 
 
@@ -65,7 +65,7 @@ def test_a_fault_has_its_outcome_and_costs_one_connection(run, name):  # noqa: F
 
 @pytest.mark.parametrize("end", [Peer.reset, Peer.finish], ids=["reset", "end"])
 def test_a_used_connection_that_fails_unanswered_is_stale(run, end):  # noqa: F811
-    """C78: on a connection that has served before, a reset or an end before the first byte is stale_keepalive."""
+    """On a connection that has served before, a reset or an end before the first byte is stale_keepalive (C78)."""
 
     def script(peer):
         peer.read_request()
@@ -97,7 +97,7 @@ SURPLUS = {
 
 @pytest.mark.parametrize("name", SURPLUS)
 def test_surplus_bytes_never_reach_the_next_call(run, name):  # noqa: F811
-    """C80, C92: the answer stands, the connection is discarded, `desync_count` counts it."""
+    """The reply is returned, the connection is closed, and `desync_count` counts it (C80, C92)."""
     data, status, body = SURPLUS[name]
 
     async def main():
@@ -112,7 +112,7 @@ def test_surplus_bytes_never_reach_the_next_call(run, name):  # noqa: F811
 
 
 def test_late_surplus_is_read_before_the_connection_is_used_again(run):  # noqa: F811
-    """C80: a second answer that has arrived when the next call begins, but that the loop has not seen, is refused."""
+    """A second answer that has arrived when the next call begins, but that the loop has not seen, is refused (C80)."""
     may_send, has_sent = threading.Event(), threading.Event()
 
     def script(peer):
@@ -136,7 +136,7 @@ def test_late_surplus_is_read_before_the_connection_is_used_again(run):  # noqa:
 
 
 def test_data_on_an_idle_connection_discards_it(run):  # noqa: F811
-    """C80: bytes that come while no request is under way close the connection and are counted."""
+    """Bytes that come while no request is under way close the connection and are counted (C80)."""
     may_send = threading.Event()
 
     def script(peer):
@@ -164,7 +164,7 @@ CLOSING = {
 
 @pytest.mark.parametrize("name", CLOSING)
 def test_a_connection_that_is_to_close_is_not_used_again(run, name):  # noqa: F811
-    """C89: three calls take three connections, and none of them fails."""
+    """Three calls take three connections, and none of them fails (C89)."""
 
     async def main():
         async with open_transport_to(server) as transport:
@@ -179,7 +179,7 @@ def test_a_connection_that_is_to_close_is_not_used_again(run, name):  # noqa: F8
 
 
 def test_an_idle_connection_the_peer_closes_is_replaced_without_an_error(run):  # noqa: F811
-    """C89: a server that ends idle connections costs a new connection, not a failed call."""
+    """A server that ends idle connections costs a new connection, not a failed call (C89)."""
     served = threading.Event()
 
     def script(peer):
@@ -200,7 +200,7 @@ def test_an_idle_connection_the_peer_closes_is_replaced_without_an_error(run):  
 
 
 def test_an_idle_connection_is_retired_before_the_peer_ends_it(run):  # noqa: F811
-    """C89: with `Keep-Alive: timeout=3` a connection is given up after two idle seconds, not after the default."""
+    """With `Keep-Alive: timeout=3` a connection is given up after two idle seconds, not after the default (C89)."""
     answer = START + b"Keep-Alive: timeout=3\r\nContent-Length: 0\r\n\r\n"
 
     async def main():
@@ -216,7 +216,7 @@ def test_an_idle_connection_is_retired_before_the_peer_ends_it(run):  # noqa: F8
 
 
 def test_a_redirect_is_a_reply_and_is_not_followed(run):  # noqa: F811
-    """C91: the status comes back, and nothing is sent to where it points."""
+    """The status comes back, and nothing is sent to where it points (C91)."""
     elsewhere = FaultyServer(serve_ok)
 
     async def main():
@@ -233,7 +233,7 @@ def test_a_redirect_is_a_reply_and_is_not_followed(run):  # noqa: F811
 
 
 def test_an_unrequested_encoding_is_not_decoded(run):  # noqa: F811
-    """C88: a gzip bomb comes back as the bytes it is."""
+    """A gzip bomb comes back as the bytes it is (C88)."""
     bomb = gzip.compress(bytes(10_000_000))
     answer = START + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
 

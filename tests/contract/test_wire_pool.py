@@ -122,7 +122,7 @@ SITUATIONS = ("free", "opening", "in line")
 @pytest.mark.parametrize("situation", SITUATIONS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_call_can_be_cancelled_at_every_await(run, tmp_path, situation, scheme):  # noqa: F811
-    """G20: cancelled after every number of turns a call takes, it leaves a usable pool and nothing else.
+    """Cancelled after every number of turns a call takes, it leaves a usable pool and nothing else (G20).
 
     The number of turns grows until a call ends by itself; a cancelled call's connection is never used again.
     """
@@ -130,7 +130,7 @@ def test_a_call_can_be_cancelled_at_every_await(run, tmp_path, situation, scheme
     trust = make_context(root_file(tmp_path)) if scheme == "https" else None
 
     async def cancelled(transport, turns):
-        """Cancel a call after so many turns of the loop; tell whether it had ended by itself."""
+        """Cancel a call after so many loop iterations; return whether it had ended by itself."""
         if situation == "opening":
             transport.check_timeouts(float("inf"))
         held = asyncio.create_task(transport.invoke(REQUEST)) if situation == "in line" else None
@@ -163,7 +163,7 @@ def test_a_call_can_be_cancelled_at_every_await(run, tmp_path, situation, scheme
         run(main)
 
 
-def test_a_cancelled_calls_answer_is_given_to_nobody(run):  # noqa: F811
+def test_the_response_to_a_cancelled_call_is_dropped(run):  # noqa: F811
     """The connection of a cancelled call is closed, though its answer was on the way."""
     may_answer = threading.Event()
 
@@ -236,7 +236,7 @@ def test_opening_can_be_cancelled(run):  # noqa: F811
 
 
 def test_no_answer_is_given_to_another_request(run):  # noqa: F811
-    """C90, G19: of 5,000 calls through a peer that breaks one in twenty-five, each answered one has its own number back."""
+    """Of 5,000 calls through a peer that breaks one in twenty-five, each answered one has its own number back (C90, G19)."""
     dice = random.Random(5)
 
     def script(peer):
@@ -298,7 +298,7 @@ def test_a_transport_without_connections_is_refused(run):  # noqa: F811
 
 
 def unacknowledged(size):
-    """A kernel that says so many bytes have not been acknowledged; on loopback there never are any."""
+    """A kernel that reports so many unacknowledged bytes; on loopback there are none."""
     real = connection.ioctl
 
     def ioctl(fd, request, count, mutate):
@@ -310,7 +310,7 @@ def unacknowledged(size):
 
 
 def test_the_connection_of_an_early_answer_is_not_used_again(run, monkeypatch):  # noqa: F811
-    """C86: when the peer answered before it had the whole request, the answer stands and the connection is closed."""
+    """A response before the whole request was received is returned, and the connection is closed (C86)."""
 
     async def main():
         async with open_transport_to(server, 1) as transport:
@@ -325,7 +325,7 @@ def test_the_connection_of_an_early_answer_is_not_used_again(run, monkeypatch): 
 
 
 def test_an_answer_to_a_request_that_has_not_arrived_is_refused(run, monkeypatch):  # noqa: F811
-    """C80: what comes before the peer's kernel has acknowledged one byte of the request is nobody's answer."""
+    """Data received before the peer's kernel acknowledged a byte of the request is not its response (C80)."""
 
     async def main():
         async with open_transport_to(server, 1) as transport:

@@ -226,7 +226,7 @@ def stub_calling(client):
 UNFIT = {
     "C77 a proxy of the client": ({"proxies": {"http": "http://127.0.0.1:1"}}, None, "a proxy applies"),
     "unsigned": ({"signature_version": botocore.UNSIGNED}, None, "does not sign"),
-    "another scheme": ({"signature_version": "v4a"}, None, "another scheme"),
+    "another scheme": ({"signature_version": "v4a"}, None, "another signature version"),
     "a hook adds a header": ({}, header_adder, "x-trace"),
     "a hook changes the path": ({}, path_changer, ""),
     "a hook answers at sending": ({}, stub_sending, "in place of the service"),
@@ -236,7 +236,7 @@ UNFIT = {
 
 @pytest.mark.parametrize("name", UNFIT)
 def test_what_cannot_be_honoured_is_refused_with_the_reason(run, name):  # noqa: F811
-    """C77: the reason comes out before anything is sent, and the client works on as before."""
+    """The reason comes out before anything is sent, and the client works on as before (C77)."""
     config, change, reason = UNFIT[name]
 
     async def main():
@@ -255,7 +255,7 @@ def test_what_cannot_be_honoured_is_refused_with_the_reason(run, name):  # noqa:
 
 @pytest.mark.parametrize(("no_proxy", "is_fit"), [("", False), ("127.0.0.1", True)])
 def test_proxies_of_the_environment_count(run, monkeypatch, no_proxy, is_fit):  # noqa: F811
-    """C77: HTTP_PROXY makes the wire transport unfit unless NO_PROXY excepts the host."""
+    """HTTP_PROXY makes the wire transport unfit unless NO_PROXY excepts the host (C77)."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", no_proxy)
 
@@ -271,7 +271,7 @@ def test_proxies_of_the_environment_count(run, monkeypatch, no_proxy, is_fit):  
 
 
 def test_verification_is_never_switched_off(run):  # noqa: F811
-    """C76: a client with verify=False is left to the SDK, with the reason."""
+    """A client with verify=False is left to the SDK, with the reason (C76)."""
 
     async def main():
         async with opened_client(verify=False) as client:
@@ -282,7 +282,7 @@ def test_verification_is_never_switched_off(run):  # noqa: F811
 
 
 def test_no_credentials_are_an_auth_error(run, monkeypatch):  # noqa: F811
-    """C43: without keys nothing is sent and the error says what to do."""
+    """Without credentials nothing is sent, and the error has a hint (C43)."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
 
@@ -296,7 +296,7 @@ def test_no_credentials_are_an_auth_error(run, monkeypatch):  # noqa: F811
 
 
 def test_expiring_credentials_are_renewed(run):  # noqa: F811
-    """C45: keys about to expire are asked anew, without a failed call; when that fails, the reason is told."""
+    """Credentials are refreshed before they expire, without a failed call; a failed refresh is reported (C45)."""
     lives = iter([60, 3600])  # seconds; 60 are within botocore's margin, so they are renewed at the first chance
 
     async def refresh():

@@ -30,7 +30,7 @@ async def overdue(transport, request, is_reached):
 
 
 def test_silence_misses_the_first_byte_deadline(run):  # noqa: F811
-    """C86: a peer that accepts and never answers is timeout_ttfb, with the phase in words."""
+    """A peer that accepts and never answers is timeout_ttfb, with the phase in the detail (C86)."""
 
     async def main():
         async with open_transport_to(server) as transport:
@@ -43,7 +43,7 @@ def test_silence_misses_the_first_byte_deadline(run):  # noqa: F811
 
 
 def test_a_dripping_answer_misses_the_body_deadline(run):  # noqa: F811
-    """C85: one byte and then nothing is timeout_body."""
+    """One byte and then nothing is timeout_body (C85)."""
 
     async def main():
         async with open_transport_to(server) as transport:
@@ -56,7 +56,7 @@ def test_a_dripping_answer_misses_the_body_deadline(run):  # noqa: F811
 
 
 def test_a_peer_that_stops_reading_misses_the_write_deadline(run):  # noqa: F811
-    """C87: 4 MB that the peer does not read are timeout_write."""
+    """4 MB that the peer does not read are timeout_write (C87)."""
     large = Request(b"x" * 4 * 1024 * 1024)
 
     def script(peer):
@@ -74,7 +74,7 @@ def test_a_peer_that_stops_reading_misses_the_write_deadline(run):  # noqa: F811
 
 
 def test_the_total_deadline_ends_any_phase(run):  # noqa: F811
-    """C85: when no part is overdue by itself the total deadline still is, and names the phase."""
+    """When no part is overdue by itself the total deadline still is, and names the phase (C85)."""
 
     async def main():
         limits = Timeouts(first_byte=10 * PAST_ALL_DEADLINES, body=10 * PAST_ALL_DEADLINES, total=5.0)
@@ -87,7 +87,7 @@ def test_the_total_deadline_ends_any_phase(run):  # noqa: F811
 
 
 def test_deadlines_fire_by_themselves(run):  # noqa: F811
-    """The transport's own sweep ends an overdue call; nobody has to ask."""
+    """The transport's periodic check fails an overdue call."""
 
     async def main():
         async with open_transport_to(server, timeouts=Timeouts(first_byte=0.05)) as transport:
@@ -118,7 +118,7 @@ def test_a_large_body_arrives_whole(run):  # noqa: F811
 
 
 def test_an_early_refusal_of_a_large_body_is_a_reply(run):  # noqa: F811
-    """C86: a 413 that comes while we still send is that status; the half-used connection is closed."""
+    """A 413 that comes while we still send is that status; the half-used connection is closed (C86)."""
     large = Request(b"x" * 4 * 1024 * 1024)
     is_over = threading.Event()
 
@@ -141,7 +141,7 @@ def test_an_early_refusal_of_a_large_body_is_a_reply(run):  # noqa: F811
 
 @pytest.mark.parametrize("head", [START + b"\r\n", CHUNKED], ids=["until the end", "chunked"])
 def test_an_endless_answer_is_oversize_at_the_cap(run, head):  # noqa: F811
-    """C88: a body without a length is given up at the cap, long before it is all read."""
+    """A body without a length is given up at the cap, long before it is all read (C88)."""
 
     def script(peer):
         peer.read_request()

@@ -86,7 +86,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_certificate_is_refused(run, tmp_path, trusting, name):  # noqa: F811
-    """C76: nothing is sent to a server whose certificate is not right; the reason is told."""
+    """Nothing is sent to a server with an invalid certificate; the detail contains the reason (C76)."""
 
     async def main():
         with pytest.raises(UnavailableError, match="tls: certificate refused: "):
@@ -105,7 +105,7 @@ def drop(peer):
 
 
 def hang(peer):
-    """Take the first bytes of a handshake, then say nothing."""
+    """Read the first bytes of a handshake, then send nothing."""
     peer.receive()
     peer.wait_until_closed()
 
@@ -119,7 +119,7 @@ def plain(peer):
 
 @pytest.mark.parametrize("script", [drop, hang, plain], ids=["reset", "stall", "plain answer"])
 def test_a_broken_handshake_is_tls(run, trusting, script):  # noqa: F811
-    """C76: a reset, a stall and a plain answer in the handshake are outcome tls, within the connect deadline."""
+    """A reset, a stall and a plain answer in the handshake are outcome tls, within the connect deadline (C76)."""
 
     async def main():
         with pytest.raises(UnavailableError, match="tls: "):
@@ -132,7 +132,7 @@ def test_a_broken_handshake_is_tls(run, trusting, script):  # noqa: F811
 
 
 def test_a_certificate_that_goes_bad_is_an_outcome_of_the_call(run, tmp_path, trusting):  # noqa: F811
-    """C76: when a later connection is refused the call ends as tls, and not in the clear."""
+    """When a later connection is refused the call ends as tls, and not in the clear (C76)."""
     context = server_context(tmp_path)
 
     async def main():
@@ -158,7 +158,7 @@ def unwrap(peer):
 
 @pytest.mark.parametrize(("end", "outcome"), [(unwrap, None), (Peer.finish, Outcome.TRUNCATED)], ids=["told", "cut"])
 def test_only_an_announced_end_completes_a_body_without_length(run, tmp_path, trusting, end, outcome):  # noqa: F811
-    """C79: over TLS a body that lasts until the end is whole only after close_notify; a bare end is a cut."""
+    """Over TLS a body that lasts until the end is whole only after close_notify; a bare end is a cut (C79)."""
 
     async def main():
         async with open_transport_to(server, context=trusting) as transport:
@@ -197,7 +197,7 @@ def test_bytes_that_are_no_tls_end_the_call_as_tls(run, tmp_path, trusting, data
 
 
 def test_surplus_over_tls_is_found_and_tickets_are_not_taken_for_it(run, tmp_path, trusting):  # noqa: F811
-    """C80: bytes after an answer discard the connection; TLS's own messages between answers do not."""
+    """Bytes after an answer discard the connection; TLS's own messages between answers do not (C80)."""
 
     async def main():
         async with open_transport_to(server, context=trusting) as transport:
@@ -212,7 +212,7 @@ def test_surplus_over_tls_is_found_and_tickets_are_not_taken_for_it(run, tmp_pat
 
 
 def test_a_context_that_does_not_verify_is_not_taken(run, tmp_path):  # noqa: F811
-    """C76: whoever hands in a context with verification off is refused, not obeyed."""
+    """Whoever hands in a context with verification off is refused, not obeyed (C76)."""
     careless = make_context(root_file(tmp_path))
     careless.check_hostname = False
     careless.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""A small world for tests of deployments: an emulator, an account that deploys there, and what it notes."""
+"""Fixture for tests of deployments: an emulator, an account in it, and a journal in memory."""
 
 import itertools
 import random
@@ -40,7 +40,7 @@ class MemoryJournal:
 
 @dataclass
 class DeploymentFixture:
-    """An emulated account and a way into it."""
+    """An emulated account, its clients and its registry."""
 
     emulator: Emulator
     clients: Clients
@@ -66,7 +66,7 @@ class DeploymentFixture:
         self.emulator.faults.add({"operation": operation, "kind": kind, **more})
 
     async def existing_resources(self) -> set[str]:
-        """Ask the account itself what it holds."""
+        """List the endpoints and configurations of the account."""
         endpoints = await self.clients.sagemaker.list_endpoints()
         configs = await self.clients.sagemaker.list_endpoint_configs()
         return {e["EndpointName"] for e in endpoints["Endpoints"]} | {

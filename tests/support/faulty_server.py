@@ -1,4 +1,4 @@
-"""A far side that does on each connection exactly what a script says: threads and plain sockets, no loop of its own.
+"""FaultyServer: runs a script on each connection, with threads and sockets, without an event loop.
 
 A script is a function of a Peer; it runs once for each connection and its return closes it.
 """
@@ -17,7 +17,7 @@ _RUNNING = set()
 
 
 def accepted_socket_count():
-    """How many accepted sockets the servers of this process hold: the far side's, not the client's."""
+    """Return how many accepted sockets the servers of this process hold."""
     return sum(sock.fileno() >= 0 for server in list(_RUNNING) for sock in list(server._sockets))
 
 

@@ -131,7 +131,7 @@ STRICTER_THAN_HTTPTOOLS = {
     "C81 extension flood": "no cap on framing",
     "C81 many extensions": "the same",
     "C81 trailer flood": "the same",
-    "C82 19 digits": "a length that nobody can mean",
+    "C82 19 digits": "more than 18 digits",
     "C82 another coding": "we asked for none",
     "C82 two codings": "the same",
     "C82 chunked twice": "RFC 9112 section 6.1 forbids it",

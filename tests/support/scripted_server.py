@@ -1,7 +1,7 @@
-"""The far side of a connection: a scripted HTTP server on loopback that keeps its own count of what arrived.
+"""ScriptedServer: an HTTP server on loopback that replies by script and records the requests it receives.
 
 A script answers each request with parts: bytes are written, CLOSE ends the connection orderly, RESET breaks it, HANG
-says nothing more until the test is over. Not an HTTP library: it reads a head and Content-Length bytes, no more.
+sends nothing more until the test ends. Not an HTTP library: it reads a head and Content-Length bytes, no more.
 """
 
 import asyncio

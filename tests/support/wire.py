@@ -41,8 +41,10 @@ async def wait_until(condition):
 async def assert_usable(transport, server):
     """The next call is answered, and the answer is its own."""
     reply = await transport.invoke(REQUEST)
-    assert (reply.status, reply.body[:20], reply.response_bytes, reply.request_id) == (200, b"hello", 5, "r-1"), reply[:5]
-    # A cancelled call may reach the far side later than this one did.
+    assert (reply.status, reply.body[:20], reply.response_bytes, reply.request_id) == (200, b"hello", 5, "r-1"), reply[
+        :5
+    ]
+    # A cancelled call may reach the server later than this one.
     assert REQUEST.body in [body for _, _, body in server.received[-3:]]
 
 
@@ -77,7 +79,7 @@ def run(request):
         gc.collect()
         assert complaints == []
         deadline = perf_counter() + 10
-        while open_socket_count() - accepted_socket_count() > before:  # the far side notices the end in its own time
+        while open_socket_count() - accepted_socket_count() > before:  # the server detects the end later
             assert perf_counter() < deadline, "a socket is left open"
             os.sched_yield()
 

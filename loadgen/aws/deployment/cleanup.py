@@ -1,8 +1,8 @@
 """Cleanup: find the resources that runs left in an account, and delete them. The only implementation.
 
 A resource is attributed to a run by the run's journal, by the resource's tags, or by both; if the two conflict, it is
-skipped. A journal names what its run was about to create, under names with a random suffix. Tags count only if name, run,
-owner and creation time all agree.
+skipped. A journal names what its run was about to create, under names with a random suffix. Tags count only if name,
+run, owner and creation time all agree.
 
 Use it in two steps, with a list to show or confirm in between:
 

@@ -1,8 +1,7 @@
-"""Removal: deleting what may exist until it is known to be gone, or until the budget is used up.
+"""ResourceDeleter: deletes resources until they are known not to exist, or until a timeout.
 
-A deletion that AWS refuses while the endpoint is changing is waited for; one that is throttled is repeated; "could not
-find" is success, once a Create that is still on its way must have shown its effect. Whose a thing is has been decided
-before it comes here.
+A deletion that AWS refuses while the endpoint is changing, or throttles, is retried. "Could not find" is success, once
+a Create in flight must have taken effect. The caller decides what to delete; see cleanup.py.
 """
 
 import asyncio
@@ -15,12 +14,12 @@ from loadgen.aws.deployment.resources import Existence, ResourceKind, ResourceRe
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, error_message
 from loadgen.aws.retry import RetryPolicy
 
-# DescribeEndpoint's EndpointStatus (botocore service model sagemaker 2017-07-24): those that change by themselves.
+# EndpointStatus values that change without a call (botocore service model sagemaker 2017-07-24).
 TRANSITIONAL_STATUSES = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 
 class ResourceDeleter:
-    """Deletes things of one account."""
+    """Deletes resources of one account."""
 
     def __init__(self, api: Any, registry: ResourceRegistry, retry_policy: RetryPolicy, rng: random.Random) -> None:
         self._api = api
@@ -29,33 +28,33 @@ class ResourceDeleter:
         self._rng = rng
 
     async def delete(self, resources: Sequence[TrackedResource]) -> list[TrackedResource]:
-        """Delete these things, endpoints first, and return what could not be removed; its entry says why."""
+        """Delete resources, endpoints first; return those that could not be deleted, with `delete_error` set."""
         for resource in resources:
             if resource.existence is Existence.NOT_CREATED:
                 self._registry.mark_gone(resource)
         for resource in self._remaining(resources, ResourceKind.ENDPOINT):
             await self._delete(resource, self._api.delete_endpoint, EndpointName=resource.name)
-        remaining_endpoints = {holding.name for holding in self._remaining(resources, ResourceKind.ENDPOINT)}
+        remaining_endpoints = {resource.name for resource in self._remaining(resources, ResourceKind.ENDPOINT)}
         for resource in self._remaining(resources, ResourceKind.CONFIG):
             if resource.name in remaining_endpoints:
                 resource.delete_error = "its endpoint still exists"
             else:
                 await self._delete(resource, self._api.delete_endpoint_config, EndpointConfigName=resource.name)
 
-        return [holding for holding in self._registry if holding in resources]
+        return [resource for resource in self._registry if resource in resources]
 
     async def delete_all(self, resources: Sequence[TrackedResource]) -> None:
-        """Delete many things at once, each endpoint before its configuration."""
-        names = dict.fromkeys(holding.name for holding in resources)
+        """Delete resources concurrently, each endpoint before its configuration."""
+        names = dict.fromkeys(resource.name for resource in resources)
         async with asyncio.TaskGroup() as group:
             for name in names:
-                group.create_task(self.delete([holding for holding in resources if holding.name == name]))
+                group.create_task(self.delete([resource for resource in resources if resource.name == name]))
 
     def _remaining(self, resources: Sequence[TrackedResource], kind: ResourceKind) -> list[TrackedResource]:
-        return [holding for holding in self._registry if holding.kind is kind and holding in resources]
+        return [resource for resource in self._registry if resource.kind is kind and resource in resources]
 
     async def _delete(self, resource: TrackedResource, delete_call: Callable[..., Any], **kwargs: str) -> None:
-        """Delete until it is known to be gone, or until the budget is used up; never raises."""
+        """Delete one resource until it is known not to exist, or until `delete_timeout`; never raises."""
         started = time.perf_counter()
         self._registry.mark_deleting(resource)
         for delay in self._retry_policy.poll_delays(self._retry_policy.delete_timeout, self._rng):
@@ -64,7 +63,7 @@ class ResourceDeleter:
             except SDK_ERRORS as error:
                 error_kind = classify_error(error)
                 if error_kind is ErrorKind.NOT_FOUND:
-                    # A thing that no other call has found may still be on its way.
+                    # A resource that no other call has found may still be created by a Create in flight.
                     if (
                         resource.existence is Existence.OBSERVED
                         or time.perf_counter() - started >= self._retry_policy.create_settle_time
@@ -81,7 +80,7 @@ class ResourceDeleter:
                         return
             else:
                 resource.existence = Existence.OBSERVED
-                resource.delete_error = "deletion was accepted and has not been seen to end"
+                resource.delete_error = "the deletion was accepted but has not completed"
                 if resource.kind is ResourceKind.CONFIG:
                     self._registry.mark_gone(resource)
                     return
@@ -89,10 +88,10 @@ class ResourceDeleter:
                     self._registry.mark_gone(resource)
                     return
             await asyncio.sleep(delay)
-        resource.delete_error += f" (given up after {self._retry_policy.delete_timeout:g} s)"
+        resource.delete_error += f" (timeout after {self._retry_policy.delete_timeout:g} s)"
 
     async def _wait_deleted(self, resource: TrackedResource) -> bool:
-        """Watch a deletion; False when it ended in something else, or not in time, or out of sight."""
+        """Poll until the endpoint is deleted; False if it has another final status, on timeout or during an outage."""
         last_reached = time.perf_counter()
         for delay in self._retry_policy.poll_delays(self._retry_policy.delete_timeout, self._rng):
             try:
@@ -113,7 +112,7 @@ class ResourceDeleter:
         return False
 
     async def _is_changing(self, resource: TrackedResource) -> bool:
-        """Tell whether a refused deletion may be accepted later, whatever the refusal's wording was."""
+        """Return whether a refused deletion may be accepted later, by the endpoint's status."""
         if resource.kind is not ResourceKind.ENDPOINT:
             return False
         try:

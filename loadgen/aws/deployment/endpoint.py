@@ -1,9 +1,8 @@
-"""The life of one endpoint: create its config and itself, wait until it is in service, remove every trace.
+"""EndpointDeployment: creates an endpoint and its configuration, waits until it is in service, and deletes both.
 
-Rule: from just before a Create call goes out until the thing is known to be gone it stands in the account's Holdings.
-Creates are never sent twice blindly: names are ours alone, so "exists" after a lost answer means that the first call
-had its effect, and "exists" without one means that the name is someone else's and is never touched. How things are
-removed is removal.py's.
+Rule: a resource is in the account's ResourceRegistry from before its Create call until it is known not to exist. A
+Create is retried safely because names are unique: "exists" after a lost response means that the first call took effect;
+without a lost response it means that another owner has the name, and the resource is not touched.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ _MAX_NAME_ATTEMPTS = 3
 
 
 class EndpointDeployment:
-    """One endpoint of ours, from nothing to nothing. Made by `deploy_endpoint`."""
+    """One endpoint with its configuration. Made by `deploy_endpoint`."""
 
     def __init__(self, api: Any, registry: ResourceRegistry, retry_policy: RetryPolicy, rng: random.Random) -> None:
         self.name = ""
@@ -40,7 +39,7 @@ class EndpointDeployment:
         self._resources: list[TrackedResource] = []
 
     async def create(self, names: Iterator[str], model: str, config: ServerlessConfig, tags: Mapping[str, str]) -> None:
-        """Create config and endpoint under the first of `names` that is free."""
+        """Create configuration and endpoint under the first free name of `names`."""
         tag_list = [{"Key": key, "Value": value} for key, value in tags.items()]
         for name in islice(names, _MAX_NAME_ATTEMPTS):
             self.name = name
@@ -62,7 +61,7 @@ class EndpointDeployment:
     async def _create_resource(
         self, kind: ResourceKind, name: str, call: Callable[..., Any], arguments: Mapping[str, Any]
     ) -> bool:
-        """Send one Create until its effect is known; False when the name is someone else's."""
+        """Retry one Create until its effect is known; False if the name is taken."""
         resource = self._registry.record_intent(kind, name)
         self._resources.append(resource)
         retry_delays, consistency_delays = (
@@ -70,7 +69,7 @@ class EndpointDeployment:
             self._retry_policy.backoff_delays(self._retry_policy.consistency_timeout, self._rng),
         )
         while True:
-            # The call in flight is always awaited, so that its effect is known after a cancellation too.
+            # A call in flight is always awaited, so that its effect is known after a cancellation too.
             error = await shielded(_attempt_create(call(**arguments), resource))
             if error is None:
                 self._registry.mark_created(resource)
@@ -84,7 +83,7 @@ class EndpointDeployment:
             if error_kind in {ErrorKind.AMBIGUOUS, ErrorKind.THROTTLED, ErrorKind.NOT_SENT}:
                 delay = next(retry_delays, None)
             elif error_kind is ErrorKind.NOT_FOUND and kind is ResourceKind.ENDPOINT:
-                delay = next(consistency_delays, None)  # the config is there, but not everywhere yet
+                delay = next(consistency_delays, None)  # the configuration is eventually consistent
             if delay is None:
                 raise self._create_error(error, kind, name, error_kind) from error
             await asyncio.sleep(delay)
@@ -92,8 +91,9 @@ class EndpointDeployment:
     def _create_error(self, error: BaseException, kind: ResourceKind, name: str, error_kind: ErrorKind) -> LoadgenError:
         verb = "CreateEndpoint" if kind is ResourceKind.ENDPOINT else "CreateEndpointConfig"
         if error_kind is ErrorKind.NOT_FOUND and kind is ResourceKind.ENDPOINT:
+            limit = self._retry_policy.consistency_timeout
             return UnavailableError(
-                f"{verb} {name}: its config was not visible after {self._retry_policy.consistency_timeout:g} s ({error_message(error)})"
+                f"{verb} {name}: its config was not visible after {limit:g} s ({error_message(error)})"
             )
         return to_loadgen_error(error, f"{verb} {name}", now=time.time())
 
@@ -101,7 +101,7 @@ class EndpointDeployment:
         """Poll until the endpoint is InService.
 
         Raises:
-            UnavailableError: it failed, vanished, or was not ready in time.
+            UnavailableError: the endpoint failed, disappeared, or was not InService in time.
         """
         started = last_reached = time.perf_counter()
         status = "Creating"
@@ -109,7 +109,7 @@ class EndpointDeployment:
             try:
                 answer = await self._api.describe_endpoint(EndpointName=self.name)
             except SDK_ERRORS as error:
-                # Not visible yet, throttled or cut off: only time tells. Anything else is final.
+                # Not visible yet, throttled or unreachable: retry until a timeout. Any other error is final.
                 now, error_kind = time.perf_counter(), classify_error(error)
                 if error_kind is not ErrorKind.NOT_SENT:
                     last_reached = now
@@ -130,21 +130,22 @@ class EndpointDeployment:
                     raise _deploy_failed_error(self.name, status, answer.get("FailureReason", ""))
             await asyncio.sleep(delay)
         raise UnavailableError(
-            f"endpoint {self.name} was not in service after {self._retry_policy.deploy_timeout:g} s; last seen: {status}",
-            hint="allow more with deploy_timeout, or look at the endpoint's log in CloudWatch",
+            f"endpoint {self.name} was not in service after {self._retry_policy.deploy_timeout:g} s; "
+            f"last status: {status}",
+            hint="raise deploy_timeout, or read the endpoint's log in CloudWatch",
         )
 
     def _mark_observed(self) -> None:
         for resource in self._resources:
-            resource.existence = Existence.OBSERVED  # an endpoint is made from a config that was found
+            resource.existence = Existence.OBSERVED  # if the endpoint exists, so does its configuration
 
     async def delete(self) -> None:
-        """Delete what is held; what cannot be removed stays in the Holdings with the reason."""
+        """Delete the created resources; one that cannot be deleted stays in the registry with the reason."""
         self._resources = await self._deleter.delete(self._resources)
 
 
 async def _attempt_create(call: Awaitable[Any], resource: TrackedResource) -> Exception | None:
-    """Make one Create call, note what it says of the thing's existence, and return the error if it failed."""
+    """Make one Create call, update the resource's existence, and return the error if it failed."""
     before = resource.existence
     resource.existence = max(before, Existence.UNCERTAIN)
     try:
@@ -152,7 +153,7 @@ async def _attempt_create(call: Awaitable[Any], resource: TrackedResource) -> Ex
     except SDK_ERRORS as error:
         error_kind = classify_error(error)
         if error_kind is ErrorKind.ALREADY_EXISTS and before is Existence.UNCERTAIN:
-            resource.existence = Existence.OBSERVED  # an earlier call, whose answer was lost, had its effect
+            resource.existence = Existence.OBSERVED  # an earlier call, whose response was lost, took effect
             return None
         if error_kind is not ErrorKind.AMBIGUOUS:
             resource.existence = before
@@ -163,7 +164,7 @@ async def _attempt_create(call: Awaitable[Any], resource: TrackedResource) -> Ex
 
 def _deploy_failed_error(name: str, status: str, reason: str) -> LoadgenError:
     message = f"endpoint {name} is {status}: {reason or 'AWS gives no reason'}"
-    # A quota can strike after CreateEndpoint was accepted; then it stands in the reason.
+    # AWS may apply a quota after it accepted CreateEndpoint; then FailureReason contains it.
     return QuotaError(message) if "ResourceLimitExceeded" in reason else UnavailableError(message)
 
 
@@ -179,13 +180,13 @@ async def deploy_endpoint(
     retry_policy: RetryPolicy,
     rng: random.Random,
 ) -> AsyncIterator[EndpointDeployment]:
-    """Deploy an endpoint, and remove every trace of it on the way out, whatever happened.
+    """Deploy an endpoint, and delete it with its configuration on exit.
 
-    A cancellation waits for the removal, which takes `retry_policy.removal` seconds at most. What could not be removed stays
-    in `registry`.
+    A cancellation waits for the deletion, at most `retry_policy.delete_timeout` seconds. What could not be deleted
+    stays in `registry`.
 
     Raises:
-        UnavailableError: it failed, or was not in service in time.
+        UnavailableError: the endpoint failed, or was not in service in time.
         QuotaError: the account refused it.
         AuthError: the caller may not create or tag it; nothing is created untagged.
     """

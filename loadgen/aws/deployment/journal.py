@@ -28,14 +28,14 @@ _RESERVED_BYTES = 1 << 16  # bytes reserved: some two hundred endpoints
 
 @dataclass(frozen=True, slots=True)
 class ResourceLocation:
-    """Where what a run creates can be found again by another process; no credentials.
+    """Where another process finds the resources of a run; without credentials.
 
     Args:
-        kind: `aws`, `emulator` or `stand-in`.
+        kind: `aws`, `emulator` or `custom-endpoint`.
         account_id: twelve digits, or empty.
         region: such as `us-east-1`.
         endpoint_url: of the control plane; empty for AWS.
-        emulator_url: when the run was told to use an emulator, rather than sent there by the environment.
+        emulator_url: of an emulator that the scenario named; empty if the environment named it.
         owner: the caller's ARN.
     """
 
@@ -57,14 +57,14 @@ class ResourceLocation:
 
 @dataclass(frozen=True, slots=True)
 class JournalState:
-    """What a journal says.
+    """The content of a journal.
 
     Args:
-        run_id: whose it is.
-        location: where the run created things.
-        process: which worked on it last.
-        resources: what may still exist, and how much is known of it.
-        damaged_lines: how many of its lines cannot be read.
+        run_id: of the run.
+        location: of its resources.
+        process: the last process of the run.
+        resources: that may still exist, and how much is known of each.
+        damaged_lines: number of lines that cannot be parsed.
     """
 
     run_id: str
@@ -76,45 +76,45 @@ class JournalState:
 
 @runtime_checkable
 class SupportsJournal(Protocol):
-    """An account that creates things, and notes them."""
+    """An account that creates resources and records them in a journal."""
 
     @property
     def location(self) -> ResourceLocation:
-        """Where what it creates can be found by another process."""
+        """Where another process can find the created resources."""
         ...
 
     def set_journal(self, journal: Journal) -> None:
-        """Note what is created and removed from now on in this journal."""
+        """Record creations and deletions in this journal from now on."""
         ...
 
     async def delete_leftovers(self, resources: Mapping[tuple[ResourceKind, str], Existence]) -> None:
-        """Remove what an earlier process of the same run left; what cannot be removed stays among the leftovers."""
+        """Delete what an earlier process of the run left; what cannot be deleted stays in `leftovers()`."""
         ...
 
     def leftovers(self) -> Sequence[Leftover]:
-        """Name everything it may still hold."""
+        """Return the resources that may still exist."""
         ...
 
 
 class JournalWriter:
-    """A journal that is being written. A `Journal`.
+    """Append to a journal file. A `Journal`.
 
     Args:
-        path: of the file; one that exists is continued.
-        run_id: the run's.
-        location: where it creates things.
+        path: of the file; an existing file is continued.
+        run_id: of the run.
+        location: of its resources.
 
     Raises:
-        WriteError: it cannot be written.
+        WriteError: the file cannot be written.
     """
 
     def __init__(self, path: Path, *, run_id: str, location: ResourceLocation) -> None:
         self.path = path
-        self.write_error = ""  # why a note after an intent could not be kept, in words
+        self.write_error = ""  # why an event after an intent could not be written, human-readable
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             self._end = _end_of_last_line(path)
-            os.ftruncate(self._file, self._end)  # a torn last line
+            os.ftruncate(self._file, self._end)  # drop a torn last line
             _reserve(self._file, self._end)
             self._write_entry(
                 {
@@ -133,7 +133,7 @@ class JournalWriter:
         """Append an event; an intent is on disk when this returns.
 
         Raises:
-            WriteError: an intent cannot be kept.
+            WriteError: an intent cannot be written.
         """
         try:
             self._write_entry(
@@ -155,7 +155,7 @@ class JournalWriter:
             os.fsync(self._file)
 
     def close(self) -> None:
-        """Give back what was reserved and close; closing twice is harmless."""
+        """Release the reserved space and close. Idempotent."""
         if self._file >= 0:
             file, self._file = self._file, -1
             try:
@@ -167,17 +167,19 @@ class JournalWriter:
 
 
 def _journal_error(path: Path, error: OSError) -> WriteError:
-    return WriteError(f"cannot keep the journal {path}: {error.strerror}", hint="nothing is created without it")
+    return WriteError(
+        f"cannot write the journal {path}: {error.strerror}", hint="no resource is created without a journal"
+    )
 
 
 def _end_of_last_line(path: Path) -> int:
-    """Return where the last whole line ends."""
+    """Return where the last complete line ends."""
     content = path.read_bytes().partition(b"\0")[0]
     return content.rfind(b"\n") + 1
 
 
 def _reserve(file: int, end: int) -> None:
-    # Where the file system cannot, the journal grows as any file does.
+    # A file system without this call extends the file as it is written.
     with suppress(OSError, AttributeError):
         os.posix_fallocate(file, end, _RESERVED_BYTES)
 
@@ -191,11 +193,11 @@ def _sync_directory(directory: Path) -> None:
 
 
 def read_journal(path: Path) -> JournalState:
-    """Read what a run may have left behind; damaged lines are counted, and cost nothing but themselves.
+    """Read the resources a run may have left; damaged lines are counted and skipped.
 
     Raises:
-        InputError: there is no journal.
-        DataError: it does not say whose it is.
+        InputError: the file cannot be read.
+        DataError: no line names the run.
     """
     try:
         content = path.read_bytes().partition(b"\0")[0]
@@ -215,7 +217,7 @@ def read_journal(path: Path) -> JournalState:
             damaged_lines += 1
     process = process_from_json(opening_entry.get("process")) if opening_entry is not None else None
     if opening_entry is None or process is None:
-        raise DataError(f"{path} does not say which run it belongs to", hint="give the run's id instead")
+        raise DataError(f"{path} does not name its run", hint="give the run's id instead")
     return JournalState(
         str(opening_entry.get("run_id", "")),
         read_location(opening_entry.get("location")),
@@ -226,13 +228,13 @@ def read_journal(path: Path) -> JournalState:
 
 
 def read_location(plain: object) -> ResourceLocation:
-    """Return the place that was written down."""
+    """Parse a location; missing fields are empty."""
     values = plain if isinstance(plain, dict) else {}
     return ResourceLocation(**{f.name: str(values.get(f.name, "")) for f in fields(ResourceLocation)})
 
 
 def _parse_lines(content: bytes) -> Iterator[Mapping[str, Any] | None]:
-    # The last piece is empty, or a line that was torn before its Create could go out.
+    # The last part is empty, or a line torn before its Create was sent.
     for line in content.split(b"\n")[:-1]:
         try:
             entry = json.loads(line)
@@ -243,7 +245,7 @@ def _parse_lines(content: bytes) -> Iterator[Mapping[str, Any] | None]:
 
 
 def _apply_event(entry: Mapping[str, Any], resources: dict[tuple[ResourceKind, str], Existence]) -> bool:
-    """Follow one event; False when it is none that is known."""
+    """Apply one event; return False if it is unknown."""
     try:
         event, kind, name = JournalEvent(entry["event"]), ResourceKind(entry["kind"]), str(entry["name"])
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""How what we create is named, tagged and described to SageMaker. Pure."""
+"""Names, tags and descriptions of created resources. Pure; the only place that defines name prefix and tag keys."""
 
 import re
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from loadgen.workload.serverless_config import ServerlessConfig
 VARIANT_NAME = "AllTraffic"
 NAME_PREFIX = "loadgen-"
 _MAX_NAME_LENGTH = 63  # botocore service model sagemaker 2017-07-24, EndpointName
-# Tag values: letters, digits, blanks and these (Tagging API reference); anything else becomes an underscore.
+# Tag values: letters, digits, spaces and these (Tagging API reference); others are replaced by an underscore.
 _INVALID_TAG_CHARACTERS = re.compile(r"[^a-zA-Z0-9 _.:/=+@-]")
 _MAX_TAG_LENGTH = 256
 RUN_TAG, OWNER_TAG, CREATED_TAG, EXPIRES_TAG = "loadgen:run", "loadgen:owner", "loadgen:created", "loadgen:expires"
-# An endpoint lives for the steps of its configuration; whatever stands a day later was left behind.
+# An endpoint exists for the steps of its configuration, which take less than this.
 RESOURCE_LIFETIME = timedelta(days=1)
 
 
 def endpoint_name(run_id: str, config: ServerlessConfig, suffix: str) -> str:
-    """Name an endpoint so that a person knows whose it is: valid for AWS, at most 63 characters, unique by its suffix.
+    """Name an endpoint after run and configuration: valid for AWS, at most 63 characters, unique by its suffix.
 
     Example:
         >>> endpoint_name("2026-11-22 a/b", ServerlessConfig(3072, 8), "x7k2")
@@ -31,7 +31,7 @@ def endpoint_name(run_id: str, config: ServerlessConfig, suffix: str) -> str:
 
 
 def production_variant(model: str, config: ServerlessConfig) -> dict[str, Any]:
-    """Build the production variant that CreateEndpointConfig takes."""
+    """Return the production variant of CreateEndpointConfig."""
     serverless = {"MemorySizeInMB": config.memory_mb, "MaxConcurrency": config.max_concurrency}
     if config.provisioned_concurrency:
         serverless["ProvisionedConcurrency"] = config.provisioned_concurrency
@@ -39,12 +39,12 @@ def production_variant(model: str, config: ServerlessConfig) -> dict[str, Any]:
 
 
 def tags(*, run_id: str, owner: str, created: datetime) -> Mapping[str, str]:
-    """Build the tags by which what a run left behind is found.
+    """Return the tags by which cleanup finds the resources of a run.
 
     Args:
-        run_id: the run's.
-        owner: who made it, such as the caller's ARN.
-        created: when, in UTC.
+        run_id: of the run.
+        owner: the caller's ARN.
+        created: in UTC.
 
     Example:
         >>> from datetime import UTC
@@ -62,5 +62,5 @@ def tags(*, run_id: str, owner: str, created: datetime) -> Mapping[str, str]:
 
 
 def tag_value(text: str) -> str:
-    """Return a text as a tag can hold it."""
+    """Return a text as a valid tag value."""
     return _INVALID_TAG_CHARACTERS.sub("_", text)[:_MAX_TAG_LENGTH]

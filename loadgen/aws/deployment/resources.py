@@ -1,7 +1,7 @@
-"""Holdings: what may exist in the account because of us, from just before a Create until it is known to be gone.
+"""ResourceRegistry: resources that may exist, from before their Create until they are known not to exist.
 
-A register in memory, plain and synchronous, so that no cancellation can interrupt it half-way. Keeping it on disk, so
-that it outlives a killed process, is the part of whoever implements `Journal`.
+The registry is in memory and synchronous, so a cancellation cannot interrupt it. A `Journal` keeps its events on disk,
+where they survive a killed process.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from loadgen.interfaces import Leftover
 
 
 class ResourceKind(StrEnum):
-    """What can be held; the value is the AWS CLI's word."""
+    """Kind of a resource; the value is the AWS CLI's term."""
 
     ENDPOINT = "endpoint"
     CONFIG = "endpoint-config"
@@ -21,52 +21,52 @@ class ResourceKind(StrEnum):
 
 
 class JournalEvent(StrEnum):
-    """What can be noted of a thing."""
+    """Event of a resource in the journal."""
 
-    INTENT = "intent"  # a Create for this name is about to go out: from now on it may exist
+    INTENT = "intent"  # before a Create is sent: the resource may exist from now on
     CREATED = "created"  # a Create was confirmed
-    DELETING = "deleting"  # a Delete is about to go out
-    GONE = "gone"  # it is known not to exist: it was never created, or it is removed
+    DELETING = "deleting"  # before a Delete is sent
+    GONE = "gone"  # known not to exist: never created, or deleted
 
 
 class Journal(Protocol):
-    """Where events are kept beyond the life of the process."""
+    """Store of events that survives the process."""
 
     def append(self, event: JournalEvent, kind: ResourceKind, name: str) -> None:
-        """Note an event. An intent is safe when this returns; of the others a power cut may cost the last.
+        """Record an event. An intent is on disk when this returns; a power failure may lose the last of the others.
 
         Raises:
-            WriteError: an intent cannot be kept, so that nothing may be created. The others never raise: a removal
-                must go on.
+            WriteError: an intent cannot be written, so nothing may be created. Other events do not raise, because a
+                deletion must continue.
         """
         ...
 
 
 class NullJournal:
-    """Keep nothing: what a killed process held is then found by its tags only."""
+    """Record nothing: the resources of a killed process are then found by their tags only."""
 
     def append(self, event: JournalEvent, kind: ResourceKind, name: str) -> None:
-        """Keep nothing."""
+        """Record nothing."""
 
 
 class Existence(IntEnum):
-    """How much is known of a thing, in the order in which it becomes known."""
+    """How much is known of a resource, in increasing order."""
 
-    NOT_CREATED = 0  # no Create has gone out, or each was refused
-    UNCERTAIN = 1  # a Create is in flight, or its answer was lost
-    CREATED = 2  # a Create was confirmed; not every part of the control plane may know it yet
-    OBSERVED = 3  # some other call has found it
+    NOT_CREATED = 0  # no Create was sent, or each was refused
+    UNCERTAIN = 1  # a Create is in flight, or its response was lost
+    CREATED = 2  # a Create was confirmed; the control plane is eventually consistent
+    OBSERVED = 3  # another call has found it
 
 
 @dataclass(slots=True)
 class TrackedResource:
-    """One thing that may exist.
+    """One resource that may exist.
 
     Args:
-        kind: what it is.
+        kind: of the resource.
         name: unique in the account and region.
         existence: how much is known of it.
-        delete_error: why it could not be removed, in words; empty while nobody has tried in vain.
+        delete_error: why it could not be deleted, human-readable; empty before a failed attempt.
     """
 
     kind: ResourceKind
@@ -76,7 +76,7 @@ class TrackedResource:
 
 
 class ResourceRegistry:
-    """The register of one account. O(1) calls, no await.
+    """Track the resources of one account. O(1) calls, no await.
 
     Example:
         >>> held = ResourceRegistry(NullJournal(), region="us-east-1")
@@ -94,53 +94,54 @@ class ResourceRegistry:
         return iter(list(self._resources.values()))
 
     def record_intent(self, kind: ResourceKind, name: str) -> TrackedResource:
-        """Note that this is about to be created, and return its entry.
+        """Record that a resource is about to be created, and return its entry.
 
         Raises:
-            WriteError: the intent cannot be kept.
+            WriteError: the intent cannot be written.
         """
         self.journal.append(JournalEvent.INTENT, kind, name)
         return self.track(kind, name)
 
     def track(self, kind: ResourceKind, name: str, existence: Existence = Existence.NOT_CREATED) -> TrackedResource:
-        """Take in what an earlier process noted, or what is about to be created, and return its entry."""
+        """Add a resource without an intent, such as one of an earlier process, and return its entry."""
         resource = self._resources[kind, name] = TrackedResource(kind, name, existence)
         return resource
 
     def mark_created(self, resource: TrackedResource) -> None:
-        """Note that a Create was confirmed."""
+        """Record that a Create was confirmed."""
         resource.existence = max(resource.existence, Existence.CREATED)
         self.journal.append(JournalEvent.CREATED, resource.kind, resource.name)
 
     def mark_deleting(self, resource: TrackedResource) -> None:
-        """Note that a Delete is about to go out."""
+        """Record that a Delete is about to be sent."""
         self.journal.append(JournalEvent.DELETING, resource.kind, resource.name)
 
     def mark_gone(self, resource: TrackedResource) -> None:
-        """Note that this does not exist; again is no harm."""
+        """Record that a resource does not exist. Idempotent."""
         if self._resources.pop((resource.kind, resource.name), None) is not None:
             self.journal.append(JournalEvent.GONE, resource.kind, resource.name)
 
     def leftovers(self) -> list[Leftover]:
-        """Return what may still exist, in the order in which it can be removed."""
-        resources = [holding for holding in self if holding.existence is not Existence.NOT_CREATED]
-        resources.sort(key=lambda holding: holding.kind is not ResourceKind.ENDPOINT)
+        """Return what may still exist, in the order of deletion."""
+        resources = [resource for resource in self if resource.existence is not Existence.NOT_CREATED]
+        resources.sort(key=lambda resource: resource.kind is not ResourceKind.ENDPOINT)
         return [
             Leftover(
-                holding.kind.value,
-                holding.name,
-                is_billable=holding.kind is ResourceKind.ENDPOINT,
-                reason=_leftover_reason(holding),
-                delete_command=f"aws sagemaker delete-{holding.kind} --{holding.kind}-name {holding.name}{self._cli_options}",
+                resource.kind.value,
+                resource.name,
+                is_billable=resource.kind is ResourceKind.ENDPOINT,
+                reason=_leftover_reason(resource),
+                delete_command=f"aws sagemaker delete-{resource.kind} --{resource.kind}-name {resource.name}"
+                + self._cli_options,
             )
-            for holding in resources
+            for resource in resources
         ]
 
     def lines(self) -> list[str]:
-        """Say what may still exist, why, and the command that removes it, one line each."""
+        """Return one line for each leftover: resource, reason and the command that deletes it."""
         return [str(leftover) for leftover in self.leftovers()]
 
 
 def _leftover_reason(resource: TrackedResource) -> str:
     is_certain = resource.existence > Existence.UNCERTAIN
-    return resource.delete_error or ("not removed yet" if is_certain else "its Create may have succeeded")
+    return resource.delete_error or ("not deleted yet" if is_certain else "its Create may have succeeded")

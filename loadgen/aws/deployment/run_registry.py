@@ -1,7 +1,7 @@
-"""Unfinished: a small register, outside of any output directory, of the runs that may have left something behind.
+"""Run registry: files in the user's state directory, one for each run that may have left resources.
 
-A run enters it before it creates anything and leaves it when nothing can be left, so that the next start of loadgen
-can tell. It is a convenience: the journal in the output directory and the tags in the account say the same.
+A run is registered before it creates anything and unregistered when nothing can be left, so that the next start of
+loadgen can report leftovers. It is a convenience: cleanup also works from the journal or from tags.
 """
 
 import json
@@ -31,13 +31,13 @@ _LOOPBACK_TIMEOUT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class RegisteredRun:
-    """A run in the register.
+    """A run in the registry.
 
     Args:
-        run_id: the run's.
-        journal_path: path of its journal.
-        location: where it creates things.
-        process: which works, or worked, on it.
+        run_id: of the run.
+        journal_path: of its journal.
+        location: of its resources.
+        process: the last process of the run.
     """
 
     run_id: str
@@ -46,7 +46,7 @@ class RegisteredRun:
     process: ProcessIdentity
 
     def count_endpoints(self) -> int | None:
-        """Count the endpoints that it may have left; None when its journal cannot be read."""
+        """Count the endpoints that the run may have left; None if its journal cannot be read."""
         try:
             journal_state = read_journal(self.journal_path)
         except LoadgenError:
@@ -55,7 +55,7 @@ class RegisteredRun:
 
 
 def state_directory(environment: Mapping[str, str]) -> Path | None:
-    """Return where a user's programs keep their state, or None where there is no such place.
+    """Return loadgen's state directory, or None if the environment names none.
 
     Source: XDG Base Directory Specification 0.8, XDG_STATE_HOME.
     """
@@ -67,10 +67,10 @@ def state_directory(environment: Mapping[str, str]) -> Path | None:
 
 
 def register_run(state_dir: Path, run: RegisteredRun) -> str:
-    """Put a run into the register.
+    """Register a run.
 
     Returns:
-        Why that was not possible, in words; empty when it was.
+        An empty string, or the message of the failure.
     """
     document = {
         "run_id": run.run_id,
@@ -85,18 +85,21 @@ def register_run(state_dir: Path, run: RegisteredRun) -> str:
         partial.write_text(json.dumps(document), "utf-8")
         partial.replace(path)
     except OSError as error:
-        return f"the next start will not tell if this run leaves something: cannot write {path}: {error.strerror}"
+        return (
+            f"cannot register the run in {path}: {error.strerror}; "
+            "leftover resources will not be reported at the next start"
+        )
     return ""
 
 
 def unregister_run(state_dir: Path, run_id: str) -> None:
-    """Take a run out of the register; again is no harm."""
+    """Unregister a run. Idempotent."""
     with suppress(OSError):
         _entry_path(state_dir, run_id).unlink()
 
 
 def list_runs(state_dir: Path) -> list[RegisteredRun]:
-    """Read the register, oldest first; what cannot be read is left out."""
+    """List the registered runs; entries that cannot be read are skipped."""
     found = []
     with suppress(OSError):
         for path in sorted((state_dir / "runs").glob("*.json")):
@@ -117,17 +120,17 @@ def list_runs(state_dir: Path) -> list[RegisteredRun]:
 def journaled_run(
     account: SupportsJournal, directory: Path, *, run_id: str, state_dir: Path | None, log: Callable[[str], None]
 ) -> Iterator[JournalWriter]:
-    """Keep a journal of what the account creates while the context lasts, and the run in the register.
+    """Keep a journal of the account's resources, and the run in the registry, while the context is open.
 
     Args:
-        account: where things are created.
-        directory: of the output; its journal is continued.
-        run_id: the run's.
-        state_dir: the register's place; None for none.
-        log: takes a sentence for whoever watches.
+        account: creates the resources.
+        directory: output directory; an existing journal is continued.
+        run_id: of the run.
+        state_dir: of the registry; None for no registry.
+        log: receives progress messages.
 
     Raises:
-        WriteError: the journal cannot be kept.
+        WriteError: the journal cannot be written.
     """
     journal = JournalWriter(directory / JOURNAL_FILE, run_id=run_id, location=account.location)
     account.set_journal(journal)
@@ -144,7 +147,7 @@ def journaled_run(
 
 
 def list_dead_runs(state_dir: Path) -> list[RegisteredRun]:
-    """Return the runs that ended without removing what they made; one of an emulator that is gone is forgotten."""
+    """List runs that ended and may have left resources; unregister those whose emulator has ended."""
     dead_runs = []
     for run in list_runs(state_dir):
         if run.process.is_running():
@@ -157,7 +160,7 @@ def list_dead_runs(state_dir: Path) -> list[RegisteredRun]:
 
 
 def _is_emulator_gone(location: ResourceLocation) -> bool:
-    """Tell whether an emulator has ended, and with it all that it held."""
+    """Return whether the location is an emulator that has ended, with its resources."""
     if location.kind != "emulator":
         return False
     address = urlsplit(location.endpoint_url)

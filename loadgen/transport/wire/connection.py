@@ -1,13 +1,13 @@
-"""One connection: one request at a time out, one answer at a time in, and the instants of both.
+"""Connection: sends one request at a time, receives its response, and takes the timestamps of both.
 
-Rule: an answer goes to the request that is under way or to nobody. Bytes that no request waits for, a cancelled
-request, an error of any kind: the connection is closed and never used again. Nothing here awaits, so nothing here can
-be interrupted half-way.
+Rule: a response belongs to the request in flight or to none. Unsolicited bytes, a cancelled request or any error close
+the connection. Nothing here awaits, so nothing here can be interrupted.
 
-The request is handed to the kernel by `socket.send` at once, not by the loop's transport: uvloop's keeps it until the
-end of the loop's turn, which would make `sent` a lie under load. The transport takes over only when the socket is full.
+`socket.send` passes the request to the kernel at once, not the event loop's transport: uvloop's buffers it until the
+end of the loop iteration, which would make `sent` too early under load. The transport is used only when the socket is
+full.
 
-What does not belong here: which connection serves whom (pool.py), how it came to be (dial.py).
+See pool.py for the assignment of connections, connector.py for opening them.
 """
 
 import array
@@ -26,13 +26,13 @@ from loadgen.transport.wire.http1 import OversizeError, ParsedResponse, Protocol
 from loadgen.transport.wire.timeouts import Timeouts, missed_deadline
 from loadgen.transport.wire.tls import Tls, TlsError
 
-_READ_SIZE = 64 * 1024  # bytes of one read where the loop lets us choose
-_IOCTL_RESULT = array.array("i", [0])  # where the kernel writes a count; used at once, never kept
-_IS_LINUX = sys.platform == "linux"  # elsewhere TIOCOUTQ says nothing of sockets
+_READ_SIZE = 64 * 1024  # bytes of one read on asyncio's own loop
+_IOCTL_RESULT = array.array("i", [0])  # output buffer of ioctl, read at once
+_IS_LINUX = sys.platform == "linux"  # TIOCOUTQ applies to sockets on Linux only
 
 
 class TimedResponse(NamedTuple):
-    """A request answered: the answer, and the instants it arrived in."""
+    """A response and its timestamps."""
 
     response: ParsedResponse
     sent: float
@@ -41,7 +41,7 @@ class TimedResponse(NamedTuple):
 
 
 class ConnectionOwner(Protocol):
-    """Whoever keeps connections; told of each that becomes free, is of no more use, or is gone."""
+    """The pool as a connection sees it: notified when the connection is free, closed or released."""
 
     desync_count: int
     timeouts: Timeouts
@@ -50,21 +50,21 @@ class ConnectionOwner(Protocol):
         """Take back a connection that can serve the next request."""
 
     def discard(self, connection: "Connection") -> None:
-        """Forget a connection that has just been closed."""
+        """Remove a connection that has just been closed."""
 
     def transport_closed(self, connection: "Connection") -> None:
-        """Note that the loop has let go of a closed connection."""
+        """Record that the event loop has released a closed connection."""
 
 
 class Connection(asyncio.Protocol):
     """A connected socket that speaks HTTP/1.1, with or without TLS.
 
     Args:
-        owner: told what becomes of it.
+        owner: notified of state changes.
         sock: connected and non-blocking; owned by the loop's transport from `connection_made` on.
-        tls: None for plain HTTP.
-        body_limit: bytes an answer's body may have.
-        is_on_demand: True when it is opened for a request that waits for it.
+        tls: None for http.
+        body_limit: maximum bytes of a response body.
+        is_on_demand: True if it is opened for a waiting request.
     """
 
     __slots__ = (
@@ -114,19 +114,19 @@ class Connection(asyncio.Protocol):
 
     def __repr__(self) -> str:
         state = "closed" if not self.is_open else "busy" if self.waiter is not None else "idle"
-        return f"<Connection {state}, used {self.request_count}>"
+        return f"<Connection {state}, {self.request_count} requests>"
 
-    # --- out -------------------------------------------------------------------------------------------------------
+    # --- sending -----------------------------------------------------------------------------------------------------
 
     def send_request(
         self, data: bytes, body: bytes, pool_wait: float
     ) -> "asyncio.Future[TimedResponse | TransportError]":
-        """Send a request; the future ends with the exchange, or with the error that ended it.
+        """Send a request; the future completes with the response or with a TransportError as its result.
 
         Args:
-            data: the request, or all of it but its body.
-            body: the body where it is sent from a buffer of its own, else empty.
-            pool_wait: seconds the request has waited for this connection.
+            data: the request, or all of it except the body.
+            body: the body if it is sent from its own buffer, else empty.
+            pool_wait: seconds the request waited for this connection.
         """
         self.waiter = waiter = self.loop.create_future()
         self.request_count += 1
@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
                 self.fail(Outcome.TLS, str(error))
                 return waiter
             data, body = self.tls.take_outgoing(), b""
-            self.sent = self.flushed = perf_counter()  # encrypting was our work, not the target's
+            self.sent = self.flushed = perf_counter()  # encryption is not the target's service time
         self._request_size = len(data) + len(body)
         self._send(data, body)
         return waiter
@@ -153,8 +153,8 @@ class Connection(asyncio.Protocol):
         except BlockingIOError:
             taken = 0
         except OSError:
-            # The peer has gone. What it said before, perhaps an answer, and how it went reach us through the reader,
-            # and that answer is not to be judged by how much of the request has arrived.
+            # The peer has closed. `data_received` and `connection_lost` deliver a response that it may have sent, which
+            # must not be checked against how much of the request has arrived.
             self._request_size = sys.maxsize
             return
         size = len(data)
@@ -165,40 +165,40 @@ class Connection(asyncio.Protocol):
             self.transport.write(memoryview(data)[taken:])
         if body:
             self.transport.write(memoryview(body)[max(0, taken - size) :])
-        if not self.transport.get_write_buffer_size():  # it found room at once, and will not call resume_writing
+        if not self.transport.get_write_buffer_size():  # all was accepted at once: resume_writing will not be called
             self.flushed = perf_counter()
 
     def _unacknowledged_bytes(self) -> int:
-        """Return how many bytes of the request the peer's kernel has not acknowledged yet. Costs 0.4 us.
+        """Return how many bytes of the request the peer's kernel has not acknowledged. Costs 0.4 us.
 
-        An answer's own segment acknowledges what it answers. If not one byte is acknowledged, what has come cannot be
-        the answer: that catches a peer which says `408 Request Timeout` to an idle connection while our request is on
-        its way. If some are not, the peer answered before it had the whole request.
+        The segment of a response acknowledges the request. If no byte is acknowledged, the data cannot be the response:
+        a peer may send `408 Request Timeout` to an idle connection while a request is in flight. If some bytes are not
+        acknowledged, the peer responded before it had the whole request.
         """
         try:
             ioctl(self._fd, TIOCOUTQ, _IOCTL_RESULT, True)  # noqa: FBT003 - the call has no name for it
-        except OSError:  # a kernel that does not know the question
+        except OSError:  # a kernel without this call
             return 0
         return _IOCTL_RESULT[0]
 
     def _fail_unsolicited_response(self) -> None:
         self._owner.desync_count += 1
         outcome = Outcome.STALE_KEEPALIVE if self.request_count > 1 else Outcome.PROTOCOL
-        self.fail(outcome, "an answer arrived before the request could have")
+        self.fail(outcome, "a response arrived before the request could have")
 
     def resume_writing(self) -> None:
-        """Note when the kernel has taken the rest of a request that did not fit at once."""
+        """Record when the kernel has accepted the rest of a request that did not fit at once."""
         self.flushed = perf_counter()
 
-    # --- in --------------------------------------------------------------------------------------------------------
+    # --- receiving ---------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the loop's transport; from now on it owns the socket."""
+        """Store the loop's transport, which owns the socket from now on."""
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(high=0)  # so that resume_writing means: all of it has gone
+        self.transport.set_write_buffer_limits(high=0)  # so that resume_writing means that the buffer is empty
 
     def data_received(self, data: bytes) -> None:
-        """Read an answer, or refuse bytes that nobody waits for."""
+        """Parse a response, or close the connection on unsolicited bytes."""
         now = perf_counter()
         if self.tls is not None:
             data = self._decrypt(self.tls, data)
@@ -238,7 +238,7 @@ class Connection(asyncio.Protocol):
             waiter.set_result(TimedResponse(response, self.sent, self.first_byte, now))
         if response.has_trailing_bytes:
             self._owner.desync_count += 1
-        # An answer before the whole request has gone leaves half a request on its way: of no more use.
+        # A response to an incomplete request leaves the rest of that request in flight: not reusable.
         if (
             not response.is_reusable
             or self._is_early_response
@@ -248,14 +248,14 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         idle = self._owner.timeouts.idle
-        # One second less than the peer's own, so that its closing and our sending do not cross.
+        # One second less than the peer's timeout, so that its close and the next request do not cross.
         self.expires_at = now + (
             idle if not response.keep_alive_timeout else min(idle, max(response.keep_alive_timeout - 1, 0.5))
         )
         self._owner.release(self)
 
     def eof_received(self) -> None:
-        """Take the end of what the peer sends: it may be what completes an answer."""
+        """Handle the peer's end of stream, which may complete a response."""
         waiter = self.waiter
         if waiter is not None and (self.tls is None or self.tls.is_closed):
             answer = self._parser.feed_eof()
@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
         self._on_disconnect("the peer closed the connection")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the connection is gone; a request under way ends here."""
+        """Handle the loss of the connection; a request in flight fails."""
         self._on_disconnect("the peer reset the connection" if exc is not None else "the peer closed the connection")
         self._owner.transport_closed(self)
 
@@ -273,17 +273,17 @@ class Connection(asyncio.Protocol):
         if self.handshake is not None and not self.handshake.done():
             self.handshake.set_result(f"{cause} in the handshake")
         if self.first_byte:
-            self.fail(Outcome.TRUNCATED, f"{cause} within the answer")
+            self.fail(Outcome.TRUNCATED, f"{cause} within the response")
         elif self.request_count > 1:
-            self.fail(Outcome.STALE_KEEPALIVE, f"{cause} before it answered on a connection that had served before")
+            self.fail(Outcome.STALE_KEEPALIVE, f"{cause} before it responded on a reused connection")
         else:
-            self.fail(Outcome.RESET, f"{cause} before it answered")
+            self.fail(Outcome.RESET, f"{cause} before it responded")
 
     def has_no_pending_data(self) -> bool:
-        """Tell whether nothing has arrived since the last answer; what has is read, and closes the connection.
+        """Return whether nothing has arrived since the last response; data that has arrived closes the connection.
 
-        The loop looks at sockets once a turn, and the next request may come within the same turn: 0.4 us here is the
-        price of never taking a surplus answer for the next one.
+        The event loop polls sockets once an iteration, and the next request may be sent within the same iteration. This
+        check costs 0.4 us, so that a surplus response is never taken for the next one.
         """
         try:
             ioctl(self._fd, FIONREAD, _IOCTL_RESULT, True)  # noqa: FBT003 - the call has no name for it
@@ -293,10 +293,10 @@ class Connection(asyncio.Protocol):
             self.close()
         return self.is_open
 
-    # --- TLS -------------------------------------------------------------------------------------------------------
+    # --- TLS ---------------------------------------------------------------------------------------------------------
 
     def begin_handshake(self, tls: Tls) -> "asyncio.Future[str]":
-        """Start TLS; the future ends with an empty text when it stands, or with what went wrong."""
+        """Start TLS; the future completes with an empty string, or with the error message."""
         self.handshake = handshake = self.loop.create_future()
         tls.begin_handshake()
         self._send(tls.take_outgoing(), b"")
@@ -324,13 +324,13 @@ class Connection(asyncio.Protocol):
         """The TLS session, for the next connection to resume."""
         return None if self.tls is None else self.tls.session
 
-    # --- the end ---------------------------------------------------------------------------------------------------
+    # --- closing -----------------------------------------------------------------------------------------------------
 
     def missed_deadline(self, now: float) -> tuple[Outcome, str] | None:
-        """Tell which deadline the request under way has missed, if any.
+        """Return which timeout the request in flight has exceeded, if any.
 
         Args:
-            now: the instant to judge at.
+            now: `time.perf_counter()` seconds.
         """
         return missed_deadline(
             now,
@@ -342,18 +342,18 @@ class Connection(asyncio.Protocol):
         )
 
     def fail(self, outcome: Outcome, detail: str) -> None:
-        """End the request under way, if there is one, and the connection."""
+        """Fail the request in flight, if any, and close the connection."""
         waiter = self.waiter
         self.waiter = None
         if waiter is not None and not waiter.done():
-            # A result, not an exception: when the caller is cancelled in the same turn nobody is left to retrieve it.
+            # A result, not an exception: if the caller is cancelled in the same iteration, nothing retrieves it.
             waiter.set_result(
                 TransportError(outcome, detail, sent=self.sent, done=perf_counter(), pool_wait=self.pool_wait)
             )
         self.close()
 
     def close(self) -> None:
-        """Close at once, dropping what was not sent; harmless when closed."""
+        """Close at once and drop unsent data. Idempotent."""
         if not self.is_open:
             return
         self.is_open = False
@@ -364,20 +364,20 @@ class Connection(asyncio.Protocol):
 
 
 class BufferedConnection(Connection, asyncio.BufferedProtocol):
-    """The same for asyncio's own loop, whose plain protocols cost it 256 KB of fresh memory a read.
+    """A Connection for asyncio's own loop, which allocates 256 KB a read for a Protocol without a buffer.
 
-    Measured on one core with 64 clients: 32 us a call with the plain kind, 12.7 us with this one; on uvloop the plain
-    kind is the faster, 11.0 us against 11.8 us.
+    Measured on one core with 64 clients: 32 us a call with Connection, 12.7 us with BufferedConnection; on uvloop
+    Connection is the faster, 11.0 us against 11.8 us.
     """
 
     __slots__ = ()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio passes it
-        """Lend the loop a buffer; all connections share it, since it is emptied before the loop goes on."""
+        """Return the buffer that all connections share: it is emptied before the loop continues."""
         return _BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what the loop has read."""
+        """Handle the data in the buffer."""
         self.data_received(bytes(_BUFFER[:nbytes]))
 
 

@@ -1,7 +1,7 @@
-"""Reaching the far side: look the name up off the loop, try its addresses in turn, connect a socket.
+"""Connector: resolves a host, tries its addresses in order, and opens connections.
 
-Rule: a failure is an Outcome with its cause in words, never a bare OSError; a socket that was opened is returned or
-closed. Names are looked up anew when the last answer is older than `_DNS_CACHE_TTL`, so that a changed address is picked up.
+Rule: every failure is a ConnectError with an Outcome, never a bare OSError; a socket that was opened is returned or
+closed. A name is resolved again when the last lookup is older than `_DNS_CACHE_TTL`.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ from loadgen.transport.wire.connection import BufferedConnection, Connection, Co
 from loadgen.transport.wire.prepared_request import Origin
 from loadgen.transport.wire.tls import Tls, TlsError
 
-_DNS_CACHE_TTL = 5.0  # seconds: many connections opened together share one look-up, a moved service is followed soon
-Address = tuple[int, Any]  # family, and what connect() takes
-# Host and port to what `socket.getaddrinfo` returns.
+_DNS_CACHE_TTL = 5.0  # seconds: connections opened together share one lookup, and a changed address is soon used
+Address = tuple[int, Any]  # family and connect() argument
+# Host and port -> the result of `socket.getaddrinfo`.
 Lookup = Callable[[str, int], Awaitable[Sequence[tuple[Any, ...]]]]
 
 
 class ConnectError(Exception):
-    """No connection came about.
+    """A connection could not be opened.
 
     Args:
-        outcome: which.
-        detail: the cause in a few words.
+        outcome: of the request that needed it.
+        detail: human-readable cause.
     """
 
     def __init__(self, outcome: Outcome, detail: str) -> None:
@@ -44,9 +44,9 @@ class Connector:
     """Connect sockets to one host and port.
 
     Args:
-        host: a name or an address.
-        port: of the far side.
-        lookup: asks for the name's addresses; the loop's own getaddrinfo, which does not hold the loop up.
+        host: name or address.
+        port: of the server.
+        lookup: resolves the name; None for the event loop's getaddrinfo, which runs in a thread.
     """
 
     def __init__(self, host: str, port: int, *, lookup: Lookup | None = None) -> None:
@@ -60,11 +60,11 @@ class Connector:
         """Return a connected, non-blocking socket.
 
         Args:
-            timeout: seconds for the look-up and all addresses together; each address gets an equal part of what is
-                left, so that a dead IPv6 does not use up what a living IPv4 needs.
+            timeout: seconds for the lookup and all addresses together; each address gets an equal part of the rest, so
+                an unreachable IPv6 address leaves time for IPv4.
 
         Raises:
-            ConnectError: the name is unknown, or no address answered; it tells the last address's reason.
+            ConnectError: the name is unknown, or no address accepts; it carries the last address's error.
         """
         deadline = perf_counter() + timeout
         addresses = await self._lookup(timeout)
@@ -78,7 +78,7 @@ class Connector:
                 if error.outcome in LOCAL_OUTCOMES:
                     break
                 continue
-            if n:  # the next one begins with what worked
+            if n:  # the next connection tries the working address first
                 self._addresses = [address, *(other for other in addresses if other != address)]
             return sock
         self._looked_up = 0.0
@@ -111,7 +111,7 @@ async def _getaddrinfo(host: str, port: int) -> Sequence[tuple[Any, ...]]:
 
 
 def _literal_address(host: str, port: int) -> list[Address]:
-    """Return the address that the host already is, if it is one."""
+    """Return the address if the host is an IP literal."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:
@@ -122,8 +122,8 @@ def _literal_address(host: str, port: int) -> list[Address]:
 async def _connect_to_address(address: Address, timeout: float) -> socket.socket:
     """Connect to one address.
 
-    Done by hand: after a cancelled `loop.sock_connect`, asyncio takes its watch off the descriptor a turn later, when
-    another socket may already have the same number.
+    Not with `loop.sock_connect`: if that is cancelled, asyncio removes its writer one iteration later, when another
+    socket may already have the same descriptor.
     """
     family, where = address
     try:
@@ -152,7 +152,7 @@ def _new_socket(family: int) -> socket.socket:
 
 
 async def _wait_until_connected(sock: socket.socket, timeout: float) -> int:
-    """Wait until the kernel has decided; return its error number."""
+    """Wait until connect() has completed; return its errno."""
     loop = asyncio.get_running_loop()
     decided: asyncio.Future[None] = loop.create_future()
     fd = sock.fileno()
@@ -181,12 +181,12 @@ class ConnectionFactory:
     """Open connections to one origin.
 
     Args:
-        origin: where.
+        origin: scheme, host and port.
         context: for https, else None.
-        owner: told what becomes of each connection.
-        body_limit: bytes an answer's body may have.
+        owner: of each connection.
+        body_limit: maximum bytes of a response body.
 
-    `tls_session` is the TLS session the next connection resumes, once `remember_session` has been given one.
+    The next connection resumes `tls_session`, once `remember_session` has stored one.
     """
 
     def __init__(
@@ -200,13 +200,13 @@ class ConnectionFactory:
         self.tls_session: ssl.SSLSession | None = None
 
     async def open(self, *, is_on_demand: bool) -> Connection:
-        """Return an open connection, TLS and all.
+        """Return an open connection, with its TLS handshake done.
 
         Args:
-            is_on_demand: True when a request waits for it.
+            is_on_demand: True if a request waits for it.
 
         Raises:
-            ConnectError: with the outcome and the cause.
+            ConnectError: with outcome and cause.
         """
         timeout = self._owner.timeouts.connect
         deadline = perf_counter() + timeout
@@ -235,7 +235,7 @@ class ConnectionFactory:
         return connection
 
     def remember_session(self, connection: Connection) -> None:
-        """Keep the TLS session of a connection that has been answered on, for later ones to resume."""
+        """Store the TLS session of a connection that has received a response, for later ones to resume."""
         if self._context is not None and connection.request_count and connection.is_open:
             self.tls_session = connection.tls_session
 

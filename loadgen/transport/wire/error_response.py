@@ -1,9 +1,9 @@
-"""What an answer of InvokeEndpoint says: its error code, message, and the service's name for the call.
+"""Error responses of InvokeEndpoint: error code, message and request id.
 
-Rule: pure, and never fails: an error page in HTML, an empty body or a JSON list is still an answer with a code.
+Rule: pure and total: an HTML error page, an empty body or a JSON list still gives a code.
 
-Source: botocore/parsers.py, RestJSONParser: the code is in the header x-amzn-errortype, else in the body; what stands
-before a colon and after a number sign counts. Without either it is the status, as in botocore.
+Source: botocore/parsers.py, RestJSONParser: the code is in the header x-amzn-errortype, else in the body; the part
+before a colon and after a number sign counts. Without either, the code is the status, as in botocore.
 """
 
 import json
@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from loadgen.transport.wire.http1 import header_value
 
-_MAX_MESSAGE_CHARACTERS = 1024  # of a server's error text; a page of HTML is no message
-_MAX_PARSED_BYTES = 64 * 1024  # an error body longer than this is not parsed, only cut
+_MAX_MESSAGE_CHARACTERS = 1024  # of a server's error text, which may be an HTML page
+_MAX_PARSED_BYTES = 64 * 1024  # a longer error body is truncated and not parsed
 
 
 class ErrorResponse(NamedTuple):
-    """What an error answer says."""
+    """Code, message and original status of an error response."""
 
     code: str
     message: str
@@ -24,10 +24,10 @@ class ErrorResponse(NamedTuple):
 
 
 def request_id(head: bytes, head_lower: bytes) -> str:
-    """Return the service's name for the call, or an empty string.
+    """Return the service's request id, or an empty string.
 
     Args:
-        head: the answer's head.
+        head: status line and headers.
         head_lower: the same in lower case.
     """
     value = header_value(head, head_lower, b"x-amzn-requestid")
@@ -35,10 +35,11 @@ def request_id(head: bytes, head_lower: bytes) -> str:
 
 
 def parse_error_response(status: int, head: bytes, body: bytes) -> ErrorResponse:
-    r"""Read an error answer; total: knows a code for every one.
+    r"""Parse an error response. Total: every response gives a code.
 
     Example:
-        >>> parse_error_response(400, b"HTTP/1.1 400 \r\nx-amzn-ErrorType: ThrottlingException\r\n\r\n", b'{"message":null}')
+        >>> head = b"HTTP/1.1 400 \r\nx-amzn-ErrorType: ThrottlingException\r\n\r\n"
+        >>> parse_error_response(400, head, b'{"message":null}')
         ErrorResponse(code='ThrottlingException', message='', original_status=0)
     """
     members = _parse_members(body)

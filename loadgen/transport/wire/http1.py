@@ -1,13 +1,13 @@
-"""HTTP/1.1 answers, read strictly: bytes in, whole answers out. No sockets, no clock.
+"""ResponseParser: a strict parser of HTTP/1.1 responses. No sockets, no clock.
 
-Rule: what is not certainly one whole answer to one request is an error, never a guess. A connection whose answer left
-the least doubt about where the next one would begin says so (`is_reusable` false), and is not used again.
+Rule: anything that is not certainly one complete response to one request is an error. If it is not certain where the
+next response would begin, `is_reusable` is False and the connection is closed.
 
-The head is held to the grammar of RFC 9112 by one expression, which also makes the usual answer (a head and a
-Content-Length) cheap: it is read without a callback. A chunked body is read by httptools (llhttp in strict mode). Where
-this reader and httptools or h11 disagree, this one is the stricter; tests/test_http1.py lists each case.
+One regular expression checks the head against the grammar of RFC 9112, and makes the usual response (head and
+Content-Length) cheap: it is parsed without a callback. httptools (llhttp in strict mode) parses chunked bodies. Where
+this parser and httptools or h11 differ, this one is stricter; tests/support/http_responses.py lists each case.
 
-What does not belong here: what an answer *means* (answer.py), deadlines (deadlines.py).
+See error_response.py for the content of errors, timeouts.py for timeouts.
 """
 
 import re
@@ -24,20 +24,25 @@ _HEAD = re.compile(
 _HTTP_1_PREFIX = b"HTTP/1."
 _DIGITS = re.compile(rb"\d{1,18}")  # 18 digits stay below 2**63
 _FORBIDDEN_BYTES = re.compile(rb"[^\t\r\n -~\x80-\xff]|(?<!\r)\n|\r(?!\n|$)")
-HEAD_LIMIT = 64 * 1024  # bytes; AWS's load balancers allow 64 K for all headers of an answer
+HEAD_LIMIT = 64 * 1024  # bytes; AWS's load balancers allow 64 K for all headers of a response
 HEADERS_LIMIT = 256  # lines; http.client allows 100
-INTERIM_LIMIT = 16  # 1xx answers before the real one
-BODY_LIMIT = 32 * 1024 * 1024  # bytes; InvokeEndpoint itself answers at most 6 MiB
-# Bytes of chunked framing that are borne beyond 16 for each byte of body, which one-byte chunks need at most six of.
+INTERIM_LIMIT = 16  # 1xx responses before the final one
+BODY_LIMIT = 32 * 1024 * 1024  # bytes; InvokeEndpoint returns at most 6 MiB
+# Bytes of chunked framing accepted beyond 16 for each byte of body; one-byte chunks need at most 6.
 _FRAMING_LIMIT = 64 * 1024
 
 
 class ParsedResponse(NamedTuple):
-    """One whole answer.
+    """One complete response.
 
-    `head` is the status line and the headers as they came, `head_lower` the same in lower case; `is_reusable` tells that
-    the next request may use the connection; `has_trailing_bytes` that bytes came after the answer which belong to nothing;
-    `keep_alive_timeout` is how many seconds the peer said it keeps an idle connection, 0 when it did not say.
+    Args:
+        status: HTTP status.
+        head: status line and headers as received.
+        head_lower: the same in lower case.
+        body: without its framing.
+        is_reusable: whether the next request may use the connection.
+        has_trailing_bytes: whether bytes of no response followed.
+        keep_alive_timeout: seconds of the Keep-Alive header; 0 without it.
     """
 
     status: int
@@ -50,15 +55,15 @@ class ParsedResponse(NamedTuple):
 
 
 class ProtocolError(Exception):
-    """The peer did not speak HTTP/1.1 as we allow it; the text says where, and quotes nothing of the answer."""
+    """The response is not valid HTTP/1.1; the message quotes nothing of it."""
 
 
 class OversizeError(Exception):
-    """The answer's body is larger than the limit."""
+    """The response body is larger than the limit."""
 
 
 class _BodyFraming(NamedTuple):
-    """What a head says about its body: `length` is -1 when chunked, -2 when it ends with the connection."""
+    """Framing of a body: `length` is -1 if chunked, -2 if it ends with the connection."""
 
     length: int
     is_reusable: bool
@@ -70,11 +75,11 @@ _UNTIL_EOF = -2
 
 
 def header_value(head: bytes, head_lower: bytes, name: bytes) -> bytes | None:
-    """Return the first value of a header, or None when it is not there.
+    """Return the first value of a header, or None if it is absent.
 
     Args:
-        head: as an Answer holds it.
-        head_lower: the same in lower case; searching for the name needs no copy of the whole for each.
+        head: as in ParsedResponse.
+        head_lower: the same in lower case, computed once for all lookups.
         name: in lower case.
     """
     at = head_lower.find(b"\r\n%b:" % name)
@@ -97,12 +102,12 @@ def _tokens(values: list[bytes]) -> list[bytes]:
 
 
 class ResponseParser:
-    """Read the answers of one connection, one after the other.
+    """Parse the responses of one connection, one after the other.
 
     Args:
-        body_limit: bytes a body may have.
+        body_limit: maximum bytes of a body.
 
-    Not safe for use after an error: the connection must be closed.
+    Not usable after an error: the connection must be closed.
     """
 
     __slots__ = (
@@ -136,14 +141,14 @@ class ResponseParser:
         self._chunked: _ChunkedBody | None = None
 
     def feed(self, data: bytes) -> ParsedResponse | None:
-        """Take the next bytes; return the answer if they complete it.
+        """Parse the next bytes; return the response if they complete it.
 
         Args:
             data: at least one byte.
 
         Raises:
-            ProtocolError: they cannot be part of an answer that we allow.
-            OversizeError: the body is, or says it will be, above the limit.
+            ProtocolError: the bytes are not part of a valid response.
+            OversizeError: the body, or its Content-Length, is above the limit.
         """
         if self._head:
             return self._feed_body(data)
@@ -154,19 +159,19 @@ class ResponseParser:
         return self._feed_head(data)
 
     def feed_eof(self) -> ParsedResponse | None:
-        """Take the end of the stream; return the answer if that is what completes it, else None: it was cut short."""
+        """Handle the end of stream; return the response if that completes it, None if it was truncated."""
         if self._head and self._body_framing.length == _UNTIL_EOF:
             return self._complete(b"".join(self._parts), has_trailing_bytes=False)
         return None
 
-    # --- the head --------------------------------------------------------------------------------------------------
+    # --- the head ----------------------------------------------------------------------------------------------------
 
     def _feed_head(self, data: bytes) -> ParsedResponse | None:
-        """Add to a head that is not whole yet, refusing at once what can never become one."""
+        """Extend an incomplete head; raise as soon as it cannot become valid."""
         seen = len(self._buffer)
         buffer = self._buffer + data
         if not (buffer.startswith(_HTTP_1_PREFIX) or _HTTP_1_PREFIX.startswith(buffer)):
-            raise ProtocolError("the answer does not begin as HTTP/1 does")
+            raise ProtocolError("the response does not begin with HTTP/1.")
         end = buffer.find(b"\r\n\r\n", max(0, seen - 3))
         if end < 0:
             if len(buffer) > HEAD_LIMIT:
@@ -190,7 +195,7 @@ class ResponseParser:
         if status < 200:
             return self._on_interim_response(status, data[end:])
         lowered = head.lower()
-        # The usual answer first: a length given once, and nothing that changes what it means.
+        # The usual response first: one Content-Length, and no header that changes its meaning.
         at = lowered.find(b"\r\ncontent-length:")
         if (
             at > 0
@@ -204,7 +209,7 @@ class ResponseParser:
             at = lowered.find(b"\r\nconnection:")
             is_reusable = (
                 at < 0
-                # What nginx says each time; a second such header is looked for all the same.
+                # nginx sends this header each time; a second Connection header is still looked for.
                 or (
                     lowered.startswith(b"\r\nconnection: keep-alive\r\n", at)
                     and lowered.find(b"\r\nconnection:", at + 1) < 0
@@ -225,22 +230,22 @@ class ResponseParser:
 
     def _on_interim_response(self, status: int, rest: bytes) -> ParsedResponse | None:
         if status == 101:
-            raise ProtocolError("switching protocols, which was not asked for")
+            raise ProtocolError("status 101 Switching Protocols, which was not requested")
         self._interim_count += 1
         if self._interim_count > INTERIM_LIMIT:
-            raise ProtocolError(f"more than {INTERIM_LIMIT} interim answers")
+            raise ProtocolError(f"more than {INTERIM_LIMIT} interim responses")
         return self.feed(rest) if rest else None
 
     def _parse_length(self, value: bytes) -> int:
         if not _DIGITS.fullmatch(value):
-            raise ProtocolError("Content-Length is no plain number")
+            raise ProtocolError("Content-Length is not a decimal number")
         length = int(value)
         if length > self.body_limit:
-            raise OversizeError(f"a body of {length} bytes; at most {self.body_limit} are read")
+            raise OversizeError(f"Content-Length is {length} bytes, limit {self.body_limit}")
         return length
 
     def _parse_framing(self, status: int, head_lower: bytes, *, is_http_1_0: bool) -> _BodyFraming:
-        """Decide how the body ends. Source: RFC 9112 section 6.3; where it allows repair, we refuse."""
+        """Decide how the body ends. Source: RFC 9112 section 6.3; where that allows repair, this parser raises."""
         options = _tokens(_header_values(head_lower, b"connection"))
         is_reusable = b"keep-alive" in options if is_http_1_0 else True
         is_reusable = is_reusable and b"close" not in options
@@ -262,7 +267,7 @@ class ResponseParser:
             return _BodyFraming(length, is_reusable, kept_for)
         return _BodyFraming(_UNTIL_EOF, is_reusable=False, keep_alive_timeout=0)
 
-    # --- the body --------------------------------------------------------------------------------------------------
+    # --- the body ----------------------------------------------------------------------------------------------------
 
     def _begin_body(self, data: bytes) -> ParsedResponse | None:
         self._remaining = self._body_framing.length
@@ -283,7 +288,7 @@ class ResponseParser:
         if self._body_framing.length == _UNTIL_EOF:
             self._body_size += size
             if self._body_size > self.body_limit:
-                raise OversizeError(f"a body of more than {self.body_limit} bytes")
+                raise OversizeError(f"the body exceeds {self.body_limit} bytes")
             self._parts.append(data)
             return None
         if size < self._remaining:
@@ -311,7 +316,7 @@ class ResponseParser:
 
 
 def _keep_alive_timeout(head_lower: bytes) -> int:
-    """Read `Keep-Alive: timeout=N`. Source: RFC 2068 section 19.7.1.1; a hint, so what cannot be read says nothing."""
+    """Read `Keep-Alive: timeout=N`. Source: RFC 2068 section 19.7.1.1; a hint, so an invalid value counts as absent."""
     for token in _tokens(_header_values(head_lower, b"keep-alive")):
         name, _, value = token.partition(b"=")
         if name.strip() == b"timeout" and _DIGITS.fullmatch(value.strip()):
@@ -320,7 +325,7 @@ def _keep_alive_timeout(head_lower: bytes) -> int:
 
 
 class _ChunkedBody:
-    """A chunked body, read by httptools. It is given a head of our own, so that nothing but the framing can differ."""
+    """A chunked body, parsed by httptools, which is given a fixed head so that only the framing is its input."""
 
     __slots__ = (
         "_body_size",
@@ -348,14 +353,14 @@ class _ChunkedBody:
         self._is_primed = True
 
     def body(self) -> bytes:
-        """Return the whole body."""
+        """Return the complete body."""
         return b"".join(self._parts)
 
     def feed(self, data: bytes) -> bool:
-        """Take the next bytes; return True when the body is whole.
+        """Parse the next bytes; return True when the body is complete.
 
         Raises:
-            ProtocolError: not chunked framing, or far more framing than body.
+            ProtocolError: invalid chunked framing, or far more framing than body.
             OversizeError: the body is above the limit.
         """
         if not data:
@@ -368,22 +373,22 @@ class _ChunkedBody:
                 raise ProtocolError(f"chunked body: {error}") from error
             self.has_trailing_bytes = True
         if self._body_size > self._limit:
-            raise OversizeError(f"a body of more than {self._limit} bytes")
+            raise OversizeError(f"the body exceeds {self._limit} bytes")
         if self._fed_bytes - self._body_size > _FRAMING_LIMIT + 16 * self._body_size:
             raise ProtocolError("chunked body: far more framing than body")
         self._tail = (self._tail + data[-6:])[-6:]
         if self._is_done and (not self._tail.endswith(b"\r\n\r\n") or self._tail == b"\r\n\r\n\r\n"):
-            # llhttp skips empty lines between answers; here they are bytes that belong to nothing.
+            # llhttp skips empty lines between responses; here they count as trailing bytes.
             self.has_trailing_bytes = True
         return self._is_done
 
     def on_message_begin(self) -> None:
-        """Note that httptools sees another answer begin (its name for this callback)."""
+        """Record that another response begins (httptools callback)."""
         if self._is_primed:
             self.has_trailing_bytes = True
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body (httptools's name for this callback)."""
+        """Store a part of the body (httptools callback)."""
         if self._is_done:
             return
         self._body_size += len(body)
@@ -391,5 +396,5 @@ class _ChunkedBody:
             self._parts.append(body)
 
     def on_message_complete(self) -> None:
-        """Note that the body is whole (httptools's name for this callback)."""
+        """Record that the body is complete (httptools callback)."""
         self._is_done = True

@@ -1,9 +1,9 @@
-"""Which connection serves whom: free ones, those who wait for one, and how many there may be.
+"""Pool: idle connections, requests that wait for one, and the connection limit.
 
-Rule: every decision is synchronous, so that nothing can interrupt it half-way; whoever awaits does so outside. A place
-is held by each open connection and by each that is being opened; there are never more than `limit`.
+Rule: every decision is synchronous, so it cannot be interrupted; the transport awaits outside. Open connections and
+reservations (connections being opened) together never exceed `limit`.
 
-The connection used last is used next: it is the least likely to have been closed by the peer.
+The most recently used connection is used next: it is the least likely to have been closed by the peer.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ class Pool:
     """The connections of one transport. Implements `connection.ConnectionOwner`.
 
     Args:
-        limit: the most connections at once.
-        timeouts: their deadlines.
+        limit: maximum number of connections.
+        timeouts: of each request and of idle connections.
 
-    `desync_count` counts answers that were followed by bytes which belonged to nothing; each cost its connection.
+    `desync_count` counts responses followed by bytes of no response; each one closed its connection.
     """
 
     def __init__(self, limit: int, timeouts: Timeouts) -> None:
@@ -31,9 +31,9 @@ class Pool:
         self.desync_count = 0
         self.connections: set[Connection] = set()
         self.reserved = 0
-        #: may hold closed ones, which `acquire_idle` skips: looking for them in the list would cost more
+        #: may hold closed connections, which `acquire_idle` skips: removing them from the list would cost more
         self.idle: list[Connection] = []
-        # None as a result is leave to open one: the place is already taken for the waiter.
+        # A result of None permits the waiter to open a connection: it already holds the reservation.
         self.waiters: deque[asyncio.Future[Connection | None]] = deque()
         self.closing: set[Connection] = set()
         self.is_closed = False
@@ -47,7 +47,7 @@ class Pool:
         )
 
     def acquire_idle(self) -> Connection | None:
-        """Return a free connection on which nothing has arrived unasked, or None."""
+        """Return an idle connection without unsolicited data, or None."""
         while self.idle:
             connection = self.idle.pop()
             if connection.is_open and connection.has_no_pending_data():
@@ -55,33 +55,33 @@ class Pool:
         return None
 
     def try_reserve(self) -> bool:
-        """Take a place for a connection to be opened, if there is one."""
+        """Reserve a connection to be opened; return False at the limit."""
         if len(self.connections) + self.reserved >= self.limit:
             return False
         self.reserved += 1
         return True
 
     def check_open(self) -> None:
-        """Refuse to open anything once the pool has been closed.
+        """Refuse to open a connection once the pool is closed.
 
         Raises:
-            ConnectError: it has.
+            ConnectError: the pool is closed.
         """
         if self.is_closed:
             raise ConnectError(Outcome.CANCELLED_IN_FLIGHT, "the transport is closed")
 
     def add(self, connection: Connection) -> None:
-        """Turn a place into an open connection."""
+        """Turn a reservation into an open connection."""
         self.reserved -= 1
         self.connections.add(connection)
 
     def cancel_reservation(self) -> None:
-        """Give a place back, to the next who waits."""
+        """Give a reservation back, to the next waiter if there is one."""
         self.reserved -= 1
         self._offer_reservation()
 
     def release(self, connection: Connection) -> None:
-        """Take back a connection that can serve the next request: whoever waits has it first."""
+        """Take back a connection that can serve the next request; the first waiter gets it."""
         while self.waiters:
             waiter = self.waiters.popleft()
             if not waiter.done():
@@ -90,7 +90,7 @@ class Pool:
         self.idle.append(connection)
 
     def discard(self, connection: Connection) -> None:
-        """Forget a connection that has just been closed; whoever waits may open another."""
+        """Remove a connection that has just been closed; the first waiter may open another."""
         if connection in self.connections:
             self.connections.remove(connection)
             if connection.transport is not None:
@@ -98,13 +98,13 @@ class Pool:
             self._offer_reservation()
 
     def transport_closed(self, connection: Connection) -> None:
-        """Note that the loop has let go of a closed connection."""
+        """Record that the event loop has released a closed connection."""
         self.closing.discard(connection)
         if self.drained is not None and not self.closing and not self.connections and not self.drained.done():
             self.drained.set_result(None)
 
     def check_timeouts(self, now: float) -> None:
-        """End what is past its deadline, and close what has been idle for too long.
+        """Fail requests past their deadline, and close connections idle for too long.
 
         Args:
             now: `time.perf_counter()` seconds.
@@ -128,7 +128,7 @@ class Pool:
                 return
 
     def cancel_wait(self, waiter: "asyncio.Future[Connection | None]") -> None:
-        """Undo a wait that was cancelled: what it had already been given goes to the next."""
+        """Undo a cancelled wait: what the waiter had been given goes to the next one."""
         if not waiter.done() or waiter.cancelled():
             return
         connection = waiter.result()
@@ -138,7 +138,7 @@ class Pool:
             self.release(connection)
 
     def close(self) -> "asyncio.Future[None]":
-        """Close every connection; the future ends when the loop has let go of them all."""
+        """Close every connection; the future completes when the event loop has released them all."""
         self.is_closed = True
         self.drained = asyncio.get_running_loop().create_future()
         for waiter in self.waiters:

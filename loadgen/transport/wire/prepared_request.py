@@ -1,14 +1,14 @@
-"""A Request turned into the bytes of one InvokeEndpoint call.
+"""PreparedRequest: a Request as the bytes of an InvokeEndpoint call.
 
-Rule: pure. Everything that does not change from call to call is made once for each Request; the signature is made once
-for each Request and second, which SigV4's one-second date makes valid; a call only writes its number into the middle.
+Rule: pure. What is the same for every call is built once for each Request; the signature is built once for each Request
+and second, because SigV4 dates have a resolution of one second; a call only inserts its number.
 
-The bytes are those that botocore sends for the same arguments, header by header, in botocore's order. The differences:
+The bytes equal those that botocore sends for the same arguments, header by header, in the same order, except:
 
 - `amz-sdk-invocation-id` (not signed) is a version 4 UUID whose last twelve digits count up, not a new random one;
-- botocore that signs with awscrt writes `host` after User-Agent; without awscrt Host comes first, and so it does here;
-- a header value's leading and trailing spaces are left out, which HTTP drops anyway (RFC 9110 section 5.5);
-- aiohttp, under aiobotocore, adds `Accept: */*` when no Accept is given; botocore does not, and neither do we.
+- botocore with awscrt writes `host` after User-Agent; without awscrt, and here, Host comes first;
+- leading and trailing spaces of a header value are removed, as HTTP does (RFC 9110 section 5.5);
+- aiohttp, under aiobotocore, adds `Accept: */*` if there is no Accept; botocore and this module do not.
 """
 
 import calendar
@@ -39,14 +39,14 @@ _MEMBER_HEADERS = (
     ("session_id", "X-Amzn-SageMaker-Session-Id"),
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Up to this size one copy and one buffer cost less than a second buffer in the system call: measured on loopback, 2026.
+# Up to this size a copy into one buffer costs less than a second buffer in sendmsg: measured on loopback, 2026.
 _JOIN_LIMIT = 16 * 1024
 _AMZ_DATE_FORMAT = "%Y%m%dT%H%M%SZ"
-_DATE_PLACEHOLDER = "\0"  # stands for the timestamp until it is known; no header value can hold it
+_DATE_PLACEHOLDER = "\0"  # in place of the timestamp until signing; no header value can contain it
 
 
 class Origin(NamedTuple):
-    """The far side of a URL: where to connect and what to call it."""
+    """Scheme, host, port and path of an endpoint URL."""
 
     scheme: str
     host: str
@@ -55,16 +55,16 @@ class Origin(NamedTuple):
 
     @property
     def host_header(self) -> str:
-        """The value of the Host header: the port is left out where it is the scheme's own."""
+        """The value of the Host header, without the port if it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def parse_url(url: str) -> Origin:
-    """Read an endpoint URL.
+    """Parse an endpoint URL.
 
     Raises:
-        ConfigError: it is no http or https URL, or carries credentials, a query or a fragment.
+        ConfigError: not an http or https URL, or one with credentials, a query or a fragment.
 
     Example:
         >>> parse_url("https://runtime.sagemaker.us-east-1.amazonaws.com").host_header
@@ -76,15 +76,15 @@ def parse_url(url: str) -> Origin:
     except ValueError as error:
         raise ConfigError("the endpoint URL's port is not a number from 0 to 65535") from error
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.username is not None:
-        raise ConfigError("the endpoint URL cannot be used", hint="give http:// or https://, a host and perhaps a port")
+        raise ConfigError("invalid endpoint URL", hint="give http:// or https://, a host and an optional port")
     if parts.query or parts.fragment or not url.isascii() or not url.isprintable() or " " in url:
-        raise ConfigError("the endpoint URL cannot be used", hint="it may hold no query, no fragment and only ASCII")
+        raise ConfigError("invalid endpoint URL", hint="use ASCII only, without a query or a fragment")
     return Origin(parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme], parts.path)
 
 
 @dataclass(frozen=True, slots=True)
 class InvokeRequestTemplate:
-    """What all calls of one endpoint have in common.
+    """The parts that all calls of one endpoint have in common.
 
     Args:
         origin: the endpoint URL.
@@ -92,7 +92,7 @@ class InvokeRequestTemplate:
         region: the region in the signature's scope.
         service: the signing name.
         user_agent: the value of the User-Agent header.
-        sdk_request: the value of the amz-sdk-request header; it tells that this is the only attempt.
+        sdk_request: the value of the amz-sdk-request header, which counts attempts.
     """
 
     origin: Origin
@@ -110,14 +110,14 @@ class InvokeRequestTemplate:
 
 
 class PreparedRequest:
-    """One Request, prepared for one endpoint; signed anew whenever the second or the credentials change.
+    """A Request prepared for one endpoint; signed again whenever the second or the credentials change.
 
     Args:
-        request: what is sent; it is not kept alive, but a large body is.
-        template: where.
-        signer: as whom.
-        id_prefix: the first 24 characters of each call's name; its number follows.
-        on_finalize: called when the Request is no more, so that this can be dropped.
+        request: to send; referenced weakly, except for a large body.
+        template: endpoint and headers.
+        signer: credentials, region and service.
+        id_prefix: the first 24 characters of each invocation id; the call's number follows.
+        on_finalize: called when the Request is garbage-collected.
     """
 
     __slots__ = (
@@ -164,31 +164,34 @@ class PreparedRequest:
         self._header_lines = start + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._invocation_id_header = f"\r\namz-sdk-invocation-id: {id_prefix}"
         rest = f"\r\namz-sdk-request: {template.sdk_request}\r\nContent-Length: {len(request.body)}\r\n\r\n".encode()
-        #: weak: a Request that nobody else holds must not be kept by its preparation
+        #: weak, so that this object does not keep the Request alive
         self.request_ref = weakref.ref(request, on_finalize)
         self.signer = signer
-        #: what follows the call's number; a large body is sent from its own buffer
+        #: a large body is sent from its own buffer, without a copy
         self.body = b"" if len(request.body) <= _JOIN_LIMIT else request.body
         self.bytes_after_id = rest if self.body else rest + request.body
         self.bytes_before_id = b""
         self.second = -1
 
     def sign(self, second: int) -> None:
-        """Make `head` valid for the calls of this second.
+        """Build `bytes_before_id` for the calls of this second.
 
         Args:
-            second: whole seconds since the epoch, by the wall clock.
+            second: whole seconds since the epoch.
         """
         timestamp = time.strftime(_AMZ_DATE_FORMAT, time.gmtime(second))
         canonical = b"%b%b%b" % (self._canonical_before_date, timestamp.encode(), self._canonical_after_date)
         authorization = self.signer.authorization(timestamp, canonical, self._signed_headers)
-        head = f"{self._header_lines}X-Amz-Date: {timestamp}{self._token_header}\r\nAuthorization: {authorization}{self._invocation_id_header}"
+        head = (
+            f"{self._header_lines}X-Amz-Date: {timestamp}{self._token_header}"
+            f"\r\nAuthorization: {authorization}{self._invocation_id_header}"
+        )
         self.bytes_before_id = head.encode()
         self.second = second
 
 
 def parse_amz_date(timestamp: str) -> int:
-    """Return the second since the epoch that an `X-Amz-Date` names, or -1 when it is none.
+    """Return the epoch second of an `X-Amz-Date`, or -1 if it is invalid.
 
     Example:
         >>> parse_amz_date("20261122T101112Z")
@@ -201,5 +204,5 @@ def parse_amz_date(timestamp: str) -> int:
 
 
 def new_id_prefix() -> str:
-    """Return the first 24 characters of a new version 4 UUID; twelve digits that count make it whole."""
+    """Return the first 24 characters of a new version 4 UUID; the call's twelve digits complete it."""
     return str(uuid.uuid4())[:24]

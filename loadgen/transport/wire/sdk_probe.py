@@ -1,12 +1,12 @@
-"""What the wire transport needs to know, learnt from an aiobotocore client instead of being worked out again.
+"""SDK probe: takes the settings of the wire transport from an aiobotocore client.
 
-Rule: the client is asked to build, sign and almost send one request; the request is caught before it leaves, and what
-we would have sent for the same arguments is compared with it, header by header, signature included. Where the two
-differ, or the client does something we cannot (a proxy, another signing scheme), the reason is told and the caller uses
-the SDK's own transport. So a new SDK, a plug-in or a user's own hook can make the wire transport unfit, never wrong.
+Rule: the client builds and signs one request, which is captured before it is sent. The wire transport's request for the
+same arguments is compared with it, header by header, including the signature. If the two differ, or the client does
+something unsupported (a proxy, another signing scheme), UnsupportedClientError carries the reason and the caller uses
+the SDK's transport. A new SDK, a plug-in or a hook can disable the wire transport, not make it send other requests.
 
-Everything is the client's public surface (its events), but for the trust in certificates, which is read from
-`client._endpoint.http_session`. Supported: aiobotocore 2.25 and newer.
+It uses the client's public events, except that the trusted certificates are read from `client._endpoint.http_session`.
+Supported: aiobotocore 2.25 and newer.
 """
 
 from collections.abc import AsyncIterator
@@ -49,16 +49,16 @@ _PROBE = Request(
     inference_component_name="c",
     session_id="s",
 )
-# What the HTTP library under the SDK adds after this point, or what differs from call to call by intent.
+# Headers that the SDK's HTTP library adds after this point, or that differ from call to call.
 _UNCOMPARED_HEADERS = frozenset({"accept-encoding", "host", "amz-sdk-invocation-id", "connection"})
 
 
 class UnsupportedClientError(ConfigError):
-    """The wire transport cannot do what this client would; the message is the reason, fit for a report."""
+    """The wire transport cannot replace this client; the message is the reason and is shown in the report."""
 
 
 class _ProbeCapturedError(Exception):
-    """Carries the probe out of the SDK; no request was sent."""
+    """Ends the probe call inside the SDK before a request is sent."""
 
 
 @dataclass(slots=True)
@@ -70,19 +70,19 @@ class _Probe:
     is_answered_by_hook: bool = False
 
 
-# A client may be in use by others: only the call made in our own context is caught.
+# Other tasks may use the client: only the call made in this context is captured.
 _CURRENT_PROBE: ContextVar[_Probe | None] = ContextVar("loadgen_wire_probe", default=None)
 
 
 async def wire_settings_from(client: Any, endpoint_name: str) -> WireSettings:
-    """Learn from a `sagemaker-runtime` client how to call an endpoint. Sends nothing.
+    """Return the wire settings of a `sagemaker-runtime` client. Sends nothing.
 
     Args:
-        client: an open aiobotocore client; its credentials are asked for as they expire.
-        endpoint_name: the endpoint that will be invoked.
+        client: an open aiobotocore client, which also refreshes the credentials.
+        endpoint_name: the endpoint to invoke.
 
     Raises:
-        UnsupportedClientError: the client does something that the wire transport cannot do, or not yet; with the reason.
+        UnsupportedClientError: the client does something that the wire transport does not support.
         AuthError: there are no credentials.
     """
     probe = await _capture_request(client, endpoint_name)
@@ -93,10 +93,10 @@ async def wire_settings_from(client: Any, endpoint_name: str) -> WireSettings:
         raise UnsupportedClientError("the client does not sign its requests")
     scope = headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
     if probe.signature_version != "v4" or len(scope) != 5:
-        raise UnsupportedClientError(f"the client signs by another scheme, {probe.signature_version}")
+        raise UnsupportedClientError(f"the client uses another signature version, {probe.signature_version}")
     end = url.rfind("/endpoints/")
     if end < 0:
-        raise UnsupportedClientError("the SDK would send something else: the URL")
+        raise UnsupportedClientError("the SDK would send another request: different URL")
     settings = WireSettings(
         url=url[:end],
         region=scope[2],
@@ -132,17 +132,17 @@ async def open_wire_for(
     timeouts: Timeouts | None = None,
     body_limit: int = BODY_LIMIT,
 ) -> AsyncIterator[WireTransport]:
-    """Open a wire transport that does what this client would do.
+    """Open a wire transport that sends the requests this client would send.
 
     Args:
         client: an open aiobotocore `sagemaker-runtime` client; it must stay open as long as the transport.
         endpoint_name: the endpoint to invoke.
-        connections: the most requests that will be in flight.
-        timeouts: None takes the defaults.
-        body_limit: bytes an answer may have.
+        connections: maximum number of requests in flight.
+        timeouts: None for the defaults.
+        body_limit: maximum bytes of a response body.
 
     Raises:
-        UnsupportedClientError: use the SDK's own transport, and say why.
+        UnsupportedClientError: the SDK's transport must be used; the message is the reason.
         AuthError, UnavailableError, ResourceError: as `open_wire`.
     """
     settings = await wire_settings_from(client, endpoint_name)
@@ -153,7 +153,7 @@ async def open_wire_for(
 
 
 async def _capture_request(client: Any, endpoint_name: str) -> _Probe:
-    """Let the client make one request, and catch it on its way out."""
+    """Let the client build one request, and capture it before it is sent."""
     events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
     hooks: dict[str, Any] = {
         f"before-sign.{service}.InvokeEndpoint": _on_sign,
@@ -169,14 +169,14 @@ async def _capture_request(client: Any, endpoint_name: str) -> _Probe:
         if not probe.is_answered_by_hook:
             return probe
     except UnknownSignatureVersionError as error:
-        raise UnsupportedClientError("the client signs by another scheme, which is not installed") from error
+        raise UnsupportedClientError("the client uses another signature version, which is not installed") from error
     except BotoCoreError as error:
         raise AuthError(f"the SDK cannot sign a request: {error}", hint="log in, or set AWS_PROFILE") from error
     finally:
         for event, hook in hooks.items():
             events.unregister(event, hook, unique_id=f"loadgen-wire-{event}-{id(probe)}")
         _CURRENT_PROBE.reset(token)
-    raise UnsupportedClientError("a hook of the client answers requests in place of the service")
+    raise UnsupportedClientError("a hook of the client replies to requests in place of the service")
 
 
 def _on_sign(request_signer: Any, signature_version: Any, **_: Any) -> None:
@@ -189,7 +189,7 @@ async def _on_send(request: Any, event_name: str, **_: Any) -> None:
     probe = _CURRENT_PROBE.get()
     if probe is not None and probe.request is None:
         probe.request = request
-        # Once more, without us: does anyone else answer in place of the service?
+        # Emit the event again, without the probe: does another hook reply in place of the service?
         answers = await probe.events.emit(event_name, request=request)
         probe.is_answered_by_hook = any(answer is not None for _, answer in answers)
         raise _ProbeCapturedError
@@ -200,8 +200,8 @@ def _credentials_provider(signer: Any, *, service: str, region: str) -> Credenti
         try:
             auth = await signer.get_auth_instance(service, region, signature_version="v4")
         except (BotoCoreError, RuntimeError) as error:
-            # RuntimeError: what botocore raises when credentials come back expired from their refresh.
-            raise CredentialsError(f"credentials cannot be renewed ({type(error).__name__})") from error
+            # botocore raises RuntimeError if refreshed credentials are expired.
+            raise CredentialsError(f"credentials cannot be refreshed ({type(error).__name__})") from error
         keys = auth.credentials
         if keys is None:
             raise CredentialsError("no credentials")
@@ -213,7 +213,7 @@ def _credentials_provider(signer: Any, *, service: str, region: str) -> Credenti
 async def _check_same_request(
     settings: WireSettings, template: InvokeRequestTemplate, url: str, sdk_headers: dict[str, str]
 ) -> None:
-    """Hold our request against the SDK's; they must agree in all that is signed and all that is said."""
+    """Compare the wire transport's request with the SDK's: URL, headers and signature must be equal."""
     try:
         credentials = await settings.credentials()
     except CredentialsError as error:
@@ -228,10 +228,10 @@ async def _check_same_request(
         name for name in ours.keys() | sdk_headers.keys() if ours.get(name) != sdk_headers.get(name)
     } - _UNCOMPARED_HEADERS
     if url != settings.url.rstrip("/") + template.path.removeprefix(template.origin.path.rstrip("/")):
-        names.add("the URL")
+        names.add("URL")
     if names:
-        # Names only: the values may be keys.
-        raise UnsupportedClientError(f"the SDK would send something else: {', '.join(sorted(names))}")
+        # Names only: the values may be secrets.
+        raise UnsupportedClientError(f"the SDK would send another request: different {', '.join(sorted(names))}")
 
 
 def _check_no_proxy(client: Any, url: str) -> None:
@@ -244,15 +244,15 @@ def _check_no_proxy(client: Any, url: str) -> None:
 
 
 def _ca_bundle(client: Any) -> str | None:
-    """Return the file of certificates that the client trusts."""
+    """Return the client's CA bundle."""
     session = getattr(getattr(client, "_endpoint", None), "http_session", None)
     verify = getattr(session, "_verify", None)
     if verify is None:
-        raise UnsupportedClientError("which certificates the SDK trusts cannot be told for this version of aiobotocore")
+        raise UnsupportedClientError("the CA bundle of this version of aiobotocore cannot be read")
     if verify is False:
-        raise UnsupportedClientError("the client does not verify certificates; the wire transport always does")
+        raise UnsupportedClientError("the client does not verify certificates, which the wire transport always does")
     if getattr(session, "_cert_file", None):
-        raise UnsupportedClientError("the client shows a certificate of its own")
+        raise UnsupportedClientError("the client uses a client certificate")
     return str(get_cert_path(verify))
 
 

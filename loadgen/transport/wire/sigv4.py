@@ -1,10 +1,10 @@
-"""AWS Signature Version 4 in a header: values in, header value out.
+"""AWS Signature Version 4 as an Authorization header.
 
-Rule: pure. No clock, no environment, no I/O; the timestamp and the credentials are handed in. What the request's other
-headers are is invocation.py's; where credentials come from is wire_session.py's.
+Rule: pure. No clock, no environment, no I/O; timestamp and credentials are arguments. See prepared_request.py for the
+other headers, sdk_probe.py for credentials.
 
-Source: "Create a signed AWS API request", AWS IAM User Guide. Services other than S3 encode the path a second time when
-they sign it, drop dot segments and join consecutive slashes; so does botocore, and a test holds us to both.
+Source: "Create a signed AWS API request", AWS IAM User Guide. Services other than S3 encode the path a second time for
+the signature, remove dot segments and merge slashes; so does botocore. Tests compare with both.
 """
 
 import hashlib
@@ -32,10 +32,10 @@ class Credentials:
 
 
 def canonical_path(path: str) -> str:
-    """Return the path as it is signed: without dot segments and double slashes, each segment encoded once more.
+    """Return the path as it is signed: without dot segments and double slashes, each segment encoded again.
 
     Args:
-        path: the path as it goes over the wire, already percent-encoded.
+        path: as it is sent, already percent-encoded.
 
     Example:
         >>> canonical_path("/endpoints/a%20b//./invocations")
@@ -57,8 +57,8 @@ def canonical_request(method: str, path: str, headers: Mapping[str, str], payloa
 
     Args:
         method: in capitals.
-        path: as it goes over the wire.
-        headers: every header to be signed, `host` and `x-amz-date` among them; names in any case, each once.
+        path: as it is sent.
+        headers: every header to sign, including `host` and `x-amz-date`; names in any case, each once.
         payload_hash: the body's SHA-256 in lower-case hex.
     """
     values = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
@@ -84,10 +84,10 @@ def signing_key(secret_key: str, date: str, region: str, service: str) -> bytes:
 
 
 class Signer:
-    """Sign for one set of credentials, region and service; the day's key is derived once a day.
+    """Sign for one set of credentials, region and service; the signing key is derived once a day.
 
     Args:
-        credentials: whose signature.
+        credentials: to sign with.
         region: such as `us-east-1`.
         service: the signing name, such as `sagemaker`.
 
@@ -117,7 +117,7 @@ class Signer:
         Args:
             timestamp: UTC to the second, such as `20261122T101112Z`; the same as in the signed `x-amz-date`.
             canonical: the canonical request.
-            signed_headers: the names in it, as `canonical_request` gave them.
+            signed_headers: their names, as `canonical_request` returns them.
         """
         date = timestamp[:8]
         if date != self._date:

@@ -1,6 +1,6 @@
-"""Deadlines of a call, as values: how long each part may take, and which one has been missed.
+"""Timeouts of a call: how long each phase may take, and which one was exceeded. Pure.
 
-Rule: pure. One sweep asks for every call under way, so that no call arms a timer.
+One periodic check evaluates them for every request in flight, so a call sets no timer.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from loadgen.measurement.outcome import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long each part of a call may take, in seconds.
+    """Timeout of each phase of a call, in seconds.
 
     Args:
-        connect: looking up the name, connecting and the TLS handshake together.
-        write: until the kernel has taken the whole request.
-        first_byte: from then until the first byte of the answer; a cold start is in here.
-        body: from the first byte of the answer to the last.
-        total: all of it, and waiting for a free connection.
-        idle: how long an unused connection is kept; not a deadline of any call.
+        connect: name lookup, TCP connect and TLS handshake together.
+        write: until the kernel has accepted the whole request.
+        first_byte: from then until the first byte of the response; includes a cold start.
+        body: from the first byte of the response to the last.
+        total: of all phases, including the wait for a connection.
+        idle: how long an unused connection is kept; not a timeout of a call.
 
     Raises:
-        UsageError: one is not above zero.
+        UsageError: a value is not above zero.
     """
 
     connect: float = 10.0
@@ -39,7 +39,7 @@ class Timeouts:
 
     @property
     def check_interval(self) -> float:
-        """How often deadlines are looked at: a tenth of the shortest, from 10 ms to a quarter of a second."""
+        """Seconds between two checks: a tenth of the shortest timeout, from 0.01 to 0.25."""
         shortest = min(self.connect, self.write, self.first_byte, self.body, self.total)
         return min(max(shortest / 10, 0.01), 0.25)
 
@@ -47,15 +47,15 @@ class Timeouts:
 def missed_deadline(
     now: float, timeouts: Timeouts, *, requested: float, sent: float, flushed: float, first_byte: float
 ) -> tuple[Outcome, str] | None:
-    """Tell which deadline a call has missed, and in which phase; None when it is in time.
+    """Return which timeout a call has exceeded, and a description of the phase; None if none.
 
     Args:
-        now: the instant to judge at; as all others on one clock.
-        timeouts: the deadlines.
+        now: current time; all times are seconds of the same clock.
+        timeouts: the limits.
         requested: when the call was made.
-        sent: when its first byte was handed over.
-        flushed: when the kernel had taken the last one; 0 while it has not.
-        first_byte: when the answer began; 0 while it has not.
+        sent: when the first byte was passed to the kernel.
+        flushed: when the kernel had accepted the last byte; 0 before that.
+        first_byte: when the response began; 0 before that.
 
     Example:
         >>> missed_deadline(400.0, Timeouts(), requested=0.0, sent=0.0, flushed=0.1, first_byte=0.0)

@@ -1,46 +1,46 @@
-"""TLS between a socket and HTTP: ciphertext in, plaintext out, and back. No sockets.
+"""TLS between a socket and HTTP: decrypts and encrypts bytes, without sockets.
 
-Rule: the certificate and the host name are always verified; nothing here can switch that off.
+Rule: certificate and host name are always verified; no option disables that.
 
-Python's SSLObject over two memory buffers, not the event loop's TLS: the loop's cannot resume a session and does
-not tell when bytes reach the kernel. It is not the slower: 64 clients on one core, CPU a call in 2026: 30.5 us for bare
-sockets under uvloop's TLS, 21.7 us under asyncio's, 22.3 us for the whole signed call under this one.
+It uses Python's SSLObject over two memory buffers, not the event loop's TLS, which cannot resume a session and does not
+report when bytes reach the kernel. CPU per call with 64 clients on one core, 2026: 30.5 us for bare sockets under
+uvloop's TLS, 21.7 us under asyncio's, 22.3 us for the whole signed call with this module.
 """
 
 import ssl
 
-_MAX_RECORD_BYTES = 16 * 1024  # bytes of one read: OpenSSL gives one record at a time, and no record holds more
+_MAX_RECORD_BYTES = 16 * 1024  # OpenSSL returns one record a read; this is the maximum size of a record
 
 
 def make_context(ca_bundle: str | None = None) -> ssl.SSLContext:
-    """Return a client's context: TLS 1.2 or newer, certificates and host names verified, HTTP/1.1, one handshake.
+    """Return a client context: TLS 1.2 or newer, certificates and host names verified, HTTP/1.1, one handshake.
 
     Args:
-        ca_bundle: a file of trusted certificates, or None for the system's own.
+        ca_bundle: file of trusted certificates; None for the system's.
 
     Raises:
-        OSError: the file cannot be read; `ssl.SSLError` when it holds no certificates.
+        OSError: the file cannot be read; `ssl.SSLError` if it contains no certificates.
     """
     context = ssl.create_default_context(cafile=ca_bundle)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False  # RFC 9110 section 4.3.4: only subjectAltName counts
     context.set_alpn_protocols(["http/1.1"])
-    # A server may ask for another handshake at any time in TLS 1.2; until it is over OpenSSL takes no request from us.
+    # In TLS 1.2 a server may start another handshake at any time; OpenSSL accepts no data to send until it is done.
     context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
 
 class TlsError(Exception):
-    """The handshake or a record failed; the text is OpenSSL's reason."""
+    """The handshake or a record failed; the message is OpenSSL's reason."""
 
 
 class Tls:
-    """One TLS connection, seen from the client.
+    """The client side of one TLS connection.
 
     Args:
         context: verifies certificates and host names.
-        host: the name that the certificate must carry.
-        session: of an earlier connection made with this context, to be resumed; or None.
+        host: the name that the certificate must contain.
+        session: to resume, of an earlier connection of this context; or None.
     """
 
     __slots__ = ("_incoming", "_object", "_outgoing", "is_closed", "is_ready")
@@ -53,24 +53,24 @@ class Tls:
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host, session=session)
         #: True once the handshake is done
         self.is_ready = False
-        #: True once the peer has said that no more will come; an end without it is a cut
+        #: True once close_notify was received; an end of stream without it is a truncation
         self.is_closed = False
 
     @property
     def session(self) -> ssl.SSLSession | None:
-        """What a later connection needs to skip half of the handshake. Complete only after the first answer."""
+        """The session for a later connection to resume. Complete only after the first response."""
         return self._object.session
 
     @property
     def is_resumed(self) -> bool:
-        """True when an earlier session was resumed."""
+        """True if an earlier session was resumed."""
         return bool(self._object.session_reused)
 
     def decrypt(self, ciphertext: bytes) -> bytes:
-        """Take what came from the socket; return the plaintext in it, perhaps none.
+        """Decrypt bytes from the socket; return the plaintext, which may be empty.
 
         Raises:
-            TlsError: a certificate is refused, or what came is not TLS.
+            TlsError: a certificate is refused, or the bytes are not TLS.
         """
         self._incoming.write(ciphertext)
         try:
@@ -97,11 +97,11 @@ class Tls:
                 break
             parts.append(part)
             if not self._incoming.pending and not self._object.pending():
-                break  # spares the exception that tells the same
+                break  # saves the SSLWantReadError of another read
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def begin_handshake(self) -> None:
-        """Begin the handshake; `take_outgoing` then gives its first bytes."""
+        """Begin the handshake; `take_outgoing` then returns its first bytes."""
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
@@ -110,10 +110,10 @@ class Tls:
             raise TlsError(_reason(error)) from error
 
     def encrypt(self, plaintext: bytes) -> None:
-        """Encrypt; `take_outgoing` then gives the bytes for the socket.
+        """Encrypt; `take_outgoing` then returns the bytes for the socket.
 
         Raises:
-            TlsError: the connection can carry no more.
+            TlsError: the connection is closed.
         """
         try:
             self._object.write(plaintext)
@@ -121,7 +121,7 @@ class Tls:
             raise TlsError(_reason(error)) from error
 
     def take_outgoing(self) -> bytes:
-        """Return what is to be sent and was not taken yet, perhaps nothing."""
+        """Return the bytes to send that were not taken yet, which may be empty."""
         return self._outgoing.read()
 
 

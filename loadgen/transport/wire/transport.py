@@ -1,11 +1,11 @@
-"""WireTransport: signed InvokeEndpoint calls over connections of our own, at tens of times an SDK's rate.
+"""WireTransport: signed InvokeEndpoint calls over its own connections, at tens of times the SDK's rate.
 
-Rule: `invoke` sends once and reads the whole answer; waiting for a connection and signing are over before `sent`. All
-deadlines are looked after by one sweep over the connections, so that a call arms no timer.
+Rule: `invoke` sends once and reads the whole response; waiting for a connection and signing end before `sent`. One
+periodic check over all connections enforces the timeouts, so a call sets no timer.
 
-The pieces: invocation.py makes the bytes, http1.py reads them, connection.py moves them, pool.py says who has which
-connection, opening.py (over dial.py and tls.py) opens one, answer.py says what an error means. What the SDK knows
-(credentials, region, URL, user agent) comes through wire_session.py.
+prepared_request.py builds the bytes, http1.py parses them, connection.py sends and receives them, pool.py assigns
+connections, connector.py (over tls.py) opens them, error_response.py parses errors. sdk_probe.py takes credentials,
+region, URL and user agent from the SDK.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ from loadgen.workload.request import Reply, Request
 
 # Prepared requests are kept while their Request lives, at most this many: about 2 KB each.
 _MAX_PREPARED = 16_384
-# How often the provider is asked for credentials, in seconds. It answers from memory until they are about to expire,
-# which botocore judges 15 minutes ahead (credentials.py, _advisory_refresh_timeout).
+# Seconds between two requests to the credentials provider. It returns them from memory until 15 minutes before they
+# expire (botocore/credentials.py, _advisory_refresh_timeout).
 _CREDENTIALS_INTERVAL = 1.0
-# Connections opened at the same time before the load: enough to hide a round trip, too few to flood a listen queue.
+# Connections opened concurrently before the load: enough to hide a round trip, too few to overflow a listen queue.
 _MAX_CONCURRENT_OPENS = 64
 
 
 class CredentialsError(Exception):
-    """The provider has no credentials to give; the text says why, and holds none."""
+    """The provider has no credentials; the message contains the reason and no secret."""
 
 
 CredentialsProvider = Callable[[], Awaitable[Credentials]]
@@ -48,17 +48,17 @@ CredentialsProvider = Callable[[], Awaitable[Credentials]]
 
 @dataclass(frozen=True, slots=True)
 class WireSettings:
-    """Everything about a call that is not its payload: what the SDK would have known.
+    """Everything about a call except its payload.
 
     Args:
         url: of the runtime service, such as `https://runtime.sagemaker.us-east-1.amazonaws.com`.
         region: in the signature's scope.
-        credentials: asked at the start and every second; answers from memory, and anew before they expire.
-            Raises CredentialsError when there are none.
+        credentials: called at the start and every second; must cache, and refresh before they expire. Raises
+            CredentialsError when there are none.
         user_agent: the value of the User-Agent header.
         service: the signing name.
         sdk_request: the value of the amz-sdk-request header.
-        ssl_context: for https; None takes the system's certificates.
+        ssl_context: for https; None trusts the system's certificates.
     """
 
     url: str
@@ -73,8 +73,8 @@ class WireSettings:
 class WireTransport:
     """Send signed requests to one endpoint. Made by `open_wire`; implements `loadgen.interfaces.Transport`.
 
-    Safe for any number of concurrent calls in the loop that opened it; more calls than connections wait in line, and
-    their wait is recorded. `opened_count` counts connections, those from before the load included.
+    Safe for any number of concurrent calls in the event loop that opened it. Calls beyond the number of connections
+    wait in order; the wait is `Reply.pool_wait`. `opened_count` includes connections opened before the load.
     """
 
     def __init__(
@@ -108,23 +108,24 @@ class WireTransport:
         self.opened_count = 0
 
     def __repr__(self) -> str:
-        return f"<WireTransport {self._origin.host_header}, {self._call_count} calls, {self.opened_count} opened, {self._pool!r}>"
+        counts = f"{self._call_count} calls, {self.opened_count} opened"
+        return f"<WireTransport {self._origin.host_header}, {counts}, {self._pool!r}>"
 
     @property
     def desync_count(self) -> int:
-        """How many answers were followed by bytes that belong to nothing; each cost its connection."""
+        """Number of responses followed by bytes of no response; each one closed its connection."""
         return self._pool.desync_count
 
-    # --- a call ----------------------------------------------------------------------------------------------------
+    # --- a call ------------------------------------------------------------------------------------------------------
 
     async def invoke(self, request: Request) -> Reply:
-        """Send the request once, never again, and read the whole answer.
+        """Send the request once, without retries, and read the whole response.
 
-        `sent` is the instant before its first byte is handed to the kernel: the upload of a large body counts as
-        service time. `done` is when the last byte of the answer had arrived.
+        `sent` is taken before the first byte is passed to the kernel, so uploading a large body counts as service time.
+        `done` is when the last byte of the response was received.
 
         Raises:
-            TransportError: no whole answer came; it says which Outcome that is.
+            TransportError: no complete response was received; it carries the Outcome.
         """
         connection = self._pool.acquire_idle()
         pool_wait = 0.0
@@ -146,8 +147,8 @@ class WireTransport:
         try:
             result = await waiter
         except BaseException:
-            # Ours is still under way: its answer must never meet another request. If it is not, the connection may
-            # already be serving somebody else.
+            # If this request is still in flight, its response must not reach another one. If it is not, the connection
+            # may already serve another request.
             if connection.waiter is waiter:
                 connection.close()
             raise
@@ -174,7 +175,7 @@ class WireTransport:
         return prepared
 
     async def _acquire_connection(self, requested: float) -> Connection:
-        """Wait for a connection, or open one, whichever the pool has a place for."""
+        """Open a connection if the pool is below its limit, else wait for one."""
         pool = self._pool
         while True:
             if not pool.try_reserve():
@@ -189,7 +190,7 @@ class WireTransport:
                 raise _not_sent_error(error.outcome, error.detail, requested) from error
 
     async def _wait_for_connection(self, requested: float) -> Connection | None:
-        """Wait in line: for a connection, or (None) for a place to open one in."""
+        """Wait for a connection, or (None) for a reservation to open one."""
         total = self._pool.timeouts.total
         waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
         self._pool.waiters.append(waiter)
@@ -205,7 +206,7 @@ class WireTransport:
             raise
 
     async def _open_connection(self, *, is_on_demand: bool) -> Connection:
-        """Open a connection in a place already taken; if that fails, the place goes to the next."""
+        """Open a connection under a reservation; on failure the reservation goes to the next waiter."""
         try:
             self._pool.check_open()
             connection = await self._connection_factory.open(is_on_demand=is_on_demand)
@@ -221,14 +222,14 @@ class WireTransport:
             raise
         return connection
 
-    # --- life ------------------------------------------------------------------------------------------------------
+    # --- lifecycle ---------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Get credentials and open every connection, then watch over deadlines.
+        """Get credentials, open every connection and start the timeout check.
 
         Raises:
             AuthError: there are no credentials.
-            UnavailableError: the far side cannot be reached.
+            UnavailableError: the server cannot be reached.
             ResourceError: this machine has no descriptors or ports left.
         """
         await self.refresh_credentials()
@@ -242,8 +243,9 @@ class WireTransport:
         except ConnectError as error:
             where = f"{self._origin.host} port {self._origin.port}"
             if error.outcome in LOCAL_OUTCOMES:
+                opened = len(self._pool.connections)
                 raise ResourceError(
-                    f"{len(self._pool.connections)} of {self._pool.limit} connections to {where} opened: {error.detail}",
+                    f"{opened} of {self._pool.limit} connections to {where} opened: {error.detail}",
                     hint="raise `ulimit -n`, or use fewer clients",
                 ) from error
             raise UnavailableError(f"cannot reach {where}: {error}", hint="check the URL and the network") from error
@@ -251,9 +253,8 @@ class WireTransport:
     async def _open_initial(self) -> None:
         pool = self._pool
         if pool.try_reserve():
-            pool.release(
-                await self._open_connection(is_on_demand=False)
-            )  # the first alone: what fails here fails for all
+            # The first one alone: an error here would be the same for all.
+            pool.release(await self._open_connection(is_on_demand=False))
         failures: list[ConnectError] = []
 
         async def fill() -> None:
@@ -270,7 +271,7 @@ class WireTransport:
             raise failures[0]
 
     async def refresh_credentials(self) -> None:
-        """Ask the provider for credentials; sign with them from now on if they are new."""
+        """Get credentials from the provider; sign with them from now on if they changed."""
         try:
             credentials = await self._settings.credentials()
         except CredentialsError as error:
@@ -281,13 +282,13 @@ class WireTransport:
             self._signer = Signer(credentials, self._settings.region, self._settings.service)
 
     async def refresh_loop(self) -> None:
-        """Renew every second until cancelled, so that no call ever waits for credentials."""
+        """Refresh credentials every second until cancelled, so that no call waits for them."""
         while True:
             await asyncio.sleep(_CREDENTIALS_INTERVAL)
             await self.refresh_credentials()
 
     def check_timeouts(self, now: float) -> None:
-        """End what is past its deadline, close what is idle for too long, learn TLS sessions.
+        """Fail requests past their deadline, close idle connections, remember a TLS session.
 
         Args:
             now: `time.perf_counter()` seconds.
@@ -302,7 +303,7 @@ class WireTransport:
         self.check_timeouts(perf_counter())
 
     async def aclose(self) -> None:
-        """Close every connection; calls still under way end as cancelled. Returns when nothing is left."""
+        """Close every connection; requests in flight end as `cancelled_in_flight`. Returns when all are closed."""
         if self._timer is not None:
             self._timer.cancel()
         await self._pool.close()
@@ -319,14 +320,14 @@ async def open_wire(
     body_limit: int = BODY_LIMIT,
     wall_clock: Callable[[], float] = time,
 ) -> AsyncIterator[WireTransport]:
-    """Open a wire transport with all its connections, and leave nothing behind on the way out.
+    """Open a wire transport with all its connections, and close them on exit.
 
     Args:
-        settings: the service, and as whom to call it.
+        settings: URL, region, credentials and headers.
         endpoint_name: the endpoint to invoke.
-        connections: the most requests that will be in flight.
-        timeouts: None takes the defaults.
-        body_limit: bytes an answer may have; a longer one is OVERSIZE.
+        connections: maximum number of requests in flight.
+        timeouts: None for the defaults.
+        body_limit: maximum bytes of a response body; a longer one is OVERSIZE.
         wall_clock: seconds since the epoch, for the signature's date.
 
     Raises:
@@ -350,7 +351,7 @@ async def open_wire(
             renewing.cancel()
             await asyncio.wait({renewing})
             if not renewing.cancelled():
-                renewing.result()  # it ends by itself only on an error, which is then the caller's to see
+                renewing.result()  # it returns only by an error, which is raised here
     finally:
         await transport.aclose()
 

@@ -61,7 +61,7 @@ def test_an_emulator_says_that_it_is_one():
     asyncio.run(main())
 
 
-def test_the_environment_cannot_spoil_a_rehearsal(monkeypatch):
+def test_the_environment_does_not_affect_the_emulator(monkeypatch):
     """Profiles, regions, proxies, endpoints and retry settings of the environment do not reach the emulator's clients."""
     for name, value in {
         "AWS_PROFILE": "no-such-profile",
@@ -88,8 +88,8 @@ def test_the_environment_cannot_spoil_a_rehearsal(monkeypatch):
     asyncio.run(main())
 
 
-def test_another_server_is_a_stand_in(monkeypatch):
-    """Through AWS_ENDPOINT_URL any server that speaks the protocol works, and is named as a stand-in: here moto's."""
+def test_another_server_is_a_custom_endpoint(monkeypatch):
+    """AWS_ENDPOINT_URL may name any server of the protocol, here moto; its kind is `custom-endpoint`."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -168,7 +168,7 @@ def test_the_region_comes_from_either_variable(monkeypatch, variables, region):
 
 
 def test_no_credentials_is_told_before_anything_is_sent(monkeypatch):
-    """Without credentials the far side hears nothing, and the error says how to get them (C43)."""
+    """Without credentials nothing is sent, and the hint explains how to get them (C43)."""
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
 
     async def main() -> None:
@@ -195,7 +195,7 @@ def test_an_unknown_profile_is_named(monkeypatch):
 
 
 def test_an_expired_token_is_told_at_once(monkeypatch):
-    """STS refuses an expired token; that ends the attempt whoever is behind the endpoint (C44)."""
+    """An expired token that STS refuses is an AuthError for AWS and for custom endpoints (C44)."""
     expired = http_response(
         403,
         b"<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code><Message>old</Message></Error></ErrorResponse>",
@@ -239,17 +239,17 @@ def test_what_cannot_work_is_refused_before_anything_is_created():
             with pytest.raises(UsageError):
                 await account.check([None])
             async with open_account(
-                AwsConnectionConfig(emulator_url=emulator.url), model="nobodys", run_id="r", transport_factory=CONNECT
+                AwsConnectionConfig(emulator_url=emulator.url), model="unknown", run_id="r", transport_factory=CONNECT
             ) as other:
-                with pytest.raises(ConfigError, match="'nobodys'"):
+                with pytest.raises(ConfigError, match="'unknown'"):
                     await other.check([ServerlessConfig(1024, 1)])
             assert (await account._clients.sagemaker.list_endpoint_configs())["EndpointConfigs"] == []
 
     asyncio.run(main())
 
 
-def test_a_standing_endpoint_is_called_and_left_alone():
-    """It is invoked through its own account, refuses a configuration, and stands afterwards as before."""
+def test_an_existing_endpoint_is_called_and_not_changed():
+    """An existing endpoint is invoked, refuses a configuration, and exists afterwards as before."""
 
     async def main() -> None:
         async with emulated() as (emulator, account):
@@ -266,15 +266,15 @@ def test_a_standing_endpoint_is_called_and_left_alone():
                     assert standing.leftovers() == []
                 described = await account._clients.sagemaker.describe_endpoint(EndpointName=deployed.name)
                 assert described["EndpointStatus"] == "InService"
-            async with open_existing(access, endpoint="nobodys", transport_factory=CONNECT) as standing:
-                with pytest.raises(ConfigError, match="nobodys"):
+            async with open_existing(access, endpoint="unknown", transport_factory=CONNECT) as standing:
+                with pytest.raises(ConfigError, match="unknown"):
                     await standing.check([None])
 
     asyncio.run(main())
 
 
 def test_the_ledger_counts_what_was_sent():
-    """The emulator's own books agree with what was sent and answered."""
+    """The emulator's ledger agrees with the requests sent and the replies received."""
 
     async def main() -> None:
         async with (
@@ -295,19 +295,19 @@ def test_the_ledger_counts_what_was_sent():
 @pytest.mark.parametrize(
     "answer", [http_response(404, b"{}"), ok_response(b"no JSON"), ok_response(b"[]"), ok_response(b"{}")]
 )
-def test_a_ledger_that_is_none_is_told(answer):
-    """Whatever is not a ledger is an error with the address, never an empty ledger."""
+def test_an_invalid_ledger_is_an_error(answer):
+    """A response that is not a ledger is an error with the URL, never an empty ledger."""
 
     async def main() -> None:
         async with scripted_server(lambda _: [answer, ConnectionAction.CLOSE]) as side:
-            with pytest.raises(UnavailableError, match="gives no ledger"):
+            with pytest.raises(UnavailableError, match="returns no ledger"):
                 await fetch_server_counts(side.url, "e")
 
     asyncio.run(main())
 
 
-def test_leftovers_name_a_stand_ins_address():
-    """The command that removes a leftover works against a stand-in too: it carries the endpoint's address."""
+def test_the_delete_command_contains_a_custom_endpoint_url():
+    """The command that deletes a leftover contains `--endpoint-url` for a custom endpoint."""
     held = ResourceRegistry(NullJournal(), region="eu-west-1", endpoint_url="http://127.0.0.1:5000")
     held.record_intent(ResourceKind.ENDPOINT, "loadgen-x").existence = Existence.UNCERTAIN
     (line,) = held.lines()

@@ -62,13 +62,13 @@ def test_metrics_are_those_of_the_calls_that_were_made():
     asyncio.run(main())
 
 
-def test_an_endpoint_nobody_called_has_reasons_and_no_zeros():
-    """Without data every metric is missing with a reason, none is zero, and it is said not to have settled (C63)."""
+def test_an_endpoint_without_calls_has_reasons_and_no_zeros():
+    """Without data every metric is unavailable with a reason, none is zero, and `is_final` is False (C63)."""
 
     async def main() -> None:
         async with account() as (emulator, clients):
             reader = CloudWatchReader(
-                clients.cloudwatch, "nobody", Interval.from_times(emulator.clock() - 60, emulator.clock())
+                clients.cloudwatch, "not-called", Interval.from_times(emulator.clock() - 60, emulator.clock())
             )
             read = await reader.read(end=emulator.clock(), invocations=5, wait_policy=QUICK)
         assert read.values == {}
@@ -80,7 +80,7 @@ def test_an_endpoint_nobody_called_has_reasons_and_no_zeros():
 
 
 def test_denied_metrics_are_missing_with_the_reason():
-    """Who may not read CloudWatch still gets a report: each cell says why it is empty (C63)."""
+    """Without permission for CloudWatch every metric is unavailable with the reason (C63)."""
     text = "User: arn:u is not authorized to perform: cloudwatch:GetMetricStatistics"
 
     async def main() -> None:

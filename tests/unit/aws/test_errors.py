@@ -1,4 +1,4 @@
-"""What AWS errors mean: a sentence with a hint for the user, a decision for whoever might try again."""
+"""AWS errors: the message and hint for the user, and the kind for a retry."""
 
 from email.utils import formatdate
 
@@ -29,22 +29,22 @@ EXPLAINED = [
     (sdk.ReadTimeoutError(endpoint_url="http://x"), UnavailableError, "timeout", "network"),
     (sdk.ParamValidationError(report="r"), InternalError, "r", ""),
     (answer("ExpiredTokenException", "old"), AuthError, "have expired", "log in again"),
-    (answer("UnrecognizedClientException", "who"), AuthError, "does not know", "log in again"),
+    (answer("UnrecognizedClientException", "who"), AuthError, "does not accept", "log in again"),
     (answer("ResourceLimitExceeded", "The account-level service limit"), QuotaError, "service limit", "Service Quotas"),
-    (answer("ThrottlingException", "Rate exceeded"), QuotaError, "again and again", "later"),
+    (answer("ThrottlingException", "Rate exceeded"), QuotaError, "and its retries", "later"),
     (answer("InternalFailure", "", 500), UnavailableError, "the service failed", "later"),
     (answer("ValidationException", "1 validation error"), ConfigError, "1 validation error", ""),
     (answer("AccessDenied", "Not today"), AuthError, "not allowed (AccessDenied: Not today)", "permission"),
 ]
 
 
-@pytest.mark.parametrize(("error", "kind", "says", "hint"), EXPLAINED, ids=lambda value: type(value).__name__)
-def test_each_error_says_what_and_what_to_do(error, kind, says, hint):
+@pytest.mark.parametrize(("error", "kind", "text", "hint"), EXPLAINED, ids=lambda value: type(value).__name__)
+def test_each_sdk_error_has_a_message_and_a_hint(error, kind, text, hint):
     """Every error of the SDK becomes one of ours, beginning with what was being done (C42, C43, C44, C46, C54)."""
     explained = to_loadgen_error(error, "CreateEndpoint x", now=NOW)
     assert type(explained) is kind
     assert explained.message.startswith("CreateEndpoint x: ")
-    assert says in explained.message
+    assert text in explained.message
     assert hint in explained.hint
 
 

@@ -48,15 +48,15 @@ def test_the_default_sweep_on_an_ordinary_account():
 
 
 @pytest.mark.parametrize(
-    ("config", "says"),
+    ("config", "message"),
     [
         (ServerlessConfig(4096, 1), "'Memory size in MB per serverless endpoint' is 3072 MB"),
         (ServerlessConfig(1024, 11), "'Maximum total concurrency across all serverless endpoints' is 10"),
     ],
 )
-def test_what_never_fits_is_refused_by_name(config, says):
+def test_a_configuration_above_a_quota_is_refused(config, message):
     """The refusal names the configuration, the quota, its value, and what to do."""
-    with pytest.raises(QuotaError, match=says) as caught:
+    with pytest.raises(QuotaError, match=message) as caught:
         deployment_waves([ServerlessConfig(1024, 1), config], Quotas(5, 10, 3072, "an account"))
     assert str(config) in caught.value.message
     assert "Service Quotas" in caught.value.hint
@@ -65,7 +65,7 @@ def test_what_never_fits_is_refused_by_name(config, says):
 
 @pytest.mark.parametrize(("quotas", "expected"), [("ordinary", (5, 10, 3072)), ("documented", (50, 1000, 6144))])
 def test_the_accounts_quotas_are_read(quotas, expected):
-    """What the emulated account allows is what is read, and the source says so."""
+    """The quotas read are those of the emulated account, and the source is named."""
 
     async def main() -> None:
         async with (
@@ -79,8 +79,8 @@ def test_the_accounts_quotas_are_read(quotas, expected):
     asyncio.run(main())
 
 
-def test_quotas_nobody_may_read_are_the_documented_ones():
-    """A refusal is no reason to stop: the documented defaults are used, and the source says why."""
+def test_unreadable_quotas_are_the_documented_ones():
+    """If the quotas cannot be read, the documented defaults are used, and the source contains the reason."""
     denied = http_response(400, b'{"__type":"AccessDeniedException","Message":"no"}')
 
     async def main() -> None:

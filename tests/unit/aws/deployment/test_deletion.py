@@ -111,7 +111,7 @@ def test_an_endpoint_name_taken_under_a_free_config_name_frees_the_config():
 
 
 def test_errors_in_the_block_pass_through():
-    """What goes wrong while the endpoint is in use is told as it is, after the removal."""
+    """An exception raised while the endpoint is in use is propagated unchanged, after the deletion."""
 
     async def main() -> None:
         async with deployment_fixture() as w:
@@ -124,7 +124,7 @@ def test_errors_in_the_block_pass_through():
 
 
 async def _cancelled_at(w: DeploymentFixture, event: str, number: int) -> bool:
-    """Deploy and use an endpoint, and cancel when `event` happens for the `number`th time; tell whether it did."""
+    """Deploy and use an endpoint, and cancel when `event` happens for the `number`th time; return whether it did."""
     count = 0
     task: asyncio.Task[None] | None = None
 
@@ -169,7 +169,7 @@ def test_cancelled_before_or_after_any_call_nothing_is_left(event, time_scale):
 
 
 def test_a_cancel_while_a_create_is_in_flight_waits_for_it():
-    """The Create is delayed at the far side and cancelled meanwhile: it takes effect, and is undone (C111)."""
+    """A Create that is delayed by the service and cancelled meanwhile takes effect and is undone (C111)."""
 
     async def main() -> None:
         async with deployment_fixture() as w:
@@ -193,7 +193,7 @@ def test_a_cancel_while_a_create_is_in_flight_waits_for_it():
 
 
 def test_an_unreachable_service_is_not_waited_for_long():
-    """When the far side is gone the removal ends after the outage budget, and what may be left is named (C109)."""
+    """If the service is unreachable, the deletion ends after `outage_timeout` and the leftovers are listed (C109)."""
 
     async def main() -> None:
         async with serve(Settings(time_scale=10_000.0)) as emulator:
@@ -218,7 +218,7 @@ def test_an_unreachable_service_is_not_waited_for_long():
 
 @pytest.mark.parametrize("during", ["deployment", "use", "deletion"])
 def test_a_service_that_vanishes_is_given_up_in_time(during):
-    """Gone while we deploy, use or delete, the far side is waited for within the budgets, and what it had is named."""
+    """If the service becomes unreachable during deploy, use or delete, the timeouts apply and leftovers are listed."""
     time_scale = {"deployment": 1.0, "use": 10_000.0, "deletion": 10_000.0}[during]
 
     async def main() -> None:
@@ -240,7 +240,7 @@ def test_a_service_that_vanishes_is_given_up_in_time(during):
 
             task = asyncio.create_task(use())
             if during != "use":
-                sign = "deletion was accepted" if during == "deletion" else "not removed yet"
+                sign = "the deletion was accepted" if during == "deletion" else "not deleted yet"
                 await wait_until(lambda: task.done() or any(sign in line for line in w.registry.lines()[:1]))
                 await stack.aclose()
             await asyncio.wait([task])

@@ -1,4 +1,4 @@
-"""Removal against a control plane that says what AWS may say: whatever it takes, within the budget, and no call more."""
+"""Deletion against scripted responses of the control plane: within the timeout, and without a superfluous call."""
 
 import asyncio
 import random
@@ -25,11 +25,11 @@ class Plane:
 
     def _answer(self, name):
         script = self.scripts[name]
-        said = script.pop(0) if len(script) > 1 else script[0]
+        response = script.pop(0) if len(script) > 1 else script[0]
         self.calls.append(name)
-        if isinstance(said, Exception):
-            raise said
-        return {"EndpointStatus": said}
+        if isinstance(response, Exception):
+            raise response
+        return {"EndpointStatus": response}
 
     async def delete_endpoint(self, **_):
         return self._answer("delete")
@@ -53,22 +53,22 @@ def remove(deletions, looks):
 
 
 def test_an_endpoint_that_the_system_updates_is_waited_for():
-    """C58: a deletion that is refused while it is SystemUpdating is repeated until it is accepted."""
+    """A deletion that is refused while it is SystemUpdating is repeated until it is accepted (C58)."""
     calls, left, lines = remove([BUSY, BUSY, "ok"], ["SystemUpdating", "SystemUpdating", "Deleting", GONE])
     assert (left, lines) == ([], [])
     assert calls.count("delete") == 3
 
 
 def test_one_that_is_updated_for_ever_is_left_and_named():
-    """C58: when the budget ends it is left, with the refusal and the command."""
+    """When the budget ends it is left, with the refusal and the command (C58)."""
     _, left, lines = remove([BUSY], ["SystemUpdating"])
     assert "in-progress" in left[0]
-    assert "given up after" in left[0]
+    assert "timeout after" in left[0]
     assert "aws sagemaker delete-endpoint --endpoint-name loadgen-x" in lines[0]
 
 
 def test_a_refusal_that_will_not_change_is_not_repeated():
-    """C46: not allowed is said once, and no second deletion is tried."""
+    """An access-denied error is reported once, and the deletion is not retried (C46)."""
     denied = refusal("User is not authorized to perform: sagemaker:DeleteEndpoint", "AccessDeniedException")
     calls, left, _ = remove([denied], ["InService"])
     assert calls.count("delete") == 1

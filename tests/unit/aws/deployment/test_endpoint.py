@@ -43,7 +43,7 @@ def test_an_endpoint_is_deployed_tagged_and_removed():
 
 
 def test_intents_precede_creates_and_are_closed():
-    """The journal hears of each name before its Create goes out, and again once it is gone: endpoint, then config."""
+    """The journal records each name before its Create and again once it is deleted: endpoint, then config."""
 
     async def main() -> None:
         async with deployment_fixture() as w:
@@ -121,7 +121,7 @@ def test_a_throttled_control_plane_is_waited_for(operation):
 
 
 def test_a_throttle_without_end_is_a_quota_error():
-    """A control plane that throttles beyond our patience is told as something that may work later (C54)."""
+    """A control plane that throttles beyond `retry_timeout` gives an error that suggests a later retry (C54)."""
 
     async def main() -> None:
         async with deployment_fixture() as w:
@@ -200,7 +200,7 @@ def test_an_endpoint_stuck_in_creation_is_named_with_its_command():
     async def main() -> None:
         async with deployment_fixture() as w:
             w.fault("CreateEndpoint", "status_stuck")
-            with pytest.raises(UnavailableError, match=r"not in service after 0.1 s; last seen: Creating"):
+            with pytest.raises(UnavailableError, match=r"not in service after 0.1 s; last status: Creating"):
                 async with w.deploy(retry_policy=replace(FAST, deploy_timeout=0.1, delete_timeout=0.2)):
                     pass
             endpoint, config = w.registry.lines()

@@ -37,7 +37,7 @@ def test_a_registry_that_cannot_be_written_is_reported_and_does_not_fail(tmp_pat
     """A state directory that is a file gives a message, not an error; invalid entries are skipped (C09)."""
     (tmp_path / "file").write_text("")
     run = RegisteredRun("r", tmp_path / "j", ResourceLocation("aws", "1", "x"), ProcessIdentity.current())
-    assert "cannot write" in register_run(tmp_path / "file", run)
+    assert "cannot register the run" in register_run(tmp_path / "file", run)
     assert list_runs(tmp_path / "file") == []
     (tmp_path / "runs").mkdir()
     for number, content in enumerate(("", "[]", "{}", '{"run_id": "../x", "process": {"pid": 1}}', "\0")):

@@ -70,7 +70,7 @@ def test_a_connection_reads_one_answer_after_the_other(name):
 )
 @pytest.mark.parametrize("name", GOOD)
 def test_surplus_bytes_spoil_the_connection_and_not_the_answer(name, surplus):
-    """C80, C92: with bytes behind it the answer is unchanged, and the connection is not to be used again."""
+    """With bytes behind it the answer is unchanged, and the connection is not to be used again (C80, C92)."""
     data, status, body, _ = GOOD[name]
     dice = random.Random(1)
     for at in (len(data) - 1, len(data) // 2, 0, *(dice.randrange(len(data)) for _ in range(5))):
@@ -87,7 +87,7 @@ def test_surplus_bytes_spoil_the_connection_and_not_the_answer(name, surplus):
 
 @pytest.mark.parametrize("name", UNTIL_EOF)
 def test_the_end_of_the_stream_completes_a_body_without_length(name):
-    """C89: such a body is whole only at the end, and the connection is done with."""
+    """Such a body is whole only at the end, and the connection is done with (C89)."""
     data, status, body = UNTIL_EOF[name]
     for cuts in every_way(data):
         answers, reader = fed(data, cuts)
@@ -98,7 +98,7 @@ def test_the_end_of_the_stream_completes_a_body_without_length(name):
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_cut_answer_is_never_whole(name):
-    """C79: whatever the place of the cut, the end of the stream does not complete an answer that has a length."""
+    """Whatever the place of the cut, the end of the stream does not complete an answer that has a length (C79)."""
     data = GOOD[name][0]
     for cut in range(len(data)):
         reader = ResponseParser()
@@ -108,7 +108,7 @@ def test_a_cut_answer_is_never_whole(name):
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_not_http_is_a_protocol_error(name):
-    """C81 to C84: each is refused, however it is cut, and nothing but ProtocolError comes out."""
+    """Each is refused, however it is cut, and nothing but ProtocolError comes out (C81 to C84)."""
     for cuts in every_way(BAD[name]):
         with pytest.raises(ProtocolError):
             fed(BAD[name], cuts)
@@ -216,7 +216,7 @@ def test_limits_hold_at_their_edges():
     ids=["length", "until the end", "chunked"],
 )
 def test_a_body_over_the_limit_is_oversize(data):
-    """C88: a body above the limit is refused, by its length before it is read; one at the limit is read."""
+    """A body above the limit is refused, by its length before it is read; one at the limit is read (C88)."""
     with pytest.raises(OversizeError):
         ResponseParser(body_limit=10).feed(data)
     reader = ResponseParser(body_limit=11)
@@ -225,7 +225,7 @@ def test_a_body_over_the_limit_is_oversize(data):
 
 
 def test_a_kept_alive_hint_is_read():
-    """C89: `Keep-Alive: timeout=N` comes out in seconds, and nonsense in it is no error."""
+    """`Keep-Alive: timeout=N` comes out in seconds, and nonsense in it is no error (C89)."""
     for hint, seconds in ((b"timeout=5, max=100", 5), (b"max=1,timeout = 7", 7), (b"timeout=x", 0), (b"", 0)):
         answers, _ = fed(OK + b"Keep-Alive: " + hint + b"\r\nContent-Length: 0\r\n\r\n")
         assert answers[0].keep_alive_timeout == seconds
