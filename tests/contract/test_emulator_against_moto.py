@@ -31,8 +31,8 @@ from tests.support.emulator import client, emulated, endpoint_config, eventually
 ROLE = "arn:aws:iam::123456789012:role/role"
 
 
-class Place:
-    """What `client` needs to know of a server."""
+class Server:
+    """A server's URL, as `client` needs it."""
 
     def __init__(self, url):
         self.url = url
@@ -40,7 +40,7 @@ class Place:
 
 @contextmanager
 def both():
-    """Run moto and the emulator, and yield their places."""
+    """Run moto and the emulator, and yield their servers."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -48,24 +48,24 @@ def both():
         # moto keeps its state in module globals, beyond the server's life.
         assert fetch(f"http://{host}:{port}/moto-api/reset", b"")[0] == 200
         with emulated() as emulator:
-            yield Place(f"http://{host}:{port}"), emulator
+            yield Server(f"http://{host}:{port}"), emulator
     finally:
         server.stop()
 
 
-def shape(value):
-    """Reduce an answer to member names and types, leaving out what HTTP added."""
+def structure(value):
+    """Reduce a response to member names and types, without ResponseMetadata."""
     if isinstance(value, dict):
-        return {name: shape(inner) for name, inner in value.items() if name != "ResponseMetadata"}
+        return {name: structure(inner) for name, inner in value.items() if name != "ResponseMetadata"}
     if isinstance(value, list):
-        return [shape(value[0])] if value else []
+        return [structure(value[0])] if value else []
     return type(value).__name__
 
 
-def script(place):
-    """Do the shared operations and return the shape of every answer, by step."""
+def script(server):
+    """Run the shared operations and return the structure of every response, by step."""
     steps = {}
-    with client("sagemaker", place) as sagemaker:
+    with client("sagemaker", server) as sagemaker:
         steps["create_model"] = sagemaker.create_model(
             ModelName="quick-one", PrimaryContainer={"Image": "image:1"}, ExecutionRoleArn=ROLE
         )
@@ -86,7 +86,7 @@ def script(place):
         steps["delete_endpoint"] = sagemaker.delete_endpoint(EndpointName="endpoint")
         steps["delete_config"] = sagemaker.delete_endpoint_config(EndpointConfigName="config")
         steps["delete_model"] = sagemaker.delete_model(ModelName="quick-one")
-    return {name: shape(answer) for name, answer in steps.items()}, created["EndpointArn"]
+    return {name: structure(answer) for name, answer in steps.items()}, created["EndpointArn"]
 
 
 # Members that ours shows and theirs does not, or that are compared on their own.
@@ -97,8 +97,8 @@ def without(described, *members):
     return {name: value for name, value in described.items() if name not in members}
 
 
-def test_the_shapes_of_the_control_plane_agree():
-    """Every answer of the happy path has the members and types of moto's, but for the differences listed above."""
+def test_control_plane_responses_have_motos_structure():
+    """Every response of the happy path has the members and types of moto's, except for the differences listed above."""
     with both() as (moto, emulator):
         theirs, their_arn = script(moto)
         ours, our_arn = script(emulator)
@@ -127,11 +127,11 @@ def test_the_shapes_of_the_control_plane_agree():
         ("create_endpoint_config", endpoint_config("none")),
     ],
 )
-def test_what_is_not_there_is_the_same_error(operation, arguments):
-    """Both answer ValidationException 400 with "Could not find" and the resource's name."""
-    with both() as places:
-        for place in places:
-            with client("sagemaker", place) as sagemaker, pytest.raises(ClientError) as caught:
+def test_a_missing_resource_is_the_same_error(operation, arguments):
+    """Both respond with ValidationException 400, "Could not find" and the resource's name."""
+    with both() as servers:
+        for server in servers:
+            with client("sagemaker", server) as sagemaker, pytest.raises(ClientError) as caught:
                 getattr(sagemaker, operation)(**arguments)
             answer = caught.value.response
             assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (
@@ -143,12 +143,12 @@ def test_what_is_not_there_is_the_same_error(operation, arguments):
 
 
 def test_filters_and_order_of_lists_agree():
-    """NameContains, SortBy, SortOrder, MaxResults and NextToken pick the same endpoints in the same order."""
+    """NameContains, SortBy, SortOrder, MaxResults and NextToken select the same endpoints in the same order."""
     asked = {"NameContains": "same-", "SortBy": "Name", "SortOrder": "Ascending", "MaxResults": 3}
-    with both() as places:
+    with both() as servers:
         found = []
-        for place in places:
-            with client("sagemaker", place) as sagemaker:
+        for server in servers:
+            with client("sagemaker", server) as sagemaker:
                 sagemaker.create_model(ModelName="m", PrimaryContainer={"Image": "i"}, ExecutionRoleArn=ROLE)
                 sagemaker.create_endpoint_config(**endpoint_config("m"))
                 for name in ("same-c", "same-a", "other", "same-b", "same-d"):
@@ -159,15 +159,15 @@ def test_filters_and_order_of_lists_agree():
     assert found[0] == found[1] == [["same-a", "same-b", "same-c"], ["same-d"]]
 
 
-def test_plain_statistics_of_metrics_agree():
-    """Of the same values put in one minute, both give the same five statistics over both reading operations."""
+def test_simple_statistics_agree():
+    """For the same values of one minute, both reading operations return the same five statistics from both."""
     minute = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=5)
     span = {"StartTime": minute, "EndTime": minute + timedelta(minutes=1)}
     names = ["SampleCount", "Average", "Sum", "Minimum", "Maximum"]
-    with both() as places:
+    with both() as servers:
         found = []
-        for place in places:
-            with client("cloudwatch", place) as cloudwatch:
+        for server in servers:
+            with client("cloudwatch", server) as cloudwatch:
                 data = [
                     {"MetricName": "Own", "Value": float(n), "Timestamp": minute, "Unit": "Seconds"} for n in range(5)
                 ]
@@ -184,11 +184,11 @@ def test_plain_statistics_of_metrics_agree():
     assert found[1][1] == [[5.0], [2.0], [10.0], [0.0], [4.0]]
 
 
-def test_identity_has_the_same_shape():
+def test_caller_identity_has_the_same_structure():
     """GetCallerIdentity has the same members in both."""
-    with both() as places:
+    with both() as servers:
         shapes = []
-        for place in places:
-            with client("sts", place) as sts:
-                shapes.append(shape(sts.get_caller_identity()))
+        for server in servers:
+            with client("sts", server) as sts:
+                shapes.append(structure(sts.get_caller_identity()))
     assert shapes[0] == shapes[1]

@@ -1,4 +1,4 @@
-"""Real clients of two ages do the same things with the emulator and see the same: the pinned boto3 and the newest.
+"""The pinned and the newest boto3 run the same script against the emulator and get the same results.
 
 The newest needs an environment of its own. LOADGEN_NEWEST_BOTO3_PYTHON may name its interpreter; else one is built
 once a week in the user's cache directory, and where no package index can be reached the test is skipped.
@@ -40,7 +40,7 @@ def newest_python():
 
 
 def run_script(emulator, python):
-    """Run the shared script; throttle the call it announces."""
+    """Run the shared script; inject a throttle before the call that it announces."""
     command = [python, "-W", "ignore", str(SCRIPT), emulator.url]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PYTHON"))}
     environment["AWS_EC2_METADATA_DISABLED"] = "true"
@@ -56,12 +56,12 @@ def run_script(emulator, python):
 
 
 @pytest.mark.parametrize("age", ["pinned", "newest"])
-def test_clients_of_any_age_see_the_same(age):
-    """Create, wait, invoke, be throttled, ask CloudWatch, list, tag and delete: all as AWS would answer, by any boto3."""
+def test_old_and_new_clients_get_the_same_results(age):
+    """Creating, invoking, throttling, metrics, lists, tags and deletion give the same results to any boto3."""
     python = sys.executable if age == "pinned" else newest_python()
     with emulated(time_scale=1000.0, quotas="ordinary") as emulator:
         seen = run_script(emulator, python)
-        books = endpoint_counters(emulator, "script-endpoint")
+        counters = endpoint_counters(emulator, "script-endpoint")
     version, protocol = seen.pop("boto3"), seen.pop("protocol")
     if age == "newest":
         assert tuple(int(part) for part in version.split(".")[:2]) >= (1, 42)
@@ -93,4 +93,4 @@ def test_clients_of_any_age_see_the_same(age):
         "gone": ["ValidationException", NOT_FOUND],
         "left": 0,
     }
-    assert (books["arrivals"], books["ok"], books["throttled"]) == (2, 1, 1)
+    assert (counters["arrivals"], counters["ok"], counters["throttled"]) == (2, 1, 1)

@@ -1,8 +1,8 @@
-"""What any boto3 must be able to do with the emulator. Run by interpreters with boto3s of different ages:
+"""Operations that any boto3 must be able to run against the emulator. Run by interpreters with different boto3 versions:
 
-    python emulator_script.py URL
+    python boto3_script.py URL
 
-It imports nothing but boto3, asserts nothing, and prints what it saw as one JSON object.
+Imports only boto3, asserts nothing, and prints the observed results as one JSON object.
 """
 
 import json
@@ -22,7 +22,7 @@ VARIANT = {
 
 
 def error_of(call, **arguments):
-    """Return code and message of the refusal, or None when there was none."""
+    """Return code and message of the error, or None if the call succeeded."""
     try:
         call(**arguments)
     except ClientError as error:

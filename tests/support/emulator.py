@@ -1,4 +1,4 @@
-"""Start the emulator for a test, in this process, on a loop of its own in a thread; and clients for it."""
+"""Run an emulator in this process for a test, and open clients for it."""
 
 import asyncio
 import json
@@ -14,13 +14,13 @@ from typing import Any
 from loadgen.emulator.behaviour.profile import PROFILES, Profile
 from loadgen.emulator.server import Emulator, Settings, serve
 
-# Serves at once, starts at once: tests that are not about time take none.
+# Takes no time to serve, start or deploy.
 QUICK = replace(PROFILES["instant"], name="quick", cold_start=0.0, deploy_time=0.0)
 
 
 @contextmanager
 def emulated(settings: Settings | None = None, **changes: Any) -> Iterator[Emulator]:
-    """Run an emulator until the block ends. Its clients may be synchronous: it has its own thread."""
+    """Run an emulator on a loop and thread of its own until the block ends; clients may be synchronous."""
     settings = settings or Settings(**{"models": {"quick": QUICK}, "time_scale": 1e6, **changes})
     started: list[Emulator] = []
     ready = threading.Event()
@@ -60,7 +60,7 @@ def emulated(settings: Settings | None = None, **changes: Any) -> Iterator[Emula
 
 
 def eventually(condition: Callable[[], Any], within: float = 10.0) -> Any:
-    """Return the first true value of the condition, polling; fail when there is none in time."""
+    """Poll the condition and return its first true value; fail if there is none in time."""
     pause, end = threading.Event(), time.perf_counter() + within
     while not (value := condition()):
         assert time.perf_counter() < end, "it did not happen in time"
@@ -99,7 +99,7 @@ def endpoint_config(
 
 
 def deploy(emulator: Emulator, name: str = "endpoint", **config: Any) -> None:
-    """Bring an endpoint into service, without a client in between."""
+    """Bring an endpoint into service by direct calls of the control plane."""
     control, now = emulator.control, emulator.clock()
     control.create_endpoint_config({**endpoint_config(**config), "EndpointConfigName": f"{name}-config"}, now)
     control.create_endpoint({"EndpointName": name, "EndpointConfigName": f"{name}-config"}, now)
@@ -107,7 +107,7 @@ def deploy(emulator: Emulator, name: str = "endpoint", **config: Any) -> None:
 
 
 def fetch(url: str, body: bytes | None = None, *, method: str | None = None, **headers: str) -> tuple[int, Any, bytes]:
-    """Send a plain HTTP request and return status, headers and body, whatever the status."""
+    """Send an HTTP request and return status, headers and body, for any status."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(url, body, named, method=method)
     try:
@@ -119,13 +119,13 @@ def fetch(url: str, body: bytes | None = None, *, method: str | None = None, **h
 
 
 def invoke(emulator: Emulator, name: str = "endpoint", body: bytes = b"1", **headers: str) -> tuple[int, Any, bytes]:
-    """Send InvokeEndpoint without an SDK, so that what is on the wire can be seen."""
+    """Send InvokeEndpoint without an SDK; return status, headers and body."""
     return fetch(f"{emulator.url}/endpoints/{name}/invocations", body, **headers)
 
 
 @contextmanager
 def requests_in_flight(emulator: Emulator, clients: int, name: str = "endpoint") -> Iterator[list[socket.socket]]:
-    """Have so many requests in flight, one after the other, each on its own connection, which closes at the end."""
+    """Keep a number of requests in flight, each on a connection of its own that closes at the end."""
     port = int(emulator.url.rsplit(":", 1)[1])
     request = f"POST /endpoints/{name}/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
     with ExitStack() as stack:
@@ -138,10 +138,10 @@ def requests_in_flight(emulator: Emulator, clients: int, name: str = "endpoint")
 
 
 def endpoint_counters(emulator: Emulator, name: str = "endpoint") -> dict[str, Any]:
-    """Read an endpoint's books over HTTP."""
+    """Read an endpoint's counters from /ledger."""
     return json.loads(fetch(f"{emulator.url}/ledger")[2])["endpoints"][name]
 
 
 def profile_of_latency(seconds: float, **changes: Any) -> Profile:
-    """Return a model that takes exactly so long, and no time to start."""
+    """Return a profile with a fixed latency and no cold start."""
     return replace(QUICK, name="slow", model_latency=((1024, seconds),), **changes)

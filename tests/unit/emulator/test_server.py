@@ -1,4 +1,4 @@
-"""The server's manners: who may talk to it, what it does with what it does not know, and how long it waits."""
+"""The server: access, unknown operations, malformed requests, timeouts, limits and faults."""
 
 import asyncio
 import json
@@ -36,8 +36,8 @@ def talk(emulator, data):
         b"",
     ],
 )
-def test_a_foreign_name_is_refused_before_anything_happens(headers):
-    """A Host or an Origin that is not this machine's gets 403, no CORS header, and leaves no trace in the books."""
+def test_a_foreign_host_or_origin_is_rejected(headers):
+    """A Host or Origin that is not a loopback name gets 403 without a CORS header, and the ledger counts no request."""
     with emulated() as emulator:
         deploy(emulator)
         answer = talk(
@@ -49,8 +49,8 @@ def test_a_foreign_name_is_refused_before_anything_happens(headers):
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:1234", "[::1]:80", "LOCALHOST"])
-def test_the_machines_own_names_are_served(host):
-    """Every loopback name passes, whatever its port."""
+def test_loopback_host_names_are_served(host):
+    """Every loopback name is accepted, with any port."""
     with emulated() as emulator:
         assert talk(
             emulator, b"GET /ledger HTTP/1.1\r\nHost: " + host.encode() + b"\r\nConnection: close\r\n\r\n"
@@ -58,7 +58,7 @@ def test_the_machines_own_names_are_served(host):
 
 
 def test_only_loopback_addresses_are_bound():
-    """An address that others could reach is refused, and a port in use is told as such."""
+    """Binding to another address is a UsageError; a port in use is a ResourceError."""
 
     async def start(host, port):
         async with serve(Settings(), host=host, port=port):
@@ -81,15 +81,15 @@ def test_only_loopback_addresses_are_bound():
         ("", 404, "UnknownOperationException"),
     ],
 )
-def test_an_unknown_operation_gets_the_error_of_a_real_service(target, status, kind):
-    """JSON services answer 404 with the type in the body, and no trace of the inside."""
+def test_an_unknown_operation_is_an_unknown_operation_exception(target, status, kind):
+    """JSON services respond with 404 and the error code in the body."""
     with emulated() as emulator:
         answered, _, body = fetch(emulator.url, b"{}", X_Amz_Target=target)
         assert (answered, json.loads(body)["__type"]) == (status, kind)
 
 
-def test_unknown_paths_and_actions_are_refused_as_services_do():
-    """A query action that is not there is InvalidAction; a path that is none is UnknownOperationException."""
+def test_unknown_paths_and_actions_have_the_errors_of_the_services():
+    """An unknown query action is InvalidAction; an unknown path is UnknownOperationException."""
     with emulated() as emulator:
         status, _, body = fetch(emulator.url, b"Action=DescribeAlarms&Version=2010-08-01")
         assert status == 400
@@ -103,14 +103,14 @@ def test_unknown_paths_and_actions_are_refused_as_services_do():
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b"\xff\xfe", b"{}{}", b'{"EndpointName":' + b"[" * 5000])
 def test_a_malformed_body_is_a_serialization_exception(body):
-    """What is not a JSON object gets 400 SerializationException."""
+    """A body that is not a JSON object gets 400 SerializationException."""
     with emulated() as emulator:
         status, _, answer = fetch(emulator.url, body, X_Amz_Target="SageMaker.DescribeEndpoint")
         assert (status, json.loads(answer)["__type"]) == (400, "SerializationException")
 
 
 def test_a_gzip_bomb_is_not_unpacked():
-    """A few kilobytes that would become a hundred megabytes are refused as too large; what is no gzip, as bad."""
+    """A gzip body of 100 MB inside gets 413; one that is truncated or not gzip gets 400."""
     import gzip
 
     with emulated() as emulator:
@@ -120,8 +120,8 @@ def test_a_gzip_bomb_is_not_unpacked():
         assert fetch(emulator.url, gzip.compress(b"{}")[:-4], **target)[0] == 400
 
 
-def test_slow_and_garbled_connections_are_cut_and_others_served():
-    """A head that never ends, a body that never comes and garbage are each ended; a good request beside them is served."""
+def test_slow_and_garbled_connections_are_closed_and_others_served():
+    """Incomplete heads, missing bodies and garbage end in a closed connection; a valid request meanwhile is served."""
     settings = Settings(models={"quick": QUICK}, time_scale=1e6, head_timeout=0.1, idle_timeout=0.3)
     starts = [
         b"POST /endpoints/endpoint/invocations HTTP/1.1\r\nHost: loc",
@@ -151,15 +151,15 @@ def test_slow_and_garbled_connections_are_cut_and_others_served():
 
 
 def drain(connection):
-    """Read until the far side closes, which it must."""
+    """Read until the server closes the connection."""
     try:
         return b"".join(iter(lambda: connection.recv(65536), b""))
     except ConnectionError:
         return b""
 
 
-def test_one_connection_too_many_is_cut():
-    """With room for three connections the fourth is closed at once, and a place that is left can be taken again."""
+def test_a_connection_above_the_limit_is_closed():
+    """With a limit of three the fourth connection is closed at once; after one has closed, another is accepted."""
     with emulated(connections=3) as emulator, ExitStack() as stack:
 
         def connect():
@@ -182,7 +182,7 @@ def fetch_or_none(emulator):
 
 
 def test_connections_are_kept_and_pipelined_requests_answered_in_order():
-    """Three requests written at once on one connection are answered one after another on it."""
+    """Three requests written at once on one connection get their responses on it, in order."""
     with emulated() as emulator:
         deploy(emulator)
         one = b"POST /endpoints/endpoint/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx"
@@ -194,7 +194,7 @@ def test_connections_are_kept_and_pipelined_requests_answered_in_order():
 
 
 def test_a_body_in_chunks_is_read_whole():
-    """A chunked request is served, and the books count the bytes inside the chunks."""
+    """A chunked request is served, and the ledger counts the bytes inside the chunks."""
     with emulated() as emulator:
         deploy(emulator)
         answer = talk(
@@ -206,8 +206,8 @@ def test_a_body_in_chunks_is_read_whole():
         assert endpoint_counters(emulator)["bytes_in"] == 7
 
 
-def test_a_browsers_get_changes_nothing():
-    """The query protocol is not answered over GET, which any web page could make a browser send."""
+def test_the_query_protocol_is_not_served_over_get():
+    """A GET, which any web page can make a browser send, stores no metric."""
     with emulated() as emulator:
         query = "Action=PutMetricData&Version=2010-08-01&Namespace=N&MetricData.member.1.MetricName=M"
         assert fetch(f"{emulator.url}/?{query}&MetricData.member.1.Value=1")[0] == 404
@@ -237,8 +237,8 @@ def test_old_and_unusual_clients_are_served():
             assert polite.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_control_plane_faults_happen_before_after_and_instead_of_an_answer():
-    """error_before leaves nothing; error_after and cut leave the endpoint standing though the caller saw a failure."""
+def test_control_plane_faults_fail_before_or_after_the_effect():
+    """error_before and throttle have no effect; after error_after and cut the endpoint exists though the call failed."""
     from botocore.exceptions import ClientError, HTTPClientError
 
     with emulated() as emulator, client("sagemaker", emulator) as sagemaker:
@@ -254,7 +254,7 @@ def test_control_plane_faults_happen_before_after_and_instead_of_an_answer():
         assert [name in standing for name in ("before", "after", "lost", "many")] == [False, True, True, False]
 
 
-def test_stopping_does_not_wait_for_what_is_held():
+def test_stopping_does_not_wait_for_held_requests():
     """An emulator that holds a request for a minute stops at once and leaves no task behind."""
     from tests.support.emulator import profile_of_latency
 

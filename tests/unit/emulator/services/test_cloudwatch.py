@@ -1,4 +1,4 @@
-"""CloudWatch, STS and Service Quotas through real clients, over both of CloudWatch's protocols."""
+"""CloudWatch through real clients, over both of its protocols."""
 
 import gzip
 import json
@@ -37,7 +37,7 @@ def statistics(emulator, cloudwatch, name, **asked):
     return cloudwatch.get_metric_statistics(MetricName=name, **around(emulator), **asked)["Datapoints"]
 
 
-def test_a_runs_metrics_are_what_happened_in_the_units_of_the_guide():
+def test_metrics_have_the_values_of_the_requests_and_the_guides_units():
     """Ten warm requests of exactly 20 ms: ten Invocations, no errors, ModelLatency 20,000 microseconds, overhead on top."""
     with emulated(models={"slow": profile_of_latency(0.02)}) as emulator, client("cloudwatch", emulator) as cloudwatch:
         deploy(emulator, model="slow", memory_mb=1024)
@@ -60,7 +60,7 @@ def test_a_runs_metrics_are_what_happened_in_the_units_of_the_guide():
         assert statistics(emulator, cloudwatch, "ModelSetupTime") == []
 
 
-def test_dimensions_must_be_the_pair():
+def test_a_metric_needs_both_dimensions():
     """Asking with EndpointName alone, or for an endpoint without traffic, returns no datapoint."""
     with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
         deploy(emulator)
@@ -70,8 +70,8 @@ def test_dimensions_must_be_the_pair():
         assert statistics(emulator, cloudwatch, "Invocations", Unit="Count") == []
 
 
-def test_percentiles_come_with_simple_statistics_or_alone():
-    """Extended statistics over 0..100 are the numbers themselves, whichever way they are asked for."""
+def test_percentiles_are_returned_with_or_without_simple_statistics():
+    """The percentiles of 0..100 are the numbers themselves, alone and beside Statistics."""
     with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
         data = [
             {"MetricName": "Own", "Dimensions": DIMENSIONS, "Value": float(n), "Unit": "Seconds"} for n in range(101)
@@ -85,8 +85,8 @@ def test_percentiles_come_with_simple_statistics_or_alone():
         assert (both["Maximum"], both["Unit"]) == (100.0, "Seconds")
 
 
-def test_metric_data_answers_every_query_by_its_id():
-    """GetMetricData gives values and times in the order asked for, and an empty result for what has no data."""
+def test_metric_data_has_a_result_per_query_id():
+    """GetMetricData returns values and timestamps in the order of ScanBy, and an empty result for a metric without data."""
     with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
         now = datetime.fromtimestamp(emulator.clock(), UTC)
         moments = [now - timedelta(minutes=minutes) for minutes in (3, 5)]
@@ -109,7 +109,7 @@ def test_metric_data_answers_every_query_by_its_id():
         assert newest_first["MetricDataResults"][0]["Values"] == [0.0, 1.0]
 
 
-def test_metric_data_comes_in_pages_that_join_to_the_whole():
+def test_pages_of_metric_data_join_to_the_whole():
     """With two datapoints a page, five minutes of two metrics come in five pages, each query's points in order."""
     with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
         now = datetime.fromtimestamp(emulator.clock(), UTC)
@@ -135,7 +135,7 @@ def test_metric_data_comes_in_pages_that_join_to_the_whole():
         assert joined == {"a": [0.0, 1.0, 2.0, 3.0, 4.0], "b": [0.0, 1.0, 2.0, 3.0, 4.0]}
 
 
-def test_errors_are_metered_by_what_the_container_answered():
+def test_errors_count_by_the_containers_status():
     """A ModelError over a 400 counts in Invocation4XXErrors, one over a 500 in Invocation5XXErrors."""
     with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
         deploy(emulator)
@@ -150,8 +150,8 @@ def test_errors_are_metered_by_what_the_container_answered():
         assert sums == [2, 1, 3]
 
 
-def test_list_metrics_shows_what_has_data():
-    """Only metrics that have happened are listed, with both dimensions, and filters narrow them."""
+def test_list_metrics_returns_metrics_with_data():
+    """Only metrics with observations are listed, with both dimensions; Namespace and Dimensions filter them."""
     with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
         deploy(emulator)
         assert cloudwatch.list_metrics()["Metrics"] == []
@@ -164,8 +164,8 @@ def test_list_metrics_shows_what_has_data():
         assert cloudwatch.list_metrics(Dimensions=[{"Name": "EndpointName", "Value": "other"}])["Metrics"] == []
 
 
-def test_summaries_and_counted_values_add_up():
-    """StatisticValues and Values with Counts give back the sums that were put."""
+def test_statistic_values_and_counts_add_up():
+    """StatisticValues and Values with Counts are read back with the sums that were put."""
     with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
         summary = {"SampleCount": 10.0, "Sum": 55.0, "Minimum": 1.0, "Maximum": 10.0}
         data = [
@@ -187,8 +187,8 @@ def test_summaries_and_counted_values_add_up():
         ({"EndTime": datetime(2020, 1, 1, tzinfo=UTC)}, "InvalidParameterValue"),
     ],
 )
-def test_wrong_questions_are_refused_by_code(asked, code):
-    """Each wrong parameter of GetMetricStatistics gets the code that the service uses."""
+def test_invalid_parameters_have_the_services_codes(asked, code):
+    """Each invalid parameter of GetMetricStatistics gets the service's error code."""
     with emulated() as emulator, client("cloudwatch", emulator, parameter_validation=False) as cloudwatch:
         right = {"Namespace": "AWS/SageMaker", "MetricName": "Invocations", "Period": 60, **around(emulator)}
         if "ExtendedStatistics" not in asked:
@@ -203,8 +203,8 @@ def json_call(emulator, operation, body, **headers):
     return fetch(emulator.url, body, X_Amz_Target=target, Content_Type="application/x-amz-json-1.0", **headers)
 
 
-def test_the_json_protocol_answers_the_same_figures():
-    """What GetMetricStatistics says in XML it says in JSON 1.0 too, with epoch seconds and gzip taken."""
+def test_the_json_protocol_returns_the_same_datapoints():
+    """GetMetricStatistics returns the same datapoint in JSON 1.0 as in XML; the request may be gzip."""
     with emulated() as emulator, client("cloudwatch", emulator) as cloudwatch:
         deploy(emulator)
         invoke(emulator)
@@ -227,8 +227,8 @@ def test_the_json_protocol_answers_the_same_figures():
         assert new == {**old, "Timestamp": old["Timestamp"].timestamp()}
 
 
-def test_json_errors_carry_the_old_code_in_query_mode():
-    """With x-amzn-query-mode an error has the header that query clients are used to; without it, not."""
+def test_json_errors_have_the_query_header_in_query_mode():
+    """Only with x-amzn-query-mode an error has the header x-amzn-query-error."""
     with emulated() as emulator:
         status, headers, body = json_call(emulator, "GetMetricStatistics", b"{}", X_Amzn_Query_Mode="true")
         code = json.loads(body)["__type"]
@@ -236,38 +236,8 @@ def test_json_errors_carry_the_old_code_in_query_mode():
         assert "x-amzn-query-error" not in json_call(emulator, "GetMetricStatistics", b"{}")[1]
 
 
-def test_the_identity_is_the_emulated_account():
-    """STS answers the account and an ARN in it, and knows nothing else."""
-    with emulated() as emulator, client("sts", emulator) as sts:
-        identity = sts.get_caller_identity()
-        assert identity["Account"] == "123456789012"
-        assert identity["Arn"].startswith("arn:aws:iam::123456789012:")
-        with pytest.raises(ClientError) as caught:
-            sts.get_session_token()
-        assert caught.value.response["Error"]["Code"] == "InvalidAction"
-
-
-def test_the_quotas_are_those_in_force_and_the_documented_defaults():
-    """An ordinary account shows 10, 5 and 3072 as applied and 1000, 50 and 6144 as AWS's defaults."""
-    with emulated(quotas="ordinary") as emulator, client("service-quotas", emulator) as quotas:
-        applied = quotas.list_service_quotas(ServiceCode="sagemaker")["Quotas"]
-        assert sorted(quota["Value"] for quota in applied) == [5.0, 10.0, 3072.0]
-        values = []
-        for quota in applied:
-            code = {"ServiceCode": "sagemaker", "QuotaCode": quota["QuotaCode"]}
-            assert quotas.get_service_quota(**code)["Quota"] == quota
-            values.append(quotas.get_aws_default_service_quota(**code)["Quota"]["Value"])
-        assert sorted(values) == [50.0, 1000.0, 6144.0]
-        first = quotas.list_service_quotas(ServiceCode="sagemaker", MaxResults=2)
-        rest = quotas.list_service_quotas(ServiceCode="sagemaker", MaxResults=2, NextToken=first["NextToken"])
-        assert first["Quotas"] + rest["Quotas"] == applied
-        with pytest.raises(ClientError) as caught:
-            quotas.get_service_quota(ServiceCode="sagemaker", QuotaCode="L-00000000")
-        assert caught.value.response["Error"]["Code"] == "NoSuchResourceException"
-
-
-def test_metrics_wait_for_their_lag():
-    """With a lag of an hour nothing can be read; the same traffic without a lag can."""
+def test_metrics_are_published_after_the_lag():
+    """With a lag of an hour a metric has no datapoint yet."""
     with emulated(metric_lag=3600.0) as emulator, client("cloudwatch", emulator) as cloudwatch:
         deploy(emulator)
         invoke(emulator)
@@ -289,8 +259,8 @@ def test_cold_starts_have_a_setup_time_and_provisioned_endpoints_their_own_metri
         assert (own["Sum"], spilled["Sum"], own["Unit"]) == (1, 1, "Count")
 
 
-def test_xml_answers_survive_hostile_names():
-    """A metric whose name is markup and a control character leaves the XML well-formed, and is text in it."""
+def test_xml_responses_escape_hostile_names():
+    """A metric name of markup and a control character is escaped: the XML is well-formed."""
     with emulated() as emulator:
         name = "</MetricName><script>&\x01"
         form = {

@@ -1,4 +1,4 @@
-"""The control plane: life cycle in given time, texts, input checks, quotas, lists, tags. No server, no clock."""
+"""The control plane: life cycle, error texts, quotas, lists and tags, in virtual time and without a server."""
 
 import pytest
 
@@ -7,7 +7,6 @@ from loadgen.emulator.faults import Faults
 from loadgen.emulator.protocol.errors import ServiceError
 from loadgen.emulator.services.control_plane import ControlPlane
 from loadgen.emulator.settings import AccountQuotas, Settings
-from loadgen.errors import UsageError
 from tests.support.emulator import QUICK, endpoint_config
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
@@ -35,8 +34,8 @@ def status(control, now, name="e"):
     return control.describe_endpoint({"EndpointName": name}, now)["EndpointStatus"]
 
 
-def refusal(call, payload, now=0.0):
-    """Return code and message of what must be refused."""
+def error_of(call, payload, now=0.0):
+    """Return code and message of the error that a call must raise."""
     with pytest.raises(ServiceError) as caught:
         call(payload, now)
     assert caught.value.status == 400
@@ -61,11 +60,11 @@ def test_time_scale_divides_deploys_and_deletes():
     control.delete_endpoint({"EndpointName": "e"}, 100.0)
     assert status(control, 101.9) == "Deleting"
     text = f'Could not find endpoint "{ARN}:endpoint/e".'
-    assert refusal(control.describe_endpoint, {"EndpointName": "e"}, 102.0) == ("ValidationException", text)
+    assert error_of(control.describe_endpoint, {"EndpointName": "e"}, 102.0) == ("ValidationException", text)
 
 
-def test_describe_tells_what_is_deployed():
-    """Creating shows what is pending; InService shows the variant with both serverless configurations."""
+def test_describe_endpoint_returns_pending_and_deployed_variants():
+    """Creating has a PendingDeploymentSummary; InService has the variant with both serverless configurations."""
     control = plane()
     begin(control, model="mobilenet-v2", max_concurrency=4, memory_mb=3072)
     creating = control.describe_endpoint({"EndpointName": "e"}, 1.0)
@@ -78,8 +77,8 @@ def test_describe_tells_what_is_deployed():
     assert (ready["CreationTime"], ready["LastModifiedTime"]) == (0.0, 150.0)
 
 
-def test_a_model_that_cannot_start_ends_failed_with_the_reason():
-    """The registered model fails-to-deploy is Creating for 24 minutes and then Failed; it can be deleted."""
+def test_a_failed_deployment_has_a_failure_reason():
+    """The model fails-to-deploy is Creating for 24 minutes and then Failed; the endpoint can be deleted."""
     control = plane()
     begin(control, model="fails-to-deploy")
     assert status(control, 1439.0) == "Creating"
@@ -93,21 +92,21 @@ def test_a_model_that_cannot_start_ends_failed_with_the_reason():
 
 
 def test_an_endpoint_in_progress_cannot_be_deleted_or_updated():
-    """While Creating, Updating or Deleting, both are refused with the text users saw."""
+    """While Creating, Updating or Deleting, both are rejected with AWS's text."""
     control = plane()
     begin(control, model="mobilenet-v2")
     expected = ("ValidationException", f'Cannot update in-progress endpoint "{ARN}:endpoint/e".')
     update = {"EndpointName": "e", "EndpointConfigName": "e"}
-    assert refusal(control.delete_endpoint, {"EndpointName": "e"}, 1.0) == expected
-    assert refusal(control.update_endpoint, update, 1.0) == expected
+    assert error_of(control.delete_endpoint, {"EndpointName": "e"}, 1.0) == expected
+    assert error_of(control.update_endpoint, update, 1.0) == expected
     control.update_endpoint(update, 200.0)
-    assert refusal(control.delete_endpoint, {"EndpointName": "e"}, 201.0) == expected
+    assert error_of(control.delete_endpoint, {"EndpointName": "e"}, 201.0) == expected
     control.delete_endpoint({"EndpointName": "e"}, 400.0)
-    assert refusal(control.delete_endpoint, {"EndpointName": "e"}, 401.0) == expected
+    assert error_of(control.delete_endpoint, {"EndpointName": "e"}, 401.0) == expected
 
 
 def test_an_update_serves_the_old_configuration_until_the_new_one_is_ready():
-    """The fleet is the same while Updating, then another with the new figures."""
+    """The fleet is the same while Updating, and afterwards a new one with the new capacity."""
     control = plane()
     begin(control, model="mobilenet-v2", max_concurrency=2)
     old = control.find_serving("e", 150.0).fleet
@@ -137,15 +136,15 @@ def test_capacities_change_in_place():
     assert (fleet.max_concurrency, fleet.provisioned) == (9, 3)
 
 
-def test_a_name_in_use_is_refused_whatever_its_case():
-    """Endpoint names are compared without regard to case, until the old endpoint is gone."""
+def test_an_endpoint_name_in_use_is_rejected_in_any_case():
+    """Endpoint names are compared without regard to case, until the old endpoint is deleted."""
     control = plane()
     begin(control, "Name")
     again = {"EndpointName": "nAME", "EndpointConfigName": "Name"}
     expected = ("ValidationException", f'Cannot create already existing endpoint "{ARN}:endpoint/name".')
-    assert refusal(control.create_endpoint, again, 1.0) == expected
+    assert error_of(control.create_endpoint, again, 1.0) == expected
     control.delete_endpoint({"EndpointName": "Name"}, 10.0)
-    assert refusal(control.create_endpoint, again, 29.0) == expected
+    assert error_of(control.create_endpoint, again, 29.0) == expected
     control.create_endpoint(again, 30.0)
 
 
@@ -202,11 +201,11 @@ def test_a_name_in_use_is_refused_whatever_its_case():
         ("AddTags", {"ResourceArn": f"{ARN}:endpoint/none", "Tags": []}, "Could not find resource"),
     ],
 )
-def test_what_aws_refuses_is_refused_in_its_words(operation, payload, text):
-    """Each wrong input gets ValidationException 400 with a text that names what is wrong, and leaves nothing behind."""
+def test_invalid_inputs_are_rejected_with_the_texts_of_aws(operation, payload, text):
+    """Each invalid input gets ValidationException 400 with a text that names the fault, and creates nothing."""
     control = plane()
     control.create_endpoint_config(endpoint_config(), 0.0)
-    code, message = refusal(control.operations[operation], payload)
+    code, message = error_of(control.operations[operation], payload)
     assert code == "ValidationException"
     assert text in message
     assert control.list_endpoints({}, 0.0)["Endpoints"] == []
@@ -222,16 +221,16 @@ def test_what_aws_refuses_is_refused_in_its_words(operation, payload, text):
         ("ListEndpoints", {"CreationTimeAfter": "yesterday"}),
     ],
 )
-def test_a_member_of_the_wrong_type_cannot_be_read(operation, payload):
-    """What the protocol could not decode gets SerializationException, as in the service."""
-    assert refusal(plane().operations[operation], payload)[0] == "SerializationException"
+def test_a_member_of_the_wrong_type_is_a_serialization_exception(operation, payload):
+    """An input that the protocol cannot decode gets SerializationException."""
+    assert error_of(plane().operations[operation], payload)[0] == "SerializationException"
 
 
-def test_memory_above_the_quota_is_refused_at_create_endpoint_in_the_text_users_saw():
-    """With ordinary quotas the configuration of 4096 MB is taken and its endpoint is not."""
+def test_memory_above_the_quota_is_rejected_at_create_endpoint():
+    """With quotas "ordinary" a configuration of 4096 MB is created; its endpoint is ResourceLimitExceeded with AWS's text."""
     control = plane(quotas="ordinary")
     control.create_endpoint_config(endpoint_config(memory_mb=4096), 0.0)
-    code, message = refusal(control.create_endpoint, {"EndpointName": "e", "EndpointConfigName": "config"})
+    code, message = error_of(control.create_endpoint, {"EndpointName": "e", "EndpointConfigName": "config"})
     assert code == "ResourceLimitExceeded"
     assert message == (
         "The account-level service limit 'Memory size in MB per serverless endpoint' is 3072 MBs, with current "
@@ -240,37 +239,37 @@ def test_memory_above_the_quota_is_refused_at_create_endpoint_in_the_text_users_
     )
 
 
-def test_concurrency_adds_up_over_endpoints_until_they_are_gone():
-    """Of 10 in all, 6 and 4 fit, one more does not, and fits once 4 have been deleted."""
+def test_concurrency_adds_up_over_endpoints_until_they_are_deleted():
+    """Of a quota of 10, endpoints of 6 and 4 fit; one more is rejected until the 4 are deleted."""
     control = plane(quotas="ordinary")
     begin(control, "a", max_concurrency=6)
     begin(control, "b", max_concurrency=4)
     control.create_endpoint_config({**endpoint_config(), "EndpointConfigName": "c"}, 0.0)
     wanted = {"EndpointName": "c", "EndpointConfigName": "c"}
-    code, message = refusal(control.create_endpoint, wanted, 1.0)
+    code, message = error_of(control.create_endpoint, wanted, 1.0)
     assert code == "ResourceLimitExceeded"
     assert (
         "across all serverless endpoints' is 10 Units, with current utilization of 10 Units and a request delta of 1 "
         in message
     )
     control.delete_endpoint({"EndpointName": "b"}, 10.0)
-    refusal(control.create_endpoint, wanted, 29.0)
+    error_of(control.create_endpoint, wanted, 29.0)
     control.create_endpoint(wanted, 30.0)
 
 
 def test_the_number_of_endpoints_is_limited():
-    """A sixth endpoint of an ordinary account is refused."""
+    """With quotas "ordinary" a sixth endpoint is rejected."""
     control = plane(quotas="ordinary")
     for name in "abcde":
         begin(control, name)
     control.create_endpoint_config({**endpoint_config(), "EndpointConfigName": "f"}, 0.0)
-    code, message = refusal(control.create_endpoint, {"EndpointName": "f", "EndpointConfigName": "f"})
+    code, message = error_of(control.create_endpoint, {"EndpointName": "f", "EndpointConfigName": "f"})
     assert code == "ResourceLimitExceeded"
     assert "'Number of serverless endpoints' is 5 Units" in message
 
 
-def test_an_update_is_held_to_the_quota_by_what_it_adds():
-    """From 6 to 8 of 10 is allowed, from 8 to 11 is not, and the refusal counts only the difference."""
+def test_an_update_counts_its_difference_against_the_quota():
+    """An update from 6 to 8 of 10 is allowed, from 8 to 11 is rejected with the difference in the message."""
     control = plane(quotas=AccountQuotas(total_concurrency=10, endpoints=5, memory_mb=6144))
     begin(control, max_concurrency=6)
 
@@ -280,12 +279,12 @@ def test_an_update_is_held_to_the_quota_by_what_it_adds():
 
     control.update_capacities(*ask(8, 10.0))
     assert status(control, 10.0) == "InService"
-    message = refusal(control.update_capacities, *ask(11, 20.0))[1]
+    message = error_of(control.update_capacities, *ask(11, 20.0))[1]
     assert "current utilization of 8 Units and a request delta of 3 Units" in message
 
 
 def test_lists_filter_sort_and_page():
-    """Over 12 endpoints the filters pick what they say, pages join to the whole, and newest comes first."""
+    """Over 12 endpoints the filters select, pages join to the whole, and the default order is newest first."""
     control = plane()
     for number in range(12):
         begin(control, f"run-{number:02}", now=float(number))
@@ -311,7 +310,7 @@ def test_lists_filter_sort_and_page():
 
 
 def test_tags_are_kept_changed_and_removed():
-    """Tags given at creation are there; AddTags changes and adds, DeleteTags removes, deletion forgets."""
+    """Tags given at creation are kept; AddTags changes and adds, DeleteTags removes, deletion drops all."""
     control = plane()
     control.create_endpoint_config(endpoint_config(), 0.0)
     tags = [{"Key": "run", "Value": "1"}, {"Key": "owner", "Value": "me"}]
@@ -322,11 +321,11 @@ def test_tags_are_kept_changed_and_removed():
     control.delete_tags({"ResourceArn": arn, "TagKeys": ["owner", "nothing"]}, 1.0)
     assert control.list_tags({"ResourceArn": arn}, 1.0) == {"Tags": [{"Key": "run", "Value": "2"}]}
     control.delete_endpoint({"EndpointName": "e"}, 2.0)
-    assert refusal(control.list_tags, {"ResourceArn": arn}, 100.0)[0] == "ValidationException"
+    assert error_of(control.list_tags, {"ResourceArn": arn}, 100.0)[0] == "ValidationException"
 
 
 def test_a_models_environment_names_its_profile():
-    """LOADGEN_PROFILE chooses how a created model behaves; without it the account's default does; a wrong one is told."""
+    """LOADGEN_PROFILE selects a created model's profile, else the account's default; an unknown one is rejected."""
     control = plane(profile="xgboost")
     control.create_model({"ModelName": "plain", "PrimaryContainer": {"Image": "i"}}, 0.0)
     container = {"Image": "i", "Environment": {"LOADGEN_PROFILE": "huggingface"}}
@@ -335,11 +334,11 @@ def test_a_models_environment_names_its_profile():
         begin(control, f"of-{name}", model=name)
         assert control.find_serving(f"of-{name}", 10_000.0).fleet.profile.name == profile
     wrong = {"ModelName": "wrong", "PrimaryContainer": {"Environment": {"LOADGEN_PROFILE": "resnet"}}}
-    assert "mobilenet-v2" in refusal(control.create_model, wrong)[1]
+    assert "mobilenet-v2" in error_of(control.create_model, wrong)[1]
 
 
-def test_a_deployment_can_be_made_to_fail_or_to_hang():
-    """fail_deploy ends the matching endpoint Failed with the given reason; status_stuck leaves one Creating for ever."""
+def test_deployment_faults_fail_or_hang():
+    """fail_deploy makes the matching endpoint Failed with the given reason; status_stuck keeps one Creating."""
     control = faulty_plane(
         {
             "operation": "CreateEndpoint",
@@ -357,22 +356,3 @@ def test_a_deployment_can_be_made_to_fail_or_to_hang():
     assert control.describe_endpoint({"EndpointName": "bad"}, later)["FailureReason"] == "Image size 13 is greater"
     control.delete_endpoint({"EndpointName": "good"}, later)
     assert status(control, 2 * later, "good") == "Deleting"
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"profile": "resnet"},
-        {"quotas": "generous"},
-        {"time_scale": 0.0},
-        {"time_scale": float("nan")},
-        {"metric_lag": -1.0},
-        {"idle": (600.0, 300.0)},
-        {"account_id": "12"},
-        {"models": {"mine": "resnet"}},
-    ],
-)
-def test_settings_check_themselves(changes):
-    """A setting that cannot be meant is refused when it is made."""
-    with pytest.raises(UsageError):
-        Settings(**changes)

@@ -1,4 +1,4 @@
-"""CloudWatch's buckets: sums, percentiles and periods against numpy and by hand."""
+"""Metric buckets and series: sums, percentiles and periods, against numpy and by hand."""
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ def test_percentiles_of_a_small_minute_are_exact(values):
         assert bucket.percentile(percent) == pytest.approx(np.percentile(values, percent), rel=1e-9, abs=1e-6)
 
 
-def test_a_busy_minute_takes_bounded_memory_and_stays_within_a_thousandth():
-    """A million distinct latencies leave a few thousand numbers; sums stay exact and percentiles within 0.1 %."""
+def test_a_busy_minute_has_bounded_memory_and_an_error_below_a_thousandth():
+    """200,000 distinct latencies are kept as at most 5000 values; sums are exact, percentiles within 0.1 %."""
     values = np.random.default_rng(3).lognormal(11.5, 0.4, 200_000)
     bucket = bucket_of(values.tolist())
     assert len(bucket.occurrences) < 5000
@@ -50,7 +50,7 @@ def test_buckets_add(left, right):
     assert merged.total == pytest.approx(whole.total)
 
 
-def test_trimmed_means_leave_out_the_ends():
+def test_trimmed_means_exclude_the_extremes():
     """Of 1..10, tm90 is the mean of 1..9, TM(20%:80%) that of 3..8, and IQM keeps half of the quartiles' members."""
     bucket = bucket_of(range(1, 11))
     assert statistic_reader("tm90")(bucket) == pytest.approx(5.0)
@@ -59,14 +59,14 @@ def test_trimmed_means_leave_out_the_ends():
 
 
 @pytest.mark.parametrize("statistic", ["p101", "p-1", "median", "", "TM(80%:20%)", "p", "Average "])
-def test_an_unknown_statistic_is_refused(statistic):
-    """What is no statistic gets InvalidParameterValue."""
+def test_an_unknown_statistic_is_rejected(statistic):
+    """An unknown statistic gets InvalidParameterValue."""
     with pytest.raises(ServiceError, match="InvalidParameterValue"):
         statistic_reader(statistic)
 
 
-def test_periods_lie_on_the_clock_and_the_end_is_excluded():
-    """Minutes 4 to 11 asked for in periods of five: 0:00 holds minute 4, 0:05 holds 5 to 9, 0:10 holds 10."""
+def test_periods_are_aligned_to_the_clock_and_exclude_the_end():
+    """Minutes 4 to 11 in periods of five: 0:00 has minute 4, 0:05 has 5 to 9, 0:10 has 10."""
     series = MetricSeries("None")
     for minute in range(12):
         series.bucket_at(minute * 60.0 + 30).add(float(minute), minute * 60.0 + 30)
@@ -75,14 +75,14 @@ def test_periods_lie_on_the_clock_and_the_end_is_excluded():
 
 
 def test_a_start_within_a_minute_counts_the_whole_minute():
-    """StartTime is rounded down to its minute, so what happened earlier in that minute is there."""
+    """StartTime is rounded down to its minute: earlier observations of that minute are included."""
     series = MetricSeries("None")
     series.bucket_at(61.0).add(1.0, 61.0)
     assert [b.total for _, b in series.periods(100.0, 160.0, 60, published_until=1e9)] == [1.0]
 
 
 def test_a_minute_is_published_when_the_lag_has_passed_since_its_last_event():
-    """With a lag of 45 s an event at 100 s is not there at 144 s and is there at 145 s; a silent minute never is."""
+    """With a lag of 45 s an observation at 100 s is published at 145 s and not at 144 s; empty minutes never are."""
     metrics = MetricStore()
     EndpointMetrics(metrics, "e", "v").observe(100.0, [("Invocations", 1.0)])
     cloudwatch = CloudWatch(metrics, lag=45.0)
@@ -101,8 +101,8 @@ def test_a_minute_is_published_when_the_lag_has_passed_since_its_last_event():
     assert [(point["Timestamp"].timestamp(), point["Sum"]) for point in points] == [(60.0, 1.0)]
 
 
-def test_old_minutes_make_room():
-    """However long it runs, a series keeps a day of minutes."""
+def test_a_series_keeps_one_day():
+    """A series keeps its last 1440 minutes."""
     series = MetricSeries("None")
     for minute in range(3000):
         series.bucket_at(minute * 60.0).add(1.0, minute * 60.0)

@@ -1,4 +1,4 @@
-"""The emulator's Processing jobs: inputs, outputs, messages, statuses, and who may run them."""
+"""The emulator's Processing jobs: inputs, outputs, exit messages, statuses, and the setting that allows them."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from tests.support.emulator import client, emulated
 from tests.support.processing_jobs import ROLE, describe_job, job_account, wait_for_job
 
 
-def test_an_emulator_runs_no_jobs_unless_it_was_told_to():
-    """Whoever reaches the port could run anything: by default a job fails at once, and says how to allow it."""
+def test_an_emulator_does_not_run_jobs_by_default():
+    """Without runs_jobs a job fails at once, with --run-jobs in its FailureReason."""
     with emulated() as emulator, client("sagemaker", emulator) as sagemaker:
         request = job_request(
             ProcessingJobSpec(ROLE), run_id="r1", region="us-east-1", s3_location=S3Location("bucket")
@@ -64,8 +64,8 @@ def job_input(source, **cluster):
 
 
 @pytest.mark.parametrize(("status", "expected"), [(0, "Completed"), (3, "Failed")])
-def test_an_emulated_job_has_inputs_outputs_a_message_and_a_status(status, expected):
-    """Inputs are dealt out by key, outputs go up, the message and the exit status are in Describe."""
+def test_a_job_has_inputs_outputs_an_exit_message_and_a_status(status, expected):
+    """Inputs are sharded by key, outputs uploaded, and the exit message and status described."""
     program = (
         "import json, os, pathlib, sys\n"
         "ml = os.environ['ML']\n"
@@ -103,7 +103,7 @@ def test_an_emulated_job_has_inputs_outputs_a_message_and_a_status(status, expec
 
 
 def test_a_job_without_its_inputs_fails():
-    """No object under the prefix: the job fails with the place in its reason, and no command ran."""
+    """Without an object under the prefix the job fails with the URI in its FailureReason; the command is not run."""
     with job_account() as emulator, client("sagemaker", emulator) as sagemaker:
         emulator.storage.create_bucket("bucket-of-jobs")
         sagemaker.create_processing_job(**job_input("raise SystemExit(9)"))
@@ -112,8 +112,8 @@ def test_a_job_without_its_inputs_fails():
     assert "s3://bucket-of-jobs/in" in described["FailureReason"]
 
 
-def test_a_job_is_stopped_before_it_starts():
-    """StopProcessingJob while the instances are still on their way ends it as Stopped."""
+def test_a_job_can_be_stopped_before_it_starts():
+    """StopProcessingJob before the instances have started makes the job Stopped."""
     with job_account(time_scale=1.0) as emulator, client("sagemaker", emulator) as sagemaker:
         sagemaker.create_processing_job(**job_input("raise SystemExit(9)"))
         assert describe_job(emulator, "job")["ProcessingJobStatus"] == "InProgress"

@@ -1,4 +1,4 @@
-"""InvokeEndpoint over real HTTP: what is on the wire, who is held, who is refused, and whether the books agree."""
+"""InvokeEndpoint over real HTTP: responses, cold starts, throttles, errors, faults, and the ledger's counts."""
 
 import json
 import socket
@@ -23,15 +23,15 @@ from tests.support.emulator import (
 )
 
 
-def balanced(books):
-    """Check the law of conservation and return the books."""
+def assert_balanced(counters):
+    """Check that arrivals equal the sum of all results, and return the counters."""
     parts = ("ok", "throttled", "failed", "disconnected", "in_flight")
-    assert books["arrivals"] == sum(books[part] for part in parts)
-    return books
+    assert counters["arrivals"] == sum(counters[part] for part in parts)
+    return counters
 
 
-def test_an_answer_looks_like_the_services():
-    """200 with the model's body, the variant, a request id and the mark that this is not AWS."""
+def test_a_response_has_the_services_headers():
+    """200 with the model's body, the variant, a request id and the header that marks the emulator."""
     with emulated() as emulator:
         deploy(emulator)
         status, headers, body = invoke(emulator, Content_Type="text/csv")
@@ -40,12 +40,12 @@ def test_an_answer_looks_like_the_services():
         assert headers["x-amzn-RequestId"]
         assert headers["x-loadgen-emulator"]
         assert not [name for name in headers if name.lower().startswith("access-control")]
-        books = balanced(endpoint_counters(emulator))
-        assert (books["ok"], books["bytes_in"], books["bytes_out"]) == (1, 1, len(QUICK.body))
+        counters = assert_balanced(endpoint_counters(emulator))
+        assert (counters["ok"], counters["bytes_in"], counters["bytes_out"]) == (1, 1, len(QUICK.body))
 
 
-def test_the_request_above_max_concurrency_is_refused_at_once_with_a_null_message():
-    """While one slot is taken for a minute, the next request gets 400 ThrottlingException and {"message":null}."""
+def test_a_request_above_max_concurrency_is_throttled_with_a_null_message():
+    """While the only slot is busy, the next request gets 400 ThrottlingException and {"message":null}."""
     with emulated(models={"slow": profile_of_latency(50.0)}) as emulator:
         deploy(emulator, model="slow")
         with requests_in_flight(emulator, 1), client("sagemaker-runtime", emulator) as runtime:
@@ -55,22 +55,22 @@ def test_the_request_above_max_concurrency_is_refused_at_once_with_a_null_messag
                 runtime.invoke_endpoint(EndpointName="endpoint", Body=b"1")
             error = caught.value.response["Error"]
             assert (error["Code"], error["Message"]) == ("ThrottlingException", None)
-            books = balanced(endpoint_counters(emulator))
-            assert (books["throttled"], books["in_flight"]) == (2, 1)
+            counters = assert_balanced(endpoint_counters(emulator))
+            assert (counters["throttled"], counters["in_flight"]) == (2, 1)
 
 
-def test_every_slot_is_filled_by_a_new_instance_before_anything_is_refused():
-    """With MaxConcurrency 4 and one warm instance, four requests are in flight, three of them cold; a fifth is refused."""
+def test_new_instances_start_up_to_max_concurrency():
+    """With MaxConcurrency 4 and one warm instance, four requests are in flight, three of them cold; a fifth is throttled."""
     with emulated(models={"slow": profile_of_latency(50.0)}) as emulator:
         deploy(emulator, model="slow", max_concurrency=4)
         with requests_in_flight(emulator, 4):
             assert invoke(emulator)[0] == 400
-            books = balanced(endpoint_counters(emulator))
-            assert (books["in_flight"], books["cold"], books["throttled"]) == (4, 3, 1)
+            counters = assert_balanced(endpoint_counters(emulator))
+            assert (counters["in_flight"], counters["cold"], counters["throttled"]) == (4, 3, 1)
 
 
-def test_a_cold_request_is_held_for_the_start():
-    """Beside a warm request of half a second, a second one is answered after the start's 0.2 s and its own half."""
+def test_a_cold_request_is_held_for_the_cold_start():
+    """With the only instance busy, a request takes the cold start of 0.2 s and its own 0.5 s."""
     profile = profile_of_latency(0.5, cold_start=0.2, cold_jitter=0.0)
     with emulated(models={"slow": profile}, time_scale=1.0) as emulator:
         deploy(emulator, model="slow", max_concurrency=2)
@@ -81,8 +81,8 @@ def test_a_cold_request_is_held_for_the_start():
         assert endpoint_counters(emulator)["cold"] == 1
 
 
-def test_a_client_that_goes_away_keeps_its_slot_until_its_time_is_over():
-    """After the only client closes its connection, the endpoint refuses others until the request would have ended."""
+def test_a_disconnected_request_keeps_its_slot_until_it_would_have_ended():
+    """After the client has disconnected, the endpoint throttles others until the request would have ended."""
     with emulated(models={"slow": profile_of_latency(0.5)}) as emulator:
         deploy(emulator, model="slow")
         with requests_in_flight(emulator, 1):
@@ -90,23 +90,23 @@ def test_a_client_that_goes_away_keeps_its_slot_until_its_time_is_over():
         assert invoke(emulator)[0] == 400
         eventually(lambda: endpoint_counters(emulator)["in_flight"] == 0)
         assert invoke(emulator)[0] == 200
-        books = balanced(endpoint_counters(emulator))
-        assert (books["disconnected"], books["throttled"], books["ok"]) == (1, 1, 1)
+        counters = assert_balanced(endpoint_counters(emulator))
+        assert (counters["disconnected"], counters["throttled"], counters["ok"]) == (1, 1, 1)
 
 
-def test_a_payload_over_the_limit_is_refused_and_one_at_the_limit_is_not():
-    """4 MiB passes; one byte more gets the ValidationError that users saw, with the request's id in it."""
+def test_a_payload_above_the_limit_is_rejected():
+    """4 MiB is accepted; one byte more gets AWS's ValidationError, with the request's id in it."""
     with emulated() as emulator:
         deploy(emulator)
         assert invoke(emulator, body=b"x" * 4 * 2**20)[0] == 200
         status, headers, body = invoke(emulator, body=b"x" * (4 * 2**20 + 1))
         assert (status, headers["x-amzn-ErrorType"]) == (400, "ValidationError")
         assert json.loads(body)["message"] == f"Request {headers['x-amzn-RequestId']} has oversize body."
-        assert balanced(endpoint_counters(emulator))["failed_by_code"] == {"ValidationError": 1}
+        assert assert_balanced(endpoint_counters(emulator))["failed_by_code"] == {"ValidationError": 1}
 
 
-def test_a_body_beyond_all_bounds_is_not_read():
-    """A request that announces a gigabyte is answered 413 without its body, and others go on being served."""
+def test_a_body_above_the_servers_limit_is_not_read():
+    """A request with a Content-Length of a gigabyte gets 413 without its body; other requests are served."""
     with emulated() as emulator:
         deploy(emulator)
         port = int(emulator.url.rsplit(":", 1)[1])
@@ -120,7 +120,7 @@ def test_a_body_beyond_all_bounds_is_not_read():
 
 @pytest.mark.parametrize("name", ["none", "creating"])
 def test_an_endpoint_that_does_not_serve_is_not_found(name):
-    """Unknown, being created or deleted: the router answers the same ValidationError."""
+    """An endpoint that is unknown or being created gets the same ValidationError."""
     with emulated(time_scale=1.0, models={"quick": QUICK}) as emulator:
         deploy(emulator, "other")
         now = emulator.clock()
@@ -137,7 +137,7 @@ def test_an_endpoint_that_does_not_serve_is_not_found(name):
         assert json.loads(body) == {"message": f"Endpoint {name} of account 123456789012 not found."}
 
 
-def test_a_model_without_enough_memory_answers_model_error():
+def test_a_model_without_enough_memory_is_a_model_error():
     """Model huggingface at 1024 MB gets 424 ModelError whose message says "insufficient memory", with its three members."""
     profile = replace(PROFILES["huggingface"], model_latency=((1024, 0.0),), overhead=0.0, deploy_time=0.0)
     with emulated(models={"hf": profile}) as emulator, client("sagemaker-runtime", emulator) as runtime:
@@ -150,11 +150,11 @@ def test_a_model_without_enough_memory_answers_model_error():
         assert "insufficient memory" in answer["Error"]["Message"]
         assert answer["OriginalStatusCode"] == 500
         assert answer["LogStreamArn"].endswith("/aws/sagemaker/Endpoints/endpoint")
-        assert balanced(endpoint_counters(emulator))["failed_by_code"] == {"ModelError": 1}
+        assert assert_balanced(endpoint_counters(emulator))["failed_by_code"] == {"ModelError": 1}
 
 
-def test_a_model_that_takes_too_long_answers_the_time_out_that_users_saw():
-    """Past the limit the ModelError carries original status 0 and the text about the container's silence."""
+def test_a_model_above_the_invocation_limit_is_a_model_error():
+    """Above the limit the ModelError has OriginalStatusCode 0 and AWS's timeout text."""
     with emulated(models={"slow": profile_of_latency(5.0)}, invocation_limit=0.05) as emulator:
         deploy(emulator, model="slow")
         status, headers, body = invoke(emulator)
@@ -177,8 +177,8 @@ def test_a_model_that_takes_too_long_answers_the_time_out_that_users_saw():
         ("InternalDependencyException", 530),
     ],
 )
-def test_every_modelled_error_can_be_switched_on(code, status):
-    """A fault on InvokeEndpoint makes botocore raise the modelled error, once, and the books know it by its code."""
+def test_every_modelled_error_can_be_injected(code, status):
+    """A fault on InvokeEndpoint makes botocore raise the modelled error once, and the ledger counts its code."""
     with emulated() as emulator, client("sagemaker-runtime", emulator) as runtime:
         deploy(emulator)
         fault = {
@@ -194,12 +194,12 @@ def test_every_modelled_error_can_be_switched_on(code, status):
         assert type(caught.value).__name__ == code
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
         assert invoke(emulator)[0] == 200
-        books = balanced(endpoint_counters(emulator))
-        assert (books["failed_by_code"], books["ok"]) == ({code: 1}, 1)
+        counters = assert_balanced(endpoint_counters(emulator))
+        assert (counters["failed_by_code"], counters["ok"]) == ({code: 1}, 1)
 
 
-def test_faults_refuse_cut_delay_and_let_happen():
-    """A throttle is refused; cut breaks the connection after the effect; delay takes its time; each only for its calls."""
+def test_faults_throttle_drop_delay_and_fail_requests():
+    """throttle, cut (after the effect), delay and error_after each apply to their number of calls."""
     with emulated() as emulator, client("sagemaker-runtime", emulator) as runtime:
         deploy(emulator)
         for fault in (
@@ -216,13 +216,13 @@ def test_faults_refuse_cut_delay_and_let_happen():
         began = time.perf_counter()
         assert invoke(emulator)[0] == 200
         assert time.perf_counter() - began >= 0.1
-        books = balanced(endpoint_counters(emulator))
-        assert (books["throttled"], books["ok"]) == (1, 1)
-        assert books["failed_by_code"] == {"cut": 1, "InternalFailure": 1}
+        counters = assert_balanced(endpoint_counters(emulator))
+        assert (counters["throttled"], counters["ok"]) == (1, 1)
+        assert counters["failed_by_code"] == {"cut": 1, "InternalFailure": 1}
 
 
-def test_a_fault_for_some_endpoints_leaves_the_others_alone_until_cleared():
-    """endpoint_contains selects; times 0 lasts until DELETE; GET lists what is on."""
+def test_a_fault_applies_to_the_selected_endpoints_until_cleared():
+    """endpoint_contains selects endpoints; times 0 lasts until DELETE; GET lists the active faults."""
     with emulated() as emulator:
         deploy(emulator, "good")
         deploy(emulator, "bad")
@@ -237,15 +237,15 @@ def test_a_fault_for_some_endpoints_leaves_the_others_alone_until_cleared():
 @pytest.mark.parametrize(
     "fault", [b"", b"[]", b'{"kind":"explode"}', b'{"kind":"cut","time":1}', b'{"kind":"delay","seconds":-1}', b"{"]
 )
-def test_a_fault_that_cannot_be_meant_is_refused(fault):
-    """A wrong description gets 400 and switches nothing on."""
+def test_an_invalid_fault_is_rejected(fault):
+    """An invalid description gets 400 and adds no fault."""
     with emulated() as emulator:
         assert fetch(f"{emulator.url}/faults", fault, method="POST")[0] == 400
         assert not emulator.faults
 
 
 def test_hidden_retries_of_an_sdk_are_counted():
-    """A client that retries once on a throttle shows as two arrivals of which one is a retry."""
+    """A client that retries once on a throttle counts as two arrivals, one of them a hidden retry."""
     with (
         emulated() as emulator,
         client("sagemaker-runtime", emulator, retries={"total_max_attempts": 2, "mode": "standard"}) as runtime,
@@ -255,12 +255,12 @@ def test_hidden_retries_of_an_sdk_are_counted():
         answer = runtime.invoke_endpoint(EndpointName="endpoint", Body=b"1")
         answer["Body"].close()
         assert answer["ResponseMetadata"]["RetryAttempts"] == 1
-        books = balanced(endpoint_counters(emulator))
-        assert (books["arrivals"], books["throttled"], books["ok"], books["hidden_retries"]) == (2, 1, 1, 1)
+        counters = assert_balanced(endpoint_counters(emulator))
+        assert (counters["arrivals"], counters["throttled"], counters["ok"], counters["hidden_retries"]) == (2, 1, 1, 1)
 
 
-def test_the_ledger_survives_the_endpoint():
-    """After its endpoint is gone, the books are still there."""
+def test_counters_are_kept_after_the_endpoint_is_deleted():
+    """The ledger has the counters of a deleted endpoint."""
     with emulated() as emulator:
         deploy(emulator)
         invoke(emulator)

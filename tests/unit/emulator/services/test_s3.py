@@ -1,4 +1,4 @@
-"""The emulator's S3 beside moto's: the same script, the same answers."""
+"""The emulator's S3 against moto's, by one script, and its parsing of requests."""
 
 import logging
 import threading
@@ -48,7 +48,7 @@ def moto_server():
 
 
 def outcome(call, *members, **arguments):
-    """What matters of an answer: some members, or the error's code and status."""
+    """Return the named members of a response, or the error's code and status."""
     try:
         answer = call(**arguments)
     except ClientError as error:
@@ -67,7 +67,7 @@ def outcome(call, *members, **arguments):
 
 
 def script(s3):
-    """Everything a Processing job and its owner do with S3, and what goes wrong."""
+    """Yield the outcomes of everything that a Processing job and its owner do with S3, errors included."""
     place = {"Bucket": "loadgen-test"}
     yield outcome(s3.head_bucket, **place)
     yield outcome(s3.put_object, **place, Key="early", Body=b"1")
@@ -128,8 +128,8 @@ def script(s3):
     yield outcome(s3.delete_bucket, **place)
 
 
-def test_the_emulators_s3_answers_as_motos():
-    """Every step of one script has the same outcome on both, errors and their codes included."""
+def test_s3_agrees_with_moto():
+    """Every step of one script has the same outcome on both, error codes included."""
     with emulated() as emulator, s3_at(emulator.url) as s3:
         ours = list(script(s3))
     with moto_server() as url, s3_at(url) as s3:
@@ -139,8 +139,8 @@ def test_the_emulators_s3_answers_as_motos():
         assert one == other, f"step {step}"
 
 
-def test_files_go_up_and_come_down_by_the_sdks_own_transfer(tmp_path):
-    """A file above the multipart threshold arrives whole, byte for byte."""
+def test_the_sdks_transfer_round_trips_a_multipart_file(tmp_path):
+    """A file above the multipart threshold is downloaded with the bytes that were uploaded."""
     content = bytes(range(256)) * 50_000
     (tmp_path / "up").write_bytes(content)
     with emulated() as emulator, s3_at(emulator.url) as s3:
@@ -158,8 +158,8 @@ def storage_with_bucket():
     return storage, S3Service(storage, "us-east-1")
 
 
-def test_a_body_in_chunks_is_stored_without_its_framing():
-    """A checksum that follows the body (aws-chunked) is none of the object's bytes."""
+def test_an_aws_chunked_body_is_stored_without_its_framing():
+    """Chunk headers and the trailing checksum of an aws-chunked body are not part of the object."""
     storage, s3 = storage_with_bucket()
     framed = b"5\r\nhello\r\n6;chunk-signature=ab\r\n world\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
     headers = {"content-encoding": "aws-chunked"}
@@ -168,16 +168,16 @@ def test_a_body_in_chunks_is_stored_without_its_framing():
 
 
 @pytest.mark.parametrize("body", [b"<!DOCTYPE a [<!ENTITY b 'c'>]><Delete/>", b"<Delete", b""])
-def test_xml_that_nobody_sends_is_refused(body):
-    """Entities that could be made to grow, and what is no XML at all, are answered with MalformedXML."""
+def test_unsafe_and_malformed_xml_is_rejected(body):
+    """XML with a document type, truncated XML and an empty body get MalformedXML."""
     _, s3 = storage_with_bucket()
     answer = s3.handle(S3Request("POST", "/bucket", "delete", {}, body, 1.0), "id")
     assert answer.status == 400
     assert b"<Code>MalformedXML</Code>" in answer.body
 
 
-def test_what_it_does_not_know_is_said():
-    """An operation of S3 that the emulator lacks is no silent success."""
+def test_an_unsupported_s3_operation_is_an_error():
+    """An operation of S3 that the emulator lacks gets 501, and an unsigned request 404."""
     _, s3 = storage_with_bucket()
     assert s3.handle(S3Request("PUT", "/bucket", "versioning", {}, b"", 1.0), "id").status == 501
     assert s3.handle(S3Request("GET", "/bucket/key", "acl", {}, b"", 1.0), "id").status == 501
