@@ -15,7 +15,7 @@ from loadgen.engine.request_sender import RequestSender
 from loadgen.measurement.outcome import Outcome
 from loadgen.workload.load import ClosedLoop, OpenLoop, Uniform
 
-# Requests that are overdue or answered without waiting: after this many the event loop runs its other tasks.
+# Requests that are overdue or completed without waiting: after this many the event loop runs its other tasks.
 _MAX_SENDS_PER_TURN = 64
 
 
@@ -86,7 +86,7 @@ class ClosedLoopDriver(_LoadDriver):
             seq = None if self.is_stopped else next(seqs, None)
             if seq is None:
                 return
-            if turn % _MAX_SENDS_PER_TURN == 0:  # a transport that answers without waiting must not block the loop
+            if turn % _MAX_SENDS_PER_TURN == 0:  # a transport that never suspends must not block the loop
                 await asyncio.sleep(0)
             count_scheduled(seq, due)
             in_flight.add(task)

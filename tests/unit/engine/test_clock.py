@@ -1,4 +1,4 @@
-"""The real clock on real loops: never early, in order, and nothing kept."""
+"""The real clock on real event loops: never early, in order, and no resource is leaked."""
 
 import asyncio
 import math
@@ -23,7 +23,7 @@ def run(factory, coroutine):
 
 
 def clock_with(kernel: bool, monkeypatch) -> PreciseClock:
-    """Return a clock on the kernel's timer, or on the loop's as on other systems."""
+    """Return a clock on the kernel timer, or on the loop's timers as on other systems."""
     with monkeypatch.context() as patch:
         if not kernel:
             patch.setattr(sys, "platform", "darwin")
@@ -33,7 +33,7 @@ def clock_with(kernel: bool, monkeypatch) -> PreciseClock:
 @LOOPS
 @TIMERS
 def test_a_wait_is_never_early(factory, kernel, monkeypatch):
-    """Whoever waits comes back at the instant or after it, for waits from nanoseconds to milliseconds."""
+    """A wait returns at its instant or later, for waits from nanoseconds to milliseconds."""
 
     async def main():
         clock = clock_with(kernel, monkeypatch)
@@ -51,14 +51,14 @@ def test_a_wait_is_never_early(factory, kernel, monkeypatch):
 @LOOPS
 @TIMERS
 def test_waiters_wake_in_the_order_of_their_instants(factory, kernel, monkeypatch):
-    """Two hundred waits begun in any order end in the order of their instants; equal ones in the order they began."""
+    """Two hundred waits started in any order end in the order of their instants; equal ones in the order of their start."""
 
     async def main():
         clock = clock_with(kernel, monkeypatch)
         woken, ended = [], []
 
         async def wait(number: int, due: float) -> None:
-            is_early = clock.now() < due  # on a machine that is slow to start them, some need not wait
+            is_early = clock.now() < due  # on a slow machine some are due before they start
             await clock.sleep_until(due)
             assert clock.now() >= due
             ended.append(number)
@@ -79,13 +79,13 @@ def test_waiters_wake_in_the_order_of_their_instants(factory, kernel, monkeypatc
 
 @LOOPS
 @TIMERS
-def test_cancelled_waiters_do_not_hold_up_the_others(factory, kernel, monkeypatch):
-    """Cancelling the earliest waits, or those in between, leaves the rest to wake in time and in order."""
+def test_cancelled_waits_do_not_delay_the_others(factory, kernel, monkeypatch):
+    """After some waits are cancelled, the others still end on time and in order."""
 
     async def main():
         clock = clock_with(kernel, monkeypatch)
         origin = clock.now()
-        tasks = [asyncio.create_task(clock.sleep_until(origin + 0.002 + n / 1000)) for n in range(20)]
+        tasks = [asyncio.create_task(clock.sleep_until(origin + 0.1 + n / 1000)) for n in range(20)]
         await asyncio.sleep(0)
         for task in tasks[::3]:
             task.cancel()
@@ -96,13 +96,13 @@ def test_cancelled_waiters_do_not_hold_up_the_others(factory, kernel, monkeypatc
 
     results, lasted = run(factory, main())
     assert [isinstance(r, asyncio.CancelledError) for r in results] == [n % 3 == 0 for n in range(20)]
-    assert lasted >= 0.002 + 19 / 1000 - 1 / 1000
+    assert lasted >= 0.1 + 19 / 1000 - 1 / 1000
 
 
 @LOOPS
 @TIMERS
-def test_an_earlier_waiter_overtakes(factory, kernel, monkeypatch):
-    """A wait begun later for an earlier instant does not have to wait for the first one."""
+def test_an_earlier_wait_started_later_ends_first(factory, kernel, monkeypatch):
+    """A wait started later for an earlier instant does not wait for the first one."""
 
     async def main():
         clock = clock_with(kernel, monkeypatch)
@@ -121,11 +121,11 @@ def test_an_earlier_waiter_overtakes(factory, kernel, monkeypatch):
 @LOOPS
 @TIMERS
 @pytest.mark.parametrize("forever", [math.inf, 1e300, 1e18])
-def test_waiting_for_ever_can_be_cancelled(factory, kernel, forever, monkeypatch):
-    """An instant that never comes is a wait like any other: others end meanwhile, and the loop does not spin."""
-    rings = []
-    rang = PreciseClock._on_timer
-    monkeypatch.setattr(PreciseClock, "_on_timer", lambda clock: (rings.append(1), rang(clock)))
+def test_an_infinite_wait_can_be_cancelled(factory, kernel, forever, monkeypatch):
+    """Beside an infinite wait others end on time, and the event loop does not spin."""
+    wakeups = []
+    on_timer = PreciseClock._on_timer
+    monkeypatch.setattr(PreciseClock, "_on_timer", lambda clock: (wakeups.append(1), on_timer(clock)))
 
     async def main():
         clock = clock_with(kernel, monkeypatch)
@@ -134,7 +134,7 @@ def test_waiting_for_ever_can_be_cancelled(factory, kernel, forever, monkeypatch
         await clock.sleep_until(clock.now() + 0.001)
         await asyncio.sleep(0)
         assert not never.done()
-        rings.clear()  # a coarse timer asks many times during the last two milliseconds of a wait
+        wakeups.clear()  # a loop timer polls during the last two milliseconds of a wait
         for _ in range(100):
             await asyncio.sleep(0)
         never.cancel()
@@ -143,12 +143,12 @@ def test_waiting_for_ever_can_be_cancelled(factory, kernel, forever, monkeypatch
         return result
 
     result = run(factory, main())
-    assert not rings
+    assert not wakeups
     assert isinstance(result[0], asyncio.CancelledError)
 
 
-def test_an_instant_that_has_passed_does_not_suspend():
-    """Waiting for the past returns at once, without giving the loop away."""
+def test_a_wait_for_the_past_does_not_suspend():
+    """A wait for an instant in the past returns without yielding to the event loop."""
 
     async def main():
         clock = PreciseClock()
@@ -163,8 +163,8 @@ def test_an_instant_that_has_passed_does_not_suspend():
 
 
 @LOOPS
-def test_closing_gives_the_file_descriptor_back(factory):
-    """A hundred clocks opened and closed leave as many descriptors as before; closing twice is harmless."""
+def test_closing_releases_the_file_descriptor(factory):
+    """A hundred clocks opened and closed leave no file descriptor; closing twice is allowed."""
 
     async def main():
         before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
@@ -181,7 +181,7 @@ def test_closing_gives_the_file_descriptor_back(factory):
 
 
 def test_the_clock_is_perf_counter():
-    """Its instants can be compared with those that transports stamp."""
+    """The clock's instants are comparable with those of the transports."""
 
     async def main():
         clock = PreciseClock()
@@ -195,7 +195,7 @@ def test_the_clock_is_perf_counter():
 @settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 4000), st.booleans()), max_size=30))
 def test_any_mix_of_waits_and_cancellations_ends(waits):
-    """Whoever was not cancelled wakes, never early; a heap full of cancelled waits changes nothing."""
+    """Every wait that was not cancelled ends, never early, for any number of cancelled waits."""
 
     async def main():
         clock = PreciseClock()
@@ -218,9 +218,9 @@ def test_any_mix_of_waits_and_cancellations_ends(waits):
         assert isinstance(result, asyncio.CancelledError) or result >= 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a kernel timer is Linux's")
-def test_the_kernels_timer_is_set_once_for_each_wait():
-    """One that waits again and again, beside one that waits long, costs one system call for each of its waits."""
+@pytest.mark.skipif(sys.platform != "linux", reason="timerfd exists on Linux only")
+def test_the_kernel_timer_is_set_once_for_each_wait():
+    """A task that waits repeatedly, beside one long wait, costs one system call for each wait."""
 
     async def main():
         clock = PreciseClock()
@@ -240,5 +240,5 @@ def test_the_kernels_timer_is_set_once_for_each_wait():
         clock.close()
         return len(calls)
 
-    # One more for the long wait, and as many again for the spurious wake-ups that a busy machine may cause.
+    # One more for the long wait, and some for spurious wake-ups on a busy machine.
     assert run(uvloop.new_event_loop, main()) <= 110

@@ -34,7 +34,7 @@ def test_ranks_are_those_of_the_exact_binomial(percent):
 @pytest.mark.parametrize(
     ("percent", "least"), [(50, 6), (75, 13), (90, 36), (95, 72), (99, 368), (99.9, 3688), (99.99, 36887)]
 )
-def test_there_is_no_interval_below_a_certain_count(percent, least):
+def test_an_interval_needs_a_minimum_count(percent, least):
     """The largest of n values bounds a percentile p with 97.5 % only when p^n is at most 2.5 %: n = ln 0.025 / ln p."""
     by_hand = math.ceil(math.log(0.025) / math.log(percent / 100))
 
@@ -59,10 +59,10 @@ def test_large_counts_agree_with_the_normal_approximation(percent, count):
 
 @pytest.mark.parametrize(("percent", "count"), [(50, 200), (90, 500), (95, 2000), (99, 2000), (99.9, 8000)])
 def test_intervals_cover_the_true_percentile(percent, count):
-    """In 2,000 simulated runs the interval holds the population's percentile in 93 to 98 % of them."""
+    """In 93 to 98 % of 2,000 simulated samples the interval contains the population's percentile."""
     random = np.random.default_rng(round(percent * 10) + count)
     low, high = confidence_interval_ranks(percent, count)
-    # Of uniform values the true percentile is the share itself, whatever the distribution they stand for.
+    # Of uniform values the true percentile is the share itself, whatever the distribution.
     hits = 0
     for _ in range(2000):
         below = random.binomial(count, percent / 100)  # how many of the sample lie below the true percentile
@@ -71,8 +71,8 @@ def test_intervals_cover_the_true_percentile(percent, count):
     assert 0.93 <= hits / 2000 <= 0.98
 
 
-def test_intervals_cover_with_sorted_samples():
-    """The same with real samples that are sorted: a skewed distribution's 95th percentile, known in closed form."""
+def test_intervals_cover_the_percentile_of_a_skewed_distribution():
+    """The interval of sorted exponential samples contains the 95th percentile, known in closed form, in 93 to 98 % of them."""
     random = np.random.default_rng(11)
     low, high = confidence_interval_ranks(95, 400)
     truth = -math.log(0.05)
@@ -86,7 +86,7 @@ def test_intervals_cover_with_sorted_samples():
 @settings(max_examples=200)
 @given(percent=st.sampled_from([25, 50, 75, 90, 95, 99, 99.9]), count=st.integers(1, 100_000))
 def test_nearest_rank_is_numpys_inverted_cdf(percent, count):
-    """The rank is that of numpy's inverted CDF, computed on the ranks themselves."""
+    """The rank equals that of numpy's inverted CDF, computed on the ranks."""
     values = np.arange(1, count + 1)
 
     # In exact arithmetic: numpy's own product of floats is off by one where it should be a whole number.
@@ -96,6 +96,6 @@ def test_nearest_rank_is_numpys_inverted_cdf(percent, count):
     assert abs(nearest_rank(percent, count) - np.quantile(values, percent / 100, method="inverted_cdf")) <= 1
 
 
-def test_no_values_have_no_interval():
-    """An empty sample bounds nothing."""
+def test_an_empty_sample_has_no_interval():
+    """An empty sample bounds no percentile."""
     assert confidence_interval_ranks(50, 0) is None

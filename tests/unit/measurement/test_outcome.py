@@ -1,4 +1,4 @@
-"""Outcomes: the list is closed, the decision total, and nothing unknown is ever a success."""
+"""Outcomes: the list is closed, classification is total, and an unknown error is never OK."""
 
 import pytest
 from hypothesis import given
@@ -8,8 +8,8 @@ from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome, OutcomeCategory, classify
 from loadgen.workload.request import Reply
 
-# (status, code, message) -> outcome: from the service's documentation and recorded answers.
-ANSWERS = [
+# (status, code, message) -> outcome. Source: the service's documentation and recorded replies.
+REPLIES = [
     ((200, "", ""), Outcome.OK),
     ((201, "", ""), Outcome.OK),
     ((400, "ThrottlingException", ""), Outcome.THROTTLED),
@@ -45,23 +45,23 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "outcome"), ANSWERS)
-def test_an_answer_has_the_outcome_that_the_service_means(answer, outcome):
-    """The code decides, then the status; what is not known is OTHER."""
-    status, code, message = answer
+@pytest.mark.parametrize(("reply", "outcome"), REPLIES)
+def test_a_reply_has_the_outcome_of_its_code_and_status(reply, outcome):
+    """The error code decides, then the status; an unknown error is OTHER."""
+    status, code, message = reply
     assert classify(Reply(status, 0, 0, 0, code=code, message=message)) is outcome
 
 
 @given(st.integers(-1000, 2000), st.text(), st.text())
-def test_every_answer_has_exactly_one_outcome_and_only_2xx_without_a_code_is_ok(status, code, message):
-    """Whatever comes back, there is an outcome; a success is 2xx and has no error code."""
+def test_only_a_2xx_reply_without_an_error_code_is_ok(status, code, message):
+    """Every reply has an outcome; OK requires a 2xx status and no error code."""
     outcome = classify(Reply(status, 0, 0, 0, code=code, message=message))
     assert isinstance(outcome, Outcome)
     assert (outcome is Outcome.OK) == (200 <= status < 300 and not code)
 
 
-def test_the_numbers_on_disk_never_change():
-    """A sample of years ago must mean the same: the numbers are written out here."""
+def test_outcome_numbers_never_change():
+    """Samples on disk store these numbers, so they are fixed here."""
     assert {o.name: int(o) for o in Outcome} == {
         "OK": 0,
         "THROTTLED": 1,
@@ -97,26 +97,26 @@ def test_the_numbers_on_disk_never_change():
     }
 
 
-def test_columns():
-    """One outcome is ok, one is throttled, three have no answer by our own doing; all others failed."""
-    by_column = {column: {o for o in Outcome if o.category is column} for column in OutcomeCategory}
-    assert by_column[OutcomeCategory.OK] == {Outcome.OK}
-    assert by_column[OutcomeCategory.THROTTLED] == {Outcome.THROTTLED}
-    assert by_column[OutcomeCategory.UNFINISHED] == {
+def test_every_outcome_has_one_category():
+    """One outcome is ok, one throttled, three unfinished; all others are failed."""
+    by_category = {category: {o for o in Outcome if o.category is category} for category in OutcomeCategory}
+    assert by_category[OutcomeCategory.OK] == {Outcome.OK}
+    assert by_category[OutcomeCategory.THROTTLED] == {Outcome.THROTTLED}
+    assert by_category[OutcomeCategory.UNFINISHED] == {
         Outcome.DROPPED,
         Outcome.CANCELLED_IN_FLIGHT,
         Outcome.LOST_WITH_WORKER,
     }
-    assert sum(map(len, by_column.values())) == len(Outcome)
+    assert sum(map(len, by_category.values())) == len(Outcome)
 
 
-def test_labels_lead_back():
-    """The label in files names one outcome."""
+def test_labels_are_unique():
+    """The label in files identifies one outcome."""
     assert all(Outcome[o.label.upper()] is o for o in Outcome)
 
 
-def test_a_transport_error_says_what_it_was():
-    """It carries outcome, cause and instants, and its text names both."""
+def test_a_transport_error_has_outcome_cause_and_instants():
+    """The error has outcome, cause and instants, and its text contains outcome and cause."""
     error = TransportError(Outcome.RESET, "peer closed", sent=1.0, done=2.5, pool_wait=0.5)
     assert (error.outcome, error.detail, error.sent, error.done, error.pool_wait) == (
         Outcome.RESET,

@@ -1,4 +1,4 @@
-"""Payload files: what the predecessor and users write is read, everything else is located and refused, nothing runs."""
+"""Payload files: valid ones are read, errors are located, and nothing in a file is executed."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ def written(path, content):
     return path
 
 
-def refused(path, content, match, **more):
+def assert_rejected(path, content, match, **more):
     with pytest.raises(DataError, match=match) as caught:
         read_requests(written(path, content), **more)
     assert "\n" not in str(caught.value)
@@ -36,14 +36,14 @@ def refused(path, content, match, **more):
 
 
 def test_the_predecessor_s_json_lines_are_read(tmp_path):
-    """Its converter writes json.dumps of each example and a line feed."""
+    """JSON Lines written by the predecessor's converter (json.dumps and a line feed) are read."""
     content = "".join(f"{json.dumps(example)}\n" for example in EXAMPLES)
     assert read_requests(written(tmp_path / "invoke_args_examples.jsonl", content)) == REQUESTS
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 def test_the_predecessor_s_pickles_are_read(tmp_path, protocol):
-    """Its converter pickles the list of examples; whichever protocol its Python had."""
+    """Pickles written by the predecessor's converter are read, for each pickle protocol."""
     path = written(tmp_path / "invoke_args_examples.pkl", pickle.dumps(IMAGES, protocol=protocol))
     assert [r.arguments() for r in read_requests(path)] == IMAGES
 
@@ -57,14 +57,14 @@ arguments = st.fixed_dictionaries(
 @settings(max_examples=60)
 @given(examples=st.lists(arguments, min_size=1, max_size=8))
 @pytest.mark.parametrize("convert", [convert_invoke_args_to_jsonl, convert_invoke_args_to_pkl])
-def test_what_is_converted_is_read_back(tmp_path_factory, convert, examples):
-    """Both converters write a file that gives the same requests as the examples themselves."""
+def test_converted_examples_are_read_back(tmp_path_factory, convert, examples):
+    """The file of either converter gives the same requests as the examples."""
     path = convert(examples, tmp_path_factory.mktemp("converted"))
     assert list(read_requests(path)) == [Request.from_arguments(example) for example in examples]
 
 
-def test_the_converters_names_and_errors(tmp_path):
-    """File names are the predecessor's; what is no example is refused with its number, and so is a missing folder."""
+def test_converters_keep_the_file_names_and_reject_bad_examples(tmp_path):
+    """File names are the predecessor's; an invalid example is rejected with its number, a missing directory as OutputError."""
     assert convert_invoke_args_to_jsonl(EXAMPLES, str(tmp_path)) == tmp_path / "invoke_args_examples.jsonl"
     assert convert_invoke_args_to_pkl(EXAMPLES, str(tmp_path)) == tmp_path / "invoke_args_examples.pkl"
     for convert in (convert_invoke_args_to_jsonl, convert_invoke_args_to_pkl):
@@ -89,65 +89,65 @@ def test_the_converters_names_and_errors(tmp_path):
     ids=["CRLF", "blank lines, no final newline", "BOM"],
 )
 def test_harmless_differences_are_accepted(tmp_path, content):
-    """C30, C31: a byte order mark, CRLF, blank lines and a missing newline change nothing."""
+    """A byte order mark, CRLF, blank lines and a missing final newline change nothing (C30, C31)."""
     assert [r.body for r in read_requests(written(tmp_path / "x.jsonl", content))] == [b"1", b"2"]
 
 
-def test_binary_bodies_come_as_base64(tmp_path):
-    """`BodyBase64` is decoded; beside a Body, or broken, it is refused."""
+def test_binary_bodies_are_read_from_base64(tmp_path):
+    """`BodyBase64` is decoded; invalid base64, or a Body beside it, is rejected."""
     encoded = base64.b64encode(bytes(range(256))).decode()
     path = written(tmp_path / "x.jsonl", json.dumps({"BodyBase64": encoded, "ContentType": "image/jpeg"}))
     assert read_requests(path) == (Request(bytes(range(256)), "image/jpeg"),)
     for wrong in ({"BodyBase64": "!"}, {"BodyBase64": "ü"}, {"BodyBase64": 5}, {"BodyBase64": "AA==", "Body": "x"}):
-        refused(path, json.dumps(wrong), "1 of 1 lines")
+        assert_rejected(path, json.dumps(wrong), "1 of 1 lines")
 
 
 @pytest.mark.parametrize("content", ["", "\n\n  \n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"])
-def test_a_file_without_requests_is_refused(tmp_path, content):
-    """C27: an empty file, or one of blank lines, is wrong before anything is deployed."""
-    refused(tmp_path / "x.jsonl", content, "no requests")
+def test_a_file_without_requests_is_rejected(tmp_path, content):
+    """An empty file, or one of blank lines, is rejected before anything is deployed (C27)."""
+    assert_rejected(tmp_path / "x.jsonl", content, "no requests")
 
 
-def test_bad_lines_are_located(tmp_path):
-    """C28: the first five bad lines are named with their place, the rest is counted."""
+def test_invalid_lines_are_located(tmp_path):
+    """The first five invalid lines are listed with their position, the others counted (C28)."""
     lines = ['{"Body": "x"}', '{"Body": }', "[1]", '{"Body": 5}', '{"Bodi": "x"}', "{", "5", "null", '{"Body": "y"}']
-    error = refused(tmp_path / "x.jsonl", "\n".join(lines), "7 of 9 lines")
+    error = assert_rejected(tmp_path / "x.jsonl", "\n".join(lines), "7 of 9 lines")
     places = ["line 2, column 10", "line 3:", "line 4:", "line 5:", "line 6, column 2", "and 2 more"]
     assert all(detail.startswith(place) for detail, place in zip(error.details, places, strict=True))
 
 
 @pytest.mark.parametrize("content", ['{"Body": "x", "Score": NaN}', '{"Body": Infinity}', '{"Body": 1e400}', "NaN"])
-def test_numbers_that_are_none_are_refused(tmp_path, content):
-    """C40: NaN, Infinity and 1e400 are not JSON, or no body."""
-    refused(tmp_path / "x.jsonl", content, "1 of 1 lines")
+def test_nan_and_infinity_are_rejected(tmp_path, content):
+    """NaN, Infinity and 1e400 are not JSON, or not a body (C40)."""
+    assert_rejected(tmp_path / "x.jsonl", content, "1 of 1 lines")
 
 
 @pytest.mark.parametrize("opening", ["[", '{"Body":'])
-def test_deep_nesting_is_refused(tmp_path, opening):
-    """C40: 100,000 levels end in a DataError and not in a RecursionError."""
-    refused(tmp_path / "x.jsonl", opening * 100_000, "1 of 1 lines")
+def test_deep_nesting_is_rejected(tmp_path, opening):
+    """100,000 levels of nesting raise a DataError instead of a RecursionError (C40)."""
+    assert_rejected(tmp_path / "x.jsonl", opening * 100_000, "1 of 1 lines")
 
 
-def test_other_encodings_are_named(tmp_path):
-    """C29, C30: UTF-16 is recognised, other bytes are located."""
-    refused(tmp_path / "x.jsonl", '{"Body": "ü"}'.encode("utf-16"), "UTF-16")
-    refused(tmp_path / "x.jsonl", '{"Body": "ü"}'.encode("utf-16-be"), "UTF-8")
-    error = refused(tmp_path / "x.jsonl", b'{"Body": "\xff"}', "byte 10")
+def test_other_encodings_are_reported(tmp_path):
+    """UTF-16 is recognized, and other invalid bytes are located (C29, C30)."""
+    assert_rejected(tmp_path / "x.jsonl", '{"Body": "ü"}'.encode("utf-16"), "UTF-16")
+    assert_rejected(tmp_path / "x.jsonl", '{"Body": "ü"}'.encode("utf-16-be"), "UTF-8")
+    error = assert_rejected(tmp_path / "x.jsonl", b'{"Body": "\xff"}', "byte 10")
     assert "BodyBase64" in error.hint
 
 
-def test_an_oversize_body_is_refused_before_anything_is_deployed(tmp_path):
-    """C32: 4 MB pass, one byte more does not; the limit can be raised."""
+def test_an_oversize_body_is_rejected_before_anything_is_deployed(tmp_path):
+    """A body of 4 MB is accepted and one byte more rejected; the limit can be raised (C32)."""
     path = tmp_path / "x.jsonl"
     assert len(read_requests(written(path, json.dumps({"Body": "a" * PAYLOAD_LIMIT_BYTES})))[0].body) == 4 * 2**20
     larger = json.dumps({"Body": "a" * (PAYLOAD_LIMIT_BYTES + 1)})
-    refused(path, larger, "request 1 .* 4,194,305 bytes")
+    assert_rejected(path, larger, "request 1 .* 4,194,305 bytes")
     assert len(read_requests(written(path, larger), limit_bytes=5_000_000)) == 1
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
-    """Whatever is in the file: requests, or a DataError."""
+def test_any_bytes_are_read_or_rejected(tmp_path_factory, content):
+    """Any file content gives requests or a DataError."""
     folder = tmp_path_factory.mktemp("any")
     for name in ("x.jsonl", "x.pkl"):
         try:
@@ -156,8 +156,8 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
             continue
 
 
-def test_what_cannot_be_read_says_so(tmp_path):
-    """C26: missing files, and names no file system takes, are InputErrors; a pipe is no file, and nobody waits for it."""
+def test_an_unreadable_path_is_an_input_error(tmp_path):
+    """A missing file, an impossible file name and a pipe raise an InputError, and the pipe is not read (C26)."""
     os.mkfifo(tmp_path / "pipe.jsonl")
     for path in (tmp_path / "missing.jsonl", tmp_path / ("x" * 300), tmp_path / "a\0b.jsonl", tmp_path / "pipe.jsonl"):
         with pytest.raises(InputError):
@@ -168,15 +168,15 @@ def test_what_cannot_be_read_says_so(tmp_path):
 
 
 def test_a_directory_is_read_in_the_order_of_names(tmp_path):
-    """Each file is a body; the content type comes from the names; hidden files are left out."""
+    """Each file is a body, the content type is derived from the names, and hidden files are skipped."""
     for name, content in {"b.jpg": b"2", "a.jpg": b"1", ".DS_Store": b"x", "c.jpeg": b"3"}.items():
         written(tmp_path / name, content)
     assert read_requests(tmp_path) == tuple(Request(b, "image/jpeg") for b in (b"1", b"2", b"3"))
     assert read_requests(tmp_path, content_type="x/y")[0].content_type == "x/y"
 
 
-def test_a_directory_that_is_not_plain_is_refused(tmp_path):
-    """C38: mixed or unknown types need a name; folders, pipes and dangling links are listed; empty is empty."""
+def test_an_irregular_directory_is_rejected(tmp_path):
+    """Mixed or unknown types need content_type; subdirectories, pipes and broken links are listed (C38)."""
     with pytest.raises(DataError, match="no requests"):
         read_requests(tmp_path)
     written(tmp_path / "a.jpg", b"1")
@@ -229,28 +229,28 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_pickle_that_would_run_something_is_refused_and_runs_nothing(tmp_path, kind, capfd):
-    """C35: nothing is imported, called or looked up, whatever the opcodes; the file is refused."""
+def test_a_pickle_that_runs_code_is_rejected_and_runs_nothing(tmp_path, kind, capfd):
+    """Nothing is imported, called or looked up for any opcode, and the file is rejected (C35)."""
     trap = tmp_path / "trap"
     content = HOSTILE[kind](trap)
     assert list(pickletools.genops(content))
-    refused(tmp_path / "x.pkl", content, "rejected|not a complete pickle")
+    assert_rejected(tmp_path / "x.pkl", content, "rejected|not a complete pickle")
     assert not trap.exists()
     assert capfd.readouterr().out == ""
 
 
-def test_a_pickle_with_a_call_beside_plain_data_is_refused_as_a_whole(tmp_path):
-    """The good examples before the bad one are not used."""
+def test_a_pickle_with_a_call_beside_data_is_rejected_as_a_whole(tmp_path):
+    """The valid examples before the call are not used."""
     trap = tmp_path / "trap"
-    refused(tmp_path / "x.pkl", pickle.dumps([*IMAGES, {"Body": Canary(os.mkdir, str(trap))}]), "mkdir")
+    assert_rejected(tmp_path / "x.pkl", pickle.dumps([*IMAGES, {"Body": Canary(os.mkdir, str(trap))}]), "mkdir")
     assert not trap.exists()
 
 
-def test_a_truncated_pickle_is_refused_wherever_it_ends(tmp_path):
-    """C36: every prefix of a sound file is a DataError."""
+def test_a_truncated_pickle_is_rejected_wherever_it_ends(tmp_path):
+    """Every prefix of a valid file raises a DataError (C36)."""
     whole = pickle.dumps([{"Body": b"x" * 40, "ContentType": "a/b"}] * 3)
     for length in range(len(whole)):
-        refused(tmp_path / "x.pkl", whole[:length], "pickle|contains")
+        assert_rejected(tmp_path / "x.pkl", whole[:length], "pickle|contains")
 
 
 @pytest.mark.parametrize(
@@ -268,19 +268,19 @@ def test_a_truncated_pickle_is_refused_wherever_it_ends(tmp_path):
         [{"Body": "\ud800"}],
     ],
 )
-def test_a_pickle_of_something_else_is_refused(tmp_path, value):
-    """Plain data that is not a list of arguments is located and refused."""
-    refused(tmp_path / "x.pkl", pickle.dumps(value), "not a list|example 1")
+def test_a_pickle_of_other_data_is_rejected(tmp_path, value):
+    """Data that is not a list of arguments is located and rejected."""
+    assert_rejected(tmp_path / "x.pkl", pickle.dumps(value), "not a list|example 1")
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"\x80\x06N.", b"not a pickle", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f."]
 )
-def test_what_is_no_pickle_is_refused(tmp_path, content):
-    """C36: no file, protocol 6, text, an absurd frame."""
-    refused(tmp_path / "x.pkl", content, "pickle")
+def test_a_file_that_is_not_a_pickle_is_rejected(tmp_path, content):
+    """An empty file, protocol 6, text and an absurd frame length raise a DataError (C36)."""
+    assert_rejected(tmp_path / "x.pkl", content, "pickle")
 
 
 def test_an_absurd_length_needs_no_memory(tmp_path):
-    """A string said to be 4 EB long is refused at once."""
-    refused(tmp_path / "x.pkl", b"\x80\x04\x8e" + (2**62).to_bytes(8, "little") + b"x.", "pickle")
+    """A declared string length of 4 EB is rejected without allocating it."""
+    assert_rejected(tmp_path / "x.pkl", b"\x80\x04\x8e" + (2**62).to_bytes(8, "little") + b"x.", "pickle")

@@ -1,4 +1,4 @@
-"""Files of timestamps, as access logs give them."""
+"""Files of timestamps."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from loadgen.workload.arrivals import trace
 from loadgen.workload.timestamps import read_timestamps
 
 
-def test_seconds_and_times_of_day_can_be_mixed_with_blanks_and_remarks(tmp_path):
-    """Each line is a number or an ISO 8601 time; a time without a zone is UTC; a byte-order mark does no harm."""
+def test_seconds_and_iso_times_can_be_mixed_with_blank_lines_and_comments(tmp_path):
+    """Each line is a number or an ISO 8601 time; a time without an offset is UTC; a byte order mark is ignored."""
     path = tmp_path / "times.txt"
     path.write_bytes(
         b"\xef\xbb\xbf# from the log\r\n1760000000.5\r\n\r\n2025-10-09T08:53:20Z\n2025-10-09 10:53:21+02:00\n"
@@ -18,27 +18,27 @@ def test_seconds_and_times_of_day_can_be_mixed_with_blanks_and_remarks(tmp_path)
 
 
 def test_a_trace_of_a_file_is_replayed_from_its_first_instant(tmp_path):
-    """Order, a window and a speed are trace's: what was logged over two seconds is sent within one at twice the speed."""
+    """The timestamps of a file can be replayed with an end and a speed."""
     path = tmp_path / "times.txt"
     path.write_text("102\n100\n101.5\n200\n")
     assert list(trace(read_timestamps(path), end=150, speed=2)) == [(0, 0.0), (1, 0.75), (2, 1.0)]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [("", "contains no timestamps"), ("1\nyesterday\nnan\n", "2 lines are not timestamps"), ("inf", "1 lines")],
 )
-def test_what_is_no_timestamp_is_located(tmp_path, content, said):
-    """Nothing is skipped silently: the number of bad lines is told, and the first of them."""
+def test_invalid_timestamps_are_located(tmp_path, content, message):
+    """The number of invalid lines and the first of them are reported; none is skipped silently."""
     path = tmp_path / "times.txt"
     path.write_text(content)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_timestamps(path)
     if "yesterday" in content:
         assert caught.value.details[0] == "line 2: 'yesterday'"
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
-    """A missing file is an input error with the path."""
+def test_a_missing_file_is_an_input_error(tmp_path):
+    """A missing file raises an InputError with its path."""
     with pytest.raises(InputError, match="nowhere"):
         read_timestamps(tmp_path / "nowhere")
