@@ -1,6 +1,6 @@
 """Our values as plain JSON and back: a closed list of types, so that reading a file builds nothing else.
 
-A dataclass becomes an object with its name under `is`; tuples become arrays and arrays become tuples; an Outcome or a
+A dataclass becomes an object with its class name under `type`; tuples become arrays and arrays become tuples; an Outcome or a
 Column becomes its text; a float that JSON cannot say becomes text under `float`.
 """
 
@@ -42,7 +42,7 @@ def to_json(value: Any) -> Any:
 
     Example:
         >>> to_json(ServerlessConfig(2048, 4))
-        {'is': 'ServerlessConfig', 'memory_mb': 2048, 'max_concurrency': 4, 'provisioned_concurrency': 0}
+        {'type': 'ServerlessConfig', 'memory_mb': 2048, 'max_concurrency': 4, 'provisioned_concurrency': 0}
     """
     if isinstance(value, Enum):
         return value.name.lower()
@@ -85,7 +85,7 @@ def from_json(value: Any) -> Any:
         return {key: from_json(item) for key, item in value.items()}
     kind = _TYPES.get(str(value["type"]))
     if kind is None:
-        raise DataError(f"a saved value of the unknown type {value['is']!r}", hint="written by another version?")
+        raise DataError(f"a saved value of the unknown type {value['type']!r}", hint="written by another version?")
     known = {f.name for f in fields(kind)}
     # A field of a later version is left out rather than refused: the rest can still be read.
     named = {key: from_json(item) for key, item in value.items() if key in known}

@@ -176,7 +176,7 @@ def stability_run(memory_mb: int = 2048, count: int = 200, *, cold: int = 0, see
         step,
         made.samples,
         metrics=cloudwatch_metrics(made, memory_percent=percent),
-        ledger=server_counts(made),
+        server_counts=server_counts(made),
         started=STARTED,
     )
 
@@ -208,7 +208,7 @@ def concurrency_run(
         phase="concurrency",
     )
     return run_of_samples(
-        step, made.samples, metrics=cloudwatch_metrics(made), ledger=server_counts(made), started=STARTED + 600
+        step, made.samples, metrics=cloudwatch_metrics(made), server_counts=server_counts(made), started=STARTED + 600
     )
 
 
@@ -250,7 +250,7 @@ def all_failed(memory_mb: int = 1024, count: int = 20) -> Run:
     """Return a run in which no call was answered well."""
     made = simulate(count=count, service=SERVICE[memory_mb], failing={Outcome.MODEL_ERROR: 1.0})
     step = replace(stability_step(memory_mb, count), error_limit=None)
-    return run_of_samples(step, made.samples, metrics=cloudwatch_metrics(made), ledger=server_counts(made))
+    return run_of_samples(step, made.samples, metrics=cloudwatch_metrics(made), server_counts=server_counts(made))
 
 
 def out_of_memory(memory_mb: int = 1024, ok: int = 41) -> Run:
@@ -263,7 +263,7 @@ def out_of_memory(memory_mb: int = 1024, ok: int = 41) -> Run:
         made.samples,
         stop_reason="errors",
         metrics=cloudwatch_metrics(made, memory_percent=95.0),
-        ledger=server_counts(made),
+        server_counts=server_counts(made),
     )
 
 
@@ -293,7 +293,7 @@ def open_loop(
         seed=seed,
     )
     step = Step(ServerlessConfig(2048, max_concurrency), load, name="promise")
-    return run_of_samples(step, made.samples, metrics=cloudwatch_metrics(made), ledger=server_counts(made))
+    return run_of_samples(step, made.samples, metrics=cloudwatch_metrics(made), server_counts=server_counts(made))
 
 
 def without_metrics(memory_mb: int = 2048, count: int = 200) -> Run:
@@ -307,7 +307,7 @@ def warmed_up(memory_mb: int = 2048, count: int = 200, warmup_calls: int = 10) -
     samples = run.samples.copy()
     samples["flags"][samples["seq"] < warmup_calls] |= WARMUP
     step = replace(run.step, warmup_calls=warmup_calls)
-    return run_of_samples(step, samples, metrics=run.metrics, ledger=run.server_counts)
+    return run_of_samples(step, samples, metrics=run.metrics, server_counts=run.server_counts)
 
 
 def without_samples(run: Run) -> Run:

@@ -93,7 +93,7 @@ def hostile_analysis(text):
         step = replace(run.step, name=text)
         codes = tuple(code._replace(code=text[:128], message=text[:256]) for code in run.error_codes)
         missing = dict.fromkeys(run.metrics.unavailable, text)
-        example_runs.append(
+        runs.append(
             replace(
                 run,
                 step=step,
@@ -109,7 +109,7 @@ def hostile_analysis(text):
     identity = Identity("aws", "", "us-east-1", text)
     settings = {"model": text, text: [text]}
     about = manifest(
-        question=text, scenario=text, command=text, settings=settings, versions={"loadgen": text}, identity=identity
+        title=text, scenario=text, command=text, settings=settings, versions={"loadgen": text}, identity=identity
     )
     return about, analyze_runs(*runs)
 

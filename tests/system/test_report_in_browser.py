@@ -17,7 +17,7 @@ PLACE = f"(() => {{const r = {MARK}.getBoundingClientRect(); return [r.x + r.wid
 
 
 @pytest.fixture
-def build_report(tmp_path):
+def report(tmp_path):
     """A page with every section."""
     runs = (*small_benchmark(), example_runs.open_loop(20, 5), example_runs.all_failed())
     path = tmp_path / "report.html"

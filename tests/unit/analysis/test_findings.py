@@ -136,7 +136,7 @@ def test_bounds_are_the_callers():
     run = made.starved()
 
     assert not found([run]).verdict.is_valid
-    assert found([run], bounds=ValidityLimits(longest_saturated=60, loop_lag=1, read_lag=1)).verdict.is_valid
+    assert found([run], limits=ValidityLimits(longest_saturated=60, loop_lag=1, read_lag=1)).verdict.is_valid
 
 
 def test_steps_of_ones_own_have_no_recommendation():

@@ -129,7 +129,7 @@ def test_histograms_say_the_same_within_a_thousandth(name):
     run = EVERY_RUN[name]()
     exact, coarse = summarize(run), summarize(made.without_samples(run))
 
-    for column in ("service", "response", "refused", "failures"):
+    for column in ("service", "response", "throttled_latency", "failed_latency"):
         one, other = getattr(exact, column), getattr(coarse, column)
         if one is None:
             assert other is None
@@ -226,10 +226,10 @@ def test_a_run_of_less_than_a_second_has_no_tps():
 @pytest.mark.parametrize(("window", "counts"), [(1.0, [2, 4, 1]), (0.5, [1, 1, 0, 4, 1, 0, 7]), (2.0, [6, 2])])
 def test_tps_from_windows_of_any_length(window, counts):
     """Without samples, windows make up seconds; longer windows are taken by their own rate."""
-    per_window = np.array([[count, 0, 0] for count in counts])
+    window_counts = np.array([[count, 0, 0] for count in counts])
     run = replace(
         made.without_samples(run_of(one_after_another([0.1]))),
-        window_counts=per_window,
+        window_counts=window_counts,
         window=window,
         duration=len(counts) * window,
     )

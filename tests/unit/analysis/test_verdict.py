@@ -141,7 +141,7 @@ def test_without_samples_the_watch_is_asked():
 
 def test_dropped_arrivals_spoil_a_run():
     """One drop in a thousand is accepted and noted; one more is not."""
-    run = replace(made.open_loop(rate=50, duration=40), ledger=None)
+    run = replace(made.open_loop(rate=50, duration=40), server_counts=None)
     few, many = recounted(run, Outcome.DROPPED, 2), recounted(run, Outcome.DROPPED, 3)
 
     assert run.scheduled == 2000
@@ -169,14 +169,14 @@ def test_a_rate_that_was_not_reached_spoils_a_run():
 @pytest.mark.parametrize("outcome", [Outcome.FD_EXHAUSTED, Outcome.PORTS_EXHAUSTED])
 def test_a_machine_that_runs_out_spoils_a_run(outcome):
     """Calls that this machine refused for want of files or ports say nothing of the target."""
-    run = replace(recounted(made.stability_run(), outcome, 1), ledger=None)
+    run = replace(recounted(made.stability_run(), outcome, 1), server_counts=None)
 
     assert outcome.label in whats(run)[0]
 
 
 def test_a_lost_worker_spoils_a_run():
     """One request that went with its worker is enough."""
-    run = replace(recounted(made.stability_run(), Outcome.LOST_WITH_WORKER, 1), ledger=None)
+    run = replace(recounted(made.stability_run(), Outcome.LOST_WITH_WORKER, 1), server_counts=None)
 
     assert whats(run) == ["a worker was lost"]
 
@@ -225,7 +225,7 @@ def test_answers_that_only_we_call_wrong_are_ok_in_the_books():
 
 def test_books_that_are_not_kept_are_not_missed():
     """AWS keeps no ledger: that is no reason."""
-    assert judge(replace(made.stability_run(), ledger=None)).is_valid
+    assert judge(replace(made.stability_run(), server_counts=None)).is_valid
 
 
 def test_damage_spoils_a_run():
@@ -238,7 +238,7 @@ def test_damage_spoils_a_run():
 
 def test_every_reason_says_what_was_seen_and_what_to_do():
     """A reason without its figure, its bound or its advice helps nobody."""
-    run = replace(made.starved(), data_errors=("torn",), ledger={"ok": 1, "arrivals": 9, "hidden_retries": 1})
+    run = replace(made.starved(), data_errors=("torn",), server_counts={"ok": 1, "arrivals": 9, "hidden_retries": 1})
 
     reasons = judge(run).reasons
 
@@ -260,7 +260,7 @@ def test_every_reason_says_what_was_seen_and_what_to_do():
         (replace(made.stability_run(), together=True), "measured at the same time"),
         (replace(made.stability_run(), transport_note="the wire transport cannot use a proxy"), "cannot use a proxy"),
         (replace(made.stability_run(), failure="the credentials expired"), "only a part was measured: the credentials"),
-        (watched(made.stability_run(), wait_max=0.3), "waited up to 300 ms for a connection"),
+        (watched(made.stability_run(), pool_wait_max=0.3), "waited up to 300 ms for a connection"),
         (watched(made.stability_run(), connections_opened=40), "40 connections were opened in mid-run"),
         (
             recounted(made.stability_run(), Outcome.CANCELLED_IN_FLIGHT, 2),
@@ -274,7 +274,7 @@ def test_every_reason_says_what_was_seen_and_what_to_do():
 )
 def test_notes_do_not_spoil_a_run(run, words):
     """What must be read with the numbers is told and leaves the run VALID."""
-    found = judge(replace(run, ledger=None))
+    found = judge(replace(run, server_counts=None))
 
     assert found.is_valid
     assert any(words in note for note in found.notes)

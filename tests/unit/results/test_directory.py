@@ -49,7 +49,7 @@ def manifest(**changes) -> Manifest:
             "run_id": "r1",
             "created": "2026-11-01T12:00:00+00:00",
             "scenario": "s.py",
-            "question": "?",
+            "title": "?",
             "kind": "Scenario",
             "settings": {"seed": 1, "backoff": 0.1},
             "scenario_sha256": "",
@@ -65,11 +65,11 @@ def manifest(**changes) -> Manifest:
 
 def execute(results, number, step, script=SCRIPT, **more):
     """Run a step in virtual time into a directory; returns the engine's run and the one that was read back."""
-    recording = results.begin(number, step, {"started": 5.0, "endpoint": "e"})
+    recording = results.create_run(number, step, {"started": 5.0, "endpoint": "e"})
     far = FakeTransport(lambda n, _t: script[n % len(script)])
     done = run_virtual(run(step, far, ONE_REQUEST, clock=VirtualClock(), sink=recording.sink, **more))
     recording.close()
-    recording.keep(done)
+    recording.write_metadata(done)
     return done, read_run(recording.directory), recording.directory
 
 
@@ -104,7 +104,7 @@ def test_a_run_comes_back_from_disk_as_the_engine_returned_it(out, step):
     assert back.tally.service == done.tally.service
     assert back.tally.response == done.tally.response
     assert back.window_counts.tolist() == done.window_counts.tolist()
-    assert back.error_codes == done.codes
+    assert back.error_codes == done.error_codes
     kept = (
         "step",
         "started",
@@ -113,7 +113,7 @@ def test_a_run_comes_back_from_disk_as_the_engine_returned_it(out, step):
         "scheduled",
         "window",
         "measurement_start",
-        "watch",
+        "generator_stats",
         "metrics",
     )
     assert [getattr(back, name) for name in kept] == [getattr(done, name) for name in kept]
@@ -239,7 +239,7 @@ def test_a_damaged_table_of_codes_is_said(sixteen_kb, tail):
     with (directory / "codes.jsonl").open("a", encoding="latin-1") as file:
         file.write(tail)
     back = read_run(directory)
-    assert back.error_codes == done.codes
+    assert back.error_codes == done.error_codes
     assert "codes.jsonl" in back.data_errors[0]
 
 

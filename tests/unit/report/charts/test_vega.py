@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 import pytest
 
-import loadgen.report.charts
+import loadgen.report.charts.vega
 from loadgen.measurement.histogram import Histogram
 from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.report.charts.distribution import LatencyScale
@@ -58,14 +58,14 @@ def test_same_runs_same_pictures():
 def test_descriptions_follow_the_grammar(monkeypatch):
     """Promise: every chart is valid Vega-Lite by its own schema, not merely tolerated by the renderer."""
     specs = []
-    real = loadgen.report.charts.vl_convert.vegalite_to_svg
+    real = loadgen.report.charts.vega.vl_convert.vegalite_to_svg
 
     class Watched:
         """Keeps what is drawn."""
 
         vegalite_to_svg = staticmethod(lambda spec: specs.append(spec) or real(spec))
 
-    monkeypatch.setattr(loadgen.report.charts, "vl_convert", Watched)
+    monkeypatch.setattr(loadgen.report.charts.vega, "vl_convert", Watched)
     build_charts(manifest(), analyze_runs(*small_benchmark(10), *edge_runs()))
     assert len(specs) == 5
     for spec in specs:

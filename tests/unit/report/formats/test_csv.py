@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -217,7 +218,7 @@ def test_json_is_strict_and_begins_with_the_verdict(benchmark, edges):
         text = (directory / "benchmarking_report/summary.json").read_text(encoding="utf-8")
         said = json.loads(text, parse_constant=pytest.fail)
         assert next(iter(said)) == "verdict"
-        for row in said["rows"]:
+        for row in said["runs"]:
             s = row["summary"]
             assert (
                 s["ok"] + s["throttled"] + s["failed"] + s["unfinished"]
@@ -252,7 +253,7 @@ def test_chunks_join_without_a_seam():
     run = example_runs.stability_run(2048, 50)
     many = np.tile(run.samples, 1400)  # 70,000 samples: three chunks
     many["seq"] = np.arange(len(many))
-    findings = analyze_runs(example_runs.replace(run, samples=many, tally=run.tally))
+    findings = analyze_runs(replace(run, samples=many, tally=run.tally))
     out = io.BytesIO()
     write_requests(out, findings.runs, measured_on="aws", include_concurrency=False)
     lines = out.getvalue().decode().splitlines()

@@ -207,7 +207,7 @@ def test_promises_are_told_before_the_recommendation():
     """Promise: a broken promise is read at the top, with what was seen."""
     slos = [Slo("service_p50", at_most=0.01), Slo("failure_share", at_most=0.5)]
     told = text_of(render_page(manifest(), analyze_runs(example_runs.stability_run(2048, 40), slos=slos)))
-    assert told.index("Promises not kept") < told.index("Recommendation")
+    assert told.index("SLOs not met") < told.index("Recommendation")
     assert "1 of 2 promises were not kept" in told
 
 
