@@ -95,9 +95,9 @@ def merge_generator_stats(stats: Sequence[GeneratorStats]) -> GeneratorStats:
     """
     if not stats:
         return GeneratorStats()
-    added = ("waits", "connections_opened", "dropped", "gc_pauses", "target_rate", "achieved_rate")
+    added = ("pool_waits", "connections_opened", "dropped", "gc_pauses", "target_rate", "achieved_rate")
     worst_of = ("cpu_share", "longest_saturated", "loop_lag_p99", "loop_lag_max", "send_lag_p50", "send_lag_p99")
-    more = ("send_lag_max", "pool_wait_max", "gc_longest")
+    more = ("send_lag_max", "pool_wait_max", "gc_pause_max")
     return GeneratorStats(
         **{name: sum(getattr(watch, name) for watch in stats) for name in added},
         **{name: max(getattr(watch, name) for watch in stats) for name in (*worst_of, *more)},
