@@ -151,7 +151,6 @@ CASES: Mapping[str, str] = {
 
 # Tests that cover a case without naming it.
 EXTRA_TESTS: Mapping[str, tuple[str, ...]] = {
-    "C13": ("system/test_dask.py::test_dask_is_an_extra",),
     "C41": ("unit/workload/test_request.py::test_no_header_can_be_injected",),
     "C99": ("unit/engine/test_engine_endings.py::test_a_sink_that_fails_ends_the_run_with_its_error",),
     "C100": ("system/test_verdict_under_load.py::test_a_starved_run_is_invalid_and_says_why",),

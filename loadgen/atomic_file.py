@@ -1,29 +1,43 @@
-"""Atomic JSON files: written beside the target, synced, then renamed."""
+"""Atomic files: written to a temporary file in the same directory, synced to disk, then renamed over the target."""
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
 from loadgen.errors import WriteError
 
+PARTIAL_SUFFIX = ".part"  # of the temporary file
 
-def atomic_write_json(path: Path, value: object) -> None:
-    """Write a JSON file so that it is there whole or not at all."""
-    content = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    partial = path.with_name(path.name + ".part")
+# The errors of a disk itself: no space, a quota, a file too large, a fault.
+DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that replaces `path` when the block ends.
+
+    When the block raises, `path` keeps its former content; the temporary file `<name>.part` remains.
+    """
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
     with partial.open("wb") as file:
-        file.write(content)
+        yield file
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
 
 
-# What a disk says when it is the disk: no space, a quota, a file too large, a fault.
-DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+def atomic_write_json(path: Path, value: object) -> None:
+    """Write a value as an indented JSON file, atomically."""
+    content = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    with atomic_write(path) as file:
+        file.write(content)
 
 
 def disk_write_error(path: Path, error: OSError) -> WriteError:
-    """Explain what the disk refused."""
+    """Return the error to raise when a file cannot be written."""
     return WriteError(f"cannot write {path}: {error.strerror}", hint="what is on disk stays valid: loadgen report DIR")

@@ -1,7 +1,6 @@
-"""Event loops: which one to run on, work that a cancellation must not cut short, calls from inside a running loop."""
+"""Event loops: which one a process runs, awaiting a coroutine to its end, and calls from inside a running loop."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -9,8 +8,21 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def new_runner() -> asyncio.Runner:
+    """Return a runner of a new event loop: uvloop's where uvloop is installed, asyncio's elsewhere."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform; and importing loadgen loads no loop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
 async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await `coroutine` to its end even when cancelled meanwhile; the cancellation is then raised, after it."""
+    """Await a coroutine to its end, even when the caller is cancelled meanwhile.
+
+    Raises:
+        asyncio.CancelledError: the caller was cancelled; raised after the coroutine has ended.
+    """
     task = asyncio.create_task(coroutine)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -24,19 +36,10 @@ async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def run_outside_loop(function: Callable[[], T]) -> T:
-    """Run it in a thread of its own where a loop is running already, as in a notebook."""
+    """Call a function that runs an event loop; in a new thread when this thread already runs one, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return function()
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(function).result()
-
-
-def new_runner() -> asyncio.Runner:
-    """Return a runner for a worker's loop: uvloop where there is one."""
-    if sys.platform == "win32":
-        return asyncio.Runner()
-    import uvloop  # noqa: PLC0415 - not on every platform
-
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)

@@ -1,7 +1,7 @@
 """How does a service probe its own model while it serves?
 
-The engine runs inside any asyncio service: it takes no signal, prints nothing and leaves nothing behind. This one is
-an aiohttp application whose /health answers with what its probe saw last.
+The engine runs inside any asyncio service: it installs no signal handler, prints nothing and leaves nothing behind.
+This service is an aiohttp application whose /health returns the latest second of its probe.
 
     python scenarios/embedded.py          then: curl http://127.0.0.1:8080/health
 """
@@ -18,12 +18,12 @@ LATEST: web.AppKey[dict[str, float]] = web.AppKey("latest")
 
 
 async def health(request: web.Request) -> web.Response:
-    """Answer with the last second of the probe."""
+    """Return the latest second of the probe."""
     return web.json_response(request.app[LATEST])
 
 
 async def probe(app: web.Application) -> AsyncIterator[None]:
-    """Call the model twice a second for as long as the service runs."""
+    """Call the model twice a second while the service runs."""
 
     def keep(window: Window) -> None:
         app[LATEST].update(

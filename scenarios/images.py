@@ -1,6 +1,6 @@
-"""How many clients can an image classifier serve before it refuses them?
+"""How many clients can an image classifier serve before it throttles them?
 
-The pictures lie in a directory, one request each; here a few small ones are made first.
+Each file of a directory of pictures is one request. This scenario creates a few small pictures first.
 """
 
 import struct
@@ -12,7 +12,7 @@ from loadgen import Emulated, ServerlessBenchmark, read_requests
 
 
 def draw(path: Path, shade: int, side: int = 96) -> None:
-    """Write a PNG picture: a gradient of one shade."""
+    """Write a PNG picture with a gradient."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -1,7 +1,7 @@
-"""How much traffic does this configuration take before it breaks its promise?
+"""How much traffic does this configuration carry before it violates its SLOs?
 
-An open loop sends on schedule whatever the endpoint does, as users do: the rate climbs from 2 to 40 requests a second,
-and the response time counts from the instant at which each request should have left.
+An open loop sends on schedule, however slow the endpoint is, as users do. The rate grows from 2 to 40 requests a
+second, and the response time is measured from the scheduled instant of each request.
 """
 
 from loadgen import Emulated, OpenLoop, Request, Scenario, ServerlessConfig, Slo, Step, poisson, ramp

@@ -1,7 +1,7 @@
 """Is the smallest memory size good enough for a tabular model that answers in milliseconds?
 
-An XGBoost model takes a row of numbers as CSV. Its calls are short, so that the invoice is small and a cold start is
-a thousand calls long: look at the cold calls and at the break-even point.
+An XGBoost model takes a row of numbers as CSV. Its calls are short, so that the cost is low and a cold start takes as
+long as a thousand calls: see the cold starts and the break-even point in the report.
 """
 
 import random

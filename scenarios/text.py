@@ -1,7 +1,7 @@
-"""Which memory size does a text model need at all, and which one is worth its price?
+"""Which memory size does a text model need, and which is the most cost-effective?
 
-A transformer does not fit into the smallest size: its calls fail there, that size is given up after three errors, and
-the sweep goes on.
+A transformer does not fit into the smallest memory size: its calls fail there, that size is stopped after three errors,
+and the other sizes are measured.
 """
 
 import json

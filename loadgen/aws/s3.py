@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loadgen.atomic_file import PARTIAL_SUFFIX, atomic_write
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.errors import UsageError, WriteError
 
 _URI_PATTERN = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 _CHUNK_BYTES = 1 << 20
-_PARTIAL_SUFFIX = ".part"  # of a file that is being written, locally or in the job container
 _NOT_FOUND_CODES = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
 
 
@@ -122,7 +122,7 @@ async def download_prefix(s3: Any, location: S3Location, directory: Path, *, exc
         async for page in s3.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=prefix):
             for row in page.get("Contents", ()):
                 target = _local_path(directory, row["Key"][len(prefix) :])
-                if target.suffix == _PARTIAL_SUFFIX or target.name in exclude:
+                if target.suffix == PARTIAL_SUFFIX or target.name in exclude:
                     continue
                 if not await asyncio.to_thread(_is_unchanged, target, row["Size"], row["ETag"].strip('"')):
                     await _download_object(s3, location.bucket, row["Key"], target)
@@ -138,12 +138,10 @@ async def download_prefix(s3: Any, location: S3Location, directory: Path, *, exc
 
 async def _download_object(s3: Any, bucket: str, key: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + _PARTIAL_SUFFIX)
     answer = await s3.get_object(Bucket=bucket, Key=key)
-    with partial.open("wb") as file:
+    with atomic_write(target) as file:
         while chunk := await answer["Body"].read(_CHUNK_BYTES):
             file.write(chunk)
-    partial.replace(target)
 
 
 def _is_unchanged(path: Path, size: int, etag: str) -> bool:

@@ -1,7 +1,7 @@
-"""Shards: carries one step out on several workers, a shard each, from a common start.
+"""The coordinator: executes one step on several workers, one shard each, from a common start.
 
-Nothing a lost worker had to do is given to another: what it had begun is told, what it had not is told too, and the
-run is INVALID. The samples of all of them are in the run's directory; nothing here computes a latency.
+The shard of a lost worker is not reassigned: the requests it had started are recorded as `lost_with_worker`, the others
+are counted as unsent, and the run is INVALID. The workers measure; the coordinator adds up and computes no latency.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -46,20 +47,25 @@ from loadgen.workload.load import OpenLoop
 from loadgen.workload.request import Request
 from loadgen.workload.step import ErrorLimit, Step
 
-_START_LEAD_TIME = 0.05  # seconds between the word and the start, on top of the way to the farthest worker
-_OPEN_TIMEOUT = 180.0  # seconds until a worker has opened the endpoint
-_HEARTBEAT_TIMEOUT = 30.0  # a worker closes a window each second: one that is silent so long is lost
-_POLL_INTERVAL = 1.0
+_START_LEAD_TIME = 0.05  # seconds from `Start` to the start, in addition to the delay of the slowest connection
+_OPEN_TIMEOUT = 180.0  # seconds for a worker to open the endpoint
+_HEARTBEAT_TIMEOUT = 30.0  # seconds without a message from a worker; it closes a window each second
+_POLL_INTERVAL = 1.0  # seconds between two checks for silent workers
 
 
 @asynccontextmanager
 async def open_coordinator(
     connections: Sequence[Any], requests: Sequence[Request], log: Callable[[str], None]
 ) -> AsyncIterator["Coordinator"]:
-    """Make a team of workers that can be reached.
+    """Open a coordinator for connected workers.
+
+    Args:
+        connections: one `WorkerConnection` for each worker.
+        requests: the payloads.
+        log: receives progress messages.
 
     Raises:
-        LoadgenError: they are not what we are, or did not start.
+        LoadgenError: a worker runs another version, or did not start.
     """
     with TemporaryDirectory(prefix="loadgen-") as scratch:
         async with open_workers(connections, requests, log) as workers:
@@ -67,7 +73,7 @@ async def open_coordinator(
 
 
 class Coordinator:
-    """Workers that are ready to work; made by `open_coordinator`."""
+    """A `WorkerPool` of several workers; made by `open_coordinator`."""
 
     is_local = False
 
@@ -78,44 +84,42 @@ class Coordinator:
         self._step_ids = itertools.count(1)
 
     async def run_step(self, task: StepTask) -> Run:
-        """Execute one step on every worker that is left.
+        """Execute one step on every worker that is not lost.
 
         Raises:
-            ResourceError: none is left.
-            LoadgenError: a worker could not open the endpoint, or not keep what it recorded.
+            ResourceError: every worker is lost.
+            LoadgenError: a worker could not open the endpoint, or not write its samples.
         """
-        alive = [mate for mate in self._workers if not mate.lost_reason]
+        alive = [worker for worker in self._workers if not worker.lost_reason]
+        lost = [f"{worker.connection.name} {worker.lost_reason}" for worker in self._workers if worker.lost_reason]
         if not alive:
-            lost_workers = [f"{mate.connection.name} {mate.lost_reason}" for mate in self._workers]
-            raise ResourceError("no worker is left", hint="run again", details=lost_workers)
-        if len(alive) < len(self._workers):
-            gone = ", ".join(f"{mate.connection.name} {mate.lost_reason}" for mate in self._workers if mate.lost_reason)
-            self._log(f"going on with {len(alive)} of {len(self._workers)} workers: {gone}")
-        shards = shard_step(task.step, len(alive))
+            raise ResourceError("every worker was lost", hint="run again", details=lost)
+        if lost:
+            self._log(f"continuing with {len(alive)} of {len(self._workers)} workers; lost: {', '.join(lost)}")
         step_id = next(self._step_ids)
-        parts = [
+        shards = [
             _ShardState(
                 index,
-                mate,
-                shard,
-                self._scratch / f"{step_id}-{index}.sent" if mate.connection.shares_filesystem else None,
+                worker,
+                step,
+                self._scratch / f"{step_id}-{index}.sent" if worker.connection.shares_filesystem else None,
             )
-            for index, (mate, shard) in enumerate(zip(alive, shards, strict=False))
+            for index, (worker, step) in enumerate(zip(alive, shard_step(task.step, len(alive)), strict=False))
         ]
-        return await _StepCoordinator(step_id, task, parts, self._log).run()
+        return await _StepCoordinator(step_id, task, shards, self._log).run()
 
 
 @dataclass(slots=True)
 class _ShardState:
-    """One worker's share of a step."""
+    """One shard, its worker, and what is known of both."""
 
     index: int
     worker: WorkerHandle
     step: Step
-    counter_file: Path | None  # where the number of requests handed on can be read, whatever becomes of the worker
+    counter_file: Path | None  # holds the number of requests sent, readable after the worker is gone
     is_ready: bool = False
     is_started: bool = False
-    is_cancelled: bool = False  # let go before it was told to begin: it sent nothing
+    is_cancelled: bool = False  # stopped before `Start`: it sent nothing
     completion: ShardCompleted | None = None
     failure: LoadgenError | None = None
     lost_reason: str = ""
@@ -133,7 +137,7 @@ class _ShardState:
 
 
 class _StepCoordinator:
-    """One step while several workers carry it out."""
+    """One step during its execution on several workers."""
 
     def __init__(self, step_id: int, task: StepTask, shards: Sequence[_ShardState], log: Callable[[str], None]) -> None:
         self.step_id = step_id
@@ -148,13 +152,13 @@ class _StepCoordinator:
         self.start_at = math.inf
 
     async def run(self) -> Run:
-        """Have every worker get ready, begin at one instant and end; return the run, whoever was lost."""
+        """Prepare, start and await every shard, and return the run; lost workers are part of it."""
         for shard in self.shards:
-            shard.worker.handlers[self.step_id] = lambda _, message, part=shard: self.inbox.put_nowait((part, message))  # type: ignore[misc]  # mypy has no type for it
+            shard.worker.handlers[self.step_id] = partial(self._enqueue, shard)
         stop_task = asyncio.create_task(self._stop_on_event())
         try:
             await self._start_shards()
-            await self._wait_until(lambda part: part.is_finished, self._heartbeat_timeout_reason)
+            await self._wait_until(lambda shard: shard.is_finished, self._heartbeat_timeout_reason)
             for shard in self.shards:
                 await shard.worker.sync_clock()
         finally:
@@ -164,15 +168,15 @@ class _StepCoordinator:
                 if not shard.is_finished:
                     shard.worker.connection.send(Stop(self.step_id))
             await asyncio.to_thread(self.task.run_writer.close)
-        failures = [part.failure for part in self.shards if part.failure is not None]
+        failures = [shard.failure for shard in self.shards if shard.failure is not None]
         if failures:
             raise failures[0]
         return await asyncio.to_thread(self._merge_results)
 
-    # -- directing ---------------------------------------------------------------------------------------------------
+    # -- to the workers ----------------------------------------------------------------------------------------------
 
     async def _start_shards(self) -> None:
-        """Hand out the shards, wait until the endpoint is open everywhere, and give the word."""
+        """Send the shards, wait until every worker has opened the endpoint, and send the common start."""
         target = self.task.worker_target()
         for shard in self.shards:
             if shard.counter_file is not None:
@@ -181,29 +185,28 @@ class _StepCoordinator:
                 self._mark_lost(shard, shard.worker.lost_reason)
             shard.worker.last_seen = time.perf_counter()
             shard.worker.connection.send(self._prepare_message(shard, target))
-        await self._wait_until(lambda part: part.is_ready or part.is_finished, self._open_timeout_reason)
+        await self._wait_until(lambda shard: shard.is_ready or shard.is_finished, self._open_timeout_reason)
         if self.stop_reason:
             return
-        self.start_at = (
-            time.perf_counter() + _START_LEAD_TIME + 4 * max(part.worker.clock_uncertainty for part in self.shards)
-        )
+        slowest = max(shard.worker.clock_uncertainty for shard in self.shards)
+        self.start_at = time.perf_counter() + _START_LEAD_TIME + 4 * slowest
         for shard in self.shards:
             if shard.is_ready and not shard.is_finished:
                 shard.is_started = True
                 shard.worker.connection.send(Start(self.step_id, self.start_at + shard.worker.clock_offset))
 
     def _prepare_message(self, shard: _ShardState, target: Any) -> PrepareShard:
-        assignment = self.task
+        task = self.task
         return PrepareShard(
             self.step_id,
             shard.step,
             target,
-            assignment.identity,
-            assignment.seed,
-            assignment.timeout,
-            assignment.timeout,
-            assignment.grace,
-            str(assignment.run_writer.directory.resolve()) if shard.worker.connection.shares_filesystem else "",
+            task.identity,
+            task.seed,
+            task.timeout,
+            task.timeout,
+            task.grace,
+            str(task.run_writer.directory.resolve()) if shard.worker.connection.shares_filesystem else "",
             shard.file_suffix,
             str(shard.counter_file or ""),
         )
@@ -213,7 +216,7 @@ class _StepCoordinator:
         self._stop_all("stop")
 
     def _stop_all(self, reason: str) -> None:
-        """Have every worker send no more; the first reason is the one that is told."""
+        """Stop the load on every worker; only the first reason is recorded."""
         if not self.stop_reason:
             self.stop_reason = reason
             for shard in self.shards:
@@ -224,9 +227,14 @@ class _StepCoordinator:
     async def _wait_until(
         self, condition: Callable[[_ShardState], bool], find_loss: Callable[[_ShardState], str]
     ) -> None:
-        """Take messages until the condition holds for every part; look now and then for one that is silent."""
+        """Handle messages until the condition holds for every shard.
+
+        Args:
+            condition: tells whether to wait for a shard no longer.
+            find_loss: returns why a shard must be given up; empty to go on waiting for it.
+        """
         last_check = time.perf_counter()
-        while not all(condition(part) for part in self.shards):
+        while not all(condition(shard) for shard in self.shards):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_INTERVAL):
                     self._on_message(*await self.inbox.get())
@@ -244,29 +252,32 @@ class _StepCoordinator:
 
     def _heartbeat_timeout_reason(self, shard: _ShardState) -> str:
         silent = time.perf_counter() - max(shard.worker.last_seen, self.start_at)
-        return f"gave no sign of life for {_HEARTBEAT_TIMEOUT:g} s" if silent > _HEARTBEAT_TIMEOUT else ""
+        return f"sent no message for {_HEARTBEAT_TIMEOUT:g} s" if silent > _HEARTBEAT_TIMEOUT else ""
 
-    # -- listening ---------------------------------------------------------------------------------------------------
+    # -- from the workers --------------------------------------------------------------------------------------------
+
+    def _enqueue(self, shard: _ShardState, message: Any) -> None:
+        self.inbox.put_nowait((shard, message))
 
     def _on_message(self, shard: _ShardState, message: Any) -> None:
         if shard.is_finished:
             return
-        recording = self.task.run_writer
+        run_writer = self.task.run_writer
         match message:
-            case None:
+            case None:  # the worker is gone
                 self._mark_lost(shard, shard.worker.lost_reason)
             case Ready():
                 shard.is_ready = True
             case WindowClosed():
                 self.windows.add(shard.index, message.window)
             case SampleBatch():
-                recording.sample_writer(shard.file_suffix).write_samples(np.frombuffer(message.samples, dtype=SAMPLE))
+                run_writer.sample_writer(shard.file_suffix).write_samples(np.frombuffer(message.samples, dtype=SAMPLE))
             case ErrorCodeDefined():
-                recording.sample_writer(shard.file_suffix).write_error_code(message.error_code)
+                run_writer.sample_writer(shard.file_suffix).write_error_code(message.error_code)
             case ErrorCounts():
                 shard.errors, shard.completed = message.errors, message.completed
-                totals = sum(p.errors for p in self.shards), sum(p.completed for p in self.shards)
-                if self.error_limit.is_reached(*totals):
+                errors, completed = sum(s.errors for s in self.shards), sum(s.completed for s in self.shards)
+                if self.error_limit.is_reached(errors, completed):
                     self._stop_all("errors")
             case ShardCompleted():
                 shard.completion = message
@@ -281,30 +292,30 @@ class _StepCoordinator:
         shard.lost_reason = reason
         shard.lost_at = max(0.0, time.perf_counter() - self.start_at)
         self.windows.remove_worker(shard.index)
-        self.log(f"{shard.worker.connection.name} was lost: it {reason}")
+        self.log(f"lost worker {shard.worker.connection.name}: it {reason}")
 
     def _on_window(self, window: Window) -> None:
-        self.window_counts.append([window.count(column) for column in COMPLETED_CATEGORIES])
+        self.window_counts.append([window.count(category) for category in COMPLETED_CATEGORIES])
         self.task.on_window(window)
 
-    # -- joining -----------------------------------------------------------------------------------------------------
+    # -- the run -----------------------------------------------------------------------------------------------------
 
     def _merge_results(self) -> Run:
-        """Return what all of them did as one run."""
-        merged = [self._worker_report(part) for part in self.shards]
-        workers = tuple(worker for worker, _ in merged)
-        completions = [part.completion for part in self.shards if part.completion is not None]
-        counted = [end.measurement_start for end in completions if end.tally.counts.total()]
+        """Return the run of the whole step."""
+        reports = [self._worker_report(shard) for shard in self.shards]
+        workers = tuple(worker for worker, _ in reports)
+        completions = [shard.completion for shard in self.shards if shard.completion is not None]
+        starts = [done.measurement_start for done in completions if done.tally.counts.total()]
         step = self.task.step
         return Run(
             step=step,
-            started=min((end.started for end in completions), default=time.time()),
-            duration=max((end.duration for end in completions), default=max(part.lost_at for part in self.shards)),
+            started=min((done.started for done in completions), default=time.time()),
+            duration=max((done.duration for done in completions), default=max(s.lost_at for s in self.shards)),
             stop_reason=self._overall_stop_reason(),
             scheduled=sum(worker.scheduled for worker in workers),
-            tally=merge.merge_tallies([tally for _, tally in merged]),
+            tally=merge.merge_tallies([tally for _, tally in reports]),
             window_counts=np.array(self.window_counts, dtype=np.int64).reshape(-1, len(COMPLETED_CATEGORIES)),
-            measurement_start=min(counted, default=step.warmup),
+            measurement_start=min(starts, default=step.warmup),
             generator_stats=merge.merge_generator_stats(
                 [worker.generator_stats for worker in workers if not worker.lost_reason]
             ),
@@ -312,41 +323,44 @@ class _StepCoordinator:
         )
 
     def _worker_report(self, shard: _ShardState) -> tuple[WorkerReport, Tally]:
-        mate = shard.worker
+        name, duplicate_starts = shard.worker.connection.name, shard.worker.connection.duplicate_starts
         if shard.completion is not None:
             completion = shard.completion
-            worker = WorkerReport(
-                mate.connection.name,
+            report = WorkerReport(
+                name,
                 completion.generator_stats,
                 completion.scheduled,
                 completion.stop_reason,
                 completion.start_delay,
-                mate.clock_uncertainty,
-                duplicate_starts=mate.connection.duplicate_starts,
+                shard.worker.clock_uncertainty,
+                duplicate_starts=duplicate_starts,
             )
-            return worker, completion.tally
+            return report, completion.tally
         if shard.is_cancelled:
-            return WorkerReport(mate.connection.name, stop_reason=self.stop_reason), Tally()
+            return WorkerReport(name, stop_reason=self.stop_reason), Tally()
         recorded, lost, unsent = self._recover_lost_shard(shard)
         tally = Tally()
         for samples in (recorded, lost):
             tally.record_samples(samples, with_response=isinstance(shard.step.load, OpenLoop))
-        worker = WorkerReport(
-            mate.connection.name,
+        report = WorkerReport(
+            name,
             scheduled=len(recorded) + len(lost),
             stop_reason="lost",
-            clock_uncertainty=mate.clock_uncertainty,
+            clock_uncertainty=shard.worker.clock_uncertainty,
             lost_reason=shard.lost_reason,
             unsent=unsent,
-            duplicate_starts=mate.connection.duplicate_starts,
+            duplicate_starts=duplicate_starts,
         )
-        return worker, tally
+        return report, tally
 
     def _recover_lost_shard(self, shard: _ShardState) -> tuple[Any, Any, int]:
-        """Read what a lost worker left, and write down what went with it."""
-        recording, requests = self.task.run_writer, self.task.requests
-        recorded, _ = read_samples(recording.directory / f"samples{shard.file_suffix}.bin")
-        sent = None  # what came over a network is some time old, and bounds nothing
+        """Return a lost worker's samples, the samples of requests lost with it, and the number of unsent requests.
+
+        Writes the samples of the lost requests to the run's directory.
+        """
+        run_writer, requests = self.task.run_writer, self.task.requests
+        recorded, _ = read_samples(run_writer.directory / f"samples{shard.file_suffix}.bin")
+        sent = None  # unknown: the last message over a network may be older than the last request
         if not shard.is_started:
             sent = 0
         elif shard.counter_file is not None:
@@ -360,13 +374,13 @@ class _StepCoordinator:
             body_sizes=[len(request.body) for request in requests],
         )
         if len(lost):
-            file = recording.sample_writer(f"{shard.file_suffix}-lost")
-            file.write_samples(lost)
-            file.close()
+            sample_writer = run_writer.sample_writer(f"{shard.file_suffix}-lost")
+            sample_writer.write_samples(lost)
+            sample_writer.close()
         return recorded, lost, unsent
 
     def _overall_stop_reason(self) -> str:
-        reasons = {part.completion.stop_reason for part in self.shards if part.completion is not None}
+        reasons = {shard.completion.stop_reason for shard in self.shards if shard.completion is not None}
         if self.stop_reason in ("errors", "stop"):
             return self.stop_reason
         order = ("errors", "duration", "schedule", "count", "stop")
@@ -374,7 +388,7 @@ class _StepCoordinator:
 
 
 def _to_exception(message: ShardFailed) -> LoadgenError:
-    """Return a worker's error as it was raised there."""
+    """Return the exception that the worker raised."""
     error_type = getattr(errors, message.error_type, InternalError)
     error: LoadgenError = error_type(message.message, hint=message.hint, details=message.details)
     return error

@@ -1,18 +1,13 @@
-"""Dask: the workers of a crew as tasks on a Dask cluster, one for each of its workers. The only file that knows Dask.
+"""Dask workers as workers: one task on each Dask worker of a cluster. The only file that imports Dask.
 
-Dask may run a task again: after a worker was lost, and even when it had finished (distributed#7870), whatever `retries`
-says (#6078). So a task costs nothing by itself: it opens a desk under (run, unit, attempt) and waits there for orders,
-which go to the first attempt of each unit only. Any other attempt is told to go home, and reported.
-
-Orders and answers do not travel as tasks but by `Client.run`, through the scheduler, so that it works wherever a client
-does; both ways are numbered, so that a call that is repeated delivers nothing twice.
+Messages travel by `Client.run` through the scheduler, so that they work wherever a client does: the coordinator polls
+the mailbox of each task. It sends messages to the first attempt of a task only; see dask_mailbox.py.
 """
 
 import asyncio
 import inspect
 import pickle
 import secrets
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,38 +17,35 @@ from functools import partial
 from typing import Any
 
 from loadgen.distributed.coordinator import open_coordinator
-from loadgen.distributed.protocol import Ping, Pong, Shutdown
-from loadgen.distributed.worker import Worker
+from loadgen.distributed.dask_mailbox import Poll, poll_mailbox, run_worker_task
 from loadgen.distributed.worker_handle import check_supports_workers
 from loadgen.errors import ConfigError, UnavailableError, UsageError
-from loadgen.event_loop import new_runner
 from loadgen.execution.executor import WorkerPool
 from loadgen.interfaces import Target
 from loadgen.workload.request import Request
 
-_POLL_INTERVAL = 0.2  # seconds between two visits to a desk: how old the live view may be
-_MEMBERSHIP_INTERVAL = 0.5  # seconds between two looks at who is in the cluster
-_ORPHAN_TIMEOUT = 60.0  # seconds after which a desk that nobody visits is closed: the director is gone
-_POLL_FAILURE_TIMEOUT = 20.0  # seconds of visits that fail until a worker in the cluster is taken for lost
-_FIRST_WORKER_TIMEOUT = 60.0  # seconds until the cluster has a worker
+_POLL_INTERVAL = 0.2  # seconds between two polls of a mailbox: the age of the live view
+_MEMBERSHIP_INTERVAL = 0.5  # seconds between two reads of the list of Dask workers
+_POLL_FAILURE_TIMEOUT = 20.0  # seconds of failing polls after which a worker in the cluster counts as lost
+_FIRST_WORKER_TIMEOUT = 60.0  # seconds for the cluster to have a worker
 
 
 @dataclass(frozen=True, slots=True)
 class DaskExecutor:
-    """Every worker of a Dask cluster, each with a loop of its own.
+    """Sends requests from the workers of a Dask cluster, each with its own event loop.
 
     Args:
-        client: a `distributed.Client`, synchronous or not; it stays open. None connects to `address`.
-        address: of a scheduler, such as `tcp://10.0.0.5:8786`.
-        workers: how many to use at most; None for all.
+        client: a `distributed.Client`, synchronous or asynchronous; it is not closed. None to connect to `address`.
+        address: address of a scheduler, such as `tcp://10.0.0.5:8786`.
+        workers: number of Dask workers at most; None for all.
 
     Raises:
         ConfigError: Dask is not installed.
-        UsageError: neither a client nor an address, or a number of workers that cannot be meant.
+        UsageError: neither a client nor an address is given, or `workers` is below 1.
 
     Example:
-        crew = DaskExecutor(Client("tcp://10.0.0.5:8786"))
-        await run_scenario(loaded, out, command="...", progress=progress, stop=stop, crew=crew)
+        executor = DaskExecutor(Client("tcp://10.0.0.5:8786"))
+        await run_scenario(loaded, out, command="...", progress=progress, stop=stop, executor=executor)
     """
 
     client: Any = None
@@ -63,19 +55,21 @@ class DaskExecutor:
     def __post_init__(self) -> None:
         _import_distributed()
         if self.client is None and not self.address:
-            raise UsageError("a Dask crew without a cluster", hint="give a distributed.Client or a scheduler's address")
+            raise UsageError(
+                "DaskExecutor needs a cluster", hint="give a distributed.Client or the address of a scheduler"
+            )
         if self.workers is not None and self.workers < 1:
-            raise UsageError(f"{self.workers} Dask workers", hint="at least 1")
+            raise UsageError(f"workers must be at least 1, got {self.workers}")
 
     @asynccontextmanager
     async def start(
         self, target: Target, requests: Sequence[Request], log: Callable[[str], None]
     ) -> AsyncIterator[WorkerPool]:
-        """Put a task on every worker of the cluster, and end them on the way out.
+        """Start a task on every Dask worker, and end the tasks when the context exits.
 
         Raises:
-            ConfigError: the target cannot be called by another process, or a worker runs another version.
-            UnavailableError: the cluster cannot be reached, or has no worker.
+            ConfigError: the target does not support workers, or a worker runs another version.
+            UnavailableError: the scheduler cannot be reached, or the cluster has no worker.
         """
         check_supports_workers(target)
         async with AsyncExitStack() as stack:
@@ -103,7 +97,7 @@ class DaskExecutor:
                     )
                 except (OSError, ValueError) as error:
                     raise UnavailableError(f"no Dask scheduler at {self.address}: {error}") from error
-            # A visit to a lost worker may hang in its thread for as long as Dask tries: nobody waits for it.
+            # A call to a lost worker may block its thread for as long as Dask retries; the exit does not wait for it.
             threads = ThreadPoolExecutor(256, thread_name_prefix="loadgen-dask")
             try:
                 yield _ClusterClient(client, threads)
@@ -122,42 +116,45 @@ def _import_distributed() -> Any:
 
 
 class _ClusterClient:
-    """A Dask cluster as seen from our loop, whether its client is synchronous or not."""
+    """Calls a Dask client, synchronous or asynchronous, from the running event loop."""
 
     def __init__(self, client: Any, threads: ThreadPoolExecutor) -> None:
         self.client = client
         self._threads = threads
 
-    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the client without standing still."""
-        bound_call = partial(getattr(self.client, method), *args, **kwargs)
+    async def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the client without blocking the event loop."""
+        bound_call = partial(method, *args, **kwargs)
         if self.client.asynchronous:
-            answer = bound_call()
-            return await answer if inspect.isawaitable(answer) else answer
+            result = bound_call()
+            return await result if inspect.isawaitable(result) else result
         return await asyncio.get_running_loop().run_in_executor(self._threads, bound_call)
 
     async def list_workers(self, timeout: float = 0.0) -> list[str]:
-        """Return the addresses of the workers that are there, waiting for the first of them.
+        """Return the addresses of the Dask workers.
+
+        Args:
+            timeout: seconds to wait for the first worker; 0 to return at once, even without any.
 
         Raises:
-            UnavailableError: there is none in time.
+            UnavailableError: the cluster had no worker within `timeout` seconds.
         """
         deadline = time.perf_counter() + timeout
         while True:
-            addresses = sorted(await self.call("nthreads"))
+            addresses = sorted(await self.call(self.client.nthreads))
             if addresses or time.perf_counter() > deadline:
                 break
             await asyncio.sleep(_MEMBERSHIP_INTERVAL)
         if not addresses and timeout:
-            raise UnavailableError("the Dask cluster has no workers", hint="start some, or wait until they are up")
+            raise UnavailableError(f"the Dask cluster had no worker for {timeout:g} s", hint="start Dask workers first")
         return addresses
 
 
 async def _watch_membership(cluster: _ClusterClient, connections: "Sequence[_DaskConnection]") -> None:
-    """Look who is in the cluster, so that a lost worker is noticed before a visit to it times out."""
+    """Mark workers as lost when they leave the cluster, which is earlier than a poll of their mailbox times out."""
     while True:
         await asyncio.sleep(_MEMBERSHIP_INTERVAL)
-        # A scheduler that does not answer is noticed by the visits.
+        # The polls detect a scheduler that does not respond.
         with suppress(OSError, TimeoutError):
             addresses = await cluster.list_workers()
             for connection in connections:
@@ -165,15 +162,12 @@ async def _watch_membership(cluster: _ClusterClient, connections: "Sequence[_Das
                     connection.mark_lost("left the Dask cluster")
 
 
-# --- the director's side
-
-
 @asynccontextmanager
 async def _start_worker_task(
     cluster: _ClusterClient, run_key: str, worker_index: int, address: str
 ) -> "AsyncIterator[_DaskConnection]":
     future = await cluster.call(
-        "submit",
+        cluster.client.submit,
         run_worker_task,
         run_key,
         worker_index,
@@ -188,16 +182,16 @@ async def _start_worker_task(
     try:
         yield connection
     finally:
-        # What has been said last, the dismissal above all, is still delivered.
+        # Deliver the last messages, above all Shutdown.
         with suppress(TimeoutError):
             async with asyncio.timeout(2.0):
                 await connection.flush()
         poll_task.cancel()
-        await cluster.call("cancel", [future], force=True)
+        await cluster.call(cluster.client.cancel, [future], force=True)
 
 
 class _DaskConnection:
-    """The way to the task on one Dask worker. A `WorkerConnection`."""
+    """A `WorkerConnection` to the task on one Dask worker."""
 
     shares_filesystem = False
     shares_clock = False
@@ -209,7 +203,7 @@ class _DaskConnection:
         self._cluster = cluster
         self._run_key = run_key
         self._worker_index = worker_index
-        self._attempt = ""  # the first that we met; no other is ever given an order
+        self._attempt = ""  # the first attempt that a poll found; messages go to no other
         self._duplicate_attempts: set[str] = set()
         self._outgoing: list[bytes] = []
         self._delivered_count = 0
@@ -220,42 +214,42 @@ class _DaskConnection:
         self._exit_reason = ""
 
     def send(self, message: Any) -> None:
-        """Send a message with the next visit, which is made at once."""
+        """Send a message with the next poll, which follows at once."""
         self._outgoing.append(pickle.dumps(message))
         self._poll_now.set()
 
     async def messages(self) -> AsyncIterator[Any]:
-        """Yield what the worker says, until it is gone."""
+        """Yield the worker's messages until it is gone."""
         while (message := await self._incoming.get()) is not None:
             yield message
 
     async def exit_reason(self) -> str:
-        """Say why it is gone."""
+        """Return why the worker is gone."""
         return self._exit_reason
 
     def abort(self) -> None:
-        """Visit it no more: it ends by itself when nobody comes."""
-        self.mark_lost("was given up")
+        """Stop polling the worker; its task ends when polls cease."""
+        self.mark_lost("was aborted")
 
     def mark_lost(self, reason: str) -> None:
-        """Take it for gone; the first reason is the one that is told."""
+        """Treat the worker as gone; only the first reason is recorded."""
         if not self._exit_reason:
             self._exit_reason = reason
             self._changed.set()
             self._incoming.put_nowait(None)
 
     async def flush(self) -> None:
-        """Wait until everything that was sent has arrived, or the worker is gone."""
+        """Wait until every message sent was delivered, or the worker is gone."""
         while self._delivered_count < len(self._outgoing) and not self._exit_reason:
             self._changed.clear()
             await self._changed.wait()
 
     async def poll_loop(self) -> None:
-        """Go to the desk and back until the worker is gone."""
+        """Poll the mailbox until the worker is gone."""
         failing_since = 0.0
         while not self._exit_reason:
             self._poll_now.clear()
-            poll = _Poll(
+            poll = Poll(
                 self._attempt,
                 self._delivered_count,
                 tuple(self._outgoing[self._delivered_count :]),
@@ -263,22 +257,27 @@ class _DaskConnection:
             )
             try:
                 reply = self._cluster.call(
-                    "run", poll_mailbox, self._run_key, self._worker_index, poll, workers=[self.address]
+                    self._cluster.client.run,
+                    poll_mailbox,
+                    self._run_key,
+                    self._worker_index,
+                    poll,
+                    workers=[self.address],
                 )
-                answers = (await reply).get(self.address, {})
-            except Exception as error:  # noqa: BLE001 - whatever comms raise: what counts is whether it lasts
+                messages_by_attempt = (await reply).get(self.address, {})
+            except Exception as error:  # noqa: BLE001 - comms raise many types; what matters is how long it lasts
                 now = time.perf_counter()
                 failing_since = failing_since or now
                 if now - failing_since > _POLL_FAILURE_TIMEOUT:
                     self.mark_lost(f"could not be reached: {type(error).__name__}: {error}"[:200])
             else:
                 failing_since = 0.0
-                self._on_poll_reply(answers, poll)
+                self._on_poll_reply(messages_by_attempt, poll)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_INTERVAL):
                     await self._poll_now.wait()
 
-    def _on_poll_reply(self, messages_by_attempt: "dict[str, tuple[bytes, ...]]", poll: "_Poll") -> None:
+    def _on_poll_reply(self, messages_by_attempt: "dict[str, tuple[bytes, ...]]", poll: Poll) -> None:
         if not self._attempt and messages_by_attempt:
             self._attempt = min(messages_by_attempt)
             self._poll_now.set()
@@ -286,101 +285,12 @@ class _DaskConnection:
         self._duplicate_attempts |= duplicates
         self.duplicate_starts += len(duplicates)
         if poll.attempt and poll.attempt not in messages_by_attempt:
-            self.mark_lost("was begun anew by Dask, or ended")
+            self.mark_lost("was restarted by Dask, or ended")
             return
         if poll.attempt:
             self._delivered_count += len(poll.messages)
             self._changed.set()
             for content in messages_by_attempt[poll.attempt]:
                 self._received_count += 1
-                # From a worker of our own cluster, to which Dask gives the same trust.
+                # Dask itself unpickles what the workers of a cluster send.
                 self._incoming.put_nowait(pickle.loads(content))  # noqa: S301
-
-
-# --- the worker's side
-
-
-@dataclass(frozen=True, slots=True)
-class _Poll:
-    """What a visit brings: messages from number `first_sequence` on, and how many answers have arrived so far."""
-
-    attempt: str
-    first_sequence: int
-    messages: tuple[bytes, ...]
-    received_count: int
-
-
-_MAILBOXES: "dict[tuple[str, int, str], _Mailbox]" = {}  # what runs in this Dask worker's process
-
-
-class _Mailbox:
-    """Where a task waits for its orders; its loop is in a thread of its own, visitors come in Dask's."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._inbox: asyncio.Queue[Any] = asyncio.Queue()
-        self._lock = threading.Lock()
-        self._received_count = 0
-        self._outgoing: list[bytes] = []
-        self._acknowledged = 0  # answers that have arrived, and are kept no more
-        self._last_polled = time.perf_counter()
-
-    def send(self, message: Any) -> None:
-        content = pickle.dumps(message)
-        with self._lock:
-            self._outgoing.append(content)
-
-    def poll(self, request: _Poll) -> tuple[bytes, ...]:
-        """Take what is new, and hand out what has not arrived yet."""
-        self._last_polled = time.perf_counter()
-        for content in request.messages[max(0, self._received_count - request.first_sequence) :]:
-            self._received_count += 1
-            message = pickle.loads(content)  # noqa: S301 - from the client of this worker's own cluster
-            if isinstance(message, Ping):
-                self.send(Pong(message.sequence, time.perf_counter()))
-            else:
-                self._loop.call_soon_threadsafe(self._inbox.put_nowait, message)
-        with self._lock:
-            del self._outgoing[: request.received_count - self._acknowledged]
-            self._acknowledged = request.received_count
-            return tuple(self._outgoing)
-
-    def shut_down(self) -> None:
-        self._loop.call_soon_threadsafe(self._inbox.put_nowait, Shutdown())
-
-    async def messages(self) -> AsyncIterator[Any]:
-        while time.perf_counter() - self._last_polled < _ORPHAN_TIMEOUT:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_ORPHAN_TIMEOUT / 10):
-                    yield await self._inbox.get()
-
-
-def poll_mailbox(run_key: str, worker_index: int, poll: _Poll) -> dict[str, tuple[bytes, ...]]:
-    """Visit the desks of a unit in this process: the one that the mail is for, and whatever other attempts there are.
-
-    Called by `Client.run` on a Dask worker, in its event loop: returns at once.
-    """
-    answers: dict[str, tuple[bytes, ...]] = {}
-    for (of, number, attempt), mailbox in list(_MAILBOXES.items()):
-        if (of, number) != (run_key, worker_index):
-            continue
-        answers[attempt] = mailbox.poll(poll) if attempt == poll.attempt else ()
-        if poll.attempt and attempt != poll.attempt:
-            mailbox.shut_down()
-    return answers
-
-
-def run_worker_task(run_key: str, worker_index: int) -> tuple[str, int, str]:
-    """Be a worker until dismissed, in a thread of a Dask worker; the task of a unit."""
-    key = (run_key, worker_index, f"{time.time():.6f}-{secrets.token_hex(4)}")
-
-    async def serve() -> None:
-        desk = _MAILBOXES[key] = _Mailbox()
-        try:
-            await Worker(desk.send).run(desk.messages())
-        finally:
-            del _MAILBOXES[key]
-
-    with new_runner() as loop:
-        loop.run(serve())
-    return key

@@ -1,7 +1,7 @@
-"""Processes: the workers of a crew as processes of this machine, started by this one and never outliving it.
+"""Local processes as workers: child processes of the coordinator, which exit when it does.
 
-They speak over their standard input and output, write their own files of samples, and share this machine's clock. The
-process that directs is the only one that a signal reaches.
+The messages travel over the worker's standard input and output. Workers write their own sample files and share the
+machine's clock. Only the coordinator receives the terminal's signals.
 """
 
 import asyncio
@@ -24,19 +24,19 @@ from loadgen.execution.executor import WorkerPool
 from loadgen.interfaces import Target
 from loadgen.workload.request import Request
 
-_EXIT_TIMEOUT = 5.0  # seconds a dismissed worker is given to end by itself
-_MAX_WORKERS = 512  # more workers than any one machine has cores
+_EXIT_TIMEOUT = 5.0  # seconds for a worker to exit after its input was closed
+_MAX_WORKERS = 512  # more than any machine has cores
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessExecutor:
-    """So many processes of this machine, each with a loop and a core of its own.
+    """Sends requests from several processes of this machine, each with its own event loop.
 
     Args:
-        workers: how many; as many as there are cores to spare, since the target may need some too.
+        workers: number of processes; at most one for each free core.
 
     Raises:
-        UsageError: a number that cannot be meant.
+        UsageError: `workers` is out of range.
 
     Example:
         >>> ProcessExecutor(4).workers
@@ -47,17 +47,17 @@ class ProcessExecutor:
 
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= _MAX_WORKERS:
-            raise UsageError(f"{self.workers} workers", hint=f"1 to {_MAX_WORKERS}")
+            raise UsageError(f"workers must be 1 to {_MAX_WORKERS}, got {self.workers}")
 
     @asynccontextmanager
     async def start(
         self, target: Target, requests: Sequence[Request], log: Callable[[str], None]
     ) -> AsyncIterator[WorkerPool]:
-        """Start the processes, and end them on the way out.
+        """Start the processes, and stop them when the context exits.
 
         Raises:
-            ConfigError: the target cannot be called by another process.
-            ResourceError: the system refused a process, or one ended at once.
+            ConfigError: the target does not support workers.
+            ResourceError: a process could not be started, or ended at once.
         """
         check_supports_workers(target)
         async with AsyncExitStack() as stack:
@@ -66,39 +66,39 @@ class ProcessExecutor:
 
 
 class ProcessConnection(StreamConnection):
-    """The way to a process that we started."""
+    """A `WorkerConnection` to a child process."""
 
     def __init__(self, number: int, process: asyncio.subprocess.Process, stderr_file: IO[bytes]) -> None:
-        assert process.stdin is not None  # noqa: S101 - they were asked for as pipes
+        assert process.stdin is not None  # noqa: S101 - created with pipes
         assert process.stdout is not None  # noqa: S101 - as above
         super().__init__(f"process {number} (pid {process.pid})", process.stdout, process.stdin, is_local=True)
         self.process = process
         self._stderr_file = stderr_file
 
     async def exit_reason(self) -> str:
-        """Say how it ended."""
+        """Return how the process ended, with the last line of its stderr."""
         status = await self.process.wait()
         if status < 0:
             return f"was killed by {signal.Signals(-status).name}"
         self._stderr_file.seek(0)
         last_line = self._stderr_file.read().decode(errors="replace").strip().rpartition("\n")[2]
-        return f"ended with status {status}{f': {last_line[:200]}' if last_line else ''}"
+        return f"exited with status {status}{f': {last_line[:200]}' if last_line else ''}"
 
     def abort(self) -> None:
-        """Kill it, by its own id."""
+        """Kill the process."""
         if self.process.returncode is None:
             self.process.kill()
 
 
 @asynccontextmanager
 async def start_process(number: int) -> AsyncIterator["ProcessConnection"]:
-    """Start a worker, and end it on the way out.
+    """Start a worker, and stop it when the context exits.
 
     Raises:
-        ResourceError: the system refused a process.
+        ResourceError: the process could not be started.
     """
-    # The same loadgen as ours, whatever lies in the working directory (-P); and the places where the scenario file
-    # found its own modules.
+    # The worker imports the same loadgen, whatever the working directory contains (-P), and the modules that the
+    # scenario file imports.
     search_path = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
     with tempfile.TemporaryFile() as stderr_file:
         try:
@@ -108,10 +108,12 @@ async def start_process(number: int) -> AsyncIterator["ProcessConnection"]:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=stderr_file,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(search_path))},
-                start_new_session=True,  # Ctrl-C in the terminal is for us alone: we tell it when to stop
+                start_new_session=True,  # the terminal's Ctrl-C reaches the coordinator only, which sends Stop
             )
         except OSError as error:
-            raise ResourceError(f"cannot start process {number}: {error.strerror}", hint="use fewer workers") from error
+            raise ResourceError(
+                f"cannot start worker process {number}: {error.strerror}", hint="use fewer workers"
+            ) from error
         connection = ProcessConnection(number, process, stderr_file)
         try:
             yield connection
@@ -120,8 +122,8 @@ async def start_process(number: int) -> AsyncIterator["ProcessConnection"]:
 
 
 async def _stop_process(process: asyncio.subprocess.Process) -> None:
-    """Close a worker's input, which tells it to end, and see that it does."""
-    assert process.stdin is not None  # noqa: S101 - it was asked for as a pipe
+    """Close a worker's input, upon which it exits, and kill it when it does not exit in time."""
+    assert process.stdin is not None  # noqa: S101 - created with a pipe
     process.stdin.close()
     try:
         async with asyncio.timeout(_EXIT_TIMEOUT):
@@ -132,13 +134,13 @@ async def _stop_process(process: asyncio.subprocess.Process) -> None:
 
 
 def worker_main() -> int:
-    """Be a worker: read orders from standard input, answer on standard output, end when the input ends."""
+    """Run a worker on standard input and output until the input ends; return the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A print in somebody's code must not end up between the messages.
+    # A print in the user's code goes to stderr, not between the messages.
     output_fd = os.dup(1)
     os.dup2(2, 1)
-    with new_runner() as loop:
-        loop.run(_run_on_stdio(output_fd))
+    with new_runner() as runner:
+        runner.run(_run_on_stdio(output_fd))
     return 0
 
 

@@ -1,17 +1,11 @@
-"""Messages between the process that directs a run and its workers, and how they travel over a stream of bytes.
+"""The protocol: the messages between the coordinator of a run and its workers.
 
-Pickled, since both ends are the same loadgen: a stream is read only from a process we started, or from a peer that
-has shown the run's secret.
+Messages are pickled, since both ends run the same version of loadgen, which the handshake checks.
 """
 
-import asyncio
-import pickle
 import platform
-import struct
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 from loadgen.interfaces import Identity, Target
 from loadgen.measurement.generator_stats import GeneratorStats
@@ -20,20 +14,21 @@ from loadgen.measurement.tally import Tally, Window
 from loadgen.workload.request import Request
 from loadgen.workload.step import Step
 
-_LENGTH_PREFIX = struct.Struct("<Q")
-
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """What must be the same on both ends, so that what they record can be joined."""
+    """The versions that must be equal on both ends, so that their samples can be merged."""
 
     loadgen: str
     python: str
 
     @classmethod
     def current(cls) -> "VersionInfo":
-        """Return this process's."""
+        """Return the versions of this process."""
         return cls(version("loadgen"), ".".join(platform.python_version_tuple()[:2]))
+
+    def __str__(self) -> str:
+        return f"loadgen {self.loadgen} on Python {self.python}"
 
 
 # --- to a worker
@@ -41,7 +36,7 @@ class VersionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first message: who directs, and what will be sent."""
+    """The first message: the coordinator's versions, and the payloads of the run."""
 
     version_info: VersionInfo
     requests: tuple[Request, ...]
@@ -49,17 +44,21 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class PrepareShard:
-    """Get ready to carry out a shard of a step.
+    """Open the endpoint and wait for `Start`.
 
     Args:
-        step_id: of the order; every answer to it carries it.
+        step_id: identifies the step in all further messages.
         step: the shard.
-        target: the endpoint, as a place that stands.
-        identity: where it must be.
-        seed, timeout, drain, grace: as in the engine.
-        directory: where to write samples; empty to send them instead.
-        file_suffix: which file of samples.
-        counter_file: a file of 8 bytes that says how many requests were handed on, readable whatever becomes of the worker.
+        target: the existing endpoint.
+        identity: the account in which the endpoint must be.
+        seed: as in the engine.
+        timeout: as in the engine.
+        drain: as in the engine.
+        grace: as in the engine.
+        directory: the run's directory, to write samples there; empty to send them as messages.
+        file_suffix: suffix of the sample file's name.
+        counter_file: path of an 8-byte file that receives the number of requests sent; empty for none. The coordinator
+            reads it when the worker is lost.
     """
 
     step_id: int
@@ -77,7 +76,7 @@ class PrepareShard:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin at an instant of the worker's own clock. Without it nothing is sent; it is given once."""
+    """Start the load at an instant of the worker's clock. A worker sends no request before it receives this."""
 
     step_id: int
     start_at: float
@@ -85,21 +84,21 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Send no more."""
+    """Stop the load."""
 
     step_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Tell the time."""
+    """Ask for the worker's clock."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """End."""
+    """Exit."""
 
 
 # --- from a worker
@@ -107,14 +106,14 @@ class Shutdown:
 
 @dataclass(frozen=True, slots=True)
 class HelloReply:
-    """Who answers."""
+    """Reply to `Hello`: the worker's versions."""
 
     version_info: VersionInfo
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """What the worker's clock showed."""
+    """Reply to `Ping`: the worker's clock, in seconds."""
 
     sequence: int
     worker_time: float
@@ -122,14 +121,14 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The endpoint is open; `Start` may come."""
+    """The endpoint is open."""
 
     step_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class WindowClosed:
-    """A window was closed."""
+    """A window of the shard is complete. Also the heartbeat: one is sent each second."""
 
     step_id: int
     window: Window
@@ -137,7 +136,7 @@ class WindowClosed:
 
 @dataclass(frozen=True, slots=True)
 class ErrorCounts:
-    """How many errors and answers there have been."""
+    """The numbers of errors and of completed requests so far, for the step's error limit."""
 
     step_id: int
     errors: int
@@ -146,7 +145,7 @@ class ErrorCounts:
 
 @dataclass(frozen=True, slots=True)
 class SampleBatch:
-    """Samples as bytes."""
+    """Samples, as the bytes of an array of dtype SAMPLE."""
 
     step_id: int
     samples: bytes
@@ -154,7 +153,7 @@ class SampleBatch:
 
 @dataclass(frozen=True, slots=True)
 class ErrorCodeDefined:
-    """An error that was seen for the first time."""
+    """A new entry of the shard's table of error codes."""
 
     step_id: int
     error_code: ErrorCode
@@ -162,7 +161,7 @@ class ErrorCodeDefined:
 
 @dataclass(frozen=True, slots=True)
 class ShardCompleted:
-    """The shard is done: what the engine returned, without the samples."""
+    """The load has ended: the run as the engine returned it, without the samples."""
 
     step_id: int
     started: float
@@ -177,31 +176,10 @@ class ShardCompleted:
 
 @dataclass(frozen=True, slots=True)
 class ShardFailed:
-    """The shard could not be carried out: a LoadgenError in parts."""
+    """The shard failed: the parts of a LoadgenError."""
 
     step_id: int
     error_type: str
     message: str
     hint: str
     details: tuple[str, ...]
-
-
-async def read_messages(reader: asyncio.StreamReader) -> AsyncIterator[Any]:
-    """Yield messages from a stream of ours until it ends; what is cut short is no message."""
-    while True:
-        try:
-            (length,) = _LENGTH_PREFIX.unpack(await reader.readexactly(_LENGTH_PREFIX.size))
-            content = await reader.readexactly(length)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        yield pickle.loads(content)  # noqa: S301 - from a process we started, or a peer with the run's secret
-
-
-def encode_message(message: Any) -> bytes:
-    """Return a message as bytes for a stream.
-
-    Raises:
-        pickle.PicklingError, AttributeError, TypeError: it holds what cannot leave this process.
-    """
-    content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    return _LENGTH_PREFIX.pack(len(content)) + content

@@ -1,4 +1,4 @@
-"""Sharding: dividing a step over workers, aligning their windows, and accounting for a lost worker's requests."""
+"""Sharding: a step divided over workers, their windows aligned, and the requests of a lost worker accounted for."""
 
 import itertools
 import math
@@ -16,9 +16,11 @@ from loadgen.workload.step import ErrorLimit, Step
 
 
 def shard_step(step: Step, workers: int) -> list[Step]:
-    """Return a step's shards for at most so many workers: together they are exactly the whole.
+    """Return the shards of a step, which together send exactly what the step would.
 
-    Fewer than asked for where there is less to share: a shard has a client and a request, or a slot in flight.
+    Args:
+        step: the step to divide.
+        workers: number of shards at most; each has at least one client and one request, or one slot in flight.
 
     Example:
         >>> from loadgen.workload.load import ClosedLoop
@@ -33,10 +35,10 @@ def shard_step(step: Step, workers: int) -> list[Step]:
     if count == 1:
         return [step]
     limit = step.error_limit
-    # A share of errors is judged over all shards; a count is a bound for each of them too.
-    own = ErrorLimit(count=limit.count) if limit is not None and limit.count is not None else None
-    shares = [load.shard(index, count) for index in range(count)]
-    return [replace(step, load=share, error_limit=own) for share in shares if share is not None]
+    # The coordinator checks the limit over all shards; a count also bounds each of them.
+    own_limit = ErrorLimit(count=limit.count) if limit is not None and limit.count is not None else None
+    shards = [load.shard(index, count) for index in range(count)]
+    return [replace(step, load=shard, error_limit=own_limit) for shard in shards if shard is not None]
 
 
 def reconstruct_lost_samples(
@@ -48,33 +50,33 @@ def reconstruct_lost_samples(
     request_sequence: Sequence[int],
     body_sizes: Sequence[int],
 ) -> tuple[Samples, int]:
-    """Return what was in flight on a worker when it was lost, and how many of its requests were never due.
+    """Return samples for the requests that were in flight on a lost worker, and the number of its unsent requests.
 
-    A shard's schedule is known, so that what is missing from its records can be told: the requests it had begun come
-    first, in the order of the schedule.
+    The schedule of a shard is known, so that the missing requests can be computed: those in flight are the first ones
+    of the schedule without a sample.
 
     Args:
-        step: its shard of the step.
-        recorded_samples: the samples it left, dtype SAMPLE.
-        sent: requests that it had handed to its transport; None when that is not known.
+        step: the worker's shard of the step.
+        recorded_samples: the samples of the worker, dtype SAMPLE.
+        sent: number of requests passed to the worker's transport; None when unknown.
         lost_at: seconds from the run's start.
-        request_sequence: which request is sent n-th (engine.choices).
-        body_sizes: bytes of each request.
+        request_sequence: index of the n-th request's payload (`engine.request_sequence`).
+        body_sizes: bytes of each payload.
 
     Returns:
-        Samples with the outcome LOST_WITH_WORKER, and the number of requests left in its schedule.
+        Samples with the outcome LOST_WITH_WORKER, and the number of requests left in the schedule.
     """
-    known = set(recorded_samples["seq"].tolist())
-    answered = len(recorded_samples) - int(np.count_nonzero(recorded_samples["outcome"] == Outcome.DROPPED))
-    begun = math.inf if sent is None else max(0, sent - answered)
+    recorded_seqs = set(recorded_samples["seq"].tolist())
+    completed = len(recorded_samples) - int(np.count_nonzero(recorded_samples["outcome"] == Outcome.DROPPED))
+    in_flight = math.inf if sent is None else max(0, sent - completed)
     if sent is None and isinstance(step.load, ClosedLoop):
-        begun = step.load.clients  # each had one request in flight at most
+        in_flight = step.load.clients  # at most one request for each client
     rows: list[tuple[float, ...]] = []
     unsent = 0
-    for seq, due in _shard_schedule(step.load, known, begun, lost_at):
-        if seq in known:
+    for seq, due in _shard_schedule(step.load, recorded_seqs, in_flight, lost_at):
+        if seq in recorded_seqs:
             continue
-        if len(rows) >= begun or due > lost_at:
+        if len(rows) >= in_flight or due > lost_at:
             unsent += 1
             continue
         payload = request_sequence[seq % len(request_sequence)]
@@ -102,43 +104,46 @@ def reconstruct_lost_samples(
     return lost, unsent
 
 
-def _shard_schedule(load: Load, recorded_seqs: set[int], started: float, lost_at: float) -> Iterator[tuple[int, float]]:
-    """Yield (seq, due) of a shard; a closed loop's requests are due when a client is free: known no better than `lost_at`.
+def _shard_schedule(
+    load: Load, recorded_seqs: set[int], in_flight: float, lost_at: float
+) -> Iterator[tuple[int, float]]:
+    """Yield (seq, due) of a shard.
 
-    A closed loop bounded by time alone has no last request: what it had begun is all there is to tell.
+    The requests of a closed loop are due when a client is free; `lost_at` stands for these unknown instants. A closed
+    loop that is bounded by time only has no last request; then the requests in flight are the last ones.
     """
     if isinstance(load, OpenLoop):
         yield from load
         return
     which, of = load.part
-    count = load.count if load.count is not None else len(recorded_seqs) + int(started)
+    count = load.count if load.count is not None else len(recorded_seqs) + int(in_flight)
     for seq in itertools.islice(itertools.count(which, of), count):
         yield seq, lost_at
 
 
 class WindowAligner:
-    """Adds the windows of several workers by index, and passes each on when every worker at work has closed it.
+    """Merges the windows of several workers by index; emits a window when every active worker has closed it.
 
     Args:
-        workers: how many there are, numbered from 0.
-        on_window: takes each window, in order.
+        workers: number of workers; they are numbered from 0.
+        on_window: receives the merged windows, in order.
     """
 
     def __init__(self, workers: int, on_window: Callable[[Window], None]) -> None:
         self._pending: dict[int, list[Window]] = {}
-        self._closed_counts = [0] * workers  # how many windows each has closed
+        self._closed_counts = [0] * workers  # number of closed windows of each worker
         self._removed = [False] * workers
         self._next_index = 0
         self._on_window = on_window
 
     def add(self, worker: int, window: Window) -> None:
-        """Take a window of a worker; each worker's come in order."""
+        """Add a window of a worker; each worker's windows must come in order."""
         self._pending.setdefault(window.index, []).append(window)
         self._closed_counts[worker] = window.index + 1
         self._emit_complete()
 
     def remove_worker(self, worker: int) -> None:
-        """Wait no more for a worker: it has ended, or was lost."""
+        """Stop waiting for a worker that has completed its shard or was lost."""
         self._removed[worker] = True
         self._emit_complete()
 

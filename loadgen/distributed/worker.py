@@ -1,7 +1,7 @@
-"""Hand: what a worker does. It gets ready, begins when told, records its shard, and says what it sees.
+"""The worker: opens the endpoint, executes one shard of a step, and reports to the coordinator.
 
-It decides nothing: when to begin, when to stop and what a loss means is the director's (crew.py). It sends nothing
-before it was told to go, so that a worker that is started twice by mistake costs nothing.
+The coordinator decides when to start, when to stop, and what to do about a lost worker. A worker sends no request
+before `Start`, so that a worker that is started twice by mistake is harmless.
 """
 
 import asyncio
@@ -45,23 +45,23 @@ from loadgen.measurement.sample import ErrorCode, in_category
 from loadgen.results.writer import SampleWriter
 from loadgen.workload.request import Reply, Request
 
-SENT_COUNTER = struct.Struct("<Q")
+SENT_COUNTER = struct.Struct("<Q")  # the content of `PrepareShard.counter_file`
 SendMessage = Callable[[Any], None]
 
 
 @dataclass(slots=True)
 class _ShardTask:
-    """An order while it is carried out."""
+    """A shard during its execution."""
 
     start_at: "asyncio.Future[float]"
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Worker:
-    """A worker.
+    """A worker process's end of the protocol.
 
     Args:
-        send: takes each message to the director; must return at once.
+        send: sends a message to the coordinator; must return at once.
     """
 
     def __init__(self, send: SendMessage) -> None:
@@ -70,7 +70,7 @@ class Worker:
         self._tasks: dict[int, _ShardTask] = {}
 
     async def run(self, inbox: AsyncIterator[Any]) -> None:
-        """Do what the messages say until they end or dismiss it; what is not done by then is cut short and kept."""
+        """Handle messages until they end or `Shutdown` comes; then cancel the shards in progress."""
         async with asyncio.TaskGroup() as group:
             tasks = []
             async for message in inbox:
@@ -79,8 +79,9 @@ class Worker:
                         self._requests = message.requests
                         self._send(HelloReply(VersionInfo.current()))
                     case PrepareShard():
-                        work = self._tasks[message.step_id] = _ShardTask(asyncio.get_running_loop().create_future())
-                        tasks.append(group.create_task(self._run_shard(message, work)))
+                        shard_task = _ShardTask(asyncio.get_running_loop().create_future())
+                        self._tasks[message.step_id] = shard_task
+                        tasks.append(group.create_task(self._run_shard(message, shard_task)))
                     case Start() if message.step_id in self._tasks and not self._tasks[message.step_id].start_at.done():
                         self._tasks[message.step_id].start_at.set_result(message.start_at)
                     case Stop() if message.step_id in self._tasks:
@@ -103,10 +104,10 @@ class Worker:
         except LoadgenError as error:
             self._send(ShardFailed(shard.step_id, type(error).__name__, error.message, error.hint, error.details))
         except asyncio.CancelledError:
-            # Halted before it was told to go, or dismissed: the second is a cancellation of this task.
+            # `Stop` before `Start` ends the shard without an error; `Shutdown` cancels this task.
             if not task.start_at.cancelled() or not task.stop.is_set():
                 raise
-        except Exception as error:  # noqa: BLE001 - it must be told over there; nobody reads a traceback here
+        except Exception as error:  # noqa: BLE001 - the coordinator reports it; a worker has no terminal
             self._send(ShardFailed(shard.step_id, InternalError.__name__, f"{type(error).__name__}: {error}", "", ()))
         finally:
             del self._tasks[shard.step_id]
@@ -117,9 +118,9 @@ class Worker:
             actual, expected = account.identity, shard.identity
             if (actual.kind, actual.account_id, actual.region) != (expected.kind, expected.account_id, expected.region):
                 raise ConfigError(
-                    f"this worker reaches {actual.kind} {actual.account_id} {actual.region}, not {expected.kind} "
-                    f"{expected.account_id} {expected.region}",
-                    hint="give it credentials of the same account",
+                    f"the worker's credentials belong to {actual.kind} {actual.account_id} {actual.region}, expected "
+                    f"{expected.kind} {expected.account_id} {expected.region}",
+                    hint="give the worker credentials of the same account and region",
                 )
             async with account.open(None, connections=connections, timeout=shard.timeout) as endpoint:
                 self._send(Ready(shard.step_id))
@@ -165,25 +166,25 @@ class Worker:
 
 
 class _ShardSink:
-    """Keeps samples in a file, or sends them; counts errors where the director has a limit to watch."""
+    """Writes the samples of a shard to a file, or sends them to the coordinator; counts errors for the error limit."""
 
     def __init__(self, shard: PrepareShard, send: SendMessage) -> None:
         self._step_id = shard.step_id
         self._send = send
         self._file = SampleWriter(Path(shard.directory), shard.file_suffix) if shard.directory else None
         self._errors = 0
-        self._responses = 0
+        self._completed = 0
 
     def write_samples(self, batch: NDArray[np.void]) -> None:
         if self._file is not None:
             self._file.write_samples(batch)
         else:
             self._send(SampleBatch(self._step_id, batch.tobytes()))
-        self._responses += len(batch)
+        self._completed += len(batch)
         not_errors = in_category(OutcomeCategory.OK, batch) | in_category(OutcomeCategory.UNFINISHED, batch)
         if errors := int(len(batch) - np.count_nonzero(not_errors)):
             self._errors += errors
-            self._send(ErrorCounts(self._step_id, self._errors, self._responses))
+            self._send(ErrorCounts(self._step_id, self._errors, self._completed))
 
     def write_error_code(self, error_code: ErrorCode) -> None:
         if self._file is not None:
@@ -197,7 +198,7 @@ class _ShardSink:
 
 
 class _CountingTransport:
-    """A transport that counts what is handed to it where the count outlives this process."""
+    """A transport that counts its requests in a memory-mapped file, which outlives the process."""
 
     def __init__(self, transport: Transport, counter: mmap.mmap) -> None:
         self._invoke = transport.invoke
@@ -205,7 +206,7 @@ class _CountingTransport:
         self._sent = 0
 
     def invoke(self, request: Request) -> Coroutine[Any, Any, Reply]:
-        """Hand the request on; not a coroutine itself, which would cost as much again."""
+        """Count and pass on the request. Not a coroutine function, which would double the cost of the call."""
         self._sent += 1
         SENT_COUNTER.pack_into(self._counter, 0, self._sent)
         return self._invoke(request)

@@ -1,7 +1,6 @@
-"""Crew: who carries a step out once its endpoint is open. One process alone, or several workers with a shard each.
+"""Worker handles: the coordinator's view of its workers, and the connection to each of them.
 
-This is the one place where the two differ: deploying, collecting and removing is always the process that directs.
-How workers are started and reached is processes.py's, dask.py's and instances.py's; what a worker does is hand.py's.
+Each environment implements `WorkerConnection`: local processes, Dask workers, the instances of a Processing job.
 """
 
 import asyncio
@@ -11,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from loadgen.distributed.protocol import Hello, HelloReply, Ping, Pong, Shutdown, VersionInfo
@@ -19,14 +19,15 @@ from loadgen.errors import ConfigError, ResourceError, UnavailableError
 from loadgen.interfaces import Target
 from loadgen.workload.request import Request
 
-_HANDSHAKE_TIMEOUT = 120.0  # seconds until every worker has answered: an interpreter on a busy machine, or a far one
-_CLOCK_SYNC_ROUNDS = 9  # the fastest of them bounds a clock best
+_HANDSHAKE_TIMEOUT = 120.0  # seconds for all workers to reply; an interpreter starts slowly on a busy machine
+_CLOCK_SYNC_ROUNDS = 9  # the fastest round bounds the clock offset best
 
 
 class WorkerConnection(Protocol):
-    """The way to one worker.
+    """A connection to one worker.
 
-    `name` says which it is; `shares_filesystem` and `shares_clock` whether it runs on this machine.
+    `name` identifies the worker, `shares_filesystem` and `shares_clock` are True when it runs on this machine, and
+    `duplicate_starts` counts the further attempts to start it.
     """
 
     name: str
@@ -35,40 +36,41 @@ class WorkerConnection(Protocol):
     duplicate_starts: int
 
     def send(self, message: Any) -> None:
-        """Send a message; to a worker that is gone it is lost. Returns at once."""
+        """Send a message, without waiting; a message to a worker that is gone is dropped."""
         ...
 
     def messages(self) -> AsyncIterator[Any]:
-        """Yield what the worker says, until it is gone."""
+        """Yield the worker's messages until it is gone."""
         ...
 
     async def exit_reason(self) -> str:
-        """Say in a few words why it is gone, once its messages have ended."""
+        """Return a phrase that follows "the worker", such as "closed its connection", once its messages have ended."""
         ...
 
     def abort(self) -> None:
-        """End a worker that is silent."""
+        """Close the connection to a worker that does not respond; a local one is killed."""
         ...
 
 
 @dataclass(slots=True)
 class WorkerHandle:
-    """One worker as the director knows it.
+    """One worker as the coordinator sees it.
 
     Args:
-        connection: the way to it.
-        clock_offset: what its clock shows when ours shows 0.
+        connection: the connection to it.
+        clock_offset: seconds; the worker's clock minus the coordinator's.
         clock_uncertainty: seconds by which `clock_offset` may be wrong.
-        lost_reason: why it is gone; empty while it is not.
-        handlers: takes its messages, by the number of an order.
-        last_seen: when it said anything last, on our clock.
+        lost_reason: why the worker is gone; empty while it is connected.
+        handlers: by step id, receives the worker's messages about the step, and None when the worker is gone.
+        last_seen: the time of the last message, on the coordinator's clock.
+        version_info: the worker's versions; None before its handshake.
     """
 
     connection: WorkerConnection
     clock_offset: float = 0.0
     clock_uncertainty: float = 0.0
     lost_reason: str = ""
-    handlers: dict[int, Callable[["WorkerHandle", Any], None]] = field(default_factory=dict)
+    handlers: dict[int, Callable[[Any], None]] = field(default_factory=dict)
     last_seen: float = 0.0
     version_info: VersionInfo | None = None
     ping_sequence: Iterator[int] = field(default_factory=itertools.count)
@@ -76,7 +78,7 @@ class WorkerHandle:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def dispatch_messages(self) -> None:
-        """Pass its messages on until it is gone; then tell every order that still counts on it."""
+        """Dispatch the worker's messages until it is gone; then send None to the handlers that are left."""
         async for message in self.connection.messages():
             self.last_seen = time.perf_counter()
             if isinstance(message, HelloReply):
@@ -85,23 +87,27 @@ class WorkerHandle:
             elif isinstance(message, Pong):
                 self.pongs[message.sequence] = message.worker_time
                 self.changed.set()
-            elif message.number in self.handlers:
-                self.handlers[message.number](self, message)
+            elif message.step_id in self.handlers:
+                self.handlers[message.step_id](message)
         self.lost_reason = self.lost_reason or await self.connection.exit_reason()
         self.changed.set()
-        for take in list(self.handlers.values()):
-            take(self, None)
+        for handler in list(self.handlers.values()):
+            handler(None)
+
+    def has_replied(self) -> bool:
+        """Return whether the worker has completed its handshake."""
+        return self.version_info is not None
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until it has said what makes the condition true, or is gone."""
+        """Wait until a message of the worker has made the condition true, or the worker is gone."""
         while not condition() and not self.lost_reason:
             self.changed.clear()
             await self.changed.wait()
 
     async def sync_clock(self) -> None:
-        """Measure its clock against ours: the answer to a ping was read between its sending and its arrival.
+        """Measure the worker's clock: it was read between the sending of a ping and the arrival of its pong.
 
-        Measured again and again, so that a clock that runs at another rate shows: the bound covers all of them.
+        Called before and after each step; the uncertainty covers the drift between the calls.
         """
         if self.connection.shares_clock:
             return
@@ -109,7 +115,7 @@ class WorkerHandle:
         for sequence in itertools.islice(self.ping_sequence, _CLOCK_SYNC_ROUNDS):
             sent_at = time.perf_counter()
             self.connection.send(Ping(sequence))
-            await self.wait_until(lambda mark=sequence: mark in self.pongs)  # type: ignore[misc]  # mypy has no type for it
+            await self.wait_until(partial(self.pongs.__contains__, sequence))
             if self.lost_reason:
                 return
             received_at = time.perf_counter()
@@ -123,21 +129,22 @@ class WorkerHandle:
 async def open_workers(
     connections: Sequence[WorkerConnection], requests: Sequence[Request], log: Callable[[str], None]
 ) -> AsyncIterator[Sequence[WorkerHandle]]:
-    """Give workers their requests, see that they are what we are, and dismiss them on the way out.
+    """Shake hands with workers and send them the requests; shut them down when the context exits.
 
     Raises:
-        ConfigError: one runs another version.
-        ResourceError: one did not start.
+        ConfigError: a worker runs another version.
+        ResourceError: a worker ended before its handshake.
+        UnavailableError: a worker did not reply in time.
     """
-    workers = [WorkerHandle(link) for link in connections]
+    workers = [WorkerHandle(connection) for connection in connections]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(mate.dispatch_messages()) for mate in workers]
+            tasks = [group.create_task(worker.dispatch_messages()) for worker in workers]
             try:
                 for worker in workers:
                     worker.connection.send(Hello(VersionInfo.current(), tuple(requests)))
                 await _await_handshakes(workers)
-                log(f"{len(workers)} workers: {', '.join(mate.connection.name for mate in workers)}")
+                log(f"{len(workers)} workers: {', '.join(worker.connection.name for worker in workers)}")
                 yield workers
             finally:
                 for worker in workers:
@@ -152,38 +159,38 @@ async def _await_handshakes(workers: Sequence[WorkerHandle]) -> None:
     try:
         async with asyncio.timeout(_HANDSHAKE_TIMEOUT):
             for worker in workers:
-                await worker.wait_until(lambda mate=worker: mate.version_info is not None)  # type: ignore[misc]  # as above
+                await worker.wait_until(worker.has_replied)
                 await worker.sync_clock()
     except TimeoutError as error:
-        unanswered = [mate.connection.name for mate in workers if mate.version_info is None]
-        raise UnavailableError(f"no answer from {', '.join(unanswered)} for {_HANDSHAKE_TIMEOUT:g} s") from error
+        silent = [worker.connection.name for worker in workers if not worker.has_replied()]
+        raise UnavailableError(f"no reply from {', '.join(silent)} within {_HANDSHAKE_TIMEOUT:g} s") from error
     for worker in workers:
         if worker.lost_reason:
             raise ResourceError(
-                f"{worker.connection.name} {worker.lost_reason} before it began", hint="ask for fewer workers"
+                f"{worker.connection.name} {worker.lost_reason} before its first step", hint="use fewer workers"
             )
         if worker.version_info != VersionInfo.current():
             raise ConfigError(
-                f"{worker.connection.name} has {worker.version_info}; this process has {VersionInfo.current()}",
-                hint="install the same versions on both: what they record cannot be joined otherwise",
+                f"{worker.connection.name} runs {worker.version_info}, this process runs {VersionInfo.current()}",
+                hint="install the same versions on both; samples of different versions cannot be merged",
             )
 
 
 def check_supports_workers(target: Target) -> None:
-    """Refuse a target whose endpoints only this process can call.
+    """Check that other processes can call the endpoints of a target.
 
     Raises:
-        ConfigError: it cannot be described for another process, or not be sent there.
+        ConfigError: the target has no method `for_workers`, or cannot be pickled.
     """
     if not callable(getattr(target, "for_workers", None)):
         raise ConfigError(
-            f"{type(target).__name__} can be called by one process only",
-            hint="leave --workers out, or give the target a method for_workers(account, endpoint)",
+            f"{type(target).__name__} supports one process only",
+            hint="leave out --workers, or give the target a method for_workers(account, endpoint)",
         )
     try:
         pickle.dumps(target)
-    except Exception as error:  # whatever pickle's hooks of foreign types raise
+    except Exception as error:  # the pickle hooks of foreign types may raise anything
         raise ConfigError(
-            f"{type(target).__name__} cannot be sent to another process: {error}",
+            f"{type(target).__name__} cannot be pickled for another process: {error}",
             hint="define it in a module of its own, beside the scenario file",
         ) from error

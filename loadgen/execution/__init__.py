@@ -1,1 +1,1 @@
-"""Execution: carry a scenario's plan out, from the checks before it to the result after it."""
+"""Execution of a scenario's plan: preflight checks, deployments, steps, and the result."""

@@ -1,4 +1,4 @@
-"""The executor: which processes execute a step once its endpoint is open."""
+"""Executors: which processes execute a step once its endpoint is open. This process is the simplest one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,20 +18,20 @@ from loadgen.workload.step import Step
 
 @dataclass(frozen=True, slots=True)
 class StepTask:
-    """A step whose endpoint is open.
+    """A step and everything that its execution needs.
 
     Args:
-        step: what to execute.
-        endpoint: open in this process.
-        worker_target: describes the same endpoint for another process.
-        identity: where it is.
-        requests: what to choose from.
-        run_writer: where the samples go.
-        seed: of the choice of payloads.
+        step: the configuration and the load.
+        endpoint: the open endpoint.
+        worker_target: returns a target for the same endpoint that another process can open.
+        identity: the account of the endpoint.
+        requests: the payloads to choose from.
+        run_writer: writes the samples.
+        seed: seed of the payload sequence.
         timeout: seconds that one request may take.
         grace: seconds for requests in flight after a stop.
-        on_window: takes each closed window.
-        stop: ends the load early.
+        on_window: called with each closed window.
+        stop: set to end the load early.
     """
 
     step: Step
@@ -48,50 +48,50 @@ class StepTask:
 
 
 class WorkerPool(Protocol):
-    """Workers that are ready to work; `is_local` when this process is the only one."""
+    """Started workers; `is_local` is True when this process is the only one."""
 
     is_local: bool
 
     async def run_step(self, task: StepTask) -> Run:
-        """Execute one step, and return what happened; the samples are in its recording.
+        """Execute one step and return its run, without the samples, which the task's run writer has.
 
         Raises:
-            LoadgenError: it could not be executed or kept.
+            LoadgenError: the step could not be executed, or its samples not be written.
         """
         ...
 
 
 class Executor(Protocol):
-    """How many processes carry a step out, and where: a value, until it is assembled."""
+    """Describes which processes execute steps; does no I/O until `start`."""
 
     def start(
         self, target: Target, requests: Sequence[Request], log: Callable[[str], None]
     ) -> AbstractAsyncContextManager[WorkerPool]:
-        """Start the workers, and end them on the way out.
+        """Start the workers, and stop them when the context exits.
 
         Args:
-            target: whose endpoints will be called.
-            requests: what will be sent.
-            log: takes a sentence for whoever watches.
+            target: the target whose endpoints the workers call.
+            requests: the payloads.
+            log: receives progress messages.
 
         Raises:
-            LoadgenError: they could not be started, or cannot work together.
+            LoadgenError: the workers could not be started, or do not fit each other.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
-    """This process does all of it, on its own event loop."""
+    """Sends every request from this process, on the running event loop."""
 
     @asynccontextmanager
     async def start(
         self,
-        target: Target,  # noqa: ARG002 - nobody else has to reach it
-        requests: Sequence[Request],  # noqa: ARG002 - each assignment names them
-        log: Callable[[str], None],  # noqa: ARG002 - there is nothing to say
+        target: Target,  # noqa: ARG002 - the protocol's; each task holds the open endpoint
+        requests: Sequence[Request],  # noqa: ARG002 - as above
+        log: Callable[[str], None],  # noqa: ARG002 - as above
     ) -> AsyncIterator[WorkerPool]:
-        """Return at once: nothing has to be started."""
+        """Return at once: there is nothing to start."""
         yield _LocalPool()
 
 
@@ -99,7 +99,6 @@ class _LocalPool:
     is_local = True
 
     async def run_step(self, task: StepTask) -> Run:
-        recording = task.run_writer
         try:
             with gc_frozen():
                 return await engine.run(
@@ -111,7 +110,7 @@ class _LocalPool:
                     grace=task.grace,
                     on_window=task.on_window,
                     stop=task.stop,
-                    sink=recording.sink,
+                    sink=task.run_writer.sink,
                 )
         finally:
-            await asyncio.to_thread(recording.close)
+            await asyncio.to_thread(task.run_writer.close)

@@ -1,7 +1,4 @@
-"""Foresight: what a scenario will create, send and cost at most, told before anything is created. Pure.
-
-And what was spent while it goes on, for whoever set a limit. Prices are prices.py's, the bound is estimate.py's.
-"""
+"""The forecast of a run: what it creates, sends and costs at most, known before it creates anything. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,24 +11,24 @@ from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
 
-# A call is cut at this many seconds. Source: SageMaker developer guide, "Serverless Inference", processing time.
+# SageMaker ends an invocation after this many seconds. Source: SageMaker developer guide, "Serverless Inference".
 INVOCATION_TIMEOUT = 60.0
 _TYPICAL_CALL = 1.0
-# More than a benchmark of all six sizes and a dozen settings of MaxConcurrency needs; also AWS's default quota.
+# A benchmark of all six sizes and a dozen MaxConcurrency settings needs fewer; also AWS's default quota.
 DEFAULT_MAX_ENDPOINTS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class RunForecast:
-    """What a scenario will do at most.
+    """Upper bounds of what a run creates, sends and costs.
 
     Args:
-        configs: what will be deployed, each once.
-        waves: how many times endpoints are deployed, since no more fit the quotas at once.
-        steps: how many steps will be executed.
-        worst_case: the cost when each call takes as long as SageMaker lets it.
-        typical_case: the cost when each call takes a second.
-        identity: where.
+        configs: the configurations to deploy, without repetition.
+        waves: how many groups of endpoints are deployed one after the other, to fit the account's quotas.
+        steps: how many steps are executed.
+        worst_case: the cost when every call takes `INVOCATION_TIMEOUT` seconds.
+        typical_case: the cost when every call takes one second.
+        identity: the account.
     """
 
     configs: tuple[ServerlessConfig, ...]
@@ -42,20 +39,21 @@ class RunForecast:
     identity: Identity
 
     def lines(self) -> list[str]:
-        """Say it, a sentence on each line."""
+        """Return the forecast as lines of text."""
         if not self.configs:
-            return [f"will create nothing, and send {self.steps} steps to what stands; the place bills its calls"]
+            return [f"will create no resources; will run {self.steps} steps against the existing endpoint (billed)"]
         sizes = ", ".join(f"{memory} MB x {settings}" for memory, settings in self._sizes())
         waves = f" in {self.waves} waves" if self.waves > 1 else ""
         lines = [
-            f"will create {_endpoints(len(self.configs))}{waves} ({sizes}) and remove them",
+            f"will create {_endpoints(len(self.configs))}{waves} ({sizes}) and delete them",
             f"will send at most {self.worst_case.invocations:,} requests in {self.steps} steps",
         ]
-        free = "" if self.identity.kind == "aws" else f"; here it costs nothing ({self.identity.kind})"
+        free = "" if self.identity.kind == "aws" else f"; free on this target ({self.identity.kind})"
         if self.worst_case.usd is None or self.typical_case.usd is None:
             return [*lines, f"will cost: unknown ({self.worst_case.unavailable_reason}){free}"]
-        most = f"at most {self.worst_case.usd:,.2f} USD, if each call took the {INVOCATION_TIMEOUT:g} s that SageMaker allows"
-        return [*lines, f"will cost {most}; {self.typical_case.usd:,.2f} USD at {_TYPICAL_CALL:g} s each{free}"]
+        most = f"at most {self.worst_case.usd:,.2f} USD (every call at SageMaker's limit of {INVOCATION_TIMEOUT:g} s)"
+        typical = f"{self.typical_case.usd:,.2f} USD if every call takes {_TYPICAL_CALL:g} s"
+        return [*lines, f"will cost {most}; {typical}{free}"]
 
     def _sizes(self) -> list[tuple[int, str]]:
         by_memory: dict[int, list[str]] = {}
@@ -64,19 +62,19 @@ class RunForecast:
         return [(memory, f"MaxConcurrency {'/'.join(settings)}") for memory, settings in by_memory.items()]
 
     def check_endpoint_limit(self, max_endpoints: int | None) -> None:
-        """Refuse a sweep that nobody may have meant.
+        """Check the number of endpoints.
 
         Args:
-            max_endpoints: endpoints that are meant; None for what a benchmark needs.
+            max_endpoints: how many are allowed; None for `DEFAULT_MAX_ENDPOINTS`.
 
         Raises:
-            ConfigError: it has more.
+            ConfigError: there are more.
         """
         allowed = DEFAULT_MAX_ENDPOINTS if max_endpoints is None else max_endpoints
         if len(self.configs) > allowed:
             raise ConfigError(
-                f"this would create {_endpoints(len(self.configs))}; {allowed} are allowed",
-                hint="if it is meant, give --max-endpoints N, or --yes",
+                f"the run would create {_endpoints(len(self.configs))}, the limit is {allowed}",
+                hint="to allow more, give --max-endpoints N or --yes",
                 details=self.lines(),
             )
 
@@ -84,20 +82,20 @@ class RunForecast:
 def forecast_run(
     steps: Sequence[Step], requests: Sequence[Request], identity: Identity, *, waves: int, prices: PriceBook
 ) -> RunForecast:
-    """Bound what steps will create, send and cost.
+    """Return the forecast of steps.
 
     Args:
-        steps: all that may be executed.
-        requests: what is sent; answers are taken to be as large, which nobody knows before.
-        identity: where.
-        waves: how many times endpoints are deployed.
-        prices: where prices are looked up.
+        steps: every step that may be executed.
+        requests: the payloads; each response is assumed to be as large as the largest of them.
+        identity: the account.
+        waves: how many groups of endpoints are deployed one after the other.
+        prices: the prices to use.
     """
     payload = 2.0 * max(len(request.body) for request in requests)
     worst = estimate_cost(steps, prices, identity.region, call_duration=INVOCATION_TIMEOUT, payload_bytes=payload)
-    usual = estimate_cost(steps, prices, identity.region, call_duration=_TYPICAL_CALL, payload_bytes=payload)
+    typical = estimate_cost(steps, prices, identity.region, call_duration=_TYPICAL_CALL, payload_bytes=payload)
     configs = tuple(dict.fromkeys(step.config for step in steps if step.config is not None))
-    return RunForecast(configs, waves, len(steps), worst, usual, identity)
+    return RunForecast(configs, waves, len(steps), worst, typical, identity)
 
 
 def _endpoints(count: int) -> str:

@@ -1,33 +1,33 @@
-"""Heap: keep what stood before a run out of garbage collections while the run lasts.
+"""Garbage-collector freeze: exclude the objects that exist before a run from collections during the run.
 
-An SDK brings 100,000 objects along, and a collection of the oldest generation visits each of them: 45 to 140 ms in
-which nothing is sent or read (measured with one aiobotocore client on one core). What a run makes itself is collected
-as ever. The heap belongs to the process: only runners, whose process it is, do this. The engine, which may be a guest
-in another service, does not.
+The AWS SDK creates 100,000 objects. A collection of the oldest generation visits each of them, which takes 45 to 140 ms
+in which no request is sent or read (measured with one aiobotocore client on one core). Objects created during the run
+are collected as usual. The freeze affects the whole process, so that only code that owns the process uses it; the
+engine, which may be embedded in another service, does not.
 """
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_frozen_by = 0  # runs in this process that want it so; one process has one heap
+_active_blocks = 0  # runs of this process that are inside `gc_frozen`
 
 
 @contextmanager
 def gc_frozen() -> Iterator[None]:
-    """Set everything that lives now aside until the block ends, in no time; blocks may overlap.
+    """Freeze all existing objects until the block ends; O(1). Blocks may overlap.
 
-    A host that has frozen objects itself (`gc.freeze`) knows better: then nothing is changed.
+    Does nothing in a process that has frozen objects of its own (`gc.freeze`).
     """
-    global _frozen_by  # noqa: PLW0603 - the heap is the process's, and so is this count
-    if _frozen_by == 0 and gc.get_freeze_count():
+    global _active_blocks  # noqa: PLW0603 - the collector belongs to the process, and so does this count
+    if _active_blocks == 0 and gc.get_freeze_count():
         yield
         return
-    _frozen_by += 1
+    _active_blocks += 1
     gc.freeze()
     try:
         yield
     finally:
-        _frozen_by -= 1
-        if _frozen_by == 0:
+        _active_blocks -= 1
+        if _active_blocks == 0:
             gc.unfreeze()

@@ -1,24 +1,24 @@
-"""Sweep: the steps of one plan, executed one after the other against the endpoints that they need.
+"""The plan executor: a plan's batches in waves that fit the account's quotas, and the order of measuring.
 
-A batch deploys in parallel, in waves that fit the account's quotas, and measures one endpoint at a time, so that no
-configuration disturbs another. Every endpoint that was opened is closed on the way out.
+The endpoints of a wave are deployed in parallel and measured one at a time, so that no configuration disturbs another.
 """
 
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from loadgen.analysis.prices import PriceBook
+import numpy as np
+from numpy.typing import NDArray
+
 from loadgen.aws.quotas import deployment_waves
 from loadgen.errors import ConfigError, ExitStatus, LoadgenError
-from loadgen.execution.endpoint_deployments import _EndpointLease
+from loadgen.execution.endpoint_deployments import EndpointLease
 from loadgen.execution.executor import StepTask, WorkerPool
-from loadgen.execution.preflight import RunPolicy
 from loadgen.execution.scenario_result import ExitCause
 from loadgen.execution.spend_limit import SpendLimit
+from loadgen.execution.stop_event import acquire_or_stop, sleep_until, wait_or_stop
 from loadgen.interfaces import Account, Endpoint, Progress, RemoteTarget
 from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetrics
 from loadgen.measurement.outcome import OutcomeCategory
@@ -33,60 +33,70 @@ from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
 
 
+@dataclass(frozen=True, slots=True)
+class _EndpointSteps:
+    """The steps of one wave that share an endpoint, and their runs as they complete."""
+
+    config: ServerlessConfig | None
+    steps: Sequence[tuple[int, Step]]  # with their numbers in the plan
+    measured: list[tuple[int, RunWriter, Run]] = field(default_factory=list)
+
+
 class PlanExecutor:
-    """One scenario while it is carried out."""
+    """Executes the plan of one scenario in an account that has passed the preflight checks.
+
+    Args:
+        scenario: whose plan to execute.
+        account: where endpoints are opened.
+        results: where the runs are saved.
+        progress: receives what happens.
+        stop: ends the step in progress and the plan when it is set; the executor sets it too, when it aborts.
+        grace: seconds for requests in flight after a stop.
+        spend_limit: ends the plan when it is reached; None for no limit.
+    """
 
     def __init__(
-        self, scenario: ScenarioProtocol, account: Account, progress: Progress, stop: asyncio.Event, policy: RunPolicy
+        self,
+        scenario: ScenarioProtocol,
+        account: Account,
+        results: ResultsDirectory,
+        progress: Progress,
+        stop: asyncio.Event,
+        *,
+        grace: float,
+        spend_limit: SpendLimit | None,
     ) -> None:
-        self.scenario = scenario
-        self.account = account
-        self.progress = progress
-        self.stop = stop
-        self.grace = policy.grace
         self.causes: list[ExitCause] = []
-        self.completed_runs: dict[int, Run] = {}
         self.planned_steps = 0
         self.incomplete_reason = ""
-        self.spend_limit: SpendLimit | None = None
-        if policy.max_spend is not None:
-            if None in scenario.configs():
-                raise ConfigError(
-                    "--max-spend cannot be kept: what stands already has a price of its own", hint="leave it out"
-                )
-            region = account.identity.region
-            self.spend_limit = SpendLimit(
-                PriceBook.builtin(), region, limit=policy.max_spend, on_exceeded=self._on_spend_limit
-            )
+        self._scenario = scenario
+        self._account = account
+        self._results = results
+        self._progress = progress
+        self._stop = stop
+        self._grace = grace
+        self._spend_limit = spend_limit
+        self._completed_runs: Mapping[int, Run] = {}
 
-    def _on_spend_limit(self) -> None:
-        assert self.spend_limit is not None  # noqa: S101 - it is what calls this
-        reason = f"{self.spend_limit.spent_usd:.4f} USD were spent, the limit is reached"
-        self.progress.log(f"{reason}: sending no more")
-        self._abort(ExitStatus.THRESHOLD, reason)
+    def restore(self, completed_runs: Mapping[int, Run]) -> None:
+        """Take over the runs of steps that an earlier process completed, by their numbers; they are not repeated."""
+        self._completed_runs = completed_runs
+        if self._spend_limit is not None:
+            for run in completed_runs.values():
+                self._add_spend(self._spend_limit, run.step, run.samples)
 
-    def _abort(self, status: ExitStatus, reason: str) -> None:
-        """Execute no further step, and end the one in progress."""
-        self.causes.append(ExitCause(status, reason))
-        self.incomplete_reason = self.incomplete_reason or reason
-        self.stop.set()
+    async def execute_plan(self, pool: WorkerPool) -> None:
+        """Execute the plan's batches, and send the plan their runs, until it ends or is stopped.
 
-    def restore(self, completed: Mapping[int, Run]) -> None:
-        """Take in the runs of steps that were finished before; what follows the first gap is executed anew."""
-        self.completed_runs = dict(completed)
-        for run in self.completed_runs.values():
-            if self.spend_limit is not None and run.step.config is not None:
-                self.spend_limit.add_samples(run.step.config, run.samples)
-
-    async def execute_plan(self, results: ResultsDirectory, pool: WorkerPool) -> None:
-        """Send the plan its runs until it has no more steps."""
-        self.results, self.pool = results, pool
-        plan = self.scenario.plan()
+        Args:
+            pool: executes the steps.
+        """
+        plan = self._scenario.plan()
         try:
             batch = next(plan, None)
             while batch is not None:
-                runs = await self._run_batch(list(batch)) if not self.stop.is_set() else []
-                if self.stop.is_set():
+                runs = await self._run_batch(list(batch), pool) if not self._stop.is_set() else []
+                if self._stop.is_set():
                     self.incomplete_reason = self.incomplete_reason or "stopped before its end"
                     return
                 try:
@@ -96,208 +106,121 @@ class PlanExecutor:
         finally:
             plan.close()
 
-    async def _run_batch(self, steps: Sequence[Step]) -> list[Run]:
+    def _abort(self, status: ExitStatus, reason: str) -> None:
+        """Execute no further step, and end the one in progress."""
+        self.causes.append(ExitCause(status, reason))
+        self.incomplete_reason = self.incomplete_reason or reason
+        self._stop.set()
+
+    # -- batches and waves -------------------------------------------------------------------------------------------
+
+    async def _run_batch(self, steps: Sequence[Step], pool: WorkerPool) -> list[Run]:
         """Execute steps; those of one configuration share an endpoint."""
         numbered = list(enumerate(steps, self.planned_steps + 1))
         self.planned_steps += len(numbered)
-        runs = {number: self._completed_run(number, step) for number, step in numbered if number in self.completed_runs}
-        missing = [(number, step) for number, step in numbered if number not in runs]
-        for wave in self._deployment_waves([step for _, step in missing]):
-            leases = [
-                _EndpointLease(config, [(n, step) for n, step in missing if step.config == config]) for config in wave
-            ]
-            for lease, metrics in zip(leases, await self._run_wave(leases), strict=True):
-                for number, run_writer, run in lease.measured:
+        runs = {n: self._completed_run(n, step) for n, step in numbered if n in self._completed_runs}
+        missing = [(n, step) for n, step in numbered if n not in runs]
+        for configs in self._deployment_waves([step for _, step in missing]):
+            wave = [_EndpointSteps(config, [(n, s) for n, s in missing if s.config == config]) for config in configs]
+            for endpoint_steps, metrics in zip(wave, await self._run_wave(wave, pool), strict=True):
+                for number, run_writer, run in endpoint_steps.measured:
                     runs[number] = await asyncio.to_thread(_save_and_reload, run_writer, replace(run, metrics=metrics))
         return [run for _, run in sorted(runs.items())]
 
     def _completed_run(self, number: int, step: Step) -> Run:
-        """Return the run of a step that was finished before.
+        """Return the saved run of a step.
 
         Raises:
-            ConfigError: the plan has another step there now.
+            ConfigError: the plan now has another step of that number.
         """
-        run = self.completed_runs[number]
+        run = self._completed_runs[number]
         if to_json(run.step) != to_json(step):
             raise ConfigError(
-                f"step {number} of the plan is {step.name or step.config}, the saved one {run.step.name}",
-                hint="start anew in another --out",
+                f"step {number} of the plan is {step.name or step.config}, the saved one is {run.step.name}",
+                hint="start a new run with another --out",
             )
         return run
 
     def _deployment_waves(self, steps: Sequence[Step]) -> Iterator[Sequence[ServerlessConfig | None]]:
-        """Yield which configurations to deploy at once: what stands already goes alone, the rest fits the quotas."""
+        """Yield the configurations to deploy at once: an existing endpoint alone, the others as the quotas allow."""
         configs = dict.fromkeys(step.config for step in steps)
         if None in configs:
             yield [None]
-        yield from deployment_waves([config for config in configs if config is not None], self.account.quotas)
+        yield from deployment_waves([config for config in configs if config is not None], self._account.quotas)
 
-    async def _run_wave(self, leases: Sequence[_EndpointLease]) -> list[CloudWatchMetrics]:
-        """Deploy these endpoints at once, measure them, and return what CloudWatch says of each."""
-        semaphore = asyncio.Semaphore(len(leases) if self.scenario.together else 1)
+    async def _run_wave(self, wave: Sequence[_EndpointSteps], pool: WorkerPool) -> list[CloudWatchMetrics]:
+        """Deploy the endpoints of a wave in parallel, measure them, and return the CloudWatch metrics of each."""
+        semaphore = asyncio.Semaphore(len(wave) if self._scenario.together else 1)
         async with asyncio.TaskGroup() as group:
-            deployments = [group.create_task(self._keep_deployed(stand)) for stand in leases]
+            leases = [self._deploy(group, endpoint_steps, pool) for endpoint_steps in wave]
             measurements = [
-                group.create_task(self._measure(stand, held, semaphore))
-                for stand, held in zip(leases, deployments, strict=True)
+                group.create_task(self._measure(endpoint_steps, lease, semaphore, pool))
+                for endpoint_steps, lease in zip(wave, leases, strict=True)
             ]
         return [task.result() for task in measurements]
 
-    async def _keep_deployed(self, lease: _EndpointLease) -> None:
-        """Open an endpoint, keep it until it is released, and close it."""
-        # Where workers send, each has connections of its own, and this process needs none to speak of.
-        connections = max(step.load.connections for _, step in lease.steps) if self.pool.is_local else 1
-        if lease.config is not None:
-            self.progress.log(f"deploying {lease.config}")
-        endpoint_context = self.account.open(lease.config, connections=connections, timeout=self.scenario.timeout)
-        try:
-            async with endpoint_context as endpoint:
-                lease.ready_at = time.monotonic()
-                lease.ready.set_result(endpoint)
-                await lease.released.wait()
-        except LoadgenError as error:
-            if lease.ready.done():
-                raise
-            lease.ready.set_exception(error)
-        finally:
-            lease.ready.cancel()
-
-    async def _measure(
-        self, lease: _EndpointLease, deployment: "asyncio.Task[None]", semaphore: asyncio.Semaphore
-    ) -> CloudWatchMetrics:
-        """Execute the steps of one endpoint when it is in service and its turn has come, then let it go."""
-        await self._wait_or_stop(lease.ready)
-        if not lease.ready.done():
-            deployment.cancel()
-            return CloudWatchMetrics()
-        error = lease.ready.exception()
-        if isinstance(error, LoadgenError):
-            self._save_failed_deployment(lease, error)
-            return CloudWatchMetrics()
-        try:
-            await self._acquire(semaphore)
-            try:
-                for number, step in lease.steps:
-                    if not self.stop.is_set():
-                        executed = await self._run_step(number, step, lease, lease.ready.result())
-                        lease.measured.append((number, *executed))
-            finally:
-                semaphore.release()
-        finally:
-            lease.released.set()
-        return await self._read_metrics(lease)
-
-    async def _acquire(self, semaphore: asyncio.Semaphore) -> None:
-        """Wait for one's turn; once the run is stopped, nobody has to: whoever still drains keeps no other standing."""
-        acquisition = asyncio.ensure_future(semaphore.acquire())
-        try:
-            await self._wait_or_stop(acquisition)
-        finally:
-            if not acquisition.done():
-                acquisition.cancel()
-                semaphore.release()  # the one that the caller gives back
-
-    async def _wait_or_stop(self, future: "asyncio.Future[Any]") -> None:
-        stop_task = asyncio.ensure_future(self.stop.wait())
-        try:
-            await asyncio.wait([future, stop_task], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop_task.cancel()
-
-    async def _run_step(
-        self, number: int, step: Step, lease: _EndpointLease, endpoint: Endpoint
-    ) -> tuple[RunWriter, Run]:
-        """Execute one step against an endpoint that is in service."""
-        await self._sleep_until(lease.ready_at + step.delay)
-        run_fields: dict[str, Any] = {
-            "started": time.time(),
-            "endpoint": endpoint.name,
-            "deploy_duration": endpoint.deploy_duration,
-            "transport": endpoint.transport_name,
-            "transport_note": endpoint.transport_note,
-            "together": self.scenario.together,
-        }
-        run_writer = self.results.create_run(number, step, run_fields)
-        try:
-            before = await self.account.server_counts(endpoint.name)
-            self.progress.step_started(step)
-            run = await self.pool.run_step(self._step_task(step, endpoint, run_writer))
-            after = await self.account.server_counts(endpoint.name)
-        finally:
-            await asyncio.to_thread(run_writer.close)
-        if run.workers and all(worker.lost_reason for worker in run.workers):
-            self._abort(ExitStatus.OS_RESOURCE, "every worker was lost")
-        if before is not None and after is not None:
-            run_fields["server_counts"] = {name: count - before.get(name, 0) for name, count in after.items()}
-        del run_fields["started"]  # the engine knows it better
-        run = replace(run, **run_fields)
-        run_writer.write_metadata(run)
-        self._add_spend(run_writer)
-        self.progress.step_finished(step, run)
-        return run_writer, run
-
-    def _on_window(self, run_writer: RunWriter, window: Window) -> None:
-        self.progress.window_closed(run_writer.step, window)
-        self._add_spend(run_writer)
-
-    def _add_spend(self, run_writer: RunWriter) -> None:
-        """Count what the step has cost so far, for whoever set a limit."""
-        if self.spend_limit is not None and run_writer.step.config is not None:
-            self.spend_limit.add_samples(run_writer.step.config, run_writer.read_new_samples())
-
-    def _step_task(self, step: Step, endpoint: Endpoint, run_writer: RunWriter) -> StepTask:
-        target = self.scenario.target
-        return StepTask(
-            step,
-            endpoint,
-            # Which targets other processes can call was asked when the crew was assembled.
-            lambda: cast("RemoteTarget", target).for_workers(self.account, endpoint.name),
-            self.account.identity,
-            self.scenario.requests,
-            run_writer,
-            seed=self.scenario.seed,
-            timeout=self.scenario.timeout,
-            grace=self.grace,
-            on_window=lambda window: self._on_window(run_writer, window),
-            stop=self.stop,
+    def _deploy(self, group: asyncio.TaskGroup, endpoint_steps: _EndpointSteps, pool: WorkerPool) -> EndpointLease:
+        # Workers open connections of their own; this process then needs one at most.
+        connections = max(step.load.connections for _, step in endpoint_steps.steps) if pool.is_local else 1
+        return EndpointLease(
+            group,
+            self._account,
+            endpoint_steps.config,
+            connections=connections,
+            timeout=self._scenario.timeout,
+            log=self._progress.log,
         )
 
-    async def _sleep_until(self, deadline: float) -> None:
-        """Wait until an instant of the monotonic clock, or until the run is stopped."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                await self.stop.wait()
+    async def _measure(
+        self, endpoint_steps: _EndpointSteps, lease: EndpointLease, semaphore: asyncio.Semaphore, pool: WorkerPool
+    ) -> CloudWatchMetrics:
+        """Execute the steps of one endpoint when it is in service and its turn has come, then release it."""
+        try:
+            endpoint = await lease.wait_in_service(self._stop)
+        except LoadgenError as error:
+            self._save_failed_deployment(endpoint_steps, error)
+            return CloudWatchMetrics()
+        if endpoint is None:
+            return CloudWatchMetrics()
+        try:
+            async with acquire_or_stop(semaphore, self._stop):
+                for number, step in endpoint_steps.steps:
+                    if not self._stop.is_set():
+                        await sleep_until(lease.in_service_at + step.delay, self._stop)
+                        endpoint_steps.measured.append((number, *await self._run_step(number, step, endpoint, pool)))
+        finally:
+            lease.release()
+        return await self._read_metrics([run for _, _, run in endpoint_steps.measured])
 
-    def _save_failed_deployment(self, lease: _EndpointLease, error: LoadgenError) -> None:
-        """Keep a run that says why there is nothing to show; the rest of the sweep goes on."""
-        self.causes.append(ExitCause(error.status, f"{lease.config}: {error}"))
-        self.progress.log(f"not deployed: {lease.config}: {error}")
-        for number, step in lease.steps:
-            run_writer = self.results.create_run(number, step, {"started": time.time()})
+    def _save_failed_deployment(self, endpoint_steps: _EndpointSteps, error: LoadgenError) -> None:
+        """Save a run with the failure for each step of an endpoint that was not deployed; the plan goes on."""
+        self.causes.append(ExitCause(error.status, f"{endpoint_steps.config}: {error}"))
+        self._progress.log(f"not deployed: {endpoint_steps.config}: {error}")
+        for number, step in endpoint_steps.steps:
+            run_writer = self._results.create_run(number, step, {"started": time.time()})
             run_writer.sink.close()
             run = Run(step, time.time(), 0.0, "not deployed", 0, failure=str(error))
-            lease.measured.append((number, run_writer, run))
-            self.progress.step_finished(step, run)
+            endpoint_steps.measured.append((number, run_writer, run))
+            self._progress.step_finished(step, run)
 
-    async def _read_metrics(self, lease: _EndpointLease) -> CloudWatchMetrics:
-        """Ask CloudWatch about an endpoint.
+    async def _read_metrics(self, runs: Sequence[Run]) -> CloudWatchMetrics:
+        """Read the CloudWatch metrics of one endpoint over all of its runs.
 
-        CloudWatch tells minutes apart, no less: the steps of one endpoint share one answer over all of them.
+        CloudWatch resolves one minute at best, so that the runs of one endpoint cannot be separated.
         """
-        runs = [run for _, _, run in lease.measured if run.endpoint]
         if not runs:
             return CloudWatchMetrics()
         read_task = asyncio.ensure_future(
-            self.account.metrics(
+            self._account.metrics(
                 runs[0].endpoint,
                 start=runs[0].started,
                 end=runs[-1].started + runs[-1].duration,
-                # What was refused may or may not be counted there: it is not waited for.
+                # CloudWatch may or may not count throttled calls: the reader does not wait for these.
                 invocations=sum(run.count(OutcomeCategory.OK) + run.count(OutcomeCategory.FAILED) for run in runs),
             )
         )
         try:
-            await self._wait_or_stop(read_task)
+            await wait_or_stop(read_task, self._stop)
             if read_task.done():
                 return replace(read_task.result(), step_count=len(runs))
             return CloudWatchMetrics(
@@ -306,8 +229,71 @@ class PlanExecutor:
         finally:
             read_task.cancel()
 
+    # -- one step ----------------------------------------------------------------------------------------------------
+
+    async def _run_step(self, number: int, step: Step, endpoint: Endpoint, pool: WorkerPool) -> tuple[RunWriter, Run]:
+        """Execute one step against an endpoint that is in service."""
+        run_fields: dict[str, Any] = {
+            "started": time.time(),
+            "endpoint": endpoint.name,
+            "deploy_duration": endpoint.deploy_duration,
+            "transport": endpoint.transport_name,
+            "transport_note": endpoint.transport_note,
+            "together": self._scenario.together,
+        }
+        run_writer = self._results.create_run(number, step, run_fields)
+        try:
+            before = await self._account.server_counts(endpoint.name)
+            self._progress.step_started(step)
+            run = await pool.run_step(self._step_task(step, endpoint, run_writer))
+            after = await self._account.server_counts(endpoint.name)
+        finally:
+            await asyncio.to_thread(run_writer.close)
+        if run.workers and all(worker.lost_reason for worker in run.workers):
+            self._abort(ExitStatus.OS_RESOURCE, "every worker was lost")
+        if before is not None and after is not None:
+            run_fields["server_counts"] = {name: count - before.get(name, 0) for name, count in after.items()}
+        del run_fields["started"]  # the engine's own instant is more exact
+        run = replace(run, **run_fields)
+        run_writer.write_metadata(run)
+        self._add_new_spend(run_writer)
+        self._progress.step_finished(step, run)
+        return run_writer, run
+
+    def _step_task(self, step: Step, endpoint: Endpoint, run_writer: RunWriter) -> StepTask:
+        target = self._scenario.target
+        return StepTask(
+            step,
+            endpoint,
+            # The executor has checked at its start that the target supports workers.
+            lambda: cast("RemoteTarget", target).for_workers(self._account, endpoint.name),
+            self._account.identity,
+            self._scenario.requests,
+            run_writer,
+            seed=self._scenario.seed,
+            timeout=self._scenario.timeout,
+            grace=self._grace,
+            on_window=lambda window: self._on_window(run_writer, window),
+            stop=self._stop,
+        )
+
+    def _on_window(self, run_writer: RunWriter, window: Window) -> None:
+        self._progress.window_closed(run_writer.step, window)
+        self._add_new_spend(run_writer)
+
+    def _add_new_spend(self, run_writer: RunWriter) -> None:
+        if self._spend_limit is not None:
+            self._add_spend(self._spend_limit, run_writer.step, run_writer.read_new_samples())
+
+    def _add_spend(self, limit: SpendLimit, step: Step, samples: NDArray[np.void]) -> None:
+        """Add the cost of samples to a spend limit, and abort when that reaches it."""
+        if step.config is not None and limit.add_samples(step.config, samples):
+            reason = f"spend limit reached: {limit.spent_usd:.4f} USD spent, limit {limit.limit_usd:g} USD"
+            self._progress.log(f"{reason}; sending no more requests")
+            self._abort(ExitStatus.THRESHOLD, reason)
+
 
 def _save_and_reload(run_writer: RunWriter, run: Run) -> Run:
-    """Keep a run, and return it as it will be read from now on."""
+    """Save a run, and return it as later readers will read it."""
     run_writer.write_metadata(run)
     return read_run(run_writer.directory)

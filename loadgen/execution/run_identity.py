@@ -1,4 +1,4 @@
-"""Circumstances: everything about a scenario that its manifest must say before the first request."""
+"""The identity of a run: its id, its output directory, and the manifest that describes it."""
 
 import hashlib
 import platform
@@ -18,7 +18,7 @@ from loadgen.results.serialization import to_json
 from loadgen.scenario.loader import LoadedScenario
 from loadgen.workload.request import Request
 
-# Whoever reads a result needs to know what could have changed it.
+# The packages whose versions can change a result.
 _PACKAGES = (
     "loadgen",
     "aioboto3",
@@ -34,13 +34,13 @@ _PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """A scenario about to be run.
+    """A run that is about to start.
 
     Args:
         loaded: the scenario and its file.
-        command: what to type to run it again.
-        run_id: unique; starts with the time, so that names sort.
-        created: when.
+        command: the command line that repeats the run.
+        run_id: unique; starts with the time, so that names sort by time.
+        created: the start, in UTC.
     """
 
     loaded: LoadedScenario
@@ -50,17 +50,17 @@ class RunContext:
 
     @classmethod
     def create(cls, loaded: LoadedScenario, *, command: str, run_id: str = "") -> "RunContext":
-        """Give a scenario its run id, unless it has one already, and its time."""
+        """Return the context of a run that starts now; an empty `run_id` is replaced by a new one."""
         now = datetime.now(UTC)
         return cls(loaded, command, run_id or f"{now:%m%d%H%M%S}{secrets.token_hex(2)}", now)
 
     def default_out(self, parent: Path) -> Path:
-        """Return a directory that no other run has."""
+        """Return a directory for the run below `parent`; its name contains the run's time and id."""
         slug = re.sub(r"[^A-Za-z0-9]+", "-", self.loaded.name).strip("-") or "scenario"
         return parent / f"{self.created:%Y%m%d-%H%M%S}-{slug[:40]}-{self.run_id[-4:]}"
 
     def make_manifest(self, identity: Identity) -> Manifest:
-        """Return the manifest, once it is known where the scenario runs."""
+        """Return the run's manifest, given the account that the scenario has opened."""
         scenario = self.loaded.scenario
         return Manifest(
             run_id=self.run_id,
@@ -79,7 +79,7 @@ class RunContext:
 
 
 def _settings(scenario: Any) -> dict[str, Any]:
-    """Return the scenario's fields as plain values, payloads left out; what cannot be saved is shown as its repr."""
+    """Return the scenario's fields without the payloads; a value that cannot be saved becomes its repr."""
     values = {f.name: getattr(scenario, f.name) for f in fields(scenario)} if is_dataclass(scenario) else {}
     settings: dict[str, Any] = {}
     for name, value in values.items():
@@ -94,7 +94,7 @@ def _settings(scenario: Any) -> dict[str, Any]:
 
 
 def describe_payloads(requests: Sequence[Request]) -> dict[str, Any]:
-    """Return count, sizes and a hash of requests: enough to tell whether two runs sent the same."""
+    """Return count, sizes and a hash of requests; two runs with equal hashes chose from the same payloads."""
     digest = hashlib.sha256()
     for request in requests:
         for name, value in request.arguments().items():

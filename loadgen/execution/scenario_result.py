@@ -1,4 +1,4 @@
-"""The result of a run: what became of a scenario, its exit causes, and the content of result.json."""
+"""The result of a scenario: its runs, the causes of its exit status, and the content of result.json."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from loadgen.results.directory import ResultsDirectory
 
 
 class ExitCause(NamedTuple):
-    """Why the exit status is not 0: a status, and what happened in words."""
+    """A reason for an exit status other than 0, with a human-readable message."""
 
     status: ExitStatus
     message: str
@@ -20,15 +20,15 @@ class ExitCause(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScenarioResult:
-    """What became of a scenario.
+    """The result of a scenario.
 
     Args:
-        results: where everything is kept.
-        runs: in the order of execution, read back from there.
-        causes: what went wrong on the way, beside what the runs themselves say.
-        leftovers: what may still exist, with the command that removes it.
-        incomplete_reason: why this is only a part of what was planned; empty when it is all.
-        failure: what ended it early; None when nothing did.
+        results: the output directory.
+        runs: the runs in the order of execution, as read from the output directory.
+        causes: exit causes of the execution; those of the verdict and of SLOs are added by `exit_causes`.
+        leftovers: resources that may still exist.
+        incomplete_reason: why a part of the plan was not executed; empty when all of it was.
+        failure: the exception that ended the execution; None when none did.
     """
 
     results: ResultsDirectory
@@ -40,7 +40,7 @@ class ScenarioResult:
 
     @property
     def is_incomplete(self) -> bool:
-        """True when it was ended before all that was planned was done."""
+        """True when a part of the plan was not executed."""
         return bool(self.incomplete_reason)
 
     @property
@@ -50,12 +50,12 @@ class ScenarioResult:
 
 
 def result_json(result: ScenarioResult, causes: Sequence[ExitCause], analysis: Analysis | None) -> dict[str, Any]:
-    """Return what result.json says: how the whole of it ended, as plain values.
+    """Return the content of result.json.
 
     Args:
-        result: what became of the scenario.
-        causes: everything that speaks for an exit status; the one that costs most wins.
-        analysis: what its runs say; None when no report could be made.
+        result: the result of the scenario.
+        causes: all exit causes; see `worst_status` for which of them decides.
+        analysis: the analysis of the runs; None when no report could be made.
     """
     status = worst_status([cause.status for cause in causes])
     cleanup = f"python -m loadgen cleanup {result.results.manifest.run_id}"
@@ -84,7 +84,7 @@ def result_json(result: ScenarioResult, causes: Sequence[ExitCause], analysis: A
 
 
 def exit_causes(result: ScenarioResult, analysis: Analysis | None) -> list[ExitCause]:
-    """Return everything that speaks for an exit status other than 0."""
+    """Return all causes for an exit status other than 0: execution, verdict and SLOs."""
     causes = list(result.causes)
     if analysis is not None:
         if not analysis.verdict.is_valid:

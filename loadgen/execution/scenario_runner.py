@@ -1,13 +1,14 @@
-"""Carries a scenario out from this process: checks, keeps a journal, executes, and says what became of it.
+"""The scenario runner: one run of a scenario, from the preflight checks to the result.
 
-Nothing is created before everything that can be known beforehand was found to be in order; the steps themselves are
-sweep.py's.
+`run_scenario` has three parts: the preflight checks, which create nothing; the execution of the plan, with a journal of
+what it creates and with the workers started; and the result, which reports what may be left and what was saved. See
+plan_executor.py for the order in which steps are executed.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadgen.aws.deployment.journal import JOURNAL_FILE, SupportsJournal, read_journal
@@ -16,10 +17,12 @@ from loadgen.engine import engine
 from loadgen.errors import ConfigError, DataError, ExitStatus, LoadgenError, WriteError
 from loadgen.execution.executor import Executor, LocalExecutor
 from loadgen.execution.plan_executor import PlanExecutor
-from loadgen.execution.preflight import RunPolicy, cancel_on, check_resumable, forecast_for_account
+from loadgen.execution.preflight import RunPolicy, check_resumable, forecast_for_account
 from loadgen.execution.run_identity import RunContext
 from loadgen.execution.scenario_result import ExitCause, ScenarioResult
-from loadgen.interfaces import Account, Identity, Progress
+from loadgen.execution.spend_limit import SpendLimit
+from loadgen.execution.stop_event import cancel_on
+from loadgen.interfaces import Account, Progress
 from loadgen.results.directory import ResultsDirectory, claim_directory
 from loadgen.results.manifest import Manifest
 from loadgen.scenario.loader import LoadedScenario
@@ -38,30 +41,49 @@ async def run_scenario(
     on_account_opened: Callable[[Account, str], None] | None = None,
     run_id: str = "",
 ) -> ScenarioResult | None:
-    """Run a scenario and keep everything under `out`, or under a new directory in ./results.
+    """Execute a scenario's plan against its target, and save every run.
+
+    Args:
+        loaded: the scenario and its file.
+        out: the output directory; it must not hold a run, unless `policy` resumes one. None for a new directory in
+            ./results.
+        command: the command line that repeats the run.
+        progress: receives what happens.
+        stop: set it to end early: no more requests are sent, endpoints are deleted, measurements are kept.
+        executor: starts the workers that send the requests; None to send from this process.
+        policy: what the run may do; None for the defaults.
+        on_account_opened: receives the account and the run id before anything is created, so that a caller that must
+            exit at once can list what may be left.
+        run_id: names and tags what is created; empty for a new id.
 
     Returns:
-        What became of it; None after a dry run.
+        The result; None after a dry run.
 
     Raises:
-        LoadgenError: it could not start; nothing was created.
+        LoadgenError: the run could not start, and created nothing. Later failures are in `ScenarioResult.failure`.
     """
+    policy = policy or RunPolicy()
     context = RunContext.create(loaded, command=command, run_id=run_id)
-    allowed = policy or RunPolicy()
     directory = out or context.default_out(Path("results"))
-    if allowed.resume:
+    if policy.resume:
         context = replace(context, run_id=_open_resumable(directory).manifest.run_id)
-    return await execute_scenario(
-        loaded.scenario,
-        directory,
-        run_id=context.run_id,
-        make_manifest=context.make_manifest,
-        progress=progress,
-        stop=stop,
-        executor=executor,
-        policy=allowed,
-        on_account_opened=on_account_opened,
-    )
+    scenario = loaded.scenario
+    async with AsyncExitStack() as stack:
+        lock_note = stack.enter_context(claim_directory(directory, resume=policy.resume))
+        account = await _open_account(stack, scenario, context.run_id, policy, progress, stop)
+        spend_limit = _check_forecast(scenario, account, policy, progress, lock_note)
+        if policy.dry_run:
+            return None
+        results = _open_results(directory, context.make_manifest(account.identity), resume=policy.resume)
+        if on_account_opened is not None:
+            on_account_opened(account, context.run_id)
+        plan_executor = PlanExecutor(
+            scenario, account, results, progress, stop, grace=policy.grace, spend_limit=spend_limit
+        )
+        return await _ScenarioRun(
+            scenario, account, results, progress, policy, executor or LocalExecutor(), plan_executor
+        ).run()
+    raise AssertionError  # the stack suppresses no exception
 
 
 def _open_resumable(directory: Path) -> ResultsDirectory:
@@ -71,132 +93,130 @@ def _open_resumable(directory: Path) -> ResultsDirectory:
         raise ConfigError(f"{directory} cannot be resumed: {error.message}", hint=error.hint) from error
 
 
-_DEFAULT_POLICY = RunPolicy()
-
-
-async def execute_scenario(
+async def _open_account(
+    stack: AsyncExitStack,
     scenario: ScenarioProtocol,
-    out: Path,
-    *,
     run_id: str,
-    make_manifest: Callable[[Identity], Manifest],
+    policy: RunPolicy,
     progress: Progress,
     stop: asyncio.Event,
-    executor: Executor | None = None,
-    policy: RunPolicy = _DEFAULT_POLICY,
-    on_account_opened: Callable[[Account, str], None] | None = None,
-) -> ScenarioResult | None:
-    """Execute a scenario's plan against its target and save every run under `out`.
-
-    Args:
-        scenario: what to do.
-        out: the output directory; must not hold a run, unless it is resumed.
-        run_id: tags and names what is created.
-        make_manifest: makes the manifest once it is known where it runs.
-        progress: is told what happens.
-        stop: set it to end early: nothing more is sent, endpoints are removed, what was measured is kept.
-        executor: who sends the requests; None for this process alone.
-        policy: what it is allowed.
-        on_account_opened: is given the account and the run's id before anything is created, for whoever must leave at once and
-            say what may remain.
-
-    Returns:
-        What became of it; None after a dry run.
-
-    Raises:
-        LoadgenError: it could not start; nothing was created. What happens later is in `ScenarioResult.failure`.
-    """
-    async with AsyncExitStack() as stack:
-        lock_note = stack.enter_context(claim_directory(out, resume=policy.resume))
-        async with cancel_on(stop):
-            account = await stack.enter_async_context(scenario.target.account(run_id=run_id))
-            progress.log(f"{account.identity.kind} {account.identity.detail}".strip())
-            policy.check_account(account.identity)
-            await account.check(scenario.configs())
-        forecast = forecast_for_account(scenario, account)
-        for line in (*filter(None, [lock_note]), *forecast.lines()):
-            progress.log(line)
-        forecast.check_endpoint_limit(policy.max_endpoints)
-        plan_executor = PlanExecutor(scenario, account, progress, stop, policy)
-        if policy.dry_run:
-            return None
-        manifest = make_manifest(account.identity)
-        if policy.resume:
-            results = ResultsDirectory.open(out)
-            check_resumable(results.manifest, manifest, out)
-        else:
-            results = ResultsDirectory.create(out, manifest)
-        if on_account_opened is not None:
-            on_account_opened(account, run_id)
-        return await _execute_plan(plan_executor, results, account, executor or LocalExecutor(), policy)
-    raise AssertionError  # the stack swallows nothing
+) -> Account:
+    async with cancel_on(stop):
+        account = await stack.enter_async_context(scenario.target.account(run_id=run_id))
+        progress.log(f"{account.identity.kind} {account.identity.detail}".strip())
+        policy.check_account(account.identity)
+        await account.check(scenario.configs())
+    return account
 
 
-async def _execute_plan(
-    plan_executor: PlanExecutor, results: ResultsDirectory, account: Account, executor: Executor, policy: RunPolicy
-) -> ScenarioResult:
-    """Carry a sweep out in an account that was found fit, whatever happens, and say what became of it."""
-    failure: BaseException | None = None
-    scenario, log = plan_executor.scenario, plan_executor.progress.log
-    try:
-        with _open_journal(account, results, policy.state_dir, log):
-            if policy.resume:
-                await _resume(plan_executor, results, account)
-            async with executor.start(scenario.target, scenario.requests, log) as team:
-                await plan_executor.execute_plan(results, team)
-    except BaseExceptionGroup as group:
-        failure = engine.first_exception(group)
-    except Exception as error:  # noqa: BLE001 - whatever it was: what may be left behind is told beside it
-        failure = error
-    leftovers = tuple(account.leftovers())
-    for leftover in leftovers:
-        log(f"left behind: {leftover}")
-    if failure is not None and (not isinstance(failure, Exception) or not (plan_executor.planned_steps or leftovers)):
-        raise failure
-    causes = list(plan_executor.causes)
-    if failure is not None:
-        causes.append(ExitCause(_exit_status(failure), str(failure) or type(failure).__name__))
-    if leftovers:
-        causes.append(ExitCause(ExitStatus.RESOURCE_LEAK, f"{len(leftovers)} things may still exist"))
-    partial = plan_executor.incomplete_reason or (str(failure) if failure is not None else "")
-    try:
-        runs = results.read_runs()
-    except LoadgenError as error:  # what may be left behind must be told all the same
-        runs = ()
-        causes.append(ExitCause(error.status, str(error)))
-    return ScenarioResult(results, runs, tuple(causes), leftovers, partial, failure)
+def _check_forecast(
+    scenario: ScenarioProtocol, account: Account, policy: RunPolicy, progress: Progress, lock_note: str
+) -> SpendLimit | None:
+    """Log the forecast, check it against the policy, and return the spend limit to enforce."""
+    forecast = forecast_for_account(scenario, account)
+    for line in (*filter(None, [lock_note]), *forecast.lines()):
+        progress.log(line)
+    forecast.check_endpoint_limit(policy.max_endpoints)
+    return policy.spend_limit(scenario, account.identity)
+
+
+def _open_results(directory: Path, manifest: Manifest, *, resume: bool) -> ResultsDirectory:
+    if not resume:
+        return ResultsDirectory.create(directory, manifest)
+    results = ResultsDirectory.open(directory)
+    check_resumable(results.manifest, manifest, directory)
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class _ScenarioRun:
+    """A run that has passed the preflight checks."""
+
+    scenario: ScenarioProtocol
+    account: Account
+    results: ResultsDirectory
+    progress: Progress
+    policy: RunPolicy
+    executor: Executor
+    plan_executor: PlanExecutor
+
+    async def run(self) -> ScenarioResult:
+        """Execute the plan, and return the result, whatever happened.
+
+        Raises:
+            BaseException: the execution failed, and nothing was planned or left; or it was interrupted.
+        """
+        failure: BaseException | None = None
+        try:
+            await self._execute()
+        except BaseExceptionGroup as group:
+            failure = engine.first_exception(group)
+        except Exception as error:  # noqa: BLE001 - reported in the result, beside what may be left
+            failure = error
+        return self._result(failure)
+
+    async def _execute(self) -> None:
+        scenario, log = self.scenario, self.progress.log
+        with self._journal():
+            if self.policy.resume:
+                await self._resume()
+            async with self.executor.start(scenario.target, scenario.requests, log) as pool:
+                await self.plan_executor.execute_plan(pool)
+
+    @contextmanager
+    def _journal(self) -> Iterator[None]:
+        if not isinstance(self.account, SupportsJournal):
+            yield
+            return
+        with journaled_run(
+            self.account,
+            self.results.path,
+            run_id=self.results.manifest.run_id,
+            state_dir=self.policy.state_dir,
+            log=self.progress.log,
+        ) as journal:
+            yield
+        if journal.write_error:
+            raise WriteError(journal.write_error)
+
+    async def _resume(self) -> None:
+        """Delete what the interrupted process left, and restore the steps that it completed."""
+        if isinstance(self.account, SupportsJournal):
+            journal_state = read_journal(self.results.path / JOURNAL_FILE)
+            if journal_state.resources:
+                names = ", ".join(sorted({name for _, name in journal_state.resources}))
+                self.progress.log(f"deleting what the interrupted run left: {names}")
+                await self.account.delete_leftovers(journal_state.resources)
+        completed = self.results.read_completed_runs()
+        self.plan_executor.restore(completed)
+        archived = self.results.archive_incomplete(completed)
+        self.progress.log(
+            f"resumed: {len(completed)} completed steps kept, {archived} incomplete steps moved to interrupted/"
+        )
+
+    def _result(self, failure: BaseException | None) -> ScenarioResult:
+        leftovers = tuple(self.account.leftovers())
+        for leftover in leftovers:
+            self.progress.log(f"not deleted: {leftover}")
+        if failure is not None and (
+            not isinstance(failure, Exception) or not (self.plan_executor.planned_steps or leftovers)
+        ):
+            raise failure
+        causes = list(self.plan_executor.causes)
+        if failure is not None:
+            causes.append(ExitCause(_exit_status(failure), str(failure) or type(failure).__name__))
+        if leftovers:
+            causes.append(ExitCause(ExitStatus.RESOURCE_LEAK, f"{len(leftovers)} resources may still exist"))
+        incomplete_reason = self.plan_executor.incomplete_reason or (str(failure) if failure is not None else "")
+        try:
+            runs = self.results.read_runs()
+        except LoadgenError as error:  # the leftovers must be reported all the same
+            runs = ()
+            causes.append(ExitCause(error.status, str(error)))
+        return ScenarioResult(self.results, runs, tuple(causes), leftovers, incomplete_reason, failure)
 
 
 def _exit_status(error: BaseException) -> ExitStatus:
     if isinstance(error, MemoryError):
         return ExitStatus.OS_RESOURCE
     return error.status if isinstance(error, LoadgenError) else ExitStatus.INTERNAL
-
-
-@contextmanager
-def _open_journal(
-    account: Account, results: ResultsDirectory, state_dir: Path | None, log: Callable[[str], None]
-) -> Iterator[None]:
-    if not isinstance(account, SupportsJournal):
-        yield
-        return
-    with journaled_run(account, results.path, run_id=results.manifest.run_id, state_dir=state_dir, log=log) as journal:
-        yield
-    if journal.write_error:
-        raise WriteError(journal.write_error)
-
-
-async def _resume(plan_executor: PlanExecutor, results: ResultsDirectory, account: Account) -> None:
-    """Remove what the process that died left, and keep the steps that it finished."""
-    if isinstance(account, SupportsJournal):
-        journal_state = read_journal(results.path / JOURNAL_FILE)
-        if journal_state.resources:
-            plan_executor.progress.log(
-                f"removing what was left: {', '.join(sorted({name for _, name in journal_state.resources}))}"
-            )
-            await account.delete_leftovers(journal_state.resources)
-    plan_executor.restore(results.read_completed_runs())
-    archived = results.archive_incomplete(plan_executor.completed_runs)
-    plan_executor.progress.log(
-        f"resumed: {len(plan_executor.completed_runs)} steps are kept, {archived} that did not end moved to interrupted/"
-    )

@@ -11,10 +11,14 @@ from loadgen.scenario.scenario import ScenarioProtocol
 
 
 def apply_overrides(scenario: ScenarioProtocol, overrides: Mapping[str, str]) -> ScenarioProtocol:
-    """Return the scenario with fields set from text, as `--set name=value` does; values are Python literals or text.
+    """Return a copy of the scenario with some fields replaced.
+
+    Args:
+        scenario: a dataclass.
+        overrides: field name to text; the text is a Python literal, or else the value itself.
 
     Raises:
-        UsageError: there is no such field; the nearest is named.
+        UsageError: the scenario has no such field, or does not accept the value.
     """
     if not overrides:
         return scenario
@@ -23,8 +27,8 @@ def apply_overrides(scenario: ScenarioProtocol, overrides: Mapping[str, str]) ->
     for name, text in overrides.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
-            raise UsageError(f"--set {name}: the scenario has no such field", hint=hint)
+            hint = f"did you mean {near[0]}?" if near else f"its fields are {', '.join(known)}"
+            raise UsageError(f"--set {name}: the scenario has no field of this name", hint=hint)
         try:
             values[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: thousands of brackets
@@ -33,11 +37,14 @@ def apply_overrides(scenario: ScenarioProtocol, overrides: Mapping[str, str]) ->
         changed: ScenarioProtocol = replace(_as_dataclass(scenario), **values)
     except (TypeError, ValueError, AttributeError) as error:
         given = ", ".join(f"{name}={value!r:.60}" for name, value in values.items())
-        raise UsageError(f"--set {given} is of the wrong type", hint=str(error)) from error
+        raise UsageError(f"--set {given}: invalid type", hint=str(error)) from error
     return changed
 
 
 def _as_dataclass(scenario: Any) -> Any:
     if not is_dataclass(scenario):
-        raise UsageError("this scenario is no dataclass, so that its fields cannot be changed from outside")
+        raise UsageError(
+            f"--set needs a scenario that is a dataclass, got {type(scenario).__name__}",
+            hint="decorate its class with @dataclass",
+        )
     return scenario

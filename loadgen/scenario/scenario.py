@@ -1,7 +1,4 @@
-"""Scenario: a target, requests and a plan of steps; and loading the Python file that defines one.
-
-A scenario file defines a module-level `scenario`. Its values validate themselves, and nothing is sent while it loads.
-"""
+"""Scenario: a target, requests and a plan of steps. Values only: constructing one validates it and sends nothing."""
 
 import math
 from collections.abc import Generator, Sequence
@@ -18,25 +15,28 @@ from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
 
+DEFAULT_TIMEOUT = 300.0  # seconds; a cold start of a large model takes minutes
+DEFAULT_OBJECTIVE = "balanced"
+
 Plan = Generator[Sequence[Step], Sequence[Run], None]
 
 
 class ScenarioProtocol(Protocol):
-    """What a scenario file's `scenario` must offer; a frozen dataclass, so that `--set` can change a field."""
+    """The interface of a scenario file's `scenario`; a frozen dataclass supports `--set`."""
 
     @property
     def target(self) -> Target:
-        """The place to measure."""
+        """Where the endpoints are: Emulated, SageMaker, Existing."""
         ...
 
     @property
     def requests(self) -> Sequence[Request]:
-        """What to send."""
+        """The payloads."""
         ...
 
     @property
     def seed(self) -> int:
-        """Of the choice of payloads."""
+        """Seed of the payload sequence."""
         ...
 
     @property
@@ -46,82 +46,83 @@ class ScenarioProtocol(Protocol):
 
     @property
     def together(self) -> bool:
-        """True to measure the endpoints of a batch at once: faster, and they may disturb each other."""
+        """True to measure the endpoints of a batch at the same time: faster, but they may disturb each other."""
         ...
 
     @property
     def objective(self) -> str:
-        """What the recommended memory size is best at: `cost`, `speed` or `balanced`."""
+        """What the recommendation optimises: `cost`, `speed` or `balanced`."""
         ...
 
     @property
     def instance(self) -> str | None:
-        """The real-time instance to compare with; None for the usual one of each size."""
+        """The real-time instance type to compare with; None for a comparable one of each size."""
         ...
 
     @property
     def slos(self) -> Sequence[Slo]:
-        """The promises that decide the exit status."""
+        """The SLOs; a violated one makes the exit status 99."""
         ...
 
     def plan(self) -> Plan:
-        """Yield batches of steps and be sent their runs."""
+        """Yield batches of steps, and receive the runs of each batch."""
         ...
 
     def configs(self) -> Sequence[ServerlessConfig | None]:
-        """Return every configuration that the plan may ask for, so that quotas are checked before anything is made."""
+        """Return every configuration that the plan may yield; the account's quotas are checked against them."""
         ...
 
     def possible_steps(self) -> Sequence[Step]:
-        """Return every step that the plan may yield, at its dearest, so that the cost is bounded before."""
+        """Return every step that the plan may yield, at its highest cost; the forecast is their sum."""
         ...
 
 
 def validate_scenario(scenario: ScenarioProtocol) -> None:
-    """Refuse what no scenario can mean, whatever its plan: before anything is deployed.
+    """Check the fields that every scenario has.
 
     Raises:
-        UsageError: with what to do.
+        UsageError: a field has an invalid value.
     """
     _validate_requests(scenario.requests)
     if not hasattr(scenario.target, "account"):
         raise UsageError(
-            f"a target of type {type(scenario.target).__name__}", hint="give Emulated, SageMaker or Existing"
+            f"target must be a Target, got {type(scenario.target).__name__}",
+            hint="give Emulated, SageMaker or Existing",
         )
     if not 0 < scenario.timeout < math.inf:
-        raise UsageError(f"a timeout of {scenario.timeout!r} seconds", hint="finite and above 0")
+        raise UsageError(f"timeout must be finite and above 0 seconds, got {scenario.timeout!r}")
     if scenario.objective not in OBJECTIVES:
-        raise UsageError(f"objective {scenario.objective!r}", hint=f"one of {', '.join(OBJECTIVES)}")
+        raise UsageError(f"objective must be one of {', '.join(OBJECTIVES)}, got {scenario.objective!r}")
     if not all(isinstance(slo, Slo) for slo in scenario.slos):
-        raise UsageError("a promise that is no Slo", hint='give Slo("response_p99", at_most=0.8)')
+        raise UsageError("slos must contain Slo values", hint='give Slo("response_p99", at_most=0.8)')
     validate_int(scenario.seed, 0, "seed")
 
 
 def _validate_requests(requests: Sequence[Request]) -> None:
     if not requests:
-        raise UsageError("a scenario without requests", hint="give requests=read_requests(...) or [Request(b'...')]")
+        raise UsageError("requests must not be empty", hint="give requests=read_requests(...) or [Request(b'...')]")
     for request in requests:
         if not isinstance(request, Request):
-            raise UsageError(f"a request of type {type(request).__name__}", hint="give Request values")
+            raise UsageError(f"requests must contain Request values, got {type(request).__name__}")
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Steps of your own: configurations under loads, with promises to keep.
+    """A fixed sequence of steps: configurations under loads, with SLOs to check.
 
     Args:
-        target: the place to measure: Emulated, SageMaker, Existing.
-        requests: what to send.
+        target: where the endpoints are: Emulated, SageMaker, Existing.
+        requests: the payloads.
         steps: executed in order; steps with the same configuration share an endpoint.
-        slos: promises; a broken one makes the exit status 99.
-        seed: of the choice of payloads.
+        slos: SLOs; a violated one makes the exit status 99.
+        seed: seed of the payload sequence.
         timeout: seconds that one request may take, cold start included.
-        together: True to measure all endpoints at once.
-        objective: what the recommended memory size is best at: `cost`, `speed` or `balanced`.
-        instance: the real-time instance to compare with; None for the usual one of each size.
+        together: True to measure all endpoints at the same time: faster, but they may disturb each other.
+        objective: what the recommendation optimises: `cost`, `speed` or `balanced`.
+        instance: the real-time instance type to compare with; None for a comparable one of each size.
 
     Raises:
-        UsageError: a value of another type, or out of its range.
+        UsageError: a value is of another type, or out of its range.
     """
 
     target: Target
@@ -129,15 +130,15 @@ class Scenario:
     steps: Sequence[Step]
     slos: Sequence[Slo] = ()
     seed: int = 0
-    timeout: float = 300.0
+    timeout: float = DEFAULT_TIMEOUT
     together: bool = False
-    objective: str = "balanced"
+    objective: str = DEFAULT_OBJECTIVE
     instance: str | None = None
 
     def __post_init__(self) -> None:
         validate_scenario(self)
         if not self.steps or not all(isinstance(step, Step) for step in self.steps):
-            raise UsageError("a scenario without steps", hint="give steps=[Step(...)]")
+            raise UsageError("steps must be Step values, at least one", hint="give steps=[Step(...)]")
 
     def plan(self) -> Plan:
         """Yield all steps as one batch."""

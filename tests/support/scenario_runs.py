@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from loadgen import Request, ServerlessConfig
-from loadgen.execution.run_identity import RunContext
-from loadgen.execution.scenario_runner import execute_scenario
+from loadgen.execution.scenario_runner import run_scenario
 from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES
 from loadgen.measurement.sample import checksum
@@ -58,22 +57,14 @@ class RecordingProgress:
 
 def execute(scenario, out, executor=None, progress=None, stop=None, *, stop_after=None):
     """Run a scenario as the command line does, without its report; stop it after the window of index `stop_after`."""
-    context = RunContext.create(LoadedScenario(scenario, "test", "does it work?", "", Path("test.py")), command="test")
+    loaded = LoadedScenario(scenario, "test", "does it work?", "", Path("test.py"))
 
     async def main():
         stopping = stop or asyncio.Event()
         watching = progress or RecordingProgress()
         if stop_after is not None:
             watching.window_closed = lambda step, window: stopping.set() if window.index >= stop_after else None
-        return await execute_scenario(
-            scenario,
-            out,
-            run_id=context.run_id,
-            make_manifest=context.make_manifest,
-            progress=watching,
-            stop=stopping,
-            executor=executor,
-        )
+        return await run_scenario(loaded, out, command="test", progress=watching, stop=stopping, executor=executor)
 
     return asyncio.run(main())
 

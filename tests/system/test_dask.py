@@ -1,6 +1,5 @@
-"""The same shards as tasks on a Dask cluster: counted by the emulator, never sent twice, honest about a loss."""
+"""Dask workers: shards run as tasks of a cluster, no request is sent twice, and a lost worker is reported."""
 
-import asyncio
 import os
 import signal
 import sys
@@ -9,7 +8,8 @@ import numpy as np
 import pytest
 
 from loadgen import ClosedLoop, Emulated, OpenLoop, Scenario, Step, constant, even, judge, poisson
-from loadgen.distributed.dask import DaskExecutor, run_worker_task
+from loadgen.distributed.dask import DaskExecutor
+from loadgen.distributed.dask_mailbox import run_worker_task
 from loadgen.errors import ConfigError, ExitStatus, UnavailableError, UsageError
 from loadgen.measurement.outcome import Outcome
 from tests.support.emulator import emulated, endpoint_counters, eventually, profile_of_latency
@@ -26,19 +26,19 @@ from tests.support.scenario_runs import (
 distributed = pytest.importorskip("distributed", reason="needs loadgen[dask]")
 
 
-def cluster_of(**more):
-    """Two workers in processes of their own, on loopback, on free ports."""
+def local_cluster(**more):
+    """Start a cluster of two worker processes on free loopback ports."""
     return distributed.LocalCluster(n_workers=2, host="127.0.0.1", dashboard_address="127.0.0.1:0", **more)
 
 
 @pytest.fixture(scope="module")
 def client():
-    with cluster_of(threads_per_worker=2) as cluster, distributed.Client(cluster) as opened:
+    with local_cluster(threads_per_worker=2) as cluster, distributed.Client(cluster) as opened:
         yield opened
 
 
 def test_a_cluster_sends_what_one_process_would(tmp_path, client):
-    """On two Dask workers: the same requests as alone, counts equal to the emulator's ledger, clocks lined up."""
+    """Two Dask workers send the same requests as one process, the ledger agrees, and the clocks are synchronised."""
     steps = [
         Step(CONFIG, OpenLoop(poisson(constant(60), seed=3), duration=1.5), name="open"),
         Step(CONFIG, ClosedLoop(5, count=63), name="closed"),
@@ -62,17 +62,17 @@ def test_a_cluster_sends_what_one_process_would(tmp_path, client):
     assert sum(sum(window.counts.values()) for window in watching.windows) == sum(run.scheduled for run in both.runs)
 
 
-def test_a_task_that_is_run_again_sends_nothing(tmp_path, client):
-    """Dask may run a unit twice: the second attempt is given no order, goes home, and is told in the report (C106)."""
+def test_a_repeated_task_sends_nothing(tmp_path, client):
+    """When Dask runs a task twice, the second attempt is shut down, sends nothing, and is reported (C106)."""
     futures = []
 
     def again(progress, window):
         if not futures:
             running = {key: names for names in client.processing().values() for key in names}
             key = min(str(key) for key in running if str(key).startswith("loadgen-"))
-            _, run, unit = key.split("-")
-            place = next(address for address, keys in client.processing().items() if key in map(str, keys))
-            futures.append(client.submit(run_worker_task, run, int(unit), workers=[place], pure=False))
+            _, run_key, worker_index = key.split("-")
+            address = next(address for address, keys in client.processing().items() if key in map(str, keys))
+            futures.append(client.submit(run_worker_task, run_key, int(worker_index), workers=[address], pure=False))
 
     with emulated(models={"quick": profile_of_latency(0.01)}) as emulator:
         scenario = Scenario(
@@ -87,8 +87,8 @@ def test_a_task_that_is_run_again_sends_nothing(tmp_path, client):
 
 
 @pytest.mark.parametrize("victims", [1, 2])
-def test_a_killed_dask_worker_is_told_and_nothing_is_sent_twice(tmp_path, victims):
-    """After kill -9 of a worker: what arrived before is kept, INVALID, no share is sent again; of both: 71 (C106)."""
+def test_a_killed_dask_worker_is_reported_and_nothing_is_sent_twice(tmp_path, victims):
+    """After kill -9 of a Dask worker its samples are kept, no shard is sent again, INVALID; after that of both 71 (C106)."""
     killed = []
 
     def then(progress, window):
@@ -98,7 +98,7 @@ def test_a_killed_dask_worker_is_told_and_nothing_is_sent_twice(tmp_path, victim
                 os.kill(pid, signal.SIGKILL)
 
     with (
-        cluster_of(threads_per_worker=1) as cluster,
+        local_cluster(threads_per_worker=1) as cluster,
         distributed.Client(cluster) as client,
         emulated(models={"quick": profile_of_latency(0.02)}) as emulator,
     ):
@@ -112,38 +112,38 @@ def test_a_killed_dask_worker_is_told_and_nothing_is_sent_twice(tmp_path, victim
         )
         finished = execute(scenario, tmp_path / "out", DaskExecutor(client), RecordingProgress(then))
         (run,) = finished.runs
-        # Dask starts workers again; give it the time to run a task again if it would.
+        # Dask restarts the workers, and could run a task again.
         eventually(
             lambda: len(client.nthreads()) == 2 and not set(pids[:victims]) & set(client.run(os.getpid).values())
         )
-        books = endpoint_counters(emulator, run.endpoint)
+        counters = endpoint_counters(emulator, run.endpoint)
         assert list_resources(emulator) == []
     assert_counts_balance(run)
     dead = [worker for worker in run.workers if worker.lost_reason]
     assert len(dead) == victims
     assert "left the Dask cluster" in dead[0].lost_reason
-    # What went out after the last message from there is lost_with_worker; the schedule says which that was.
-    assert books["arrivals"] <= run.scheduled
-    assert books["arrivals"] >= run.scheduled - np.count_nonzero(run.samples["outcome"] == Outcome.LOST_WITH_WORKER)
+    # The requests that were sent after the worker's last message are lost_with_worker, according to the schedule.
+    assert counters["arrivals"] <= run.scheduled
+    assert counters["arrivals"] >= run.scheduled - np.count_nonzero(run.samples["outcome"] == Outcome.LOST_WITH_WORKER)
     assert sum(worker.scheduled + worker.unsent for worker in run.workers) == 200
     assert not judge(run).is_valid
     assert finished.statuses == ((ExitStatus.OS_RESOURCE,) if victims == 2 else ())
 
 
 def test_a_cluster_is_reached_by_its_address(tmp_path, client):
-    """The address of a scheduler is enough, and a bound on the workers is kept."""
+    """The address of a scheduler is enough, and at most `workers` Dask workers are used."""
     with emulated() as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(4, count=20))]
         )
-        crew = DaskExecutor(address=client.scheduler.address, workers=1)
-        (run,) = execute(scenario, tmp_path / "out", crew).runs
+        executor = DaskExecutor(address=client.scheduler.address, workers=1)
+        (run,) = execute(scenario, tmp_path / "out", executor).runs
     assert len(run.workers) == 1
     assert run.scheduled == 20
 
 
-def test_a_cluster_that_is_not_there_is_told(tmp_path, monkeypatch):
-    """Nobody listens at the address: status 69 before anything is deployed, in words that name it."""
+def test_an_unreachable_scheduler_is_refused(tmp_path, monkeypatch):
+    """An address without a scheduler is refused with 69 and its name, before anything is deployed."""
     real = distributed.Client
     monkeypatch.setattr(distributed, "Client", lambda address, timeout: real(address, timeout=0.5))
     with emulated() as emulator:
@@ -156,38 +156,15 @@ def test_a_cluster_that_is_not_there_is_told(tmp_path, monkeypatch):
 
 
 def test_dask_is_an_extra(monkeypatch):
-    """Without it the refusal is a configuration error that says what to install (78)."""
+    """Without Dask the executor is refused with 78 and the command that installs it (C13)."""
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=r"pip install 'loadgen\[dask\]'"):
         DaskExecutor(address="tcp://127.0.0.1:8786")
 
 
-def test_a_crew_without_a_cluster_is_refused():
-    """Neither a client nor an address, or no worker at all, cannot be meant."""
+def test_an_executor_without_a_cluster_is_refused():
+    """Neither a client nor an address, and no worker at all, are usage errors."""
     with pytest.raises(UsageError):
         DaskExecutor()
     with pytest.raises(UsageError):
         DaskExecutor(address="tcp://127.0.0.1:8786", workers=0)
-
-
-def test_a_desk_delivers_once_whatever_is_repeated():
-    """A visit that is made twice, as after a broken connection, hands a message over once, and loses no answer."""
-    import pickle
-
-    from loadgen.distributed.dask import _Mailbox, _Poll
-
-    async def visits():
-        desk = _Mailbox()
-        desk.send("answer 1")
-        mail = _Poll("a", 0, (pickle.dumps("order 1"),), 0)
-        first, again = desk.poll(mail), desk.poll(mail)
-        desk.send("answer 2")
-        later = desk.poll(_Poll("a", 1, (pickle.dumps("order 2"),), 1))
-        inbox = desk.messages()
-        return [await anext(inbox), await anext(inbox)], first, again, later
-
-    orders, first, again, later = asyncio.run(visits())
-    assert orders == ["order 1", "order 2"]
-    assert [pickle.loads(content) for content in first] == ["answer 1"]
-    assert again == first
-    assert [pickle.loads(content) for content in later] == ["answer 2"]

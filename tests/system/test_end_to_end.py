@@ -1,4 +1,4 @@
-"""The whole path, from a scenario to saved runs, against the emulator's own books."""
+"""From a scenario to saved runs, compared with the emulator's ledger."""
 
 import json
 from dataclasses import replace
@@ -14,8 +14,8 @@ from tests.support.emulator import QUICK, emulated, fetch, profile_of_latency
 from tests.support.scenario_runs import REQUESTS, assert_ledger_agrees, execute, list_resources
 
 
-def test_a_sweep_counts_what_the_emulator_counted(tmp_path):
-    """For several memory sizes and client counts, ok and throttled equal the ledger's exactly, step by step."""
+def test_counts_equal_the_ledger(tmp_path):
+    """For several memory sizes and client counts, each run's ok and throttled counts equal the ledger's."""
     with emulated(models={"quick": profile_of_latency(0.004)}) as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url),
@@ -42,7 +42,7 @@ def test_a_sweep_counts_what_the_emulator_counted(tmp_path):
 
 
 def test_every_size_is_sent_the_same_payloads(tmp_path):
-    """Which request is n-th depends on the seed alone, so that sizes are compared on the same work."""
+    """The n-th payload depends on the seed only, so that all memory sizes are compared on the same requests."""
     with emulated() as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url),
@@ -55,23 +55,23 @@ def test_every_size_is_sent_the_same_payloads(tmp_path):
     assert len(set(first.samples["request_index"].tolist())) == 3
 
 
-def test_cold_calls_are_the_ledgers_and_cloudwatchs(tmp_path):
-    """As many calls were held for a cold start as the ledger says, and as ModelSetupTime counts."""
-    cold = replace(profile_of_latency(0.02), cold_start=0.3)
-    with emulated(models={"cold": cold}, time_scale=1.0, delete_time=0.0) as emulator:
+def test_cold_calls_equal_the_ledger_and_cloudwatch(tmp_path):
+    """The number of calls that waited for a cold start equals the ledger's, and the count of ModelSetupTime."""
+    model = replace(profile_of_latency(0.02), cold_start=0.3)
+    with emulated(models={"cold": model}, time_scale=1.0, delete_time=0.0) as emulator:
         scenario = Scenario(
             Emulated(model="cold", url=emulator.url),
             REQUESTS,
             [Step(ServerlessConfig(2048, 4), ClosedLoop(4, count=40))],
         )
         (run,) = execute(scenario, tmp_path / "out").runs
-    held = int(((run.samples["done"] - run.samples["sent"]) > 0.2).sum())
-    assert held == run.server_counts["cold"] == run.metrics.values["ModelSetupTime"].sample_count
-    assert held == 3  # one instance is warm when the endpoint is in service; MaxConcurrency 4 needs three more
+    cold = int(((run.samples["done"] - run.samples["sent"]) > 0.2).sum())
+    assert cold == run.server_counts["cold"] == run.metrics.values["ModelSetupTime"].sample_count
+    assert cold == 3  # one instance is warm when the endpoint is in service; MaxConcurrency 4 needs three more
 
 
-def test_a_model_that_needs_more_memory_is_given_up_at_that_size_only(tmp_path):
-    """Out of memory stops the size after three errors; the sweep goes on, and the size is not recommended."""
+def test_a_size_with_too_little_memory_is_stopped_and_not_recommended(tmp_path):
+    """Three out-of-memory errors stop that memory size only, and it is excluded from the recommendation."""
     hungry = replace(QUICK, name="hungry", memory_used_mb=1500)
     with emulated(models={"hungry": hungry}) as emulator:
         scenario = ServerlessBenchmark(
@@ -95,8 +95,8 @@ def test_a_model_that_needs_more_memory_is_given_up_at_that_size_only(tmp_path):
     assert 1024 in analysis.recommendation.excluded
 
 
-def test_an_endpoint_that_fails_to_deploy_is_told_and_the_rest_goes_on(tmp_path):
-    """The FailureReason reaches the run verbatim, the exit status is 69, nothing is left behind."""
+def test_a_failed_deployment_is_reported_and_the_other_steps_run(tmp_path):
+    """The run has the FailureReason verbatim, the exit status is 69, and no endpoint is left."""
     with emulated() as emulator:
         fault = {
             "operation": "CreateEndpoint",
@@ -118,8 +118,8 @@ def test_an_endpoint_that_fails_to_deploy_is_told_and_the_rest_goes_on(tmp_path)
     assert finished.statuses == (ExitStatus.UNAVAILABLE,)
 
 
-def test_a_quota_that_is_too_small_is_told_before_anything_is_created(tmp_path):
-    """Six sizes on an ordinary new account are refused with status 75, and no Create call was made."""
+def test_a_quota_that_is_too_small_is_reported_before_anything_is_created(tmp_path):
+    """Six sizes on an account with ordinary quotas are refused with 75, and nothing is created."""
     with emulated(quotas="ordinary") as emulator:
         scenario = ServerlessBenchmark(Emulated(model="quick", url=emulator.url), REQUESTS)
         with pytest.raises(QuotaError, match="3072"):
@@ -127,8 +127,8 @@ def test_a_quota_that_is_too_small_is_told_before_anything_is_created(tmp_path):
         assert list_resources(emulator) == []
 
 
-def test_a_sweep_larger_than_the_quota_deploys_in_waves(tmp_path):
-    """Eight endpoints of MaxConcurrency 4 on an account that allows five endpoints and ten in all: each is measured."""
+def test_more_endpoints_than_the_quota_are_deployed_in_waves(tmp_path):
+    """Eight endpoints on an account that allows five, and ten of MaxConcurrency in all, are all measured."""
     with emulated(quotas="ordinary") as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url),
@@ -144,8 +144,8 @@ def test_a_sweep_larger_than_the_quota_deploys_in_waves(tmp_path):
     assert [run.count(OutcomeCategory.OK) for run in finished.runs] == [6] * 8
 
 
-def test_a_stopped_sweep_keeps_what_it_measured_and_leaves_nothing(tmp_path):
-    """After a stop no further step is sent, the one in progress ends as `stop`, its books balance, all is removed."""
+def test_a_stopped_scenario_keeps_its_samples_and_deletes_its_endpoints(tmp_path):
+    """After a stop the step in progress ends with `stop` and balanced counts, no other step runs, no endpoint is left."""
     with emulated(models={"quick": profile_of_latency(0.01)}) as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url),

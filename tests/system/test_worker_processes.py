@@ -1,4 +1,4 @@
-"""Several processes carry out what one would: exactly shared, exactly joined, and honest about a loss."""
+"""Worker processes: the shards add up to the whole step, merging is exact, and a lost worker is reported."""
 
 import asyncio
 import json
@@ -46,8 +46,8 @@ from tests.support.scenario_runs import (
 )
 
 
-def test_two_processes_send_what_one_would(tmp_path):
-    """The same scenario on one process and on two: the same requests at the same instants, counted by the emulator."""
+def test_two_workers_send_what_one_process_would(tmp_path):
+    """Two workers send the same requests at the same instants as one process, and the emulator counts each once."""
     steps = [
         Step(CONFIG, OpenLoop(poisson(constant(80), seed=3), duration=1.5), name="open", warmup=0.5),
         Step(CONFIG, ClosedLoop(5, count=83), name="closed", warmup_calls=10),
@@ -59,10 +59,10 @@ def test_two_processes_send_what_one_would(tmp_path):
         watching = RecordingProgress()
         both = execute(scenario, tmp_path / "two", ProcessExecutor(2), watching)
         assert list_resources(emulator) == []
-        books = endpoint_counters(emulator, both.runs[0].endpoint)
+        ledger = endpoint_counters(emulator, both.runs[0].endpoint)
 
     assert both.statuses == ()
-    assert books["arrivals"] == books["ok"] == sum(run.scheduled for run in both.runs)
+    assert ledger["arrivals"] == ledger["ok"] == sum(run.scheduled for run in both.runs)
     for one, two in zip(alone.runs, both.runs, strict=True):
         assert_counts_balance(two)
         assert (one.scheduled, one.stop_reason) == (two.scheduled, two.stop_reason)
@@ -74,11 +74,11 @@ def test_two_processes_send_what_one_would(tmp_path):
     first, second = (np.sort(np.asarray(run.samples), order="seq") for run in (alone.runs[0], both.runs[0]))
     assert second["scheduled"] == pytest.approx(first["scheduled"], abs=1e-9)
 
-    # What was joined from the workers' own histograms is what the pooled samples make, bit for bit.
+    # Merging the workers' histograms gives the same bits as recording all samples in one.
     for joined, read in zip(watching.finished_runs, both.runs, strict=True):
         assert_same_histograms(joined, read)
         assert joined.measurement_start == pytest.approx(read.measurement_start)
-    assert sum(sum(window.counts.values()) + window.warmup for window in watching.windows) == books["ok"]
+    assert sum(sum(window.counts.values()) + window.warmup for window in watching.windows) == ledger["ok"]
     assert [len(run.workers) for run in both.runs] == [2, 2, 1]
     assert [worker.scheduled for worker in both.runs[1].workers] == [42, 41]
     assert all(worker.generator_stats.cpu_share > 0 for run in both.runs for worker in run.workers)
@@ -101,13 +101,13 @@ def kill(number):
 @pytest.mark.parametrize(
     "load", [OpenLoop(even(constant(40)), duration=4.0), ClosedLoop(8, duration=4.0), ClosedLoop(8, count=160)]
 )
-def test_a_killed_worker_is_told_and_its_share_is_nobodys(tmp_path, load):
-    """After kill -9: what it had begun is lost_with_worker, the other's data is whole, the verdict is INVALID (C105)."""
+def test_a_killed_worker_is_reported_and_its_shard_is_not_reassigned(tmp_path, load):
+    """After kill -9 in-flight requests are lost_with_worker, the other shard is complete, the run is INVALID (C105)."""
     with emulated(models={"quick": profile_of_latency(0.15)}, payload_limit=1 << 22) as emulator:
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, load)])
         finished = execute(scenario, tmp_path / "out", ProcessExecutor(2), RecordingProgress(kill(0)))
         (run,) = finished.runs
-        # What had just gone out is still being served when the worker is gone.
+        # The emulator still serves the last requests when the worker is gone.
         eventually(lambda: endpoint_counters(emulator, run.endpoint)["arrivals"] >= run.scheduled - 4)
         arrivals = endpoint_counters(emulator, run.endpoint)["arrivals"]
         assert list_resources(emulator) == []
@@ -117,12 +117,12 @@ def test_a_killed_worker_is_told_and_its_share_is_nobodys(tmp_path, load):
     assert "SIGKILL" in dead.lost_reason
     assert living.lost_reason == ""
     lost = np.asarray(run.samples)[run.samples["outcome"] == Outcome.LOST_WITH_WORKER]
-    # In flight, or answered in the last moment before the samples were written.
+    # In flight, or completed just before the samples would have been written.
     assert 1 <= len(lost) <= 20
     assert set((lost["seq"] % 2).tolist()) == {0}
-    # Each request that the emulator saw has an outcome here; one may have been counted and not have left.
+    # Each request that arrived has an outcome; a request may be counted as sent and not have left.
     assert run.scheduled - 4 <= arrivals <= run.scheduled
-    # The odd numbers are the other's: all of them, and not one more.
+    # The requests with odd numbers are the other worker's shard.
     mine = run.samples["seq"][run.samples["seq"] % 2 == 1]
     assert len(mine) == living.scheduled
     if not isinstance(load, ClosedLoop) or load.count:
@@ -135,8 +135,8 @@ def test_a_killed_worker_is_told_and_its_share_is_nobodys(tmp_path, load):
     assert_same_histograms(run, ResultsDirectory.open(tmp_path / "out").read_runs()[0])
 
 
-def test_a_worker_that_dies_before_the_start_has_sent_nothing(tmp_path):
-    """Killed while it gets ready: its whole share is counted as never sent, and nothing as lost in flight."""
+def test_a_worker_killed_before_the_start_has_sent_nothing(tmp_path):
+    """When a worker is killed before the start, its whole shard is unsent, and no request is lost in flight."""
 
     class Killing(RecordingProgress):
         def log(self, text):
@@ -150,22 +150,22 @@ def test_a_worker_that_dies_before_the_start_has_sent_nothing(tmp_path):
         (run,) = execute(scenario, tmp_path / "out", ProcessExecutor(2), Killing()).runs
         assert endpoint_counters(emulator, run.endpoint)["arrivals"] == run.scheduled
     assert_counts_balance(run)
-    # Lost before the step it has no share of it; lost while it opens the endpoint, all of its share is unsent.
+    # A worker that is lost before the step gets no shard; one lost while it opens the endpoint leaves its shard unsent.
     assert run.scheduled + sum(worker.unsent for worker in run.workers) == 50
     assert not (run.samples["outcome"] == Outcome.LOST_WITH_WORKER).any()
-    is_told = "worker lost" in [reason.problem for reason in judge(run).reasons]
-    assert is_told == (len(run.workers) == 2)
+    is_reported = "worker lost" in [reason.problem for reason in judge(run).reasons]
+    assert is_reported == (len(run.workers) == 2)
 
 
-def test_a_worker_that_stands_still_is_given_up(tmp_path, monkeypatch):
-    """No sign of life for long: it is killed and told as lost, rather than waited for without end."""
+def test_a_stopped_worker_is_killed_after_the_heartbeat_timeout(tmp_path, monkeypatch):
+    """A worker that sends no message for the heartbeat timeout is killed and reported as lost."""
     monkeypatch.setattr(coordinator, "_HEARTBEAT_TIMEOUT", 2.0)
-    stood = []
+    stopped = []
 
     def then(progress, window):
-        if not stood:
-            stood.append(progress.pids[1])
-            os.kill(stood[0], signal.SIGSTOP)
+        if not stopped:
+            stopped.append(progress.pids[1])
+            os.kill(stopped[0], signal.SIGSTOP)
 
     with emulated(models={"quick": profile_of_latency(0.02)}) as emulator:
         scenario = Scenario(
@@ -173,12 +173,12 @@ def test_a_worker_that_stands_still_is_given_up(tmp_path, monkeypatch):
         )
         (run,) = execute(scenario, tmp_path / "out", ProcessExecutor(2), RecordingProgress(then)).runs
     assert_counts_balance(run)
-    assert [worker.lost_reason for worker in run.workers] == ["", "gave no sign of life for 2 s"]
+    assert [worker.lost_reason for worker in run.workers] == ["", "sent no message for 2 s"]
     assert not judge(run).is_valid
 
 
 def test_when_all_workers_are_lost_the_run_ends_with_71(tmp_path):
-    """With nobody left to send the plan ends, what was recorded is kept, endpoints go, the status is 71 (C105)."""
+    """When every worker is lost the plan ends, the samples are kept, the endpoints are deleted, the status is 71 (C105)."""
 
     def then(progress, window):
         if window.index == 0 and len(progress.windows) == 1:
@@ -198,7 +198,7 @@ def test_when_all_workers_are_lost_the_run_ends_with_71(tmp_path):
 
 
 def test_a_stop_reaches_every_worker(tmp_path):
-    """The director alone decides: after its stop all workers end, their books balance, nothing is left behind."""
+    """After a stop all workers end their load, the counts balance, and no endpoint is left."""
     stop = asyncio.Event()
     with emulated(models={"quick": profile_of_latency(0.01)}) as emulator:
         scenario = Scenario(
@@ -217,8 +217,8 @@ def test_a_stop_reaches_every_worker(tmp_path):
     assert_counts_balance(run)
 
 
-def test_signals_of_the_terminal_do_not_reach_workers(tmp_path):
-    """Ctrl-C goes to the director: a worker that is interrupted by itself works on."""
+def test_workers_ignore_sigint(tmp_path):
+    """A worker that receives SIGINT continues: only the coordinator reacts to Ctrl-C."""
 
     def then(progress, window):
         for pid in progress.pids:
@@ -234,7 +234,7 @@ def test_signals_of_the_terminal_do_not_reach_workers(tmp_path):
 
 
 def test_an_error_limit_counts_the_errors_of_all_workers(tmp_path):
-    """Eight errors over both workers end the step, though neither has met its own limit of errors a share."""
+    """Eight errors over both workers reach the step's limit, which neither worker reaches alone."""
     hungry = replace(QUICK, name="hungry", memory_used_mb=1500)
     with emulated(models={"hungry": hungry}) as emulator:
         step = Step(
@@ -250,8 +250,8 @@ def test_an_error_limit_counts_the_errors_of_all_workers(tmp_path):
 
 
 @dataclass(frozen=True)
-class Lonely:
-    """A target that only this process can call."""
+class LocalTarget:
+    """A target without `for_workers`."""
 
     inner: Emulated
 
@@ -259,10 +259,10 @@ class Lonely:
         return self.inner.account(run_id=run_id)
 
 
-def test_a_target_that_cannot_be_shared_is_refused(tmp_path):
-    """What only this process can call is refused before anything is deployed, with what to do (78)."""
+def test_a_target_without_support_for_workers_is_refused(tmp_path):
+    """A target that only this process can call is refused with 78 before anything is deployed."""
     with emulated() as emulator:
-        target = Lonely(Emulated(model="quick", url=emulator.url))
+        target = LocalTarget(Emulated(model="quick", url=emulator.url))
         scenario = Scenario(target, REQUESTS, [Step(CONFIG, ClosedLoop(2, count=2))])
         with pytest.raises(ConfigError, match="one process only"):
             execute(scenario, tmp_path / "out", ProcessExecutor(2))
@@ -270,7 +270,7 @@ def test_a_target_that_cannot_be_shared_is_refused(tmp_path):
 
 
 def test_workers_of_another_version_are_refused(tmp_path, monkeypatch):
-    """What two versions record cannot be joined: they refuse to work together before anything is sent (C107, 78)."""
+    """A worker of another version is refused with 78 before anything is sent (C107)."""
     with emulated() as emulator:
         scenario = Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(2, count=2))])
         monkeypatch.setattr(protocol.VersionInfo, "current", lambda: protocol.VersionInfo("9.9.9", "3.11"))
@@ -280,14 +280,14 @@ def test_workers_of_another_version_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, -1, 100_000])
-def test_a_number_of_workers_that_cannot_be_meant_is_refused(workers):
-    """No process at all, or more than any machine can hold, is a usage error."""
+def test_an_invalid_number_of_workers_is_refused(workers):
+    """No worker, and more workers than a machine can have cores, are usage errors."""
     with pytest.raises(UsageError):
         ProcessExecutor(workers)
 
 
-def running(pid):
-    """Whether a process is there, and not merely waiting to be collected."""
+def is_running(pid):
+    """Return whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -295,8 +295,8 @@ def running(pid):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_workers_end_with_the_process_that_directs_them(tmp_path):
-    """After kill -9 of the director no worker is left sending, and what they recorded can be read."""
+def test_workers_exit_when_the_coordinator_is_killed(tmp_path):
+    """After kill -9 of the coordinator every worker exits, and the samples that they wrote can be read."""
     with emulated(Settings(models={"quick": profile_of_latency(0.01)}, time_scale=1e6)) as emulator:
         file = tmp_path / "scenario.py"
         file.write_text(
@@ -306,18 +306,20 @@ def test_workers_end_with_the_process_that_directs_them(tmp_path):
             "    [Step(ServerlessConfig(2048, 4), ClosedLoop(4, duration=600))])\n"
         )
         out = tmp_path / "out"
-        words = [sys.executable, "-m", "loadgen", str(file), "--out", str(out), "--workers", "2", "--quiet"]
-        with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as director:
+        argv = [sys.executable, "-m", "loadgen", str(file), "--out", str(out), "--workers", "2", "--quiet"]
+        with subprocess.Popen(
+            argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        ) as coordinator_process:
             pids = []
-            for line in director.stderr:
+            for line in coordinator_process.stderr:
                 pids = [int(pid) for pid in re.findall(r"pid (\d+)", line)]
                 if pids:
                     break
             assert len(pids) == 2
             eventually(lambda: sum(p.stat().st_size for p in out.glob("runs/*/samples-0*.bin")) > 64 * 50, within=60)
-            assert all(running(pid) for pid in pids)
-            director.kill()
-        eventually(lambda: not any(running(pid) for pid in pids), within=30)
+            assert all(is_running(pid) for pid in pids)
+            coordinator_process.kill()
+        eventually(lambda: not any(is_running(pid) for pid in pids), within=30)
         arrivals = endpoint_counters(emulator, json.loads(next(out.glob("runs/*/step.json")).read_text())["endpoint"])[
             "arrivals"
         ]

@@ -40,7 +40,7 @@ engine:           errors validation workload measurement interfaces
 analysis:         errors workload measurement
 transport:        errors workload measurement interfaces
 results:          errors atomic_file process_identity workload measurement interfaces analysis
-aws:              errors redaction event_loop process_identity workload measurement interfaces
+aws:              errors redaction event_loop process_identity atomic_file workload measurement interfaces
 scenario:         errors validation workload measurement interfaces analysis
 emulator:         errors workload
 targets:          errors event_loop workload interfaces transport aws emulator

@@ -5,7 +5,6 @@ loadgen can report leftovers. It is a convenience: cleanup also works from the j
 """
 
 import json
-import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from loadgen.atomic_file import atomic_write
 from loadgen.aws.deployment.journal import (
     JOURNAL_FILE,
     JournalWriter,
@@ -81,9 +81,8 @@ def register_run(state_dir: Path, run: RegisteredRun) -> str:
     path = _entry_path(state_dir, run.run_id)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(document), "utf-8")
-        partial.replace(path)
+        with atomic_write(path) as file:
+            file.write(json.dumps(document).encode())
     except OSError as error:
         return (
             f"cannot register the run in {path}: {error.strerror}; "

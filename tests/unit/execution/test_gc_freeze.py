@@ -1,4 +1,4 @@
-"""While a run lasts, garbage collections do not visit what stood before it; afterwards they do again."""
+"""Garbage collections skip the objects that existed before a run while the run lasts, and visit them afterwards."""
 
 import gc
 
@@ -17,12 +17,12 @@ def nothing_frozen():
 
 
 def is_visited(thing) -> bool:
-    """Tell whether a full collection would look at it."""
+    """Return whether a full collection would visit an object."""
     return any(thing is other for other in gc.get_objects())
 
 
-def test_what_stood_before_is_not_visited_until_the_block_ends():
-    """An old object is out of the collector's sight within the block only; a new one is always in it."""
+def test_existing_objects_are_skipped_until_the_block_ends():
+    """An object from before the block is skipped within it only; an object of the block is always visited."""
     old = [object()]
     with gc_frozen():
         new = [object()]
@@ -31,7 +31,7 @@ def test_what_stood_before_is_not_visited_until_the_block_ends():
 
 
 def test_overlapping_blocks_end_with_the_last():
-    """Two runs at once in one process: the first to end does not spoil the other."""
+    """When two blocks overlap, the end of the first does not unfreeze the objects of the second."""
     old = [object()]
     first, second = gc_frozen(), gc_frozen()
     first.__enter__()
@@ -42,8 +42,8 @@ def test_overlapping_blocks_end_with_the_last():
     assert is_visited(old)
 
 
-def test_a_host_that_froze_its_heap_keeps_it():
-    """What the host has set aside stays so after the run."""
+def test_objects_frozen_by_the_host_stay_frozen():
+    """Objects that the host process has frozen itself are frozen after the block, too."""
     hosts = [object()]
     gc.freeze()
     with gc_frozen():
@@ -51,15 +51,15 @@ def test_a_host_that_froze_its_heap_keeps_it():
     assert not is_visited(hosts)
 
 
-def test_a_failing_block_sets_nothing_aside_for_good():
-    """An error on the way leaves the collector as it was."""
+def test_an_error_in_the_block_unfreezes():
+    """A block that raises leaves nothing frozen."""
     with pytest.raises(RuntimeError), gc_frozen():
         raise RuntimeError
     assert gc.get_freeze_count() == 0
 
 
-def test_the_engine_leaves_its_hosts_heap_alone():
-    """A guest in another service sets nothing aside: its host may run for days beside it."""
-    seen = []
-    execute(ClosedLoop(1, count=3), FakeTransport(lambda _n, _t: seen.append(gc.get_freeze_count()) or FakeReply()))
-    assert seen == [0, 0, 0]
+def test_the_engine_freezes_nothing():
+    """The engine, which may be embedded in a service, does not freeze the objects of its process."""
+    counts = []
+    execute(ClosedLoop(1, count=3), FakeTransport(lambda _n, _t: counts.append(gc.get_freeze_count()) or FakeReply()))
+    assert counts == [0, 0, 0]

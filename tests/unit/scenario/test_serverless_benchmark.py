@@ -1,4 +1,4 @@
-"""The plan of the benchmark: which steps it asks for, driven by runs made by hand."""
+"""ServerlessBenchmark: the steps that its plan yields for given runs, and the values that it refuses."""
 
 import math
 from fractions import Fraction
@@ -7,30 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen import Emulated, Request, ServerlessBenchmark
 from loadgen.errors import UsageError
-from loadgen.scenario.serverless_benchmark import ServerlessBenchmark
-from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import MEMORY_SIZES_MB, ServerlessConfig
 from tests.support import example_runs
 
-ONE = [Request(b"{}")]
+
+def benchmark(**settings) -> ServerlessBenchmark:
+    return ServerlessBenchmark(Emulated(), [Request(b"{}")], **settings)
 
 
-class Nowhere:
-    def account(self, *, run_id):
-        raise NotImplementedError
-
-
-def benchmark(**more) -> ServerlessBenchmark:
-    return ServerlessBenchmark(Nowhere(), ONE, **more)
-
-
-def cells(steps):
+def concurrency_and_clients(steps):
     return [(step.config.max_concurrency, step.load.clients) for step in steps]
 
 
-def test_the_stability_benchmark_is_one_client_for_each_size():
-    """MaxConcurrency 1, one client, so many calls, the limit of errors, the delay before the first: for each size."""
+def test_the_stability_benchmark_has_one_client_for_each_size():
+    """Each memory size is a step with MaxConcurrency 1, one client, and the benchmark's counts and delays."""
     steps = benchmark(invocations=77, error_limit=4, cold_start_delay=9, think=0.5, backoff=0.25).stability_steps()
     assert [step.config for step in steps] == [ServerlessConfig(mb, 1) for mb in MEMORY_SIZES_MB]
     for step in steps:
@@ -40,38 +32,40 @@ def test_the_stability_benchmark_is_one_client_for_each_size():
 
 
 def test_the_documented_example_of_the_concurrency_benchmark():
-    """MaxConcurrency [4, 8] with multipliers [1, 1.5, 2]: 4, 6 and 8 clients against the first, 8, 12, 16 the second."""
+    """MaxConcurrency [4, 8] with multipliers [1, 1.5, 2] has 4, 6 and 8, then 8, 12 and 16 clients."""
     steps = benchmark(max_concurrency=[4, 8], multipliers=[1, 1.5, 2], concurrency_invocations=33).concurrency_steps(
         2048
     )
-    assert cells(steps) == [(4, 4), (4, 6), (4, 8), (8, 8), (8, 12), (8, 16)]
+    assert concurrency_and_clients(steps) == [(4, 4), (4, 6), (4, 8), (8, 8), (8, 12), (8, 16)]
     assert {(step.config.memory_mb, step.load.count, step.phase) for step in steps} == {(2048, 33, "concurrency")}
 
 
 def test_client_counts_are_rounded_up_and_run_once():
-    """The defaults: 2 x 1.75 = 3.5 is 4 clients, as 2 x 2 is: one step."""
-    assert cells(benchmark().concurrency_steps(1024)) == [
+    """2 x 1.75 = 3.5 is rounded up to 4 clients; the equal 2 x 2 is not run again."""
+    assert concurrency_and_clients(benchmark().concurrency_steps(1024)) == [
         *[(2, 2), (2, 3), (2, 4)],
         *[(4, 4), (4, 6), (4, 7), (4, 8)],
         *[(8, 8), (8, 12), (8, 14), (8, 16)],
     ]
-    assert cells(benchmark(max_concurrency=[2, 2], multipliers=[2, 1, 1]).concurrency_steps(1024)) == [(2, 2), (2, 4)]
+    assert concurrency_and_clients(
+        benchmark(max_concurrency=[2, 2], multipliers=[2, 1, 1]).concurrency_steps(1024)
+    ) == [(2, 2), (2, 4)]
 
 
 @given(st.integers(1, 200), st.integers(1, 500))
-def test_rounding_up_is_of_the_number_that_was_written(max_concurrency, hundredths):
-    """10 x 1.1 is 11 clients, not the 12 of 11.000000000000002."""
+def test_client_counts_are_rounded_in_decimal_arithmetic(max_concurrency, hundredths):
+    """10 x 1.1 is 11 clients, not the 12 of 11.000000000000002 in binary floating point."""
     (step,) = benchmark(max_concurrency=[max_concurrency], multipliers=[hundredths / 100]).concurrency_steps(1024)
     assert step.load.clients == math.ceil(Fraction(hundredths, 100) * max_concurrency)
 
 
-def test_sizes_named_twice_run_once():
-    """A size is measured once, in the order given."""
+def test_repeated_sizes_run_once():
+    """A memory size that is given twice is measured once; the order is kept."""
     assert [s.config.memory_mb for s in benchmark(memory_sizes=[3072, 1024, 3072]).stability_steps()] == [3072, 1024]
 
 
 def test_the_plan_runs_concurrency_at_the_size_that_stability_recommends():
-    """The plan yields six sizes, gets their runs, and goes on at 2048 MB, as in the published example."""
+    """The plan yields six sizes, receives their runs, and continues at 2048 MB, as in the published example."""
     plan = benchmark(max_concurrency=[4], multipliers=[1]).plan()
     assert len(next(plan)) == 6
     steps = plan.send(example_runs.stability_runs())
@@ -82,38 +76,38 @@ def test_the_plan_runs_concurrency_at_the_size_that_stability_recommends():
 
 @pytest.mark.parametrize("objective", ["cost", "speed", "balanced"])
 def test_the_objective_decides_the_size(objective):
-    """The cheapest size is the smallest stable one; the fastest is larger; the balanced one lies between."""
+    """`cost` recommends the smallest stable size, `speed` a larger one, `balanced` one between them."""
     plan = benchmark(objective=objective, max_concurrency=[4], multipliers=[1]).plan()
     next(plan)
-    chosen = plan.send(example_runs.stability_runs())[0].config.memory_mb
-    assert chosen in {"cost": (1024, 2048), "speed": (3072, 4096, 5120, 6144), "balanced": (2048,)}[objective]
+    memory_mb = plan.send(example_runs.stability_runs())[0].config.memory_mb
+    assert memory_mb in {"cost": (1024, 2048), "speed": (3072, 4096, 5120, 6144), "balanced": (2048,)}[objective]
 
 
-def test_a_size_that_was_named_is_used_whatever_is_recommended():
-    """`memory_size` decides where concurrency is measured."""
+def test_memory_size_overrides_the_recommendation():
+    """With `memory_size` the concurrency benchmark runs at that size."""
     plan = benchmark(memory_size=6144, max_concurrency=[4], multipliers=[1]).plan()
     next(plan)
     assert plan.send(example_runs.stability_runs())[0].config.memory_mb == 6144
 
 
 def test_without_the_concurrency_benchmark_the_plan_ends():
-    """One batch and no more."""
+    """With include_concurrency=False the plan yields the stability steps only."""
     plan = benchmark(include_concurrency=False).plan()
     next(plan)
     with pytest.raises(StopIteration):
         plan.send(example_runs.stability_runs())
 
 
-def test_when_no_size_was_stable_the_plan_ends():
-    """Nothing is measured at a size that does not work."""
+def test_without_a_stable_size_the_plan_ends():
+    """When every size failed, no concurrency step is yielded."""
     plan = benchmark(memory_sizes=[1024]).plan()
     next(plan)
     with pytest.raises(StopIteration):
         plan.send([example_runs.all_failed()])
 
 
-def test_every_configuration_is_known_before():
-    """What may be asked for is told beforehand, so that quotas are checked before anything is made."""
+def test_configs_has_every_configuration_of_the_plan():
+    """`configs` has all configurations that the plan may yield, the concurrency benchmark's at the largest size."""
     configs = benchmark(memory_sizes=[1024, 3072], max_concurrency=[2, 50], multipliers=[1]).configs()
     assert set(configs) >= {
         ServerlessConfig(1024, 1),
@@ -157,14 +151,14 @@ def test_every_configuration_is_known_before():
     ],
     ids=str,
 )
-def test_a_benchmark_that_cannot_be_meant_is_refused_when_built(bad):
-    """C04: every bad value is a UsageError before anything is deployed."""
+def test_invalid_settings_are_refused_when_built(bad):
+    """Each setting out of its range is a usage error before anything is deployed (C04)."""
     with pytest.raises(UsageError):
         benchmark(**bad)
 
 
 @pytest.mark.parametrize("requests", [[], ["x"], [b"x"]])
 def test_a_benchmark_needs_requests(requests):
-    """No requests, or what is no request, is refused."""
+    """No requests, and values of another type, are refused."""
     with pytest.raises(UsageError):
-        ServerlessBenchmark(Nowhere(), requests)
+        ServerlessBenchmark(Emulated(), requests)
