@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from loadgen.measurement.histogram import Histogram
-from loadgen.measurement.run import Run
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES
+from loadgen.measurement.run import Run
 from loadgen.measurement.sample import WARMUP
 from loadgen.measurement.tally import Tally
 

@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from loadgen.analysis.cost import Cost
 from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.cost import Cost
 from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.analysis.summary import PERCENTILES, Latency, Tps
 from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetric
