@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from loadgen.measurement.histogram import Histogram
 from loadgen.measurement.run import Run
 from loadgen.measurement.sample import COMPLETED_CATEGORIES, WARMUP
 from loadgen.measurement.tally import Tally

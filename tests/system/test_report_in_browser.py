@@ -40,11 +40,11 @@ def test_page_in_a_browser(report):
                 )
                 await tab.evaluate(f"{MARK}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
                 async with asyncio.timeout(30):
-                    while await tab.evaluate("document.getElementById('reading').hidden"):
+                    while await tab.evaluate("document.getElementById('tooltip').hidden"):
                         x, y = await tab.evaluate(PLACE)
                         await tab.point_at(x - 3, y)  # until the scrolling, which hides the reading, is over
                         await tab.point_at(x, y)
-                assert await tab.evaluate("document.getElementById('reading').textContent") == await tab.evaluate(
+                assert await tab.evaluate("document.getElementById('tooltip').textContent") == await tab.evaluate(
                     f"{MARK}.getAttribute('aria-label')"
                 )
                 picture = await tab.screenshot()

@@ -127,7 +127,7 @@ def test_a_note_of_every_step_is_told_once():
     assert (
         found([*same, made.stability_run(4096)])
         .verdict.notes[0]
-        .startswith("stability-1024, stability-2048, stability-3072: ")
+        .startswith("stability-1024; stability-2048; stability-3072: ")
     )
 
 
