@@ -119,15 +119,15 @@ def steps_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
 
 def _latency_columns(name: str, latency: Latency | None, statistics: Sequence[str]) -> dict[str, CsvValue]:
     if latency is None:
-        return {f"{name}_{which}": None for which in statistics}
-    figures = {
+        return {f"{name}_{statistic}": None for statistic in statistics}
+    values = {
         "min": latency.minimum,
         "mean": latency.mean,
         "median": latency.median,
         "max": latency.maximum,
         "iqr": latency.iqr,
     }
-    return {f"{name}_{which}": figures[which] * 1000 for which in statistics}
+    return {f"{name}_{statistic}": values[statistic] * 1000 for statistic in statistics}
 
 
 def _percentile_columns(name: str, latency: Latency | None) -> dict[str, CsvValue]:
@@ -202,14 +202,14 @@ def metrics_csv(rows: Sequence[RunAnalysis], *, include_concurrency: bool) -> st
 def _metric_columns(name: str, metric: CloudWatchMetric | None) -> dict[str, CsvValue]:
     if metric is None:
         return {"metric_name": name} | dict.fromkeys(_STATISTICS) | {"Unit": UNITS.get(name, "")}
-    figures = (
+    statistics = (
         metric.average,
         metric.minimum,
         metric.maximum,
         *(metric.percentiles.get(p) for p in ("p25", "p50", "p75")),
     )
     more = (metric.sample_count, metric.total, *(metric.percentiles.get(p) for p in ("p90", "p95", "p99")))
-    values = (*figures, metric.unit, _iso_timestamp(metric.timestamp), *more)
+    values = (*statistics, metric.unit, _iso_timestamp(metric.timestamp), *more)
     return {"metric_name": name} | dict(zip(_STATISTICS, values, strict=True))
 
 
