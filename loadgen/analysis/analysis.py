@@ -141,7 +141,7 @@ def _overall_verdict(runs: Sequence[RunAnalysis]) -> Verdict:
         for note in row.verdict.notes:
             steps.setdefault(note, []).append(row.run.step.label)
     notes = tuple(
-        f"all {len(runs)} steps: {note}" if len(names) == len(runs) > 1 else f"{', '.join(names)}: {note}"
+        f"all {len(runs)} steps: {note}" if len(names) == len(runs) > 1 else f"{'; '.join(names)}: {note}"
         for note, names in steps.items()
     )
     return Verdict(reasons, notes)

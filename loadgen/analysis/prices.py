@@ -136,15 +136,15 @@ class PriceBook:
             DataError: it is not a price file, or an entry is invalid.
         """
         try:
-            plain = json.loads(text)
+            document = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DataError(f"price file {where} is not JSON: {error}") from error
-        if not isinstance(plain, dict) or plain.get("format") != FORMAT or plain.get("currency") != "USD":
+        if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("currency") != "USD":
             raise DataError(f"{where} is not a price file", hint=f'it needs "format": {FORMAT} and "currency": "USD"')
-        entries = plain.get("entries")
+        entries = document.get("entries")
         if not isinstance(entries, list) or not entries:
             raise DataError(f"price file {where} has no entries")
-        name = plain.get("name")
+        name = document.get("name")
         return cls(
             name if isinstance(name, str) and name else f"the price file {Path(where).name}",
             tuple(

@@ -9,18 +9,18 @@ from loadgen.results.directory import ResultsDirectory
 
 
 def build_report(results: ResultsDirectory, *, incomplete_reason: str | None = None) -> tuple[Analysis, Path]:
-    """Make every table and page of an output directory from its saved runs; the same again, byte for byte.
+    """Analyze the saved runs of an output directory and write its report; identical runs give identical bytes.
 
     Args:
         results: the output directory.
-        incomplete_reason: why it is only a part of what was planned; None reads it from there.
+        incomplete_reason: why only a part of the plan was measured; None reads it from result.json.
 
     Returns:
-        What was found, and the path of the HTML page.
+        The analysis, and the path of the HTML page.
 
     Raises:
-        DataError: what was saved is damaged beyond reading.
-        WriteError: the disk refused.
+        DataError: the metadata of a saved run is damaged.
+        WriteError: writing failed.
     """
     settings = results.manifest.settings
     analysis = analyze(
@@ -33,9 +33,9 @@ def build_report(results: ResultsDirectory, *, incomplete_reason: str | None = N
     )
     reason = results.incomplete_reason() if incomplete_reason is None else incomplete_reason
     if reason:
-        note = f"PARTIAL: not all that was planned was measured: {reason}"
+        note = f"PARTIAL: the plan was not completed: {reason}"
         analysis = replace(analysis, verdict=replace(analysis.verdict, notes=(note, *analysis.verdict.notes)))
-    # vl-convert takes a third of a second to import: commands that write no report do not pay for it.
+    # Deferred: importing vl-convert takes 0.3 s, which commands without a report do not need.
     from loadgen.report.writer import write_report_files  # noqa: PLC0415
 
     return analysis, write_report_files(results.path, results.manifest, analysis)

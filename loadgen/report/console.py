@@ -1,6 +1,6 @@
-"""Live progress in a terminal: a bar for each step, or one quiet line for each step where nobody watches.
+"""Progress and results on the console: progress on stderr, the tables of a report on stdout.
 
-Everything goes to stderr: stdout is for results.
+A terminal shows a progress bar per step, anything else one line per finished step.
 """
 
 import sys
@@ -14,8 +14,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from loadgen.analysis.analysis import Analysis
-from loadgen.interfaces import Progress as Watching
+from loadgen.interfaces import Progress as ProgressListener
 from loadgen.measurement.histogram import Histogram
+from loadgen.measurement.order_statistics import calls_needed
 from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.measurement.run import Run
 from loadgen.measurement.tally import Window
@@ -26,8 +27,8 @@ from loadgen.workload.step import Step
 
 
 @contextmanager
-def show_progress(*, quiet: bool = False) -> Iterator[Watching]:
-    """Show what happens while the context lasts: bars in a terminal, else a line for each step."""
+def show_progress(*, quiet: bool = False) -> Iterator[ProgressListener]:
+    """Show progress while the context lasts: bars in a terminal, otherwise or if `quiet` one line per step."""
     console = Console(file=sys.stderr)
     if quiet or not console.is_terminal or console.is_dumb_terminal:
         yield _PlainProgress(console)
@@ -47,15 +48,15 @@ def show_progress(*, quiet: bool = False) -> Iterator[Watching]:
 
 
 def print_report(manifest: Manifest, analysis: Analysis, page: Path) -> None:
-    """Print the tables of a run on stdout, and where its page is."""
-    # Piped, a table is as wide as it needs to be: there is no window that it must fit.
+    """Print the tables of a report and the path of its page on stdout."""
+    # Into a pipe, tables are not limited to the width of a terminal.
     console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     console.print(render_report(manifest, analysis))
     console.print(f"\nReport: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
 class _StepStats:
-    """What a step has shown so far."""
+    """Counts and latencies of a step so far."""
 
     def __init__(self) -> None:
         self.service = Histogram()
@@ -75,6 +76,10 @@ class _StepStats:
         if OutcomeCategory.OK in window.service:
             self.service.add(window.service[OutcomeCategory.OK])
 
+    def set_final_tps(self, run: Run) -> None:
+        """Replace the TPS of the last window with that of the whole run."""
+        self.tps = run.count(OutcomeCategory.OK) / run.duration if run.duration else 0.0
+
     def __str__(self) -> str:
         p50 = f"{self.service.percentile(50) * 1000:,.1f}" if self.service.total else "-"
         p99 = f"{self.service.percentile(99) * 1000:,.1f}" if self.service.total >= _MIN_CALLS_FOR_P99 else "-"
@@ -82,11 +87,11 @@ class _StepStats:
 
 
 _PIPED_WIDTH = 120
-_MIN_CALLS_FOR_P99 = 368  # below that no upper bound of a 95 % interval exists
+_MIN_CALLS_FOR_P99 = calls_needed(99)
 
 
 def _expected_requests(step: Step) -> float:
-    """Return how many requests a step will send, as far as its load says."""
+    """Return the number of requests of a step; 0 if its load does not determine it."""
     load = step.load
     if isinstance(load, ClosedLoop):
         return float(load.count or 0)
@@ -95,14 +100,14 @@ def _expected_requests(step: Step) -> float:
 
 
 class _StatsColumn(ProgressColumn):
-    """TPS, percentiles and refusals of one step."""
+    """TPS, percentiles, throttles and failures of one step."""
 
     def render(self, task: Task) -> Text:
-        return Text(str(task.fields.get("seen", "")))
+        return Text(str(task.fields.get("stats", "")))
 
 
 class _ProgressBars:
-    """A bar for each step."""
+    """A progress bar per step."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
@@ -112,27 +117,26 @@ class _ProgressBars:
         self._bars.console.print(escape(text), style="dim", highlight=False)
 
     def step_started(self, step: Step) -> None:
-        seen = _StepStats()
-        task = self._bars.add_task(escape(step.name), total=_expected_requests(step) or None, seen=seen)
-        self._tasks[step] = task, seen
+        stats = _StepStats()
+        task = self._bars.add_task(escape(step.label), total=_expected_requests(step) or None, stats=stats)
+        self._tasks[step] = task, stats
 
     def window_closed(self, step: Step, window: Window) -> None:
-        task, seen = self._tasks[step]
-        seen.add(window)
-        self._bars.update(task, completed=seen.completed, seen=seen)
+        task, stats = self._tasks[step]
+        stats.add(window)
+        self._bars.update(task, completed=stats.completed, stats=stats)
 
     def step_finished(self, step: Step, run: Run) -> None:
         if step not in self._tasks:
             return
-        task, seen = self._tasks[step]
-        # What is shown at the end is the whole step's throughput, not its last second's.
-        seen.tps = run.count(OutcomeCategory.OK) / run.duration if run.duration else 0.0
-        self._bars.update(task, total=run.scheduled, completed=run.scheduled, seen=seen)
+        task, stats = self._tasks[step]
+        stats.set_final_tps(run)
+        self._bars.update(task, total=run.scheduled, completed=run.scheduled, stats=stats)
         self._bars.stop_task(task)
 
 
 class _PlainProgress:
-    """A line for each step, without control codes."""
+    """One line per finished step, without control codes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -148,10 +152,10 @@ class _PlainProgress:
         self._stats[step].add(window)
 
     def step_finished(self, step: Step, run: Run) -> None:
-        seen = self._stats.pop(step, None)
-        if seen is not None:
-            seen.tps = run.count(OutcomeCategory.OK) / run.duration if run.duration else 0.0
-            self._print(f"{step.name}: {run.scheduled:,} requests in {run.duration:.1f} s  {seen}")
+        stats = self._stats.pop(step, None)
+        if stats is not None:
+            stats.set_final_tps(run)
+            self._print(f"{step.label}: {run.scheduled:,} requests in {run.duration:.1f} s  {stats}")
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The one place that writes reports: every table, picture and page of an output directory."""
+"""Writes the files of a report: CSV tables, charts, the HTML page and summary.json."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -18,42 +18,42 @@ PAGE_PATH = Path("benchmarking_report") / "benchmarking_report.html"
 
 
 def write_report_files(directory: Path, manifest: Manifest, analysis: Analysis) -> Path:
-    """Write all tables, pictures and the page; the same bytes for the same runs.
+    """Write all files of a report; identical input gives identical bytes.
 
     Args:
-        directory: the output directory; what an earlier report wrote there is replaced, nothing else is touched.
-        manifest: what was run.
-        analysis: what its runs say.
+        directory: the output directory; files of an earlier report are replaced.
+        manifest: its manifest.
+        analysis: the analysis of its runs.
 
     Returns:
         The path of the HTML page.
 
     Raises:
-        WriteError: the disk refused.
+        WriteError: writing failed.
     """
-    drawn = build_charts(manifest, analysis)
+    charts = build_charts(manifest, analysis)
     try:
         for phase, (raw, summary) in _PHASE_DIRECTORIES.items():
             if runs_in_phase(analysis, phase):
                 _write_requests(directory / raw, manifest, analysis, phase)
-                _write(directory / summary, _summaries(manifest, analysis, phase), _phase_charts(drawn, phase))
+                _write(directory / summary, _summaries(manifest, analysis, phase), _phase_charts(charts, phase))
         if runs_in_phase(analysis, "stability"):
             tables = {"metrics_with_cost.csv": csv_summary.cost_csv(manifest, analysis)}
             tables["cost_savings_summary.csv"] = csv_summary.savings_csv(analysis)
-            _write(directory / "cost_analysis_summary_results", tables, {"cost_vs_performance.png": drawn.cost})
-        page = html_page.render_page(manifest, analysis, drawn)
+            _write(directory / "cost_analysis_summary_results", tables, {"cost_vs_performance.png": charts.cost})
+        page = html_page.render_page(manifest, analysis, charts)
         _write(
             directory / PAGE_PATH.parent, {PAGE_PATH.name: page, "summary.json": summary_json(manifest, analysis)}, {}
         )
     except OSError as error:
         raise WriteError(
             f"cannot write the report to {error.filename or directory}: {error.strerror}",
-            hint="the runs are kept; make room and run `python -m loadgen report` on the directory",
+            hint="the runs are kept; free disk space and run `python -m loadgen report` on the directory",
         ) from error
     return directory / PAGE_PATH
 
 
-# Phase -> (raw results, summary results): the predecessor's names; the user's own steps follow their pattern.
+# Phase -> (raw results, summary results): names of sm-serverless-benchmarking, and the same pattern for own steps.
 _PHASE_DIRECTORIES: Mapping[str, tuple[str, str]] = {
     "stability": ("stability_benchmark_raw_results", "stability_benchmark_summary_results"),
     "concurrency": ("concurrency_benchmark_raw_results", "concurrency_benchmark_summary_results"),
@@ -62,11 +62,11 @@ _PHASE_DIRECTORIES: Mapping[str, tuple[str, str]] = {
 
 
 def _write_requests(folder: Path, manifest: Manifest, analysis: Analysis, phase: str) -> None:
-    rows, is_cell = runs_in_phase(analysis, phase), phase != "stability"
+    rows, has_concurrency = runs_in_phase(analysis, phase), phase != "stability"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "invocation_benchmark_results.csv").open("wb") as out:
-        write_requests(out, rows, measured_on=manifest.identity.kind, include_concurrency=is_cell)
-    _write(folder, {"endpoint_metrics.csv": csv_summary.metrics_csv(rows, include_concurrency=is_cell)}, {})
+        write_requests(out, rows, measured_on=manifest.identity.kind, include_concurrency=has_concurrency)
+    _write(folder, {"endpoint_metrics.csv": csv_summary.metrics_csv(rows, include_concurrency=has_concurrency)}, {})
 
 
 def _summaries(manifest: Manifest, analysis: Analysis, phase: str) -> dict[str, str]:
@@ -94,7 +94,7 @@ def _phase_charts(report_charts: ReportCharts, phase: str) -> dict[str, Chart | 
 def _write(folder: Path, texts: Mapping[str, str], charts: Mapping[str, Chart | None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        # Bytes: the same line ends on every system.
+        # As bytes: the same line ends on every system.
         (folder / name).write_bytes(text.encode())
     for name, chart in charts.items():
         if chart is not None:

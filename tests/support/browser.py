@@ -1,6 +1,6 @@
-"""A headless Chromium, spoken to over its DevTools socket: what a page looks like, says and fetches.
+"""A headless Chromium, controlled over its DevTools socket.
 
-Loopback only; the browser is ours, started with a fresh profile and ended by its process id.
+Loopback only; the browser runs with a fresh profile and is terminated by its process id.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ class Page:
     """One open tab: commands out, events in."""
 
     def __init__(self, socket):
-        self.messages = []  # console messages, errors, refusals by policy
-        self.requested_urls = []  # every address asked for
+        self.messages = []  # console messages, errors, policy violations
+        self.requested_urls = []  # every requested URL
         self._socket = socket
         self._ids = itertools.count(1)
 
@@ -60,7 +60,7 @@ class Page:
             self.requested_urls.append(params["request"]["url"])
 
     async def open(self, path, *, width, height=900, is_dark=False):
-        """Show a file at a width in pixels."""
+        """Open a file at a width in pixels."""
         for domain in ("Page", "Log", "Runtime", "Network"):
             await self.call(f"{domain}.enable")
         await self.call(
@@ -74,12 +74,12 @@ class Page:
                 await asyncio.sleep(0)
 
     async def evaluate(self, expression):
-        """Return what an expression is worth in the page."""
+        """Return the value of a JavaScript expression."""
         answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         return answer["result"].get("value")
 
     async def point_at(self, x, y):
-        """Move the mouse there."""
+        """Move the mouse to a position."""
         await self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     async def screenshot(self, *, full_page=True):

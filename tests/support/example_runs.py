@@ -1,19 +1,19 @@
-"""Runs made up for tests: every situation a report must be able to tell, without an engine or a target.
+"""Example runs for tests: every situation that a report must handle, without an engine or a target.
 
-Each function simulates a small serverless endpoint (made_fleet.py). Seeded, so that the same call makes the same run;
-counts and CloudWatch's figures are taken from the simulation, not from what is under test.
+Each function simulates a serverless endpoint (fleet_samples.py) with a seed. Server-side counts and CloudWatch metrics
+come from the simulation, not from the code under test.
 
-    stability()            six memory sizes of an image classifier, with CloudWatch metrics
-    concurrency()          cells of MaxConcurrency x clients; some are throttled
-    benchmark()            both, as a whole benchmark makes them
+    stability_runs()         six memory sizes of an image classifier, with CloudWatch metrics
+    concurrency_runs()        cells of MaxConcurrency x clients; some are throttled
+    benchmark_runs()        both, as a whole benchmark makes them
     failed_deploy()        the endpoint never came into service
-    all_failed()           every call a ModelError
-    out_of_memory()        given up at its error limit
+    all_failed()           every call is a ModelError
+    out_of_memory()        stopped at its error limit
     zero_samples()         stopped before the first call
     one_sample()           a single call
-    open_loop()            a schedule, with dropped arrivals when asked for
-    without_metrics()      a run where CloudWatch had nothing
-    starved()              the generator was the bottleneck
+    open_loop()            an open loop, optionally with dropped requests
+    without_metrics()      a run without CloudWatch metrics
+    starved()              the generator was saturated
 """
 
 import math
@@ -69,7 +69,7 @@ def run_of_samples(step: Step, samples: NDArray[np.void], **fields: object) -> R
     }
     sent = samples["sent"][~np.isnan(samples["sent"])]
     lag = np.sort((samples["sent"] - samples["scheduled"])[~np.isnan(samples["sent"])])
-    watch = GeneratorStats(
+    stats = GeneratorStats(
         cpu_share=0.07,
         loop_lag_p99=0.0011,
         loop_lag_max=0.0063,
@@ -91,7 +91,7 @@ def run_of_samples(step: Step, samples: NDArray[np.void], **fields: object) -> R
         "window_counts": windows,
         "measurement_start": float(counted["scheduled"].min()) if len(counted) and len(counted) < len(samples) else 0.0,
         "error_codes": tuple(codes[number] for number in sorted(codes)),
-        "generator_stats": watch,
+        "generator_stats": stats,
         "samples": samples,
         "endpoint": f"loadgen-k3v9q2-{step.config.memory_mb}-{step.config.max_concurrency}" if step.config else "mine",
         "deploy_duration": 131.4,
@@ -101,7 +101,7 @@ def run_of_samples(step: Step, samples: NDArray[np.void], **fields: object) -> R
 
 
 def server_counts(simulation: Simulation) -> dict[str, int]:
-    """Return the target's own books of a simulation."""
+    """Return the server-side counts of a simulation."""
     reached = simulation.samples[~np.isnan(simulation.samples["sent"])]
     columns = [Outcome(int(o)).category for o in reached["outcome"]]
     return {
@@ -114,7 +114,7 @@ def server_counts(simulation: Simulation) -> dict[str, int]:
 
 
 def cloudwatch_metrics(simulation: Simulation, *, memory_percent: float = 41.0) -> CloudWatchMetrics:
-    """Return what CloudWatch would say of a simulation."""
+    """Return the CloudWatch metrics of a simulation."""
     reached = ~np.isnan(simulation.model)
     micro = {
         "ModelLatency": simulation.model[reached] * 1e6,
@@ -137,7 +137,7 @@ def cloudwatch_metrics(simulation: Simulation, *, memory_percent: float = 41.0) 
 
 
 def metric(name: str, column: NDArray[np.float64]) -> CloudWatchMetric:
-    """Return the metric of these observations, in CloudWatch's unit."""
+    """Return the metric of observations in CloudWatch's unit."""
     return CloudWatchMetric(
         name,
         UNITS[name],
@@ -168,7 +168,7 @@ def stability_step(memory_mb: int, count: int = 200) -> Step:
 
 
 def stability_run(memory_mb: int = 2048, count: int = 200, *, cold: int = 0, seed: int = 0) -> Run:
-    """Return a healthy run of one memory size; with `cold` 1 its first call met a cold start."""
+    """Return a healthy run of one memory size; with `cold=1` its first call is cold."""
     made = simulate(count=count, service=SERVICE[memory_mb], warm=1 - cold, seed=seed + memory_mb)
     step = stability_step(memory_mb, count)
     percent = 41.0 * 2048 / memory_mb
@@ -192,7 +192,7 @@ def stability_runs(count: int = 200, *, cold: int = 0, seed: int = 0) -> tuple[R
 def concurrency_run(
     max_concurrency: int = 2, clients: int = 3, *, memory_mb: int = 2048, count: int = 200, warm: int = 1, seed: int = 0
 ) -> Run:
-    """Return one cell of the concurrency benchmark; clients beyond MaxConcurrency meet throttles, new instances are cold."""
+    """Return one run of the concurrency benchmark; clients beyond MaxConcurrency are throttled, new instances are cold."""
     made = simulate(
         clients=clients,
         count=count,
@@ -219,7 +219,7 @@ def concurrency_runs(
     count: int = 200,
     seed: int = 0,
 ) -> tuple[Run, ...]:
-    """Return a whole concurrency benchmark at 2048 MB: the first cell of an endpoint meets its cold starts."""
+    """Return a whole concurrency benchmark at 2048 MB: the first run on each endpoint has cold starts."""
     runs = []
     for size in sizes:
         for i, clients in enumerate(sorted({math.ceil(size * m) for m in multipliers})):
@@ -228,7 +228,7 @@ def concurrency_runs(
 
 
 def benchmark_runs(count: int = 200, seed: int = 0) -> tuple[Run, ...]:
-    """Return what a whole benchmark makes: six sizes, then eleven cells."""
+    """Return a whole benchmark: six memory sizes, then eleven concurrency runs."""
     return (*stability_runs(count, seed=seed), *concurrency_runs(count=count, seed=seed))
 
 
@@ -247,14 +247,14 @@ def failed_deploy(memory_mb: int = 1024) -> Run:
 
 
 def all_failed(memory_mb: int = 1024, count: int = 20) -> Run:
-    """Return a run in which no call was answered well."""
+    """Return a run in which no call was successful."""
     made = simulate(count=count, service=SERVICE[memory_mb], failing={Outcome.MODEL_ERROR: 1.0})
     step = replace(stability_step(memory_mb, count), error_limit=None)
     return run_of_samples(step, made.samples, metrics=cloudwatch_metrics(made), server_counts=server_counts(made))
 
 
 def out_of_memory(memory_mb: int = 1024, ok: int = 41) -> Run:
-    """Return a run that was given up at its error limit of 3."""
+    """Return a run that stopped at its error limit of 3."""
     made = simulate(count=ok + 3, service=SERVICE[memory_mb], seed=3)
     made.samples["outcome"][ok:] = Outcome.MODEL_OOM
     made.samples["code"][ok:] = 1
@@ -282,7 +282,7 @@ def one_sample(memory_mb: int = 2048) -> Run:
 def open_loop(
     rate: float = 20.0, duration: float = 30.0, *, max_in_flight: int = 1000, max_concurrency: int = 8, seed: int = 0
 ) -> Run:
-    """Return a run on a schedule; a small `max_in_flight` makes dropped arrivals, a small `max_concurrency` throttles."""
+    """Return an open-loop run; a small `max_in_flight` causes drops, a small `max_concurrency` throttles."""
     load = OpenLoop(even(constant(rate)), duration=duration, max_in_flight=max_in_flight)
     made = simulate(
         arrivals=[due for _, due in load],
@@ -292,17 +292,17 @@ def open_loop(
         service=SERVICE[2048],
         seed=seed,
     )
-    step = Step(ServerlessConfig(2048, max_concurrency), load, name="promise")
+    step = Step(ServerlessConfig(2048, max_concurrency), load, name="open loop")
     return run_of_samples(step, made.samples, metrics=cloudwatch_metrics(made), server_counts=server_counts(made))
 
 
 def without_metrics(memory_mb: int = 2048, count: int = 200) -> Run:
-    """Return a healthy run where CloudWatch had nothing to say."""
+    """Return a healthy run without CloudWatch metrics."""
     return replace(stability_run(memory_mb, count), metrics=NO_METRICS)
 
 
 def warmed_up(memory_mb: int = 2048, count: int = 200, warmup_calls: int = 10) -> Run:
-    """Return a healthy run whose first calls are recorded but not counted."""
+    """Return a healthy run whose first calls are warm-up."""
     run = stability_run(memory_mb, count, cold=1)
     samples = run.samples.copy()
     samples["flags"][samples["seq"] < warmup_calls] |= WARMUP
@@ -311,14 +311,14 @@ def warmed_up(memory_mb: int = 2048, count: int = 200, warmup_calls: int = 10) -
 
 
 def without_samples(run: Run) -> Run:
-    """Return the same run as it is when the samples were not kept: histograms and windows only."""
+    """Return the run without its samples: histograms and windows only."""
     return replace(run, samples=np.empty(0, SAMPLE))
 
 
 def starved(memory_mb: int = 2048) -> Run:
-    """Return a run in which the generator itself was the bottleneck."""
+    """Return a run in which the load generator was saturated."""
     run = stability_run(memory_mb)
-    watch = replace(
+    stats = replace(
         run.generator_stats,
         cpu_share=0.99,
         longest_saturated=17.0,
@@ -327,4 +327,4 @@ def starved(memory_mb: int = 2048) -> Run:
         send_lag_p99=0.048,
         send_lag_max=0.25,
     )
-    return replace(run, generator_stats=watch)
+    return replace(run, generator_stats=stats)

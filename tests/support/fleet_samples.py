@@ -1,6 +1,6 @@
-"""A simulated serverless endpoint, one event at a time: what made_runs.py makes its runs of.
+"""A simulated serverless endpoint, one event at a time, as the source of example runs.
 
-An instance serves one request at a time, a new one starts cold, and what finds neither is refused. Seeded.
+An instance serves one request at a time; a new instance starts cold; a request that finds neither is throttled. Seeded.
 """
 
 import heapq
@@ -17,14 +17,14 @@ from loadgen.measurement.sample import SAMPLE
 
 OVERHEAD = 0.012  # of the endpoint's latency: what SageMaker adds to a warm call
 NETWORK = 0.006  # between the client and the endpoint
-THROTTLE_LATENCY = 0.009  # a refused call comes back at once
+THROTTLE_LATENCY = 0.009  # a throttled call returns at once
 COLD_START = 6.0  # a cold start
 REQUEST_BYTES = 29_000
 RESPONSE_BYTES = 480
 
 
 class Simulation(NamedTuple):
-    """What a simulation made: the samples, and which of them met a cold start."""
+    """Result of a simulation: the samples, and which of them met a cold start."""
 
     samples: NDArray[np.void]
     cold: NDArray[np.bool_]

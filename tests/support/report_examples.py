@@ -1,4 +1,4 @@
-"""Findings and manifests made up for tests of the report; the runs behind them are runs.py's."""
+"""Example analyses and manifests for tests of the report."""
 
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -36,7 +36,7 @@ NAUGHTY = (
 
 
 def manifest(kind="emulator", **fields):
-    """Return the manifest of a quickstart."""
+    """Return a manifest."""
     made = Manifest(
         run_id="k3v9q2",
         created="2026-11-01T12:00:00+00:00",
@@ -55,12 +55,12 @@ def manifest(kind="emulator", **fields):
 
 
 def analyze_runs(*runs, region="us-east-1", slos=()):
-    """Return what these runs say."""
+    """Return the analysis of runs."""
     return analyze(runs, region=region, prices=PriceBook.builtin(), slos=slos)
 
 
 def small_benchmark(count=60):
-    """Return a whole benchmark of few calls: all of its sections, quickly."""
+    """Return a benchmark of few calls that has all sections."""
     return (
         *example_runs.stability_runs(count),
         *example_runs.concurrency_runs(sizes=(2, 4), multipliers=(1, 2), count=count),
@@ -68,7 +68,7 @@ def small_benchmark(count=60):
 
 
 def edge_runs():
-    """Return everything that can go wrong with a memory size, and a step of the user's own."""
+    """Return one run per failure of a memory size, and two other unusual runs."""
     return (
         example_runs.failed_deploy(1024),
         example_runs.all_failed(2048),
@@ -82,7 +82,7 @@ def edge_runs():
 
 
 def hostile_analysis(text):
-    """Return runs and a manifest that carry this text wherever a server, a file or a user could have put it."""
+    """Return a manifest and an analysis with a text in every field that comes from a server, a file or a user."""
     runs = []
     for run in (
         example_runs.failed_deploy(),

@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing fetched, nothing complained of, readable on a desk and on a phone."""
+"""The HTML page in a real browser, at desktop and phone width."""
 
 import asyncio
 
@@ -27,8 +27,8 @@ def report(tmp_path):
     return path
 
 
-def test_page_in_a_browser(report):
-    """Promise: at 1280 and at 400 pixels nothing is fetched, no console message, no sideways scrolling, charts answer."""
+def test_the_page_works_in_a_browser(report):
+    """At 1280 and 400 pixels: no request, no console message, no horizontal scrolling, and tooltips on charts."""
 
     async def look():
         async with chromium() as tab:
@@ -40,11 +40,11 @@ def test_page_in_a_browser(report):
                 )
                 await tab.evaluate(f"{MARK}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
                 async with asyncio.timeout(30):
-                    while await tab.evaluate("document.getElementById('reading').hidden"):
+                    while await tab.evaluate("document.getElementById('tooltip').hidden"):
                         x, y = await tab.evaluate(PLACE)
                         await tab.point_at(x - 3, y)  # until the scrolling, which hides the reading, is over
                         await tab.point_at(x, y)
-                assert await tab.evaluate("document.getElementById('reading').textContent") == await tab.evaluate(
+                assert await tab.evaluate("document.getElementById('tooltip').textContent") == await tab.evaluate(
                     f"{MARK}.getAttribute('aria-label')"
                 )
                 picture = await tab.screenshot()

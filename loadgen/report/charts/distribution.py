@@ -1,6 +1,6 @@
-"""The chart of latencies: a row of bars for each memory size or number of clients, on one scale.
+"""Latency distribution charts: one row of bars per memory size, number of clients or step, on one scale.
 
-From histograms of all calls, none left out: how many there were changes nothing in the size of the chart.
+Drawn from the histograms of all ok calls, so the size of a chart does not depend on the number of calls.
 """
 
 import math
@@ -30,16 +30,16 @@ from loadgen.report.content.table import number_cell
 
 _MAX_BINS = 100
 _ROW_HEIGHT = 46  # pixels
-_MIN_BAR_HEIGHT = 0.035  # of a row: one call in a million is still a visible bar
-_LOG_SCALE_RATIO = 4.0  # a range this wide (slowest / fastest) is drawn on a logarithmic axis
+_MIN_BAR_HEIGHT = 0.035  # share of a row; keeps a bin with one call visible
+_LOG_SCALE_RATIO = 4.0  # slowest / fastest from which the axis is logarithmic
 _SUBTITLE = (
-    "Height: share of calls, each row to its own tallest; the rarest are drawn taller. Line: median. Diamond: p99."
+    "Height: share of calls, relative to the tallest bar of the row (with a minimum). Line: median. Diamond: p99."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class LatencySeries:
-    """One row: a name, its histogram and what was derived from it."""
+    """One row of the chart: name, histogram and summary."""
 
     name: str
     histogram: Histogram
@@ -49,26 +49,26 @@ class LatencySeries:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Rows with a heading of their own."""
+    """Rows under one heading."""
 
     heading: str
     series: tuple[LatencySeries, ...]
 
 
 def latency_chart(title: str, watermark: str, panels: Sequence[Panel]) -> Chart | None:
-    """Draw where the latencies lie, a row for each series; None when no series has any.
+    """Render the latency distributions, one row per series; None if no series has data.
 
     Args:
-        title: of the whole chart.
-        watermark: what a copy of the picture must say too; may be empty.
-        panels: drawn below each other, on one scale.
+        title: title of the chart.
+        watermark: text that copies of the chart must show; may be empty.
+        panels: panels below each other, on one scale.
     """
     filled = [panel for panel in panels if panel.series]
     if not filled:
         return None
-    every = [s.latency for panel in filled for s in panel.series]
+    latencies = [series.latency for panel in filled for series in panel.series]
     scale = LatencyScale.from_range(
-        min(x.minimum for x in every), max(x.maximum for x in every), max(x.count for x in every)
+        min(x.minimum for x in latencies), max(x.maximum for x in latencies), max(x.count for x in latencies)
     )
     views = [_panel_view(panel, scale, is_last=panel is filled[-1]) for panel in filled]
     return render_vega(views, title, _SUBTITLE, watermark, spacing=26)
@@ -76,10 +76,10 @@ def latency_chart(title: str, watermark: str, panels: Sequence[Panel]) -> Chart 
 
 @dataclass(frozen=True, slots=True)
 class LatencyScale:
-    """The axis of a distribution: linear, or logarithmic where the range is wide.
+    """The latency axis: linear, or logarithmic if the range is wide.
 
     Args:
-        edges: of the bins, in ms, ascending, shape (bins + 1,).
+        edges: bin edges in ms, ascending, shape (bins + 1,).
         is_log: True for a logarithmic axis.
     """
 
@@ -88,17 +88,17 @@ class LatencyScale:
 
     @classmethod
     def from_range(cls, low: float, high: float, calls: int) -> "LatencyScale":
-        """Return a scale for latencies between two, in seconds; `calls` is how many the longest row has."""
+        """Return a scale for latencies from `low` to `high` seconds; `calls` is the largest count of a series."""
         low, high = max(low * 1000, 0.001), max(high * 1000, 0.001)
         if high / low >= _LOG_SCALE_RATIO:
             return cls(np.geomspace(low / 1.05, high * 1.05, _MAX_BINS + 1), is_log=True)
-        room = max(high - low, 0.05 * high) * 0.06
-        # Few calls in narrow bins show their chance, not their shape.
+        margin = max(high - low, 0.05 * high) * 0.06
+        # With few calls, narrow bins would show random variation.
         bins = min(_MAX_BINS, max(30, round(4 * calls ** (1 / 3))))
-        return cls(np.linspace(max(0.0, low - room), high + room, bins + 1), is_log=False)
+        return cls(np.linspace(max(0.0, low - margin), high + margin, bins + 1), is_log=False)
 
     def ticks(self) -> list[float]:
-        """Return round numbers; on a logarithmic axis 1, 2 and 5 of each decade."""
+        """Return round tick values; on a logarithmic axis 1, 2 and 5 of each decade."""
         low, high = float(self.edges[0]), float(self.edges[-1])
         if self.is_log:
             decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -108,7 +108,7 @@ class LatencyScale:
         return [round(n * step, 9) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
     def axis(self, *, is_labelled: bool) -> Spec:
-        """Describe the axis and its scale."""
+        """Return the Vega-Lite axis and scale."""
         title = "service time (ms, logarithmic)" if self.is_log else "service time (ms)"
         shown = {"title": title if is_labelled else None, "labels": is_labelled, "ticks": is_labelled}
         domain = [float(self.edges[0]), float(self.edges[-1])]
@@ -118,7 +118,7 @@ class LatencyScale:
         }
 
     def shares(self, histogram: Histogram) -> NDArray[np.float64]:
-        """Return the share of calls in each bin, shape (bins,); together 1."""
+        """Return the share of calls in each bin, shape (bins,), sum 1."""
         used = np.flatnonzero(histogram.counts)
         middle = (lowest_equivalent_value(used) + highest_equivalent_value(used)) / 2e3  # ms
         inside = np.clip(middle, self.edges[0], self.edges[-1])
@@ -127,7 +127,7 @@ class LatencyScale:
 
 
 def _panel_view(panel: Panel, scale: LatencyScale, *, is_last: bool) -> Spec:
-    """Describe the rows of one panel, the first on top; a row is 1 high, its base a whole number."""
+    """Return the view of one panel, first series on top; each row has height 1 and an integer base."""
     rows = len(panel.series)
     marks = [_row_marks(series, rows - 1 - i) for i, series in enumerate(panel.series)]
     bins = [bar for i, series in enumerate(panel.series) for bar in _bin_marks(series, rows - 1 - i, scale)]
@@ -140,11 +140,11 @@ def _panel_view(panel: Panel, scale: LatencyScale, *, is_last: bool) -> Spec:
     def up(name: str) -> Spec:
         return quantitative(name, **vertical)
 
-    colour = {"condition": {"test": "datum.marked", "value": BLUE}, "value": PALE_BLUE}
+    color = {"condition": {"test": "datum.recommended", "value": BLUE}, "value": PALE_BLUE}
     bar = {"x": across("from"), "x2": {"field": "to"}, "y": up("base")}
     margin = {"x": fixed_pixel(-112), "x2": fixed_pixel(-4), "y": up("base"), "y2": {"field": "high"}}
     layers = [
-        mark("rect", bins, bar | {"y2": {"field": "top"}, "color": colour}),
+        mark("rect", bins, bar | {"y2": {"field": "top"}, "color": color}),
         mark(
             "rule", marks, {"x": across("median"), "y": up("base"), "y2": {"field": "high"}}, color=INK, strokeWidth=1.5
         ),
@@ -182,16 +182,16 @@ def _panel_view(panel: Panel, scale: LatencyScale, *, is_last: bool) -> Spec:
 
 
 def _bin_marks(series: LatencySeries, base: int, scale: LatencyScale) -> list[Spec]:
-    """Return a bar for each bin that has a call, and what it says."""
+    """Return a bar with a tooltip for each bin that has a call."""
     shares = scale.shares(series.histogram)
-    below, tallest = np.cumsum(shares), float(shares.max())
+    cumulative, tallest = np.cumsum(shares), float(shares.max())
     bars = []
     for k in np.flatnonzero(shares).tolist():
         low, high = float(scale.edges[k]), float(scale.edges[k + 1])
-        said = (
+        tooltip = (
             series.name,
             f"{_format_ms(low)} to {_format_ms(high)} ms: {_format_percent(shares[k])} of calls",
-            f"up to {_format_ms(high)} ms: {_format_percent(below[k])}",
+            f"up to {_format_ms(high)} ms: {_format_percent(cumulative[k])}",
         )
         bars.append(
             {
@@ -200,23 +200,23 @@ def _bin_marks(series: LatencySeries, base: int, scale: LatencyScale) -> list[Sp
                 "base": base,
                 "high": base + 0.94,
                 "top": round(base + max(_MIN_BAR_HEIGHT, 0.84 * float(shares[k]) / tallest), 4),
-                "marked": series.is_recommended,
-                "said": "\n".join(said),
+                "recommended": series.is_recommended,
+                "tooltip": "\n".join(tooltip),
             }
         )
     return bars
 
 
 def _row_marks(series: LatencySeries, base: int) -> Spec:
-    """Return where a row's name, median and p99 stand, and what the name says."""
+    """Return the positions of a row's name, median and p99, and the tooltip of the name."""
     latency = series.latency
     p99 = latency.percentiles.get(99.0)
-    said = [f"{series.name}: {latency.count:,} ok calls", f"median {_format_ms(latency.median * 1000)} ms"]
-    said += [f"p99 {_format_ms(p99.value * 1000)} ms"] if p99 else []
-    said += [f"fastest {_format_ms(latency.minimum * 1000)} ms", f"slowest {_format_ms(latency.maximum * 1000)} ms"]
+    tooltip = [f"{series.name}: {latency.count:,} ok calls", f"median {_format_ms(latency.median * 1000)} ms"]
+    tooltip += [f"p99 {_format_ms(p99.value * 1000)} ms"] if p99 else []
+    tooltip += [f"min {_format_ms(latency.minimum * 1000)} ms", f"max {_format_ms(latency.maximum * 1000)} ms"]
     heights = {"base": base, "low": base + 0.12, "middle": base + 0.34, "high": base + 0.94}
-    place = heights | {"median": latency.median * 1000} | ({"p99": p99.value * 1000} if p99 else {})
-    return place | {"name": series.name, "said": "\n".join(said)}
+    positions = heights | {"median": latency.median * 1000} | ({"p99": p99.value * 1000} if p99 else {})
+    return positions | {"name": series.name, "tooltip": "\n".join(tooltip)}
 
 
 def _format_ms(milliseconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Which charts a report has. Drawing them is charts.py's."""
+"""The charts of a report, built from the analysis."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.report.charts.distribution import LatencySeries, Panel, latency_chart
 from loadgen.report.charts.trends import cost_vs_performance, timeline
 from loadgen.report.charts.vega import Chart
-from loadgen.report.content.labels import memory_mb_of, runs_in_phase, short_label
+from loadgen.report.content.labels import runs_in_phase, short_label
 from loadgen.report.content.provenance import watermark_text
 from loadgen.results.manifest import Manifest
 from loadgen.workload.load import ClosedLoop
@@ -16,14 +16,14 @@ from loadgen.workload.load import ClosedLoop
 
 @dataclass(frozen=True, slots=True)
 class ReportCharts:
-    """The charts of one report; None where there is nothing to draw.
+    """The charts of one report; None if there is nothing to draw.
 
     Args:
-        stability: latencies of each memory size.
-        concurrency: latencies of each number of clients, for each MaxConcurrency.
+        stability: latencies per memory size.
+        concurrency: latencies per MaxConcurrency and number of clients.
         cost: cost and latency against memory.
-        steps: latencies of the user's own steps.
-        timelines: answers over time of each of these steps.
+        steps: latencies of a scenario's own steps.
+        timelines: responses over time, one per own step.
     """
 
     stability: Chart | None
@@ -34,11 +34,11 @@ class ReportCharts:
 
 
 def build_charts(manifest: Manifest, analysis: Analysis) -> ReportCharts:
-    """Draw every chart that these analysis have something for."""
+    """Render every chart that has data."""
     watermark = watermark_text(manifest, analysis)
     own = runs_in_phase(analysis, "")
     costs = [row.cost for row in runs_in_phase(analysis, "stability") if row.cost is not None]
-    lines = (timeline(row.run, f"Answers over time: {short_label(row)}", watermark) for row in own)
+    timelines = (timeline(row.run, f"Responses over time: {short_label(row)}", watermark) for row in own)
     return ReportCharts(
         stability=_stability_chart(analysis, watermark),
         concurrency=latency_chart(
@@ -48,7 +48,7 @@ def build_charts(manifest: Manifest, analysis: Analysis) -> ReportCharts:
         steps=latency_chart(
             "Latency of each step", watermark, [Panel("", _latency_series([(row, short_label(row)) for row in own]))]
         ),
-        timelines=tuple(line for line in lines if line is not None),
+        timelines=tuple(chart for chart in timelines if chart is not None),
     )
 
 
@@ -64,7 +64,7 @@ def _stability_chart(analysis: Analysis, watermark: str) -> Chart | None:
 
 
 def _panels_by_max_concurrency(analysis: Analysis) -> list[Panel]:
-    """Return a panel for each MaxConcurrency, ascending."""
+    """Return one panel per MaxConcurrency, ascending."""
     panels: dict[int, list[tuple[RunAnalysis, str]]] = {}
     for row in runs_in_phase(analysis, "concurrency"):
         config, load = row.run.step.config, row.run.step.load
@@ -82,7 +82,7 @@ def _latency_series(
             name,
             row.run.tally.service[OutcomeCategory.OK],
             row.summary.service,
-            recommended_mb is not None and memory_mb_of(row) == recommended_mb,
+            recommended_mb is not None and row.memory_mb == recommended_mb,
         )
         for row, name in labelled_rows
         if row.summary.service is not None and row.run.tally.service[OutcomeCategory.OK].total

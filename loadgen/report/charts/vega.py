@@ -1,9 +1,8 @@
-"""Drawing: a Vega-Lite description becomes an SVG for the page and a PNG for a folder; only this file knows vl_convert.
+"""Rendering of Vega-Lite specifications to SVG and PNG; the only file that imports vl_convert.
 
-Vega draws here, offline, so that the page needs no charting library: every mark that can be read off carries its
-values in words as its description, which the page shows on hover and a screen reader says. Descriptions are plain
-data: building them through Altair took a second for a report and drew the same (measured 2026-11). What is drawn is
-distribution.py's and trends.py's.
+Rendering is offline, so the page needs no charting library: each readable mark has a description with its values, which
+the page shows on hover and screen readers read. Specifications are plain dicts: building them with Altair took one
+second per report and gave the same chart (measured 2026-11).
 """
 
 import re
@@ -13,12 +12,12 @@ from typing import Any
 import vl_convert
 
 Spec = dict[str, Any]
-# Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008): told apart with any kind of colour blindness.
+# Source: palette of Okabe and Ito (jfly.uni-koeln.de/color, 2008), distinct with any kind of color blindness.
 BLUE, ORANGE, VERMILION = "#0072b2", "#e69f00", "#d55e00"
 PALE_BLUE, INK, MUTED_INK = "#7fb2d6", "#1f2933", "#52606d"
 WIDTH = 640  # pixels of the plot
 _AXIS_COLOR, _GRID_COLOR = "#9aa5b1", "#e4e7eb"
-# Fonts of the same widths, so that what is measured here fits there.
+# Fonts with equal metrics, so that text measured here fits in the reader's browser.
 _VEGA_CONFIG: Spec = {
     "font": "Helvetica, Arial, 'Liberation Sans', sans-serif",
     "view": {"stroke": None},
@@ -39,54 +38,54 @@ _VEGA_CONFIG: Spec = {
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawn chart.
+    """A rendered chart.
 
     Args:
-        title: what it shows.
-        svg: for a page; it refers to nothing outside itself.
+        title: title.
+        svg: SVG for the page, without external references.
     """
 
     title: str
     svg: str
 
     def png(self) -> bytes:
-        """Return the same picture as a PNG, twice as fine as a screen."""
+        """Return the chart as a PNG at twice the screen resolution."""
         namespaced = self.svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-        picture: bytes = vl_convert.svg_to_png(namespaced, scale=2)
-        return picture
+        image: bytes = vl_convert.svg_to_png(namespaced, scale=2)
+        return image
 
 
 def mark(kind: str, values: list[Spec], encoding: Spec, **style: Any) -> Spec:
-    """Describe marks of one kind, one for each value; silent to a screen reader unless they have a description."""
-    is_read = "description" in encoding
-    return {"data": {"values": values}, "mark": {"type": kind, "aria": is_read, **style}, "encoding": encoding}
+    """Return a layer of marks, one per value; hidden from screen readers unless it encodes a description."""
+    is_readable = "description" in encoding
+    return {"data": {"values": values}, "mark": {"type": kind, "aria": is_readable, **style}, "encoding": encoding}
 
 
 def quantitative(name: str, **more: Any) -> Spec:
-    """Place by a figure."""
+    """Return the encoding of a quantitative field."""
     return {"field": name, "type": "quantitative", **more}
 
 
 def fixed_pixel(value: float) -> Spec:
-    """Place at a fixed pixel of the plot."""
+    """Return the encoding of a fixed pixel position."""
     return {"value": value}
 
 
-# What a mark says of itself; the page reads it back.
-TOOLTIP: Spec = {"field": "said", "type": "nominal"}
+# The description of a mark, which the page shows on hover.
+TOOLTIP: Spec = {"field": "tooltip", "type": "nominal"}
 
 
 def render_vega(views: list[Spec], title: str, explanation: str, watermark: str, *, spacing: int = 18) -> Chart:
-    """Draw views below each other.
+    """Render views below each other.
 
     Args:
-        views: each with its size and its layers.
-        title: of the whole.
-        explanation: how to read it.
-        watermark: what a copy of the picture must say too, such as that it is from an emulator; may be empty.
+        views: each with its size and layers.
+        title: title of the chart.
+        explanation: how to read the chart.
+        watermark: text that copies of the chart must show, such as that it is from an emulator; may be empty.
         spacing: pixels between views.
     """
-    head = {
+    heading = {
         "text": title,
         "subtitle": [line for line in (watermark, explanation) if line],
         "anchor": "start",
@@ -99,7 +98,7 @@ def render_vega(views: list[Spec], title: str, explanation: str, watermark: str,
     }
     spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "title": head,
+        "title": heading,
         "background": "white",
         "padding": 14,
         "vconcat": views,
@@ -110,5 +109,5 @@ def render_vega(views: list[Spec], title: str, explanation: str, watermark: str,
     return Chart(title, _NAMESPACES.sub("", svg))
 
 
-# A page needs no namespaces for its SVG; without them it holds no address at all.
+# Inline SVG needs no namespaces; without them the page contains no URL.
 _NAMESPACES = re.compile(r' xmlns(?::\w+)?="[^"]*"')

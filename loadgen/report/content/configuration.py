@@ -1,11 +1,12 @@
-"""The tables of circumstances: CloudWatch's view, what the generator saw of itself, the configuration, the glossary."""
+"""Configuration tables: the steps with their loads, the settings with seeds and versions, and the glossary."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from loadgen.analysis.run_analysis import RunAnalysis
-from loadgen.report.content.labels import STEP_COLUMN, config_label, short_label
+from loadgen.report.content.columns import STEP_COLUMN
+from loadgen.report.content.labels import config_label
 from loadgen.report.content.table import MISSING_CELL, Cell, Column, Table, number_cell, sanitize_text, text_cell
 from loadgen.results.manifest import Manifest
 from loadgen.workload.arrivals import Arrivals
@@ -13,20 +14,20 @@ from loadgen.workload.load import ClosedLoop, OpenLoop, Pause, Uniform
 
 
 def step_config_table(rows: Sequence[RunAnalysis]) -> Table:
-    """Return what was asked of each step and how it ended."""
+    """Return configuration and load of each step, and how it ended."""
     columns = (
         STEP_COLUMN,
         Column("Configuration", is_text=True),
         Column("Load", is_text=True),
-        Column("Ended by", "", "Which rule ended the step.", is_text=True),
-        Column("Took", "s"),
-        Column("Deployed in", "s", "From Create to InService."),
+        Column("Stop reason", "", "Rule that ended the step.", is_text=True),
+        Column("Duration", "s"),
+        Column("Deployment", "s", "Time from CreateEndpoint to InService."),
         Column("Endpoint", is_text=True),
-        Column("Transport", "", "How its requests travelled.", is_text=True),
+        Column("Transport", "", "HTTP client that sent the requests.", is_text=True),
     )
     cells = tuple(
         (
-            text_cell(row.run.step.name or short_label(row)),
+            text_cell(row.run.step.label),
             Cell(config_label(row)),
             text_cell(describe_load(row.run.step.load) + _describe_start(row)),
             text_cell(row.run.stop_reason),
@@ -37,19 +38,19 @@ def step_config_table(rows: Sequence[RunAnalysis]) -> Table:
         )
         for row in rows
     )
-    return Table("Steps in the order they were run", columns, cells)
+    return Table("Steps in order of execution", columns, cells)
 
 
 def _describe_start(row: RunAnalysis) -> str:
     step = row.run.step
-    said = [f"{step.delay:g} s idle first"] if step.delay else []
-    said += [f"warm-up {step.warmup:g} s"] if step.warmup else []
-    said += [f"warm-up {step.warmup_calls} calls"] if step.warmup_calls else []
-    return "".join(f"; {words}" for words in said)
+    parts = [f"start delay {step.delay:g} s"] if step.delay else []
+    parts += [f"warm-up {step.warmup:g} s"] if step.warmup else []
+    parts += [f"warm-up {step.warmup_calls} calls"] if step.warmup_calls else []
+    return "".join(f"; {part}" for part in parts)
 
 
 def describe_load(load: ClosedLoop | OpenLoop) -> str:
-    """Describe a load in a few words."""
+    """Return a short description of a load."""
     if isinstance(load, OpenLoop):
         bounds = _describe_bounds(load.duration, None)
         return f"open loop, {_describe_arrivals(load.arrivals)}, {bounds}at most {load.max_in_flight} in flight"
@@ -62,9 +63,9 @@ def describe_load(load: ClosedLoop | OpenLoop) -> str:
 
 
 def _describe_bounds(duration: float | None, calls: int | None) -> str:
-    said = [f"{calls:,} calls"] if calls is not None else []
-    said += [f"{duration:g} s"] if duration is not None else []
-    return "".join(f"{words}, " for words in said)
+    parts = [f"{calls:,} calls"] if calls is not None else []
+    parts += [f"{duration:g} s"] if duration is not None else []
+    return "".join(f"{part}, " for part in parts)
 
 
 def _describe_pause(pause: Pause) -> str:
@@ -73,7 +74,7 @@ def _describe_pause(pause: Pause) -> str:
 
 def _describe_arrivals(arrivals: Arrivals) -> str:
     if arrivals.rate is None:
-        return f"a trace of {len(arrivals.instants):,} arrivals"
+        return f"trace of {len(arrivals.instants):,} arrivals"
     kind = "evenly spaced" if arrivals.seed is None else f"Poisson (seed {arrivals.seed})"
     rates = [rate for _, rate in arrivals.rate.knots]
     low, high = min(rates), max(rates)
@@ -82,17 +83,17 @@ def _describe_arrivals(arrivals: Arrivals) -> str:
 
 def configuration_table(manifest: Manifest) -> Table:
     """Return every setting, seed, hash and version of the run."""
-    where = manifest.identity
+    identity = manifest.identity
     pairs: list[tuple[str, Any]] = [
         ("run", manifest.run_id),
         ("started", manifest.created),
         ("scenario", manifest.scenario),
         ("scenario sha256", manifest.scenario_sha256),
-        ("measured on", where.kind),
-        ("account", where.account_id),
-        ("region", where.region),
-        ("detail", where.detail),
-        ("seed of the choice of payloads", manifest.seed),
+        ("measured on", identity.kind),
+        ("account", identity.account_id),
+        ("region", identity.region),
+        ("detail", identity.detail),
+        ("seed of the payload choice", manifest.seed),
         *_flatten("payloads", manifest.payloads),
         *_flatten("", manifest.settings),
         *((f"version of {name}", version) for name, version in manifest.versions.items()),
@@ -106,7 +107,7 @@ def configuration_table(manifest: Manifest) -> Table:
 
 
 def _flatten(name: str, value: Any) -> Iterable[tuple[str, Any]]:
-    """Yield (dotted name, value) of nested settings, lists of plain values in one piece."""
+    """Yield (dotted name, value) of nested mappings; a list is one value."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             yield from _flatten(f"{name}.{key}" if name else str(key), item)
@@ -119,10 +120,10 @@ def _setting_text(value: Any) -> str:
 
 
 def glossary(tables: Iterable[Table]) -> tuple[tuple[str, str, str], ...]:
-    """Return (heading, unit, meaning) of every column that needs one, in the order they first appear."""
-    seen: dict[tuple[str, str], str] = {}
+    """Return (heading, unit, meaning) of every column that has a meaning, in order of appearance."""
+    meanings: dict[tuple[str, str], str] = {}
     for table in tables:
         for column in table.columns:
             if column.meaning:
-                seen.setdefault((column.name, column.unit), column.meaning)
-    return tuple((name, unit, meaning) for (name, unit), meaning in seen.items())
+                meanings.setdefault((column.name, column.unit), column.meaning)
+    return tuple((name, unit, meaning) for (name, unit), meaning in meanings.items())

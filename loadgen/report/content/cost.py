@@ -1,7 +1,8 @@
-"""The tables of money: how the memory sizes score, what a million calls cost, and where an instance is cheaper."""
+"""Cost tables: scores and costs of the memory sizes, and the comparison with a real-time instance."""
 
 from loadgen.analysis.analysis import Analysis
-from loadgen.report.content.labels import memory_mb_of, recommended_row, runs_in_phase
+from loadgen.report.content.columns import MEMORY_COLUMN
+from loadgen.report.content.labels import memory_cell, recommended_row, runs_in_phase
 from loadgen.report.content.table import (
     MISSING_CELL,
     Cell,
@@ -15,45 +16,43 @@ from loadgen.report.content.table import (
     usd_cell,
 )
 
-_MEMORY = Column("Memory", "MB", "MemorySizeInMB of the endpoint; its CPU grows with it.")
-_SCROLL_ROWS = 24  # rows that are worth a box of their own
+_SCROLL_ROWS = 24  # a longer table scrolls in a box
 
 
 def scores_table(analysis: Analysis) -> Table | None:
-    """Return how each memory size scored; None when nothing was recommended."""
-    choice = analysis.recommendation
-    if choice is None:
+    """Return the score of each memory size; None without a stability benchmark."""
+    found = analysis.recommendation
+    if found is None:
         return None
-    sizes = sorted(choice.scores, key=lambda size: (choice.scores[size], size))
-    place = {choice.memory_mb: "recommended", choice.runner_up: "runner-up"}
-    cells = [(Cell(str(mb)), number_cell(choice.scores[mb]), Cell(place.get(mb, ""))) for mb in sizes]
+    sizes = sorted(found.scores, key=lambda size: (found.scores[size], size))
+    ranks = {found.memory_mb: "recommended", found.runner_up: "runner-up"}
+    cells = [(Cell(str(mb)), number_cell(found.scores[mb]), Cell(ranks.get(mb, ""))) for mb in sizes]
     cells += [
-        (Cell(str(mb)), MISSING_CELL, text_cell(f"left out: {why}")) for mb, why in sorted(choice.excluded.items())
+        (Cell(str(mb)), MISSING_CELL, text_cell(f"excluded: {reason}")) for mb, reason in sorted(found.excluded.items())
     ]
-    columns = (
-        _MEMORY,
-        Column("Score", "", "The least is best. What it weighs is named by the objective."),
-        Column("", is_text=True),
-    )
-    notes = (f"Objective: {sanitize_text(choice.objective)}. The least score is best.",)
+    score = Column("Score", "", "Score of the objective; the lowest is recommended.")
+    notes = (f"Objective: {sanitize_text(found.objective)}. The lowest score is recommended.",)
     return Table(
-        "How the memory sizes compare", columns, tuple(cells), notes, highlighted_row=0 if choice.memory_mb else None
+        "Comparison of the memory sizes",
+        (MEMORY_COLUMN, score, Column("", is_text=True)),
+        tuple(cells),
+        notes,
+        highlighted_row=0 if found.memory_mb else None,
     )
 
 
 def cost_table(analysis: Analysis) -> Table:
-    """Return what calling each memory size costs."""
+    """Return billed duration and cost of each memory size."""
     rows = runs_in_phase(analysis, "stability")
     cells, notes = [], []
     for row in rows:
-        memory_mb, cost = memory_mb_of(row), row.cost
-        first = MISSING_CELL if memory_mb is None else Cell(str(memory_mb))
+        cost = row.cost
         if cost is None:
-            cells.append((first, *(MISSING_CELL,) * 5))
+            cells.append((memory_cell(row), *(MISSING_CELL,) * 5))
             continue
         cells.append(
             (
-                first,
+                memory_cell(row),
                 milliseconds_cell(cost.billed_duration),
                 milliseconds_cell(cost.billed_duration_with_cold_starts),
                 usd_cell(cost.per_invocation),
@@ -61,19 +60,19 @@ def cost_table(analysis: Analysis) -> Table:
                 usd_cell(cost.per_million_with_cold_starts),
             )
         )
-        notes.append(f"Billed time: {sanitize_text(cost.billed_source)}.")
+        notes.append(f"Billed duration: {sanitize_text(cost.billed_source)}.")
         if cost.provisioned_hourly is not None:
             hourly = usd_cell(cost.provisioned_hourly).text
-            notes.append(f"Provisioned concurrency of {memory_mb} MB costs {hourly} USD an hour on top of this.")
+            notes.append(f"{cost.memory_mb} MB: provisioned concurrency costs {hourly} USD per hour in addition.")
         if cost.unavailable_reason:
-            notes.append(f"No price: {sanitize_text(cost.unavailable_reason)}.")
+            notes.append(f"Price unavailable: {sanitize_text(cost.unavailable_reason)}.")
     columns = (
-        _MEMORY,
-        Column("Billed", "ms", "The time of one warm call that AWS bills: model latency and overhead."),
-        Column("with cold", "ms", "The same averaged over all calls of the run, cold starts included."),
-        Column("One call", "USD", "Billed time at the size's price, and bytes in and out at the data price."),
-        Column("1M calls", "USD", "A million warm calls."),
-        Column("1M with cold", "USD", "A million calls with as many cold starts among them as this run had."),
+        MEMORY_COLUMN,
+        Column("Billed", "ms", "Billed duration of a warm call: model latency and overhead."),
+        Column("with cold", "ms", "Mean billed duration of all calls of the run, cold starts included."),
+        Column("One call", "USD", "Billed duration at the price of the size, plus bytes in and out at the data price."),
+        Column("1M calls", "USD", "One million warm calls."),
+        Column("1M with cold", "USD", "One million calls with the share of cold starts of this run."),
     )
     notes.append(f"Prices: {sanitize_text(analysis.price_source)}.")
     notes += [sanitize_text(sentence) for sentence in analysis.assumptions]
@@ -88,20 +87,20 @@ def cost_table(analysis: Analysis) -> Table:
 
 
 def _unbilled_notes(analysis: Analysis) -> list[str]:
-    left = [str(memory_mb_of(row)) for row in runs_in_phase(analysis, "stability") if row.cost is None]
-    return [f"–: {', '.join(left)} MB served nothing, so there is nothing to bill."] if left else []
+    sizes = [str(row.memory_mb) for row in runs_in_phase(analysis, "stability") if row.cost is None]
+    return [f"–: no successful call to bill at {', '.join(sizes)} MB."] if sizes else []
 
 
 def savings_table(analysis: Analysis) -> Table | None:
-    """Return serverless against an instance by monthly traffic; None when there is nothing to compare."""
+    """Return the monthly costs of serverless and of an instance; None if there is nothing to compare."""
     savings = analysis.savings
     if savings is None or not savings.rows:
         return None
     columns = (
-        Column("Invocations", "a month"),
-        Column("Serverless", "USD a month"),
-        Column("Instance", "USD a month", "A comparable real-time instance, 720 hours."),
-        Column("Saved", "%", "What serverless saves of the instance's cost."),
+        Column("Invocations", "per month"),
+        Column("Serverless", "USD per month"),
+        Column("Instance", "USD per month", "A comparable real-time instance, 720 hours."),
+        Column("Saved", "%", "Share of the instance's cost that serverless saves."),
     )
     cells = tuple(
         (
@@ -112,19 +111,20 @@ def savings_table(analysis: Analysis) -> Table | None:
         )
         for r in savings.rows
     )
-    title = f"{savings.memory_mb} MB serverless against {sanitize_text(savings.instance)}"
+    title = f"Savings: {savings.memory_mb} MB serverless compared with {sanitize_text(savings.instance)}"
     return Table(title, columns, cells, (savings_sentence(analysis),), is_scrollable=len(cells) > _SCROLL_ROWS)
 
 
 def savings_sentence(analysis: Analysis) -> str:
-    """Say in one sentence where the instance becomes cheaper, or why that is not known."""
+    """Return one sentence with the break-even point, or why it is unknown."""
     savings = analysis.savings
     if savings is None:
-        return "There is no recommended memory size to compare with an instance."
+        return "No memory size is recommended, so there is no comparison with an instance."
     instance = sanitize_text(savings.instance)
     if savings.break_even is None or savings.instance_monthly is None:
-        return f"The break-even point against {instance} is not known: {sanitize_text(savings.unavailable_reason) or 'a price is missing'}."
+        reason = sanitize_text(savings.unavailable_reason) or "a price is missing"
+        return f"The break-even point with {instance} is unknown: {reason}."
     return (
-        f"Below {savings.break_even:,.0f} invocations a month serverless at {savings.memory_mb} MB is cheaper than one "
-        f"{instance} at {usd_cell(savings.instance_monthly).text} USD a month; above, the instance is."
+        f"Below {savings.break_even:,.0f} invocations per month, serverless at {savings.memory_mb} MB is cheaper than "
+        f"one {instance} ({usd_cell(savings.instance_monthly).text} USD per month); above, the instance is cheaper."
     )

@@ -1,10 +1,10 @@
-"""The table of load-generator health."""
+"""Table of load-generator health: the generator's measurements of itself."""
 
 from collections.abc import Sequence
 
 from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.measurement.generator_stats import GeneratorStats
-from loadgen.report.content.labels import STEP_COLUMN, short_label
+from loadgen.report.content.columns import STEP_COLUMN
 from loadgen.report.content.table import (
     MISSING_CELL,
     Cell,
@@ -19,41 +19,38 @@ from loadgen.report.content.table import (
 
 
 def generator_health_table(rows: Sequence[RunAnalysis]) -> Table:
-    """Return what the generator saw of itself: whether it was fast enough to be believed."""
-    columns = (
-        STEP_COLUMN,
-        Column("CPU", "%", "Of one core, used by the generator's thread. Above 90 it is the bottleneck."),
-        Column("Loop lag p99", "ms", "How late the event loop came back to a ticker."),
-        Column("Loop lag max", "ms"),
-        Column("Send lag p50", "ms", "How late requests left: sent minus scheduled."),
-        Column("Send lag p99", "ms"),
-        Column("Send lag max", "ms"),
-        Column("Waits", "calls", "Requests that waited for a free connection."),
-        Column("Longest wait", "ms"),
-        Column("New conns", "", "Connections opened in mid-run."),
-        Column("Dropped", "calls", "Arrivals that could not be sent since too many were in flight."),
-        Column("GC max", "ms", "The longest garbage collection."),
-        Column("Asked", "1/s", "The rate that an open loop asked for."),
-        Column("Achieved", "1/s", "Requests sent per second."),
-    )
+    """Return CPU, lag, connections and rates of the load generator, per run and per worker."""
     cells = []
     for row in rows:
         if row.run.failure:
             continue
-        name, is_open = row.run.step.name or short_label(row), row.run.is_open_loop
-        workers = row.run.workers
-        cells.append(
-            _generator_health_cells(
-                f"{name}, worst of {len(workers)}" if workers else name, row.run.generator_stats, is_open
-            )
-        )
-        cells += [
-            _generator_health_cells(f"{name}, {worker.name}", worker.generator_stats, is_open) for worker in workers
-        ]
-    return Table("Lag, waits and rates", columns, tuple(cells))
+        label, workers = row.run.step.label, row.run.workers
+        total = f"{label}, worst of {len(workers)}" if workers else label
+        named = [(total, row.run.generator_stats)]
+        named += [(f"{label}, {worker.name}", worker.generator_stats) for worker in workers]
+        cells += [_cells(name, stats, is_open_loop=row.run.is_open_loop) for name, stats in named]
+    return Table("Lag, pool waits and rates", _COLUMNS, tuple(cells))
 
 
-def _generator_health_cells(name: str, stats: GeneratorStats, is_open: bool) -> tuple[Cell, ...]:  # noqa: FBT001 - a fact, not a mode
+_COLUMNS = (
+    STEP_COLUMN,
+    Column("CPU", "%", "Share of one core used by the generator's thread. Above 90 % it is saturated."),
+    Column("Loop lag p99", "ms", "Delay of the event loop, measured by a ticker."),
+    Column("Loop lag max", "ms"),
+    Column("Send lag p50", "ms", "Delay of requests: sent - scheduled."),
+    Column("Send lag p99", "ms"),
+    Column("Send lag max", "ms"),
+    Column("Pool waits", "calls", "Requests that waited for a free connection."),
+    Column("Longest wait", "ms"),
+    Column("New conns", "", "Connections opened during the run."),
+    Column("Dropped", "calls", "Requests dropped at max_in_flight."),
+    Column("GC max", "ms", "Longest garbage-collection pause."),
+    Column("Target", "1/s", "Target rate of an open loop."),
+    Column("Achieved", "1/s", "Requests sent per second."),
+)
+
+
+def _cells(name: str, stats: GeneratorStats, *, is_open_loop: bool) -> tuple[Cell, ...]:
     return (
         text_cell(name),
         percent_cell(stats.cpu_share, 1),
@@ -64,6 +61,6 @@ def _generator_health_cells(name: str, stats: GeneratorStats, is_open: bool) -> 
         count_cell(stats.connections_opened),
         count_cell(stats.dropped),
         milliseconds_cell(stats.gc_pause_max) if stats.gc_pause_max else MISSING_CELL,
-        number_cell(stats.target_rate) if is_open else MISSING_CELL,
+        number_cell(stats.target_rate) if is_open_loop else MISSING_CELL,
         number_cell(stats.achieved_rate),
     )

@@ -1,4 +1,4 @@
-"""Where the numbers come from, in words that no reader can miss: what was not measured on AWS says so everywhere."""
+"""Where a report was measured: the banner, the watermark, and a name for a line of text."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from loadgen.results.manifest import Manifest
 
 @dataclass(frozen=True, slots=True)
 class ProvenanceView:
-    """How a report names the place it was measured at.
+    """How a report shows where it was measured.
 
     Args:
-        watermark: one word across every page, empty for AWS.
-        headline: the banner's first line.
-        explanation: the rest of it.
-        name: for a line of text, such as `AWS, account 123456789012, us-east-1`.
+        watermark: text across every page; empty for AWS.
+        headline: first sentence of the banner.
+        explanation: rest of the banner.
+        name: name for a line of text, such as `AWS, account 123456789012, us-east-1`.
     """
 
     watermark: str
@@ -28,39 +28,39 @@ _WATERMARKS = {
     "emulator": (
         "EMULATOR",
         "Measured on the embedded emulator, not on AWS.",
-        "A rehearsal: these figures are an emulated model's. They must not be used to configure a real one.",
+        "The latencies are those of an emulated model. Do not use them to configure a real endpoint.",
     ),
     "custom-endpoint": (
-        "STAND-IN",
-        "Measured on a stand-in that speaks AWS's protocol, not on AWS.",
-        "Latencies and limits are those of that server; costs are what AWS would ask for them.",
+        "CUSTOM ENDPOINT",
+        "Measured on a custom endpoint that implements the AWS API, not on AWS.",
+        "Latencies and limits are those of that server; costs use AWS prices.",
     ),
     "null": (
         "NO TARGET",
-        "Measured without a target: only the generator was running.",
-        "The numbers show what the generator itself can do, and nothing about any model.",
+        "Measured without a target.",
+        "The numbers show the capacity of the load generator, not the performance of a model.",
     ),
 }
+_OTHER_WATERMARK = ("NOT AWS", "Not measured on AWS.", "The configuration below names the target.")
 
 
 def provenance_view(manifest: Manifest) -> ProvenanceView:
-    """Return how to name the place; whatever does not say that it is AWS is marked as something else."""
-    where = manifest.identity
-    parts = [where.kind.upper() if where.kind == "aws" else where.kind]
-    parts += [f"account {where.account_id}"] if where.account_id else []
-    parts += [where.region, where.detail]
+    """Return how to show where a report was measured; every kind other than `aws` has a watermark."""
+    identity = manifest.identity
+    parts = [identity.kind.upper() if identity.kind == "aws" else identity.kind]
+    parts += [f"account {identity.account_id}"] if identity.account_id else []
+    parts += [identity.region, identity.detail]
     name = ", ".join(sanitize_text(part) for part in parts if part)
-    if where.kind == "aws":
+    if identity.kind == "aws":
         return ProvenanceView("", "", "", name)
-    mark, headline, explanation = _WATERMARKS.get(
-        where.kind, ("NOT AWS", "Not measured on AWS.", "What it was measured on is named below.")
-    )
-    detail = f" ({sanitize_text(where.detail)})" if where.detail else ""
-    return ProvenanceView(mark, headline, explanation + detail, name)
+    watermark, headline, explanation = _WATERMARKS.get(identity.kind, _OTHER_WATERMARK)
+    detail = f" ({sanitize_text(identity.detail)})" if identity.detail else ""
+    return ProvenanceView(watermark, headline, explanation + detail, name)
 
 
 def watermark_text(manifest: Manifest, analysis: Analysis) -> str:
-    """Return what every copy of a picture must say: that it is not from AWS, that its run is INVALID; or nothing."""
-    mark = provenance_view(manifest).watermark
-    said = [f"{mark}: not measured on AWS"] if mark else []
-    return ". ".join([*said, "INVALID run: see the reasons in the report"] if not analysis.verdict.is_valid else said)
+    """Return the text on every chart if it was not measured on AWS or its run is INVALID; empty otherwise."""
+    watermark = provenance_view(manifest).watermark
+    texts = [f"{watermark}: not measured on AWS"] if watermark else []
+    texts += [] if analysis.verdict.is_valid else ["INVALID run: see the reasons in the report"]
+    return ". ".join(texts)

@@ -1,16 +1,16 @@
-"""What a reader wants to know first: the recommendation, and the few figures that go with it."""
+"""The recommendation and its key figures, shown first in a report."""
 
 from dataclasses import dataclass
 
 from loadgen.analysis.analysis import Analysis
 from loadgen.analysis.run_analysis import RunAnalysis
-from loadgen.report.content.labels import memory_mb_of, runs_in_phase
+from loadgen.report.content.labels import runs_in_phase
 from loadgen.report.content.table import milliseconds_cell, percentile_name, sanitize_text, usd_cell
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFigure:
-    """One figure of the recommendation."""
+    """One number of the recommendation."""
 
     name: str
     value: str
@@ -19,13 +19,13 @@ class KeyFigure:
 
 @dataclass(frozen=True, slots=True)
 class RecommendationView:
-    """The recommendation in words.
+    """The recommendation as text.
 
     Args:
-        answer: such as `2048 MB`.
-        warning: why it must not be relied on; empty when it may.
-        reason: why this one.
-        key_figures: what it costs, how fast it is, what it carries.
+        answer: the recommended size, such as `2048 MB`.
+        warning: why it is not reliable; empty if it is.
+        reason: the figures that decided.
+        key_figures: latency, cost, break-even point and MaxConcurrency.
     """
 
     answer: str
@@ -35,32 +35,30 @@ class RecommendationView:
 
 
 def recommendation_view(analysis: Analysis) -> RecommendationView | None:
-    """Return the recommendation of these analysis; None when no stability benchmark was run."""
+    """Return the recommendation; None without a stability benchmark."""
     found = analysis.recommendation
     if found is None:
         return None
-    doubt = "" if found.is_trustworthy else "It rests on an INVALID run: do not decide by it."
+    warning = "" if found.is_trustworthy else "Based on an INVALID run; do not rely on it."
     reason = sanitize_text(found.reason, 1000)
     if found.memory_mb is None:
-        return RecommendationView("No memory size can be recommended", doubt, reason, ())
-    rows = [row for row in runs_in_phase(analysis, "stability") if memory_mb_of(row) == found.memory_mb]
+        return RecommendationView("No memory size can be recommended", warning, reason, ())
+    rows = [row for row in runs_in_phase(analysis, "stability") if row.memory_mb == found.memory_mb]
     figures = [figure for row in rows[-1:] for figure in (*_latency_figures(row), *_cost_figures(row))]
     figures += [*_break_even_figures(analysis), *_max_concurrency_figures(analysis)]
     if found.runner_up is not None:
-        figures.append(
-            KeyFigure("Runner-up", f"{found.runner_up} MB", f"by the objective {sanitize_text(found.objective)}")
-        )
-    return RecommendationView(f"{found.memory_mb} MB", doubt, reason, tuple(figures))
+        figures.append(KeyFigure("Runner-up", f"{found.runner_up} MB", f"objective: {sanitize_text(found.objective)}"))
+    return RecommendationView(f"{found.memory_mb} MB", warning, reason, tuple(figures))
 
 
 def _latency_figures(row: RunAnalysis) -> list[KeyFigure]:
     latency = row.summary.service
     if latency is None:
         return []
-    # The highest percentile that this sample can carry.
+    # The highest percentile with enough calls.
     known = [(p, value) for p, value in latency.percentiles.items() if value is not None and 90 <= p <= 99]
     tail = max(known, default=None, key=lambda pair: pair[0])
-    detail = f"of {latency.count:,} ok calls" if latency.count > 1 else "of a single call"
+    detail = f"{latency.count:,} ok calls" if latency.count > 1 else "1 ok call"
     if tail is not None:
         detail = f"{percentile_name(tail[0])} {milliseconds_cell(tail[1].value).text} ms, {detail}"
     return [KeyFigure("Median latency", f"{milliseconds_cell(latency.median).text} ms", detail)]
@@ -70,9 +68,9 @@ def _cost_figures(row: RunAnalysis) -> list[KeyFigure]:
     if row.cost is None:
         return []
     if row.cost.per_million is None:
-        return [KeyFigure("A million calls", "not known", sanitize_text(row.cost.unavailable_reason))]
-    billed = f"{milliseconds_cell(row.cost.billed_duration).text} ms billed for each"
-    return [KeyFigure("A million calls", f"{usd_cell(row.cost.per_million).text} USD", billed)]
+        return [KeyFigure("1M calls", "unknown", sanitize_text(row.cost.unavailable_reason))]
+    billed = f"{milliseconds_cell(row.cost.billed_duration).text} ms billed per call"
+    return [KeyFigure("1M calls", f"{usd_cell(row.cost.per_million).text} USD", billed)]
 
 
 def _break_even_figures(analysis: Analysis) -> list[KeyFigure]:
@@ -83,24 +81,24 @@ def _break_even_figures(analysis: Analysis) -> list[KeyFigure]:
         KeyFigure(
             "Cheaper than an instance",
             f"below {rounded_count(savings.break_even)}",
-            f"calls a month, {sanitize_text(savings.instance)}",
+            f"calls per month, {sanitize_text(savings.instance)}",
         )
     ]
 
 
 def _max_concurrency_figures(analysis: Analysis) -> list[KeyFigure]:
-    """Return the advice for the most clients that were carried without a throttle."""
-    carried = [
-        (a.clients, a.max_concurrency) for a in analysis.concurrency_recommendations if a.max_concurrency is not None
+    """Return the MaxConcurrency for the largest number of clients that was served without throttles."""
+    served = [
+        (r.clients, r.max_concurrency) for r in analysis.concurrency_recommendations if r.max_concurrency is not None
     ]
-    if not carried:
+    if not served:
         return []
-    clients, slots = max(carried)
-    return [KeyFigure("MaxConcurrency", f"{slots}", f"carried {clients} clients without throttles")]
+    clients, slots = max(served)
+    return [KeyFigure("MaxConcurrency", f"{slots}", f"served {clients} clients without throttles")]
 
 
 def rounded_count(n: float) -> str:
-    """Write a large count to three digits.
+    """Format a large count with three significant digits.
 
     Example:
         >>> rounded_count(16_131_160), rounded_count(1_234_567), rounded_count(45_678), rounded_count(120)

@@ -1,32 +1,30 @@
-"""What is said before any number: why a run is INVALID, and which promises were kept."""
+"""The verdict's reasons and the SLO checks, shown before any other number."""
 
 from loadgen.analysis.analysis import Analysis
-from loadgen.report.content.table import DASH, Cell, Column, Table, sanitize_text, text_cell
+from loadgen.report.content.table import Cell, Column, Table, text_cell
 
 
 def reasons_table(analysis: Analysis) -> Table:
-    """Return why the run is INVALID: what was seen, what would have been accepted, what to change."""
-    columns = tuple(
-        Column(name, is_text=True) for name in ("What is wrong", "Seen", "Would be accepted", "What to change")
-    )
+    """Return the failed validity checks: observed value, limit and remedy."""
+    columns = tuple(Column(name, is_text=True) for name in ("Failed check", "Observed", "Limit", "Remedy"))
     cells = tuple(
         (text_cell(r.problem), text_cell(r.observed), text_cell(r.limit), text_cell(r.remedy))
         for r in analysis.verdict.reasons
     )
-    return Table("Why", columns, cells)
+    return Table("Reasons", columns, cells)
 
 
 def slo_table(analysis: Analysis) -> Table | None:
-    """Return every promise with what was seen, on every run; None when nothing was promised."""
-    checks = [(row, check) for row in analysis.runs for check in row.slos]
+    """Return every SLO check of every run with the observed value; None without SLOs."""
+    checks = [check for row in analysis.runs for check in row.slos]
     if not checks:
         return None
     counted = {id(check) for check in analysis.slos}
     columns = (
         Column("Step", is_text=True),
-        Column("Promise", "", "A bound on one figure of a run, as the scenario states it.", is_text=True),
-        Column("Kept", is_text=True),
-        Column("Seen", is_text=True),
+        Column("SLO", "", "Limit on one metric of a run, from the scenario.", is_text=True),
+        Column("Met", is_text=True),
+        Column("Observed", is_text=True),
     )
     cells = tuple(
         (
@@ -35,27 +33,24 @@ def slo_table(analysis: Analysis) -> Table | None:
             Cell(("yes" if check.is_met else "NO") + ("" if id(check) in counted else " (not counted)")),
             text_cell(_observed(check.reason, str(check.slo))),
         )
-        for _, check in checks
+        for check in checks
     )
     notes: tuple[str, ...] = ()
     if len(counted) < len(checks):
-        notes = (
-            "Not counted: sizes that are not recommended, and cells whose clients exceed MaxConcurrency by design.",
-        )
-    return Table("Promises", columns, cells, notes)
+        notes = ("Not counted: sizes that are not recommended, and runs with more clients than MaxConcurrency.",)
+    return Table("SLO checks", columns, cells, notes)
 
 
 def slo_sentence(analysis: Analysis) -> str:
-    """Say in one sentence whether the promises were kept; empty when there were none."""
-    if not analysis.slos:
+    """Return one sentence on whether the SLOs are met; empty without SLOs."""
+    count, violated = len(analysis.slos), len(analysis.violated_slos)
+    if not count:
         return ""
-    broken = analysis.violated_slos
-    if not broken:
-        return f"All {len(analysis.slos)} promises were kept." if len(analysis.slos) > 1 else "The promise was kept."
-    first = f"{sanitize_text(broken[0].step)}: {sanitize_text(broken[0].reason)}"
-    return f"{len(broken)} of {len(analysis.slos)} promises were not kept, such as {first}."
+    if violated:
+        return f"{violated} of {count} SLO checks not met."
+    return "The SLO is met." if count == 1 else f"All {count} SLO checks are met."
 
 
 def _observed(reason: str, slo_text: str) -> str:
-    """Return a check's reason without the promise that it begins with."""
-    return reason.removeprefix(f"{slo_text}: ") or DASH
+    """Return a check's reason without the SLO and its status."""
+    return reason.removeprefix(f"{slo_text}: ").partition(", ")[2]

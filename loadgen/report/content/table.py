@@ -1,7 +1,6 @@
-"""Tables: what the terminal and the page both show, as plain values; and how each kind of number is written.
+"""Tables as values, shared by the terminal and the HTML page, and the formatting of numbers in their cells.
 
-Every column names its unit; what is not known is a dash, never a zero. Which tables there are is decided elsewhere in
-this package; putting them on paper is text.py's and html.py's.
+Every column names its unit. An unknown value is a dash, never 0.
 """
 
 import math
@@ -17,7 +16,7 @@ DASH = "–"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One figure or word in a table; `detail` is the small print below it, such as an interval."""
+    """A table cell; `detail` is shown below it in small print, such as an interval."""
 
     text: str
     detail: str = ""
@@ -25,14 +24,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column and what must be known to read it.
+    """A table column.
 
     Args:
-        name: its heading.
-        unit: such as `ms`; empty for words and counts.
-        meaning: for the glossary; empty where the name says it.
-        is_wide: left out where there is no room (a terminal).
-        is_text: words, aligned to the left.
+        name: heading.
+        unit: unit such as `ms`; empty for text and counts.
+        meaning: explanation for the glossary; empty if the name is enough.
+        is_wide: True to omit the column in a terminal.
+        is_text: True for text, aligned to the left.
     """
 
     name: str
@@ -47,13 +46,13 @@ class Table:
     """A table with its caption and footnotes.
 
     Args:
-        title: what it shows.
-        columns: from left to right.
-        rows: as many cells as columns.
+        title: caption.
+        columns: columns from left to right.
+        rows: one cell per column each.
         notes: footnotes.
-        wide_notes: those on columns that are left out where there is no room.
-        highlighted_row: index of the row to stand out; None for none.
-        is_scrollable: True when its rows may scroll inside a box of their own.
+        highlighted_row: index of the highlighted row; None for none.
+        is_scrollable: True if the rows may scroll in a box.
+        wide_notes: footnotes of the columns that are omitted in a terminal.
     """
 
     title: str
@@ -69,25 +68,25 @@ MISSING_CELL = Cell(DASH)
 
 
 def sanitize_text(text: str, max_length: int = 300) -> str:
-    r"""Return text from a server or a file fit for a person: one line, nothing invisible, nothing that steers a screen.
+    r"""Return text from a server or a file as one line without control characters, at most `max_length` long.
 
-    Control characters, line breaks, direction overrides and lone surrogates become U+FFFD; the rest stays as it is.
+    Control characters, line breaks, direction overrides and lone surrogates become U+FFFD.
 
     Example:
         >>> sanitize_text("a\x1b[31mb")
         'a�[31mb'
     """
-    seen = "".join("\ufffd" if unicodedata.category(c) in _UNPRINTABLE_CATEGORIES else c for c in text[:max_length])
-    return seen + " ..." if len(text) > max_length else seen
+    clean = "".join("\ufffd" if unicodedata.category(c) in _UNPRINTABLE_CATEGORIES else c for c in text[:max_length])
+    return clean + " ..." if len(text) > max_length else clean
 
 
-# Unicode general categories: controls, format characters (direction overrides among them), surrogates, line and
-# paragraph separators. Source: Unicode Standard, section 4.5.
+# Unicode general categories of controls, format characters such as direction overrides, surrogates, line and paragraph
+# separators. Source: Unicode Standard, section 4.5.
 _UNPRINTABLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def number_cell(value: float | None) -> Cell:
-    """Write a figure with about four significant digits; a dash for None or what is not finite.
+    """Format a number with about four significant digits; a dash for None, NaN and infinity.
 
     Example:
         >>> [number_cell(v).text for v in (None, 0.0, 0.004, 4.5567, 102.44, 2500.0)]
@@ -103,12 +102,12 @@ def number_cell(value: float | None) -> Cell:
 
 
 def milliseconds_cell(seconds: float | None) -> Cell:
-    """Write seconds as milliseconds."""
+    """Format seconds as milliseconds."""
     return number_cell(None if seconds is None else seconds * 1000)
 
 
 def percentile_cell(value: Percentile | None) -> Cell:
-    """Write a percentile in milliseconds, its 95 % interval below it."""
+    """Format a percentile in milliseconds, with its 95 % interval as detail."""
     if value is None:
         return MISSING_CELL
     return Cell(
@@ -118,12 +117,17 @@ def percentile_cell(value: Percentile | None) -> Cell:
 
 
 def count_cell(n: float | None) -> Cell:
-    """Write a count."""
+    """Format a count."""
     return MISSING_CELL if n is None or not math.isfinite(n) else Cell(f"{n:,.0f}")
 
 
+def optional_cell(value: object) -> Cell:
+    """Format a value as text; a dash for None."""
+    return MISSING_CELL if value is None else Cell(str(value))
+
+
 def percent_cell(part: float, whole: float) -> Cell:
-    """Write a share in percent; a dash when there is nothing to share."""
+    """Format a share in percent; a dash if `whole` is 0."""
     if not whole:
         return MISSING_CELL
     percent = 100 * part / whole
@@ -133,7 +137,7 @@ def percent_cell(part: float, whole: float) -> Cell:
 
 
 def usd_cell(value: float | None) -> Cell:
-    """Write dollars: cents from a dollar up, three significant digits below.
+    """Format US dollars: two decimals from 1 USD up, three significant digits below.
 
     Example:
         >>> [usd_cell(v).text for v in (None, 4.5, 0.00000455, 1234.5)]
@@ -147,7 +151,7 @@ def usd_cell(value: float | None) -> Cell:
 
 
 def text_cell(text: str) -> Cell:
-    """Show text, made fit to be shown; a dash when there is none."""
+    """Format text without control characters; a dash for empty text."""
     return Cell(sanitize_text(text)) if text else MISSING_CELL
 
 
@@ -156,9 +160,9 @@ def percentile_name(percent: float) -> str:
     return f"p{percent:g}"
 
 
-def dash_note(missing: Sequence[float]) -> tuple[str, ...]:
-    """Explain the dashes of the percentiles that a sample was too small for; nothing when there are none."""
+def percentile_note(missing: Sequence[float]) -> tuple[str, ...]:
+    """Explain the dashes of percentiles with too few calls; empty if none is missing."""
     if not missing:
         return ()
-    needs = ", ".join(f"{percentile_name(p)} from {calls_needed(p):,} ok calls" for p in sorted(set(missing)))
-    return (f"{DASH}: too few calls for a 95 % interval, which exists for {needs} on.",)
+    needs = ", ".join(f"{percentile_name(p)} needs {calls_needed(p):,} ok calls" for p in sorted(set(missing)))
+    return (f"{DASH}: too few calls for a 95 % interval: {needs}.",)

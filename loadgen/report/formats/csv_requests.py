@@ -1,7 +1,7 @@
-"""Every request as a row of CSV, in chunks: memory stays flat however long the run was.
+"""`invocation_benchmark_results.csv`: one row per request, written in chunks so that memory use is constant.
 
-A call that was answered well has its time in `invocation_latency`; any other has it in `error_latency`, so that no
-failure can be averaged as a fast success. Which columns a summary has is csv.py's.
+The service time of an ok call is in `invocation_latency`, that of any other call in `error_latency`, so that an average
+of the first never includes failures.
 """
 
 import io
@@ -17,9 +17,11 @@ from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.sample import NEW_CONNECTION, WARMUP
 from loadgen.report.formats.csv_summary import configuration_columns, csv_cell
 
-_CHUNK = 1 << 15  # rows formatted at a time: some 20 MB while it lasts
-_MS, _TIMESTAMP, _INTEGER = "%.3f", "%d.%06d", "%d"  # two whole numbers print in half the time of a float this long
-# Name -> how its figure is printed; None for what is the same for all requests of one kind. The predecessor's first.
+_CHUNK = 1 << 15  # rows per chunk: about 20 MB
+# Two integers are formatted twice as fast as a float of this length.
+_MS, _TIMESTAMP, _INTEGER = "%.3f", "%d.%06d", "%d"
+# Column -> format of its value; None for text that is the same for all requests of one kind. First the columns of
+# sm-serverless-benchmarking.
 _PREDECESSOR_COLUMNS: dict[str, str | None] = {
     "invocation_latency": _MS,
     "response_size": _INTEGER,
@@ -46,13 +48,13 @@ _ADDED_COLUMNS: dict[str, str | None] = {
     "step": None,
     "measured_on": None,
 }
-# Instants that may not exist, and which columns are empty then.
+# Instants that may be NaN -> columns that are empty then.
 _COLUMNS_BY_TIMESTAMP = {
     "sent": ("invocation_latency", "error_latency", "start_time"),
     "first_byte": ("first_byte_time",),
     "done": ("invocation_latency", "error_latency", "response_time", "end_time"),
 }
-# Columns that are a field of the sample as it stands; the instants among them are from the run's start.
+# Columns that are a field of the sample; instants count from the start of the run.
 _SAMPLE_FIELDS = {
     "response_size": "response_bytes",
     "start_time": "sent",
@@ -66,48 +68,48 @@ _SAMPLE_FIELDS = {
 
 
 def write_requests(out: BinaryIO, rows: Iterable[RunAnalysis], *, measured_on: str, include_concurrency: bool) -> None:
-    """Write `invocation_benchmark_results.csv`: instants in seconds since the epoch, latencies in milliseconds.
+    """Write one row per request; instants in seconds since the epoch, latencies in milliseconds.
 
     Args:
-        out: takes the bytes.
-        rows: the runs, one after the other; a run whose samples were not kept adds no line.
-        measured_on: the identity's kind, said in every line.
-        include_concurrency: True adds max_concurrency and num_clients.
+        out: receives the bytes.
+        rows: the runs; a run without samples adds no row.
+        measured_on: kind of the identity, for every row.
+        include_concurrency: True adds the columns max_concurrency and num_clients.
     """
-    head: list[str] | None = None
+    header: list[str] | None = None
     for row in rows:
         configuration = configuration_columns(row, include_concurrency=include_concurrency)
-        if head is None:
-            head = [*_PREDECESSOR_COLUMNS, *configuration, *_ADDED_COLUMNS]
-            out.write((",".join(head) + "\n").encode())
-        same = {name: "" if value is None else str(value) for name, value in configuration.items()}
-        same |= {"step": row.run.step.name, "measured_on": measured_on}
+        if header is None:
+            header = [*_PREDECESSOR_COLUMNS, *configuration, *_ADDED_COLUMNS]
+            out.write((",".join(header) + "\n").encode())
+        constants = {name: "" if value is None else str(value) for name, value in configuration.items()}
+        constants |= {"step": row.run.step.label, "measured_on": measured_on}
         starts = range(0, len(row.run.samples), _CHUNK)
-        out.writelines(_lines(row, row.run.samples[start : start + _CHUNK], same) for start in starts)
+        out.writelines(_lines(row, row.run.samples[start : start + _CHUNK], constants) for start in starts)
 
 
 def _lines(row: RunAnalysis, samples: NDArray[np.void], constants: dict[str, str]) -> bytes:
-    """Return these samples as lines: each kind of sample has a template, filled with the figures of each."""
+    """Return the samples as CSV lines; samples of one kind share a template that is filled with their values."""
     kinds = samples["outcome"].astype(np.int64) | samples["flags"].astype(np.int64) << 8
     kinds |= samples["code"].astype(np.int64) << 16
     for bit, instant in enumerate(_COLUMNS_BY_TIMESTAMP):
         kinds |= np.isnan(samples[instant]).astype(np.int64) << 32 + bit
-    _, first, which = np.unique(kinds, return_index=True, return_inverse=True)
+    _, first, kind_of = np.unique(kinds, return_index=True, return_inverse=True)
     lines = np.empty(len(samples), dtype=object)
     for kind, sample in enumerate(samples[first]):
         template, names = _line_template(row, sample, constants)
-        of_kind = np.flatnonzero(which == kind)
-        figures = (column.tolist() for name in names for column in _column_values(name, samples[of_kind], row))
-        lines[of_kind] = [template % f for f in zip(*figures, strict=True)]
+        of_kind = np.flatnonzero(kind_of == kind)
+        columns = (column.tolist() for name in names for column in _column_values(name, samples[of_kind], row))
+        lines[of_kind] = [template % values for values in zip(*columns, strict=True)]
     return "".join(lines.tolist()).encode()
 
 
 def _column_values(name: str, samples: NDArray[np.void], row: RunAnalysis) -> Iterable[NDArray[np.generic]]:
-    """Yield what a column's format takes for each of these samples: one figure, or an instant's seconds and micros."""
+    """Yield the arrays that a column's format takes: its values, or the seconds and microseconds of an instant."""
     if name == "connection_wait":
         yield samples["pool_wait"] * 1000
     elif name in {"invocation_latency", "error_latency", "response_time"}:
-        # In a closed loop response time is service time by definition.
+        # In a closed loop response time equals service time.
         is_response = name == "response_time" and row.run.is_open_loop
         yield (samples["done"] - samples["scheduled" if is_response else "sent"]) * 1000
     elif name.endswith("_time"):
@@ -118,10 +120,10 @@ def _column_values(name: str, samples: NDArray[np.void], row: RunAnalysis) -> It
 
 
 def _line_template(row: RunAnalysis, sample: np.void, constants: dict[str, str]) -> tuple[str, list[str]]:
-    """Return the line of one kind of sample, with a place for each figure, and the names of these figures."""
+    """Return the template of one kind of sample, and the columns whose values fill it."""
     outcome, flags = Outcome(int(sample["outcome"])), int(sample["flags"])
     code = next((c for c in row.run.error_codes if c.number == int(sample["code"])), None)
-    words = constants | {
+    texts = constants | {
         "throttle_exception": str(int(outcome is Outcome.THROTTLED)),
         "insufficient_memory_error": str(int(outcome is Outcome.MODEL_OOM)),
         "other_model_error": str(int(outcome is Outcome.MODEL_ERROR)),
@@ -131,7 +133,7 @@ def _line_template(row: RunAnalysis, sample: np.void, constants: dict[str, str])
         "is_new_connection": str(int(bool(flags & NEW_CONNECTION))),
         "is_warmup": str(int(bool(flags & WARMUP))),
     }
-    # A failure's answer is no response of the model's.
+    # The response of a failed call is not a response of the model.
     absent = (
         {"error_latency"}
         if outcome.category is OutcomeCategory.OK
@@ -144,15 +146,15 @@ def _line_template(row: RunAnalysis, sample: np.void, constants: dict[str, str])
         _PREDECESSOR_COLUMNS | dict.fromkeys(name for name in constants if name not in _ADDED_COLUMNS) | _ADDED_COLUMNS
     )
     cells = [
-        _quote(words[name]) if printed is None else "" if name in absent else printed
-        for name, printed in columns.items()
+        _quote(texts[name]) if value_format is None else "" if name in absent else value_format
+        for name, value_format in columns.items()
     ]
-    names = [name for name, printed in columns.items() if printed is not None and name not in absent]
+    names = [name for name, value_format in columns.items() if value_format is not None and name not in absent]
     return ",".join(cells) + "\n", names
 
 
 def _quote(text: str) -> str:
-    """Return text as a CSV cell inside a template."""
+    """Return text as a CSV cell, with % escaped for the template."""
     out = io.StringIO()
     writer(out, lineterminator="").writerow([csv_cell(text)])
     return out.getvalue().replace("%", "%%") if text else ""

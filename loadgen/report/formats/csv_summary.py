@@ -1,7 +1,6 @@
-"""The CSV files: the predecessor's names and columns first, ours after them. Latencies are in milliseconds.
+"""The CSV summaries: columns of sm-serverless-benchmarking first, added columns after them; latencies in milliseconds.
 
-An empty cell is a figure that does not exist or that the sample cannot carry; it is never 0 and never -1. Each request,
-row by row, is raw.py's.
+An empty cell is a value that does not exist or needs more calls; it is never 0 or -1.
 """
 
 import csv
@@ -16,7 +15,7 @@ from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.analysis.summary import PERCENTILES, Latency, Tps
 from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetric
 from loadgen.report.content.cloudwatch import metric_value
-from loadgen.report.content.labels import client_count_of, max_concurrency_of, memory_mb_of, runs_in_phase
+from loadgen.report.content.labels import client_count_of, max_concurrency_of, runs_in_phase
 from loadgen.report.content.outcomes import failure_counts
 from loadgen.report.content.table import percentile_name, sanitize_text
 from loadgen.results.manifest import Manifest
@@ -26,7 +25,7 @@ _FORMULA_PREFIXES = ("=", "+", "-", "@")
 
 
 def csv_cell(text: str) -> str:
-    r"""Return text from a server as a cell: one line, and nothing that a spreadsheet would carry out.
+    r"""Return text from a server as a cell: one line that a spreadsheet does not execute as a formula.
 
     Source: OWASP, "CSV Injection".
 
@@ -34,12 +33,12 @@ def csv_cell(text: str) -> str:
         >>> csv_cell('=HYPERLINK("http://x")')
         '\'=HYPERLINK("http://x")'
     """
-    said = sanitize_text(text)
-    return f"'{said}" if said.startswith(_FORMULA_PREFIXES) else said
+    clean = sanitize_text(text)
+    return f"'{clean}" if clean.startswith(_FORMULA_PREFIXES) else clean
 
 
 def csv_text(rows: Iterable[Mapping[str, CsvValue]]) -> str:
-    """Return rows as CSV text, the first row's keys being the columns; empty text when there are none."""
+    """Return rows as CSV text; the keys of the first row are the columns, and no rows give empty text."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for i, row in enumerate(rows):
@@ -60,17 +59,17 @@ def _format_value(value: CsvValue) -> str:
 
 
 def configuration_columns(row: RunAnalysis, *, include_concurrency: bool) -> dict[str, CsvValue]:
-    """Return the columns that say which configuration a row is; `include_concurrency` for one of several clients and slots."""
-    cell: dict[str, CsvValue] = (
-        {"max_concurrency": max_concurrency_of(row), "num_clients": client_count_of(row)} if include_concurrency else {}
-    )
-    return cell | {"memory_size": memory_mb_of(row)}
+    """Return the configuration columns; `include_concurrency` adds max_concurrency and num_clients."""
+    columns: dict[str, CsvValue] = {}
+    if include_concurrency:
+        columns = {"max_concurrency": max_concurrency_of(row), "num_clients": client_count_of(row)}
+    return columns | {"memory_size": row.memory_mb}
 
 
 def stability_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
-    """Return `invocation_benchmark_summary.csv`: a row for each memory size."""
+    """Return `invocation_benchmark_summary.csv`: one row per memory size."""
     return csv_text(
-        {"memory_size": memory_mb_of(row), "successful_invocations": row.summary.ok}
+        {"memory_size": row.memory_mb, "successful_invocations": row.summary.ok}
         | _latency_columns("invocation_latency", row.summary.service, ("min", "mean", "median", "max", "iqr"))
         | _percentile_columns("invocation_latency", row.summary.service)
         | _outcome_columns(row)
@@ -82,7 +81,7 @@ def stability_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
 
 
 def concurrency_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
-    """Return `concurrency_benchmark_summary.csv`: a row for each MaxConcurrency and number of clients."""
+    """Return `concurrency_benchmark_summary.csv`: one row per MaxConcurrency and number of clients."""
     return csv_text(_concurrency_row(manifest, row) for row in runs_in_phase(analysis, "concurrency"))
 
 
@@ -108,9 +107,9 @@ def _concurrency_row(manifest: Manifest, row: RunAnalysis) -> dict[str, CsvValue
 
 
 def steps_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
-    """Return `steps_summary_csv.csv`: a row for each step of the user's own, with both latencies."""
+    """Return `steps_summary.csv`: one row per step of the scenario, with service and response times."""
     return csv_text(
-        {"step": row.run.step.name, "load": "open loop" if row.run.is_open_loop else "closed loop"}
+        {"step": row.run.step.label, "load": "open loop" if row.run.is_open_loop else "closed loop"}
         | _concurrency_row(manifest, row)
         | _latency_columns("response_time", row.summary.response, ("min", "mean", "median", "max", "iqr"))
         | _percentile_columns("response_time", row.summary.response)
@@ -120,30 +119,30 @@ def steps_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
 
 def _latency_columns(name: str, latency: Latency | None, statistics: Sequence[str]) -> dict[str, CsvValue]:
     if latency is None:
-        return {f"{name}_{which}": None for which in statistics}
-    figures = {
+        return {f"{name}_{statistic}": None for statistic in statistics}
+    values = {
         "min": latency.minimum,
         "mean": latency.mean,
         "median": latency.median,
         "max": latency.maximum,
         "iqr": latency.iqr,
     }
-    return {f"{name}_{which}": figures[which] * 1000 for which in statistics}
+    return {f"{name}_{statistic}": values[statistic] * 1000 for statistic in statistics}
 
 
 def _percentile_columns(name: str, latency: Latency | None) -> dict[str, CsvValue]:
     """Return each percentile with the ends of its 95 % interval."""
-    figures: dict[str, CsvValue] = {}
+    columns: dict[str, CsvValue] = {}
     for percent in PERCENTILES:
         found = latency.percentiles.get(percent) if latency is not None else None
         ends = (None, None, None) if found is None else (found.value * 1000, found.low * 1000, found.high * 1000)
         key = f"{name}_{percentile_name(percent)}"
-        figures |= dict(zip((key, f"{key}_low", f"{key}_high"), ends, strict=True))
-    return figures
+        columns |= dict(zip((key, f"{key}_low", f"{key}_high"), ends, strict=True))
+    return columns
 
 
 def _outcome_columns(row: RunAnalysis) -> dict[str, CsvValue]:
-    """Return where every call is counted: successful_invocations and all of these but the total add up to it."""
+    """Return the outcome columns; with successful_invocations all but the total and the warm-up add up to the total."""
     memory, model, other = failure_counts(row)
     return {
         "num_invocations": row.summary.scheduled,
@@ -157,7 +156,7 @@ def _outcome_columns(row: RunAnalysis) -> dict[str, CsvValue]:
 
 
 def _cold_start_columns(row: RunAnalysis) -> dict[str, CsvValue]:
-    """Return cold calls apart from warm ones."""
+    """Return counts and latencies of cold and warm calls."""
     starts = row.summary.cold_starts
     names = ("cold_invocations", "warm_invocations", "cold_or_warm_unknown")
     if starts is None:
@@ -190,7 +189,7 @@ def _context_columns(manifest: Manifest, row: RunAnalysis) -> dict[str, CsvValue
 
 
 def metrics_csv(rows: Sequence[RunAnalysis], *, include_concurrency: bool) -> str:
-    """Return `endpoint_metrics.csv`: each metric in CloudWatch's own unit, or why it is missing."""
+    """Return `endpoint_metrics.csv`: each metric in CloudWatch's unit, or why it is missing."""
     return csv_text(
         _metric_columns(name, row.run.metrics.values.get(name))
         | configuration_columns(row, include_concurrency=include_concurrency)
@@ -203,14 +202,14 @@ def metrics_csv(rows: Sequence[RunAnalysis], *, include_concurrency: bool) -> st
 def _metric_columns(name: str, metric: CloudWatchMetric | None) -> dict[str, CsvValue]:
     if metric is None:
         return {"metric_name": name} | dict.fromkeys(_STATISTICS) | {"Unit": UNITS.get(name, "")}
-    figures = (
+    statistics = (
         metric.average,
         metric.minimum,
         metric.maximum,
         *(metric.percentiles.get(p) for p in ("p25", "p50", "p75")),
     )
     more = (metric.sample_count, metric.total, *(metric.percentiles.get(p) for p in ("p90", "p95", "p99")))
-    values = (*figures, metric.unit, _iso_timestamp(metric.timestamp), *more)
+    values = (*statistics, metric.unit, _iso_timestamp(metric.timestamp), *more)
     return {"metric_name": name} | dict(zip(_STATISTICS, values, strict=True))
 
 
@@ -223,17 +222,17 @@ _STATISTICS = (
 def _unavailable_reason(row: RunAnalysis, name: str) -> str:
     if name in row.run.metrics.values:
         return ""
-    return row.run.metrics.unavailable.get(name) or row.run.failure or "not asked for"
+    return row.run.metrics.unavailable.get(name) or row.run.failure or "not queried"
 
 
 def metric_names(rows: Sequence[RunAnalysis]) -> tuple[str, ...]:
-    """Return the metrics these rows have or miss, in AWS's order, then any others by name."""
+    """Return the known metrics in AWS's order, then any others of these runs by name."""
     others = {name for row in rows for name in (*row.run.metrics.values, *row.run.metrics.unavailable)} - set(UNITS)
     return (*UNITS, *sorted(others))
 
 
 def metrics_summary_csv(rows: Sequence[RunAnalysis], *, include_concurrency: bool) -> str:
-    """Return `endpoint_metrics_summary.csv`: one figure for each metric; ms for latencies, sums for counts."""
+    """Return `endpoint_metrics_summary.csv`: one value per metric; latencies in ms, counts as sums."""
     return csv_text(
         configuration_columns(row, include_concurrency=include_concurrency) | _metric_values(row, metric_names(rows))
         for row in rows
@@ -246,7 +245,7 @@ def _metric_values(row: RunAnalysis, names: Iterable[str]) -> dict[str, CsvValue
 
 
 def cost_csv(manifest: Manifest, analysis: Analysis) -> str:
-    """Return `metrics_with_cost.csv`: what calling each memory size costs; USD."""
+    """Return `metrics_with_cost.csv`: metrics and cost of each memory size, USD."""
     return csv_text(_cost_rows(manifest, analysis))
 
 
@@ -255,7 +254,7 @@ def _cost_rows(manifest: Manifest, analysis: Analysis) -> Iterator[dict[str, Csv
     names = metric_names(rows)
     for row in rows:
         yield (
-            {"memory_size": memory_mb_of(row)}
+            {"memory_size": row.memory_mb}
             | _metric_values(row, names)
             | _cost_columns(row.cost)
             | {"price_source": analysis.price_source, "measured_on": manifest.identity.kind}
@@ -289,15 +288,14 @@ def _cost_columns(cost: Cost | None) -> dict[str, CsvValue]:
 
 
 def savings_csv(analysis: Analysis) -> str:
-    """Return `cost_savings_summary.csv`: serverless against an instance up to the break-even point; USD a month."""
-    found = analysis.savings
-    rows = () if found is None else found.rows
-    head = ("monthly_invocations", "serverless_monthly_cost", "instance_monthly_cost", "monthly_percent_savings")
+    """Return `cost_savings_summary.csv`: serverless and instance up to the break-even point, USD per month."""
+    rows = () if analysis.savings is None else analysis.savings.rows
+    header = ("monthly_invocations", "serverless_monthly_cost", "instance_monthly_cost", "monthly_percent_savings")
     text = csv_text(
-        dict(zip(head, (r.monthly_invocations, r.serverless_usd, r.instance_usd, r.percent_saved), strict=True))
+        dict(zip(header, (r.monthly_invocations, r.serverless_usd, r.instance_usd, r.percent_saved), strict=True))
         for r in rows
     )
-    return text or ",".join(head) + "\n"
+    return text or ",".join(header) + "\n"
 
 
 def _iso_timestamp(instant: float) -> str:

@@ -1,7 +1,7 @@
-"""The page: one file that needs no network, and that a reader who did not run anything can understand.
+"""The report as one HTML file that needs no network.
 
-Everything is escaped by default. The two exceptions are our own style and script, and charts, whose texts Vega has
-escaped. A Content-Security-Policy names style and script by their hashes and forbids everything else.
+Everything is escaped except the style, the script, and the charts, whose texts Vega escapes. A Content-Security-Policy
+allows style and script by their hashes and forbids everything else.
 """
 
 import base64
@@ -18,19 +18,15 @@ from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.report.charts.selection import ReportCharts, build_charts
 from loadgen.report.charts.vega import Chart
 from loadgen.report.content.cloudwatch import metrics_table
+from loadgen.report.content.concurrency import concurrency_table, recommended_concurrency_table
 from loadgen.report.content.configuration import configuration_table, glossary, step_config_table
 from loadgen.report.content.cost import cost_table, savings_sentence, savings_table, scores_table
 from loadgen.report.content.generator import generator_health_table
 from loadgen.report.content.labels import runs_in_phase
-from loadgen.report.content.latency import (
-    concurrency_table,
-    recommended_concurrency_table,
-    stability_table,
-    steps_table,
-)
+from loadgen.report.content.latency import stability_table, steps_table
 from loadgen.report.content.outcomes import cold_start_table, errors_table, outcome_table
 from loadgen.report.content.provenance import provenance_view
-from loadgen.report.content.recommendation import RecommendationView, recommendation_view
+from loadgen.report.content.recommendation import recommendation_view
 from loadgen.report.content.slo import reasons_table, slo_sentence, slo_table
 from loadgen.report.content.table import Table, sanitize_text
 from loadgen.results.manifest import Manifest
@@ -38,7 +34,7 @@ from loadgen.results.manifest import Manifest
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A chart or a table in its place."""
+    """A chart or a table."""
 
     table: Table | None = None
     chart: Chart | None = None
@@ -46,7 +42,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page with a heading of its own."""
+    """A section of the page."""
 
     anchor: str
     title: str
@@ -57,33 +53,32 @@ class Section:
 
 
 def render_page(manifest: Manifest, analysis: Analysis, report_charts: ReportCharts | None = None) -> str:
-    """Return the whole report as one HTML file.
+    """Return the report as one HTML file.
 
     Args:
-        manifest: what was run.
-        analysis: what its runs say.
-        report_charts: the charts, where they have been drawn already.
+        manifest: the manifest of the output directory.
+        analysis: the analysis of its runs.
+        report_charts: the charts; None builds them.
     """
-    drawn = build_charts(manifest, analysis) if report_charts is None else report_charts
+    charts = build_charts(manifest, analysis) if report_charts is None else report_charts
     environment = _environment()
     style, script = _template_source("report.css"), _template_source("report.js")
-    sections = _sections(manifest, analysis, drawn)
-    reasons, scores = reasons_table(analysis), scores_table(analysis)
-    shown = [block.table for section in sections for block in section.blocks if block.table is not None]
-    sections.append(_glossary([*([scores] if scores else []), *shown]))
-    choice: RecommendationView | None = recommendation_view(analysis)
+    sections = _sections(manifest, analysis, charts)
+    scores = scores_table(analysis)
+    tables = [block.table for section in sections for block in section.blocks if block.table is not None]
+    sections.append(_glossary([*([scores] if scores else []), *tables]))
     return environment.get_template("report.html").render(
         policy=_content_security_policy(style, script),
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
+        style=Markup(style),  # noqa: S704 - a file of this package
+        script=Markup(script),  # noqa: S704 - a file of this package
         heading=sanitize_text(manifest.title or manifest.scenario) or "Benchmark",
         meta=_meta(manifest),
         version=sanitize_text(manifest.versions.get("loadgen", "")),
         provenance=provenance_view(manifest),
         verdict=str(analysis.verdict),
-        reasons=reasons,
+        reasons=reasons_table(analysis),
         verdict_notes=[sanitize_text(note) for note in analysis.verdict.notes],
-        recommendation=choice,
+        recommendation=recommendation_view(analysis),
         scores=scores,
         sections=sections,
         slos=slo_table(analysis),
@@ -103,7 +98,7 @@ def _meta(manifest: Manifest) -> str:
 
 
 def _sections(manifest: Manifest, analysis: Analysis, report_charts: ReportCharts) -> list[Section]:
-    """Return the sections that these analysis have something for, in reading order."""
+    """Return the sections that have content, in reading order."""
     sections = []
     if stability := runs_in_phase(analysis, "stability"):
         sections += [_stability(analysis, stability, report_charts), _cost(analysis, report_charts)]
@@ -113,72 +108,71 @@ def _sections(manifest: Manifest, analysis: Analysis, report_charts: ReportChart
         sections.append(_steps(analysis, own, report_charts))
     generator = Section(
         "generator",
-        "What the generator saw of itself",
-        "A generator that is the bottleneck measures itself. It watches for that, and the verdict rests on this.",
+        "Load-generator health",
+        "If the load generator saturates, latencies include its own queueing. These self-monitoring metrics decide the "
+        "verdict.",
         (Block(generator_health_table(analysis.runs)),),
     )
     return [*sections, generator, _configuration(manifest, analysis), _reproduction(manifest)]
 
 
 def _stability(analysis: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
-    words = (
-        "Each memory size was deployed with MaxConcurrency 1 and called by one client, so that calls never compete. "
-        "Nothing is trimmed: the first calls and cold starts are in the numbers."
+    text = (
+        "Each memory size was deployed with MaxConcurrency 1 and called by one client, so that calls do not compete. "
+        "Nothing is trimmed: the numbers include the first calls and cold starts."
     )
+    blocks = (Block(stability_table(analysis)), Block(chart=report_charts.stability), *_run_blocks(rows))
+    return Section("stability", "Stability: latency of each memory size", text, blocks)
+
+
+def _run_blocks(rows: Sequence[RunAnalysis]) -> tuple[Block, ...]:
+    """Return the tables that every phase has."""
     tables = (cold_start_table(rows), outcome_table(rows), errors_table(rows), metrics_table(rows))
-    blocks = (Block(stability_table(analysis)), Block(chart=report_charts.stability), *map(Block, tables))
-    return Section("stability", "Stability: latency of each memory size", words, blocks)
+    return tuple(Block(table) for table in tables)
 
 
 def _cost(analysis: Analysis, report_charts: ReportCharts) -> Section:
-    words = savings_sentence(analysis)
     blocks = (Block(chart=report_charts.cost), Block(cost_table(analysis)), Block(savings_table(analysis)))
-    return Section("cost", "Cost", words, blocks)
+    return Section("cost", "Cost", savings_sentence(analysis), blocks)
 
 
 def _concurrency(analysis: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
-    words = (
-        "Each MaxConcurrency was called by a growing number of clients. With more clients than slots some calls are "
-        "refused: that is the limit doing its work, and tells which MaxConcurrency carries which traffic."
+    text = (
+        "Each MaxConcurrency was called by an increasing number of clients. With more clients than MaxConcurrency some "
+        "calls are throttled by design; the tables show which MaxConcurrency serves how many clients."
     )
-    tables = (cold_start_table(rows), outcome_table(rows), errors_table(rows), metrics_table(rows))
-    first = (Block(recommended_concurrency_table(analysis)), Block(concurrency_table(analysis)))
-    return Section(
-        "concurrency", "Concurrency", words, (*first, Block(chart=report_charts.concurrency), *map(Block, tables))
-    )
+    tables = (Block(recommended_concurrency_table(analysis)), Block(concurrency_table(analysis)))
+    blocks = (*tables, Block(chart=report_charts.concurrency), *_run_blocks(rows))
+    return Section("concurrency", "Concurrency", text, blocks)
 
 
 def _steps(analysis: Analysis, rows: Sequence[RunAnalysis], report_charts: ReportCharts) -> Section:
-    words = (
-        "Service time is what the target took. Response time counts from the moment a call was due, and is what a user "
+    text = (
+        "Service time is the time from sent to done. Response time starts at the scheduled instant and is what a user "
         "would have waited."
     )
     charts = (*report_charts.timelines, report_charts.steps)
-    tables = (cold_start_table(rows), outcome_table(rows), errors_table(rows), metrics_table(rows))
-    blocks = (Block(steps_table(analysis)), *(Block(chart=chart) for chart in charts), *map(Block, tables))
-    return Section("steps", "Steps", words, blocks)
+    blocks = (Block(steps_table(analysis)), *(Block(chart=chart) for chart in charts), *_run_blocks(rows))
+    return Section("steps", "Steps", text, blocks)
 
 
 def _configuration(manifest: Manifest, analysis: Analysis) -> Section:
-    words = "Every setting, seed and version that led to these numbers."
     blocks = (Block(step_config_table(analysis.runs)), Block(configuration_table(manifest)))
-    return Section("configuration", "Configuration", words, blocks)
+    return Section("configuration", "Configuration", "Every setting, seed, hash and version.", blocks)
 
 
 def _reproduction(manifest: Manifest) -> Section:
-    words = (
-        "The same scenario with the same seeds, and this report once more from the saved runs, byte for byte the same:"
-    )
+    text = "The first command repeats the run with the same seeds. The second builds this report from the saved runs."
     commands = (sanitize_text(manifest.command, 2000), "python -m loadgen report DIRECTORY")
-    return Section("again", "How to run it again", words, commands=tuple(line for line in commands if line))
+    return Section("reproduce", "Reproduce", text, commands=tuple(line for line in commands if line))
 
 
 def _glossary(tables: Sequence[Table]) -> Section:
-    return Section("glossary", "What the columns mean", "Every table names its units.", glossary=glossary(tables))
+    return Section("glossary", "Glossary", "Columns of the tables above.", glossary=glossary(tables))
 
 
 def _content_security_policy(style: str, script: str) -> str:
-    """Return a Content-Security-Policy that allows our style and our script, and nothing from anywhere."""
+    """Return a Content-Security-Policy that allows this style and this script only."""
     return (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -199,13 +193,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    # Vega escapes every text it draws; a test feeds it hostile ones.
-    environment.filters["drawn"] = Markup
+    # Vega escapes every text in its SVG; a test checks this with hostile texts.
+    environment.filters["trusted_svg"] = Markup
     return environment
 
 
 def _template_source(name: str) -> str:
-    """Return one of our own files as it stands."""
+    """Return the source of a template file."""
     environment = _environment()
     assert environment.loader is not None  # noqa: S101 - set two functions above
     return environment.loader.get_source(environment, name)[0]

@@ -8,8 +8,9 @@ from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.results.manifest import Manifest
 from loadgen.results.serialization import to_untagged_json
 
-_RUN_FIELDS = tuple(
-    ["started", "duration", "stop_reason", "failure", "endpoint", "deploy_duration", "transport", "transport_note"]
+_RUN_FIELDS = (
+    *("started", "duration", "stop_reason", "failure"),
+    *("endpoint", "deploy_duration", "transport", "transport_note"),
 )
 _RUN_DETAIL_FIELDS = ("metrics", "generator_stats", "workers", "server_counts", "error_codes", "data_errors")
 

@@ -1,6 +1,6 @@
-"""The tables in a terminal. Plain text when it is none: no colours, no more than 80 columns, ASCII of our own.
+"""The report in a terminal: at most 80 columns, ASCII apart from table rules; no colors if stdout is not a terminal.
 
-What comes from servers is put in as text, never as markup, and holds no control characters (table.sanitize_text).
+Text from servers is never interpreted as markup and contains no control characters (table.sanitize_text).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,10 @@ from rich.text import Text
 
 from loadgen.analysis.analysis import Analysis
 from loadgen.analysis.run_analysis import RunAnalysis
+from loadgen.report.content.concurrency import concurrency_table, recommended_concurrency_table
 from loadgen.report.content.cost import cost_table, savings_sentence
 from loadgen.report.content.labels import runs_in_phase
-from loadgen.report.content.latency import (
-    concurrency_table,
-    recommended_concurrency_table,
-    stability_table,
-    steps_table,
-)
+from loadgen.report.content.latency import stability_table, steps_table
 from loadgen.report.content.outcomes import outcome_table
 from loadgen.report.content.provenance import provenance_view
 from loadgen.report.content.recommendation import recommendation_view
@@ -28,20 +24,20 @@ from loadgen.report.content.slo import slo_sentence
 from loadgen.report.content.table import DASH, MISSING_CELL, Table, sanitize_text
 from loadgen.results.manifest import Manifest
 
-# So that a terminal of any encoding can show what we write ourselves.
+# For terminals of any encoding.
 _ASCII = str.maketrans({"–": "-", "—": "-", "·": "-", "×": "x", "µ": "u"})
 _MAX_ERRORS = 5
 
 
 def render_report(manifest: Manifest, analysis: Analysis) -> RenderableType:
-    """Return the verdict, the recommendation and the tables, to be printed on a rich console of 80 columns or more."""
+    """Return verdict, SLOs, recommendation and tables, for a rich console of at least 80 columns."""
     return Group(*_sections(manifest, analysis))
 
 
 def _sections(manifest: Manifest, analysis: Analysis) -> Iterator[RenderableType]:
     yield from _verdict(manifest, analysis)
-    if said := slo_sentence(analysis):
-        yield _text(f"Promises: {said}", "bold green" if not analysis.violated_slos else "bold red")
+    if sentence := slo_sentence(analysis):
+        yield _text(f"SLOs: {sentence}", "bold green" if not analysis.violated_slos else "bold red")
     for check in analysis.violated_slos:
         yield _bullet(f"{sanitize_text(check.step)}: {sanitize_text(check.reason)}")
     yield from _recommendation(analysis)
@@ -61,61 +57,60 @@ def _sections(manifest: Manifest, analysis: Analysis) -> Iterator[RenderableType
 
 
 def _verdict(manifest: Manifest, analysis: Analysis) -> Iterator[RenderableType]:
-    """Yield what must be read before any number."""
-    place = provenance_view(manifest)
-    if place.watermark:
-        yield _text(f"{place.watermark}: {place.headline}", "bold yellow")
+    """Yield the banner and the verdict, which come before any other number."""
+    provenance = provenance_view(manifest)
+    if provenance.watermark:
+        yield _text(f"{provenance.watermark}: {provenance.headline}", "bold yellow")
     yield _text(str(analysis.verdict), "bold green" if analysis.verdict.is_valid else "bold red")
     for reason in analysis.verdict.reasons:
-        said = (f"{reason.problem}: {reason.observed}", f"accepted: {reason.limit}", reason.remedy)
-        yield _bullet("; ".join(sanitize_text(part) for part in said))
+        yield _bullet(f"{sanitize_text(str(reason))}; {sanitize_text(reason.remedy)}")
     for note in analysis.verdict.notes:
         yield _bullet(sanitize_text(note))
 
 
 def _recommendation(analysis: Analysis) -> Iterator[RenderableType]:
-    choice = recommendation_view(analysis)
-    if choice is None:
+    view = recommendation_view(analysis)
+    if view is None:
         return
     yield _text("")
-    yield _text(f"Recommendation: {choice.answer}", "bold")
-    if choice.warning:
-        yield _text(choice.warning, "bold red")
-    yield _text(choice.reason)
+    yield _text(f"Recommendation: {view.answer}", "bold")
+    if view.warning:
+        yield _text(view.warning, "bold red")
+    yield _text(view.reason)
 
 
 def _failure_details(rows: Sequence[RunAnalysis]) -> Iterator[RenderableType]:
-    """Yield where every call went, unless all of them went well."""
+    """Yield the outcome breakdown and the errors, unless all calls were ok."""
     if any(row.summary.ok != row.summary.scheduled or row.run.failure for row in rows):
         yield _render_table(outcome_table(rows))
-    seen = [
+    errors = [
         f"{code.outcome.label}: {sanitize_text(code.code, 60)} {sanitize_text(code.message, 120)}".rstrip()
         for row in rows
         for code in row.run.error_codes
     ]
-    distinct = list(dict.fromkeys(seen))
-    for said in distinct[:_MAX_ERRORS]:
-        yield _bullet(said)
+    distinct = list(dict.fromkeys(errors))
+    for error in distinct[:_MAX_ERRORS]:
+        yield _bullet(error)
     if len(distinct) > _MAX_ERRORS:
-        yield _bullet(f"and {len(distinct) - _MAX_ERRORS} more errors; the report has them all")
+        yield _bullet(f"{len(distinct) - _MAX_ERRORS} more errors are listed in the HTML report")
 
 
 def _render_table(table: Table) -> RenderableType:
-    """Return a table without its wide columns: its title above, its footnotes below."""
+    """Return a table without its wide columns, with its title above and its footnotes below."""
     shown = [i for i, column in enumerate(table.columns) if not column.is_wide]
-    drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    rich_table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     has_units = any(table.columns[i].unit for i in shown)
     for i in shown:
         column = table.columns[i]
         head = Text(f"{column.name}\n{column.unit}".translate(_ASCII) if has_units else column.name)
-        drawn.add_column(head, justify="left" if column.is_text else "right", overflow="fold")
+        rich_table.add_column(head, justify="left" if column.is_text else "right", overflow="fold")
     for n, row in enumerate(table.rows):
         cells = [Text(row[i].text.translate(_ASCII)) for i in shown]
-        drawn.add_row(*cells, style="bold" if n == table.highlighted_row else None)
-    # A footnote on dashes is of no use where the column that has them is left out.
+        rich_table.add_row(*cells, style="bold" if n == table.highlighted_row else None)
+    # A footnote on dashes is omitted if no shown column has one.
     has_dashes = any(row[i] == MISSING_CELL for row in table.rows for i in shown)
     notes = (_text(note, "dim") for note in table.notes if has_dashes or not note.startswith(DASH))
-    return Padding(Group(_text(table.title, "bold"), drawn, *notes), (1, 0, 0, 0))
+    return Padding(Group(_text(table.title, "bold"), rich_table, *notes), (1, 0, 0, 0))
 
 
 def _text(text: str, style: str = "") -> Text:

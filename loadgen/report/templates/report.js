@@ -1,19 +1,19 @@
-// Shows what a mark of a chart says of itself: under the pointer, or step by step with the arrow keys.
+// Shows the values of a chart mark: the one under the pointer, or the next one with the arrow keys.
 (() => {
   "use strict";
-  const box = document.getElementById("reading");
+  const tooltip = document.getElementById("tooltip");
   const readable = "[role][aria-label][aria-roledescription='rect mark'], [role][aria-label][aria-roledescription='bar']";
   let shown = null;
   function show(mark, x, y) {
-    if (shown) shown.classList.remove("read");
+    if (shown) shown.classList.remove("active");
     shown = mark;
-    box.hidden = !mark;
+    tooltip.hidden = !mark;
     if (!mark) return;
-    mark.classList.add("read");
-    box.textContent = mark.getAttribute("aria-label");
-    const left = x + 16 + box.offsetWidth > innerWidth ? x - 16 - box.offsetWidth : x + 16;
-    box.style.left = Math.max(4, left) + "px";
-    box.style.top = Math.max(4, Math.min(y + 16, innerHeight - box.offsetHeight - 4)) + "px";
+    mark.classList.add("active");
+    tooltip.textContent = mark.getAttribute("aria-label");
+    const left = x + 16 + tooltip.offsetWidth > innerWidth ? x - 16 - tooltip.offsetWidth : x + 16;
+    tooltip.style.left = Math.max(4, left) + "px";
+    tooltip.style.top = Math.max(4, Math.min(y + 16, innerHeight - tooltip.offsetHeight - 4)) + "px";
   }
   for (const chart of document.querySelectorAll(".chart")) {
     chart.addEventListener("pointermove", (event) => show(event.target.closest(readable), event.clientX, event.clientY));
@@ -28,8 +28,8 @@
       const marks = [...chart.querySelectorAll(readable)];
       const next = marks[(marks.indexOf(shown) + step + marks.length) % marks.length];
       if (!next) return;
-      const place = next.getBoundingClientRect();
-      show(next, place.right, place.top);
+      const bounds = next.getBoundingClientRect();
+      show(next, bounds.right, bounds.top);
     });
   }
   addEventListener("scroll", () => show(null), { passive: true });

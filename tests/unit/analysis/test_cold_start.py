@@ -119,8 +119,8 @@ def pooled(runs):
 
 
 @pytest.mark.parametrize("clients", [1, 2, 6, 16])
-def test_cold_calls_of_a_closed_loop_are_told(clients):
-    """At five times the warm latency, 95 % of the cold calls are found and 95 % of those named are cold."""
+def test_cold_calls_of_a_closed_loop_are_detected(clients):
+    """At five times the warm latency, recall and precision of the label cold are 95 %."""
     runs = [closed(clients, max(1, clients - clients // 3), seed, warm=seed % 2) for seed in range(12)]
 
     precision, recall = pooled(runs)
@@ -131,8 +131,8 @@ def test_cold_calls_of_a_closed_loop_are_told(clients):
 
 
 @pytest.mark.parametrize(("rate", "slots"), [(2, 4), (20, 8), (60, 20), (200, 60)])
-def test_cold_calls_of_an_open_loop_are_told(rate, slots):
-    """The same holds on a schedule, from two calls a second to two hundred, where calls overtake each other."""
+def test_cold_calls_of_an_open_loop_are_detected(rate, slots):
+    """The same holds in an open loop from 2 to 200 calls/s, where calls overtake each other."""
     runs = []
     for seed in range(8):
         samples, truth = fleet(poisson(rate, 40, seed), slots=slots, seed=seed)
@@ -145,8 +145,8 @@ def test_cold_calls_of_an_open_loop_are_told(rate, slots):
     assert recall >= 0.95
 
 
-def test_instances_that_went_idle_start_cold_again():
-    """A burst, ten minutes of silence and the same burst: the second one's cold calls are found as well."""
+def test_cold_calls_after_an_idle_period_are_detected():
+    """A burst, ten idle minutes and the same burst: the cold calls of the second one are detected."""
     burst = [0.01 * i for i in range(200)]
     runs = []
     for seed in range(6):
@@ -161,7 +161,7 @@ def test_instances_that_went_idle_start_cold_again():
 
 
 def test_slow_calls_that_needed_no_instance_are_warm():
-    """A single client's calls after its first cannot be cold, however slow some are: the gap alone proves nothing."""
+    """Later calls of a single client cannot be cold, however slow they are."""
     samples, _ = fleet((), slots=1, clients=1, calls=300, separation=1.0)
     slow = samples["seq"] % 50 == 20
     samples["done"][slow] += 3.0
@@ -177,8 +177,8 @@ def test_slow_calls_that_needed_no_instance_are_warm():
     assert not (labels == StartLabel.COLD).any()
 
 
-def test_a_warm_first_call_is_not_called_cold():
-    """First calls of an endpoint that was warm are warm: being able to be cold alone proves nothing."""
+def test_a_fast_first_call_is_warm():
+    """The first calls of a warm endpoint are warm although they could be cold."""
     runs = [closed(8, 8, seed, warm=8) for seed in range(5)]
 
     labels = np.concatenate([label_cold_starts(run).labels for run, _ in runs])
@@ -195,8 +195,8 @@ def calls_of(*spans):
     return samples[np.argsort(samples["done"], kind="stable")]
 
 
-def test_calls_that_only_seem_to_overlap_make_no_instance():
-    """An answer still on its way while the next call leaves is no second instance: the first true pair starts one."""
+def test_network_overlap_is_not_a_second_instance():
+    """A response still in the network when the next call is sent does not count as a second instance."""
     chain = [(0.0995 * i, 0.0995 * i + 0.1) for i in range(40)]  # each is sent half a millisecond before the last is in
     pair = [(5.0, 5.1), (5.02, 7.0)]
 
@@ -208,7 +208,7 @@ def test_calls_that_only_seem_to_overlap_make_no_instance():
 
 @pytest.mark.parametrize("spread", [0.02, 0.3])
 def test_a_dense_stream_of_warm_calls_is_warm(spread):
-    """At a thousand calls a second any call might have needed an instance; that alone makes one in a thousand cold."""
+    """At 1,000 calls/s any call may have needed an instance; at most one in a thousand is labelled cold."""
     sends = [i / 1000 for i in range(6000)]
     samples, truth = fleet(sends, slots=200, warm=200, spread=spread)
 
@@ -219,8 +219,8 @@ def test_a_dense_stream_of_warm_calls_is_warm(spread):
     assert starts.count(StartLabel.WARM) >= 0.99 * len(samples)
 
 
-def test_instances_are_remembered_while_they_may_be_idle():
-    """Ten seconds after two calls at once, two more find both instances: the slow one was not cold. After a minute it can be."""
+def test_instances_expire_after_the_idle_time():
+    """After 10 s two concurrent calls reuse both instances; after a minute a slow call can be cold."""
     singles = [(0.2 * i + 1, 0.2 * i + 1.1) for i in range(40)]
     pair = [(0.0, 0.1), (0.03, 0.13)]
 
@@ -231,8 +231,8 @@ def test_instances_are_remembered_while_they_may_be_idle():
     assert label_cold_starts(late).count(StartLabel.COLD) == 1
 
 
-def test_what_stands_half_apart_is_unknown():
-    """Less than twice the warm latency on a call that can be cold is neither: it stays unknown."""
+def test_a_moderately_slow_possible_cold_call_is_unknown():
+    """Below twice the warm latency a call that can be cold is unknown."""
     samples, _ = fleet((), slots=1, clients=1, calls=100, spread=0.05, separation=1.0)
     samples["sent"][0] -= 0.07  # the first call took 1.7 times as long
 
@@ -242,8 +242,8 @@ def test_what_stands_half_apart_is_unknown():
     assert starts.count(StartLabel.WARM) == 99
 
 
-def test_a_gap_can_be_small_where_warm_calls_lie_close():
-    """At two and a half times the warm latency, and a spread of a twentieth, cold calls are told as well."""
+def test_a_small_gap_suffices_if_warm_calls_are_close():
+    """With a spread of 5 %, cold calls at 2.5 times the warm latency are detected."""
     runs = [closed(6, 6, seed, spread=0.05, separation=2.5) for seed in range(6)]
 
     precision, recall = pooled(runs)
@@ -253,24 +253,24 @@ def test_a_gap_can_be_small_where_warm_calls_lie_close():
 
 
 @pytest.mark.parametrize("cold", [0, 1])
-def test_a_single_call_cannot_be_told(cold):
-    """One call has nothing to stand apart from: it is unknown, until CloudWatch's count settles it."""
+def test_a_single_call_is_unknown(cold):
+    """A single call has no reference; CloudWatch's count resolves it."""
     run = made.stability_run(count=1, cold=cold)
 
     assert label_cold_starts(replace(run, metrics=made.NO_METRICS)).labels.tolist() == [StartLabel.UNKNOWN]
     assert label_cold_starts(run).labels.tolist() == [[StartLabel.WARM, StartLabel.COLD][cold]]
 
 
-def test_few_calls_are_told_by_their_gap():
-    """Eight clients that call once each, seven of them cold: with no other call to compare, the gap decides."""
+def test_few_calls_are_labelled_by_the_largest_gap():
+    """Of eight clients with one call each, the seven cold calls are detected by the gap in their latencies."""
     run = made.concurrency_run(8, 8, count=8)
 
     assert run.server_counts["cold"] == 7
     assert label_cold_starts(replace(run, metrics=made.NO_METRICS)).count(StartLabel.COLD) == 7
 
 
-def test_refused_and_unanswered_calls_are_neither():
-    """Throttles, drops and network failures met no instance that is known of: they are not counted as warm."""
+def test_throttled_and_unanswered_calls_have_no_label():
+    """Throttles, drops and network failures are neither cold nor warm."""
     run = made.concurrency_run(2, 4)
     samples = run.samples.copy()
     samples["outcome"][-3:] = [Outcome.RESET, Outcome.TIMEOUT_TTFB, Outcome.DROPPED]
@@ -283,8 +283,8 @@ def test_refused_and_unanswered_calls_are_neither():
     assert (labels[served] != StartLabel.NOT_SERVED).all()
 
 
-def test_cloudwatch_is_the_cross_check():
-    """The labels are made without CloudWatch's count; that it fits or not is said, and nothing where there is none."""
+def test_cloudwatch_is_compared_with_the_labels():
+    """The labels do not depend on CloudWatch's count; whether they agree is reported, None without a count."""
     run = made.concurrency_run(4, 4)
     setup = run.metrics.values["ModelSetupTime"]
     wrong = replace(run.metrics, values={**run.metrics.values, "ModelSetupTime": replace(setup, sample_count=90.0)})
@@ -295,8 +295,8 @@ def test_cloudwatch_is_the_cross_check():
     assert label_cold_starts(replace(run, metrics=made.NO_METRICS)).is_consistent is None
 
 
-def test_a_minute_that_two_runs_share_is_no_cross_check():
-    """CloudWatch counts by the minute: where it counted more calls than were sent, its cold starts may be another run's."""
+def test_a_shared_cloudwatch_minute_is_not_compared():
+    """If CloudWatch counted more calls than were sent, its cold starts are not compared."""
     run = made.concurrency_run(4, 4)
     more = replace(run.metrics.values["Invocations"], total=320.0)
 
@@ -308,7 +308,7 @@ def test_a_minute_that_two_runs_share_is_no_cross_check():
 
 
 def test_a_run_without_samples_has_no_labels():
-    """Nothing is told where nothing was kept."""
+    """Without samples there are no labels."""
     starts = label_cold_starts(made.zero_samples())
 
     assert isinstance(starts, ColdStartLabels)
@@ -323,8 +323,8 @@ def test_a_run_without_samples_has_no_labels():
     outcomes=st.lists(st.sampled_from([Outcome.OK, Outcome.THROTTLED, Outcome.MODEL_ERROR]), min_size=60, max_size=60),
     slots=st.integers(1, 5),
 )
-def test_any_samples_are_labelled(gaps, latencies, outcomes, slots):
-    """Whatever the instants, every sample gets one label, and only those that an instance served get one of the three."""
+def test_every_sample_has_one_label(gaps, latencies, outcomes, slots):
+    """Every sample has one label, and only served calls are cold, warm or unknown."""
     sent = np.cumsum(gaps)
     samples = np.array(
         [sample_record(i, s, s, s + latencies[i], outcomes[i]) for i, s in enumerate(sent.tolist())], dtype=SAMPLE

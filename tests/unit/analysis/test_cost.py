@@ -52,8 +52,8 @@ def metrics_with(model, overhead, setups=0, **percentiles):
 
 
 @pytest.mark.parametrize(("memory_mb", "seconds", "per_million"), [(2048, 0.102, 4.55), (3072, 0.092, 5.95)])
-def test_the_published_example_comes_out(memory_mb, seconds, per_million):
-    """An image of 29 KB and a page of answer at 102 ms of 2 GB cost 4.55 USD a million, at 92 ms of 3 GB 5.95."""
+def test_the_published_example_is_reproduced(memory_mb, seconds, per_million):
+    """29 KB in and a page out cost 4.55 USD per million at 102 ms and 2 GB, 5.95 USD at 92 ms and 3 GB."""
     run = replace(made.stability_run(memory_mb), metrics=metrics_with(seconds - 0.012, 0.012))
     samples = run.samples.copy()
     samples["request_bytes"], samples["response_bytes"] = 29_000, 1_000
@@ -62,7 +62,7 @@ def test_the_published_example_comes_out(memory_mb, seconds, per_million):
 
 
 def test_a_call_costs_memory_time_and_bytes():
-    """2 GB for a tenth of a second at 0.00002, and a 1024th of a GB at 0.016: 0.000004 + 0.000015625 USD."""
+    """0.1 s at 2 GB and 0.00002 USD, and 1/1024 GB at 0.016 USD: 0.000004 + 0.000015625 USD."""
     data = BOOK.data(REGION)
 
     found = price_of_call(2048, 0.1, 2**20, BOOK.serverless(REGION), data)
@@ -71,8 +71,8 @@ def test_a_call_costs_memory_time_and_bytes():
     assert found == pytest.approx(4e-6 + 0.016 / 1024)
 
 
-def test_warm_calls_are_the_headline_and_cold_ones_stand_beside():
-    """One cold call in two hundred lifts the plain average by its 30 ms, and the headline not at all."""
+def test_the_cost_shown_first_is_that_of_warm_calls():
+    """One cold call in 200 raises the average by 30 ms, but not the billed duration of a warm call."""
     warm, cold = cost(made.stability_run(count=200)), cost(made.stability_run(count=200, cold=1))
 
     assert cold.billed_duration == pytest.approx(warm.billed_duration, rel=0.01)
@@ -83,8 +83,8 @@ def test_warm_calls_are_the_headline_and_cold_ones_stand_beside():
     assert warm.billed_duration_with_cold_starts == warm.billed_duration
 
 
-def test_the_middle_of_the_warm_calls_is_found_among_many_cold_ones():
-    """With half of the calls cold the lower quartile of all is the median of the warm ones."""
+def test_the_median_of_the_warm_calls_is_taken():
+    """With half of the calls cold, p25 of all calls is the median of the warm calls."""
     metrics = metrics_with(0.1, 3.0, setups=50, p25=0.011, p50=2.9, p75=6.0)
     run = replace(made.stability_run(), metrics=metrics)
 
@@ -106,8 +106,8 @@ def test_the_middle_of_the_warm_calls_is_found_among_many_cold_ones():
         (3, {"p50": 0.01, "p99": 0.09}, 0.01, "p50"),
     ],
 )
-def test_the_figure_that_was_billed_is_named(setups, percentiles, warm, words):
-    """Average, percentile or minimum of the overhead: whichever was taken is said in words."""
+def test_the_statistic_of_the_overhead_is_named(setups, percentiles, warm, words):
+    """The source names average, percentile or minimum of the overhead, whichever was used."""
     run = replace(made.stability_run(), metrics=metrics_with(0.1, 0.03, setups, **percentiles))
 
     billed = find_billed_duration(run, summarize(run))
@@ -116,8 +116,8 @@ def test_the_figure_that_was_billed_is_named(setups, percentiles, warm, words):
     assert words in billed.source
 
 
-def test_without_cloudwatch_the_clients_view_is_taken_and_said():
-    """The mean service time of warm calls stands in, with the reason why CloudWatch is not there."""
+def test_without_cloudwatch_the_client_s_latency_is_used():
+    """The mean service time of warm calls is used, with the reason why CloudWatch is unavailable."""
     run = replace(made.stability_run(cold=1), metrics=made.NO_METRICS)
     latencies = np.sort(run.samples["done"] - run.samples["sent"])
 
@@ -129,8 +129,8 @@ def test_without_cloudwatch_the_clients_view_is_taken_and_said():
     assert "AccessDenied" in found.billed_source
 
 
-def test_an_unknown_price_is_no_price():
-    """A region without prices has a reason and no figure, and never 0."""
+def test_an_unknown_price_has_a_reason():
+    """A region without prices has a reason and no cost, never 0."""
     found = cost(made.stability_run(), region="eu-north-1")
 
     assert found.per_invocation is None
@@ -141,34 +141,34 @@ def test_an_unknown_price_is_no_price():
     assert found.billed_duration > 0
 
 
-def test_one_price_that_lacks_is_enough_to_know_no_cost():
-    """us-east-2 has a price for compute but none for data: a sum without its part would be too low."""
+def test_one_missing_price_makes_the_cost_unknown():
+    """us-east-2 has a compute price but no data price, so its cost is unknown."""
     found = cost(made.stability_run(), region="us-east-2")
 
     assert found.per_million is None
     assert found.unavailable_reason.startswith("no data price for us-east-2")
 
 
-def test_sizes_that_were_not_kept_make_no_cost():
-    """Without samples nobody knows how many bytes went over the wire."""
+def test_without_samples_the_cost_is_unknown():
+    """Without samples the payload sizes are unknown, and so is the cost."""
     assert "samples were not kept" in cost(made.without_samples(made.stability_run())).unavailable_reason
 
 
 @pytest.mark.parametrize("run", [made.failed_deploy(), made.all_failed(), made.zero_samples()])
-def test_what_served_nothing_has_no_cost(run):
-    """No ok call, no cost of one."""
+def test_a_run_without_successful_calls_has_no_cost(run):
+    """Without an ok call there is no cost."""
     assert cost(run) is None
 
 
-def test_a_place_that_was_not_deployed_has_no_cost():
-    """An existing endpoint's memory is not known, so its calls have no price."""
+def test_an_existing_endpoint_has_no_cost():
+    """The memory size of an existing endpoint is unknown, so its calls have no cost."""
     run = made.stability_run()
 
     assert cost(replace(run, step=replace(run.step, config=None))) is None
 
 
-def test_provisioned_concurrency_costs_by_the_hour_as_well():
-    """Two instances of 2 GB kept warm cost 2 x 0.00001 x 3600 an hour; a call on them 0.0000233 a second and its data."""
+def test_provisioned_concurrency_adds_an_hourly_cost():
+    """Two provisioned 2 GB instances cost 2 x 0.00001 x 3600 USD per hour; a call 0.0000233 USD/s and its data."""
     run = made.stability_run()
     run = replace(run, step=replace(run.step, config=ServerlessConfig(2048, 4, 2)))
 
@@ -193,8 +193,8 @@ def priced(per_invocation, memory_mb=2048):
     [(9_500, 10_000), (150_000, 10_000), (199_999, 10_000), (200_000, 50_000), (999_999, 50_000), (1_000_000, 100_000),
      (1_999_999, 100_000), (2_000_000, 200_000), (4_999_999, 200_000), (5_000_000, 500_000), (50_000_000, 500_000)],
 )  # fmt: skip
-def test_the_savings_table_has_the_usual_strides(break_even, stride):
-    """A row for every stride below break-even, as AWS's toolkit has them, and a last one where nothing is saved."""
+def test_the_savings_table_has_the_strides_of_the_predecessor(break_even, stride):
+    """One row per stride below break-even, as in sm-serverless-benchmarking, and a last row with no savings."""
     monthly = Fraction(56, 1000) * 720
     savings = compare_with_instance(priced(float(monthly / break_even)), BOOK, REGION)
     counts = [row.monthly_invocations for row in savings.rows]
@@ -209,8 +209,8 @@ def test_the_savings_table_has_the_usual_strides(break_even, stride):
         assert row.percent_saved == pytest.approx(100 * (1 - row.monthly_invocations / break_even))
 
 
-def test_counts_beyond_32_bits_are_whole_and_few():
-    """A large instance breaks even at thousands of millions: the counts stay exact and the table short."""
+def test_large_break_even_points_are_exact():
+    """A large instance breaks even at thousands of millions: counts are exact and the table is short."""
     savings = compare_with_instance(priced(4.5e-6), BOOK, REGION, "ml.p5.48xlarge")
 
     assert savings.break_even > 2**32
@@ -219,7 +219,7 @@ def test_counts_beyond_32_bits_are_whole_and_few():
 
 
 def test_each_size_has_its_comparable_instance():
-    """The usual map; an instance of one's own goes before it, and one without a price is said."""
+    """Each size has a default instance; a given instance replaces it, and one without a price has a reason."""
     assert [compare_with_instance(priced(1e-5, mb), BOOK, REGION).instance for mb in COMPARABLE_INSTANCE] == [
         *("ml.t2.medium", "ml.t2.medium", "ml.c5.large", "ml.c5.large", "ml.c5.large", "ml.c5.xlarge")
     ]
@@ -229,8 +229,8 @@ def test_each_size_has_its_comparable_instance():
 
 
 @given(per_invocation=st.floats(1e-9, 10), memory_mb=st.sampled_from(list(COMPARABLE_INSTANCE)))
-def test_savings_fall_from_row_to_row(per_invocation, memory_mb):
-    """Whatever a call costs, traffic rises and savings fall to 0 at break-even, and never below."""
+def test_savings_decrease_to_zero_at_break_even(per_invocation, memory_mb):
+    """For any cost, savings decrease from row to row to 0 at break-even."""
     savings = compare_with_instance(priced(per_invocation, memory_mb), BOOK, REGION)
     saved = [row.percent_saved for row in savings.rows]
 
@@ -239,8 +239,8 @@ def test_savings_fall_from_row_to_row(per_invocation, memory_mb):
     assert len(savings.rows) <= 201
 
 
-def test_an_estimate_bounds_a_benchmark_by_hand():
-    """1000 calls of a second at 2 GB cost 0.04 USD, 500 at 6 GB 0.06; the data of 1500 MB and more comes on top."""
+def test_an_estimate_of_counted_calls_is_exact():
+    """1000 calls of 1 s at 2 GB cost 0.04 USD, 500 at 6 GB 0.06 USD, plus the data of 1500 calls."""
     steps = [
         Step(ServerlessConfig(2048), ClosedLoop(1, count=1000)),
         Step(ServerlessConfig(6144, 8), ClosedLoop(16, count=500)),
@@ -254,7 +254,7 @@ def test_an_estimate_bounds_a_benchmark_by_hand():
 
 
 def test_an_estimate_of_a_timed_load_is_bounded_by_its_slots():
-    """16 clients on 4 slots for a minute are billed for at most 4 slots and 60 s, and the last calls' 2 s."""
+    """16 clients on 4 slots for a minute are billed for at most 4 slots and 60 s plus the last calls."""
     steps = [Step(ServerlessConfig(1024, 4), ClosedLoop(16, duration=60))]
 
     found = estimate_cost(steps, BOOK, REGION, call_duration=2.0)
@@ -263,7 +263,7 @@ def test_an_estimate_of_a_timed_load_is_bounded_by_its_slots():
 
 
 def test_an_estimate_of_a_schedule_counts_its_arrivals():
-    """50 requests a second for 10 s are 500 calls, of half a second each at 3 GB; ten slots cannot take them all."""
+    """50 requests/s for 10 s are 500 calls of 0.5 s at 3 GB, more than ten slots can serve."""
     load = OpenLoop(even(constant(50)), duration=10)
 
     free = estimate_cost([Step(ServerlessConfig(3072, 200), load)], BOOK, REGION, call_duration=0.5)
@@ -274,16 +274,16 @@ def test_an_estimate_of_a_schedule_counts_its_arrivals():
     assert tight.usd == pytest.approx(10 * 10.5 * 0.00006)
 
 
-def test_an_estimate_without_prices_says_why():
-    """An unknown region has no figure but a reason."""
+def test_an_estimate_without_prices_has_a_reason():
+    """An unknown region has no estimate but a reason."""
     found = estimate_cost([made.stability_step(1024)], BOOK, "eu-north-1")
 
     assert found.usd is None
     assert "eu-north-1" in found.unavailable_reason
 
 
-def test_an_estimate_is_never_below_what_was_spent():
-    """At the slowest call's time, the bound holds for every run of a whole benchmark."""
+def test_an_estimate_is_an_upper_bound():
+    """With the duration of the slowest call, the estimate is an upper bound for every run of a benchmark."""
     for run in made.benchmark_runs():
         summary = summarize(run)
         spent = cost(run).per_million_with_cold_starts * summary.ok / 1e6
@@ -292,8 +292,8 @@ def test_an_estimate_is_never_below_what_was_spent():
         assert spent <= bound.usd
 
 
-def test_prices_of_a_book_of_ones_own_are_used():
-    """Twice the price of compute and no change in data is what the sum shows."""
+def test_a_given_price_book_is_used():
+    """Doubling the compute price doubles that part of the cost only."""
     rows = tuple(
         Price(
             "mars-1", row.item, row.usd * (2 if row.item == "serverless" else 1), row.unit, "2030", "a tale", row.name

@@ -30,7 +30,7 @@ def book_of(*rows, **fields):
 )
 @pytest.mark.parametrize("region", ["us-east-1", "us-east-2"])
 def test_serverless_prices_are_the_published_ones(region, memory_mb, usd):
-    """Six sizes at AWS's published price for a second, in the two regions that are known."""
+    """Six sizes have AWS's published price per second in the two known regions."""
     price = PriceBook.builtin().serverless(region)
 
     assert price.usd * memory_mb / 1024 == pytest.approx(usd)
@@ -49,13 +49,13 @@ def test_serverless_prices_are_the_published_ones(region, memory_mb, usd):
         ("eu-west-1", "ml.g5.12xlarge", 7.91),
     ],
 )
-def test_instance_prices_are_as_found(region, name, usd):
-    """A sample of the hosting prices, written down a second time."""
+def test_instance_prices_match_their_sources(region, name, usd):
+    """A sample of the hosting prices, entered a second time."""
     assert PriceBook.builtin().instance(region, name).usd == usd
 
 
 def test_every_builtin_price_has_a_date_and_a_source():
-    """No row stands without saying of when it is and where it was found, and none is 0."""
+    """Every entry has a date, a source and a price above 0."""
     rows = PriceBook.builtin().entries
 
     assert len(rows) == 6 + 34 + 8
@@ -65,7 +65,7 @@ def test_every_builtin_price_has_a_date_and_a_source():
 
 @pytest.mark.parametrize("region", ["eu-west-1", "ap-south-1", "us-east-3", "", "US-EAST-1"])
 def test_an_unknown_region_has_a_reason_and_no_price(region):
-    """A region that is not in the book yields neither 0 nor another region's price, but words."""
+    """A region that is not in the book has neither 0 nor another region's price."""
     found = PriceBook.builtin().serverless(region)
 
     assert isinstance(found, PriceUnavailable)
@@ -82,23 +82,23 @@ def test_an_unknown_instance_has_a_reason():
 
 
 def test_provisioned_concurrency_has_two_prices():
-    """Keeping 2 GB warm costs 0.00001 USD a second and serving on it 0.0000233, as found for 2 GB."""
+    """Reserving 2 GB costs 0.00001 USD/s and executing on it 0.0000233 USD/s."""
     book = PriceBook.builtin()
 
     assert 2 * book.provisioned_reservation("us-east-1").usd == pytest.approx(0.00001)
     assert 2 * book.provisioned_execution("us-east-1").usd == pytest.approx(0.0000233)
 
 
-def test_the_source_is_told_in_words():
-    """A reader learns of when the price is and where it is from, or that there is none."""
+def test_the_source_and_date_are_described():
+    """describe() names source and date of a region's price, or that there is none."""
     book = PriceBook.builtin()
 
     assert "2026-09-01" in book.describe("us-east-1")
     assert "no serverless price for eu-north-1" in book.describe("eu-north-1")
 
 
-def test_a_file_of_ones_own_is_read(tmp_path):
-    """A price file in the same form fills a gap that the built-in book has."""
+def test_a_price_file_is_read(tmp_path):
+    """A price file in the built-in format adds a region that the built-in book lacks."""
     path = tmp_path / "ours.json"
     path.write_text(book_of(ROW), encoding="utf-8")
 
@@ -137,8 +137,8 @@ def test_a_file_of_ones_own_is_read(tmp_path):
         (book_of({key: value for key, value in ROW.items() if key != "source"}), "lacks source"),
     ],
 )
-def test_a_wrong_price_file_is_refused_in_words(tmp_path, text, words):
-    """Whatever is wrong with a price file, the message says what and where."""
+def test_an_invalid_price_file_is_rejected(tmp_path, text, words):
+    """The message names what is wrong in a price file and where."""
     path = tmp_path / "prices.json"
     path.write_text(text, encoding="utf-8")
 
@@ -149,7 +149,7 @@ def test_a_wrong_price_file_is_refused_in_words(tmp_path, text, words):
 
 
 def test_a_price_file_that_cannot_be_read_is_an_input_error(tmp_path):
-    """A missing file is one kind of mistake, bytes that are no text another."""
+    """A missing file is an InputError, a file that is not UTF-8 a DataError."""
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
 
     with pytest.raises(InputError):
@@ -171,7 +171,7 @@ def test_a_price_file_that_cannot_be_read_is_an_input_error(tmp_path):
     )
 )
 def test_any_json_is_a_book_or_a_data_error(value):
-    """No JSON at all ends in anything but a price book or a DataError."""
+    """Any JSON is either a price book or a DataError."""
     for text in (json.dumps(value), book_of(value), book_of(ROW | {"usd": value}), book_of(ROW, name=value)):
         try:
             rows = PriceBook.parse(text, where="x").entries

@@ -1,4 +1,4 @@
-"""The choice of a memory size and of MaxConcurrency, against scores by hand and a brute-force search."""
+"""Recommendations of memory size and MaxConcurrency, against manual scores and a brute-force search."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
 from tests.support import example_runs as made
 
-INVALID = Verdict((Reason("event loop blocked", "1 s", "0.1 s", "give it a core"),))
+INVALID = Verdict((Reason("event loop blocked", "maximum loop lag 1 s", "100 ms", "use fewer clients"),))
 
 
 def measured(
@@ -53,7 +53,7 @@ def measured(
 
 
 def test_the_published_example_is_balanced_at_2048():
-    """198, 102 and 92 ms for 4.40, 4.52 and 5.96 USD: 2048 MB, with (4.52 / 5.96 + 102 / 198) / 2 = 0.637."""
+    """198, 102 and 92 ms at 4.40, 4.52 and 5.96 USD: 2048 MB scores (4.52 / 5.96 + 102 / 198) / 2 = 0.637."""
     rows = [measured(1024, 0.198, 4.40), measured(2048, 0.102, 4.52), measured(3072, 0.092, 5.96)]
 
     found = recommend_memory(rows)
@@ -67,8 +67,8 @@ def test_the_published_example_is_balanced_at_2048():
 
 
 @pytest.mark.parametrize(("objective", "chosen"), [("cost", 1024), ("speed", 3072), ("balanced", 2048)])
-def test_each_objective_has_its_winner(objective, chosen):
-    """The cheapest, the fastest, and what lies between."""
+def test_each_objective_recommends_its_size(objective, chosen):
+    """The cheapest, the fastest, and the balanced size."""
     rows = [measured(1024, 0.198, 4.40), measured(2048, 0.102, 4.52), measured(3072, 0.092, 5.96)]
 
     assert recommend_memory(rows, objective).memory_mb == chosen
@@ -83,8 +83,8 @@ def test_each_objective_has_its_winner(objective, chosen):
     ),
     objective=st.sampled_from(OBJECTIVES),
 )
-def test_no_stable_size_is_better_than_the_choice(figures, objective):
-    """Searching all sizes for one that scores less, or as much at less memory, finds none."""
+def test_no_stable_size_has_a_lower_score(figures, objective):
+    """A brute-force search finds no size with a lower score, or an equal one at less memory."""
     found = recommend_memory([measured(mb, ms / 1e3, usd) for mb, (ms, usd) in figures.items()], objective)
     dearest, slowest = max(usd for _, usd in figures.values()), max(ms for ms, _ in figures.values())
 
@@ -103,14 +103,14 @@ def test_no_stable_size_is_better_than_the_choice(figures, objective):
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_ties_go_to_the_smaller_size(objective):
-    """Two sizes with the same figures: less memory is enough."""
+    """Of two sizes with equal numbers the smaller one is recommended."""
     rows = [measured(4096, 0.1, 5.0), measured(2048, 0.1, 5.0)]
 
     assert recommend_memory(rows, objective).memory_mb == 2048
 
 
-def test_sizes_that_are_as_fast_within_their_intervals_tie():
-    """92 ms and 91 ms, each known to a few per cent, are one speed: the smaller size is chosen; 102 ms is not."""
+def test_overlapping_intervals_are_equally_fast():
+    """92 and 91 ms with overlapping intervals are equally fast, so the smaller size wins; 102 ms is slower."""
     rows = [measured(2048, 0.102, spread=0.03), measured(3072, 0.092, spread=0.03), measured(6144, 0.091, spread=0.03)]
 
     found = recommend_memory(rows, "speed")
@@ -132,8 +132,8 @@ def test_sizes_that_are_as_fast_within_their_intervals_tie():
     ],
 )
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_size_that_failed_never_wins(row, words, objective):
-    """However cheap and fast its figures, a size that was not stable is left out, with the reason."""
+def test_an_unstable_size_is_never_recommended(row, words, objective):
+    """A size that was not stable is excluded with the reason, however cheap and fast."""
     cheap = replace(row, cost=replace(measured(1024).cost, per_million=0.01))
 
     found = recommend_memory([cheap, measured(6144, 0.5, 20.0)], objective)
@@ -145,12 +145,12 @@ def test_a_size_that_failed_never_wins(row, words, objective):
 
 
 def test_two_failures_in_two_hundred_are_accepted():
-    """One call in a hundred may fail; a size at exactly that share is stable."""
+    """A failure share of exactly 1 % is stable."""
     assert recommend_memory([measured(1024, ok=198, failed=2)]).memory_mb == 1024
 
 
-def test_no_stable_size_is_said():
-    """Nothing is recommended when every size failed, or when there was none."""
+def test_without_a_stable_size_nothing_is_recommended():
+    """Nothing is recommended if every size failed, or none was measured."""
     none = recommend_memory([measured(1024, ok=0), measured(2048, ok=0)])
 
     assert (none.memory_mb, none.runner_up, dict(none.scores)) == (None, None, {})
@@ -160,8 +160,8 @@ def test_no_stable_size_is_said():
 
 
 @pytest.mark.parametrize("objective", ["cost", "balanced"])
-def test_without_prices_gigabyte_seconds_count(objective):
-    """One size without a price is enough to compare all in GB-seconds: 1 GB for 0.4 s is dearer than 2 GB for 0.1 s."""
+def test_without_prices_gigabyte_seconds_are_compared(objective):
+    """If one size has no price, all are compared in GB-seconds."""
     rows = [measured(1024, 0.4, None), measured(2048, 0.1, 99.0)]
 
     found = recommend_memory(rows, objective)
@@ -171,8 +171,8 @@ def test_without_prices_gigabyte_seconds_count(objective):
     assert "because a price is unavailable" in found.reason
 
 
-def test_an_invalid_run_makes_a_choice_untrustworthy():
-    """The figures still choose, and both the flag and the words say not to rely on it."""
+def test_an_invalid_run_makes_the_recommendation_untrustworthy():
+    """The size is still recommended, but flagged, and the reason says so."""
     rows = [measured(1024, 0.2), measured(2048, 0.1, verdict=INVALID)]
 
     found = recommend_memory(rows)
@@ -181,22 +181,22 @@ def test_an_invalid_run_makes_a_choice_untrustworthy():
     assert "INVALID" in found.reason
 
 
-def test_an_invalid_run_of_a_failed_size_does_not_matter():
-    """A size that is left out anyway cannot spoil the choice among the others."""
+def test_an_invalid_run_of_an_excluded_size_does_not_matter():
+    """The verdict of an excluded size does not affect the recommendation."""
     rows = [measured(1024, ok=0, verdict=INVALID), measured(2048)]
 
     assert recommend_memory(rows).is_trustworthy
 
 
 def test_the_last_run_of_a_size_counts():
-    """A size that was measured again is judged by its second run."""
+    """A size that was measured twice is judged by its second run."""
     rows = [measured(1024, ok=0), measured(2048, 0.1), measured(1024, 0.1)]
 
     assert recommend_memory(rows).memory_mb == 1024
 
 
-def test_a_size_that_breaks_a_promise_is_left_out():
-    """A size that keeps its promises goes before one that does not; when none does, the best is named and that said."""
+def test_a_size_that_violates_an_slo_is_excluded():
+    """A size that meets its SLOs is preferred; if none does, the best is recommended and the reason says so."""
     rows = [measured(1024, ok=0), measured(2048), measured(3072)]
 
     one = recommend_memory(rows, slo_violations={2048: "too slow", 6144: "not there"})
@@ -209,15 +209,15 @@ def test_a_size_that_breaks_a_promise_is_left_out():
     assert none.reason.endswith("No stable size meets all SLOs.")
 
 
-def test_an_unknown_objective_is_refused():
-    """A misspelt objective fails with the known ones."""
+def test_an_unknown_objective_is_rejected():
+    """A misspelt objective is a UsageError."""
     with pytest.raises(UsageError, match="balanced, cost, speed"):
         recommend_memory([measured(1024)], "cheap")
 
 
 @pytest.mark.parametrize("run", [made.failed_deploy(), made.zero_samples()])
-def test_a_run_of_nothing_is_left_out(run):
-    """Runs without a single sample go through the same door."""
+def test_an_empty_run_is_excluded(run):
+    """A run without samples is excluded."""
     empty = measured(1024, ok=0)
 
     assert recommend_memory([replace(empty, run=run)]).memory_mb is None
@@ -230,17 +230,17 @@ def cell(max_concurrency, clients, throttled=0, **fields):
     return measured(2048, max_concurrency=max_concurrency, clients=clients, throttled=throttled, **fields)
 
 
-def advised(*cells):
-    return {advice.clients: advice.max_concurrency for advice in recommend_concurrency(cells)}
+def recommended(*cells):
+    return {item.clients: item.max_concurrency for item in recommend_concurrency(cells)}
 
 
-def test_the_smallest_clean_max_concurrency_is_advised():
-    """4 clients were throttled at 2, served at 4 and at 8: 4 is enough."""
-    assert advised(cell(8, 4), cell(4, 4), cell(2, 4, throttled=90)) == {4: 4}
+def test_the_smallest_max_concurrency_without_throttles_is_recommended():
+    """4 clients were throttled at 2 and served at 4 and 8: 4 is recommended."""
+    assert recommended(cell(8, 4), cell(4, 4), cell(2, 4, throttled=90)) == {4: 4}
 
 
 def test_what_served_more_clients_serves_fewer():
-    """3 clients were only tried at 2, but 4 served 4: the advice is 4, and says where that is from."""
+    """3 clients were measured at 2 only, but 4 were served at 4: 4 is recommended, and the reason says why."""
     cells = [cell(2, 2), cell(2, 3, throttled=50), cell(4, 4)]
 
     two, three, four = recommend_concurrency(cells)
@@ -250,8 +250,8 @@ def test_what_served_more_clients_serves_fewer():
     assert "so it serves" not in four.reason
 
 
-def test_no_advice_without_a_clean_cell():
-    """Every cell of 16 clients was throttled: none is advised, and the counts are told."""
+def test_without_a_clean_run_nothing_is_recommended():
+    """If every run of 16 clients was throttled, none is recommended, and the reason has the counts."""
     (found,) = recommend_concurrency([cell(8, 16, throttled=2), cell(4, 16, throttled=300)])
 
     assert found.max_concurrency is None
@@ -267,8 +267,8 @@ def test_no_advice_without_a_clean_cell():
         ({"failed": 50}, "50 of 250 calls failed"),
     ],
 )
-def test_a_cell_that_proves_nothing_is_passed_over(fields, words):
-    """No throttles in a run that is INVALID or failed are no proof of capacity."""
+def test_invalid_and_unstable_runs_are_ignored(fields, words):
+    """A run that is INVALID or not stable does not count as serving its clients."""
     (found,) = recommend_concurrency([cell(2, 2, **fields)])
 
     assert found.max_concurrency is None
@@ -279,14 +279,14 @@ def test_a_cell_that_proves_nothing_is_passed_over(fields, words):
 @given(
     st.dictionaries(st.tuples(st.sampled_from([1, 2, 4, 8, 16]), st.integers(1, 20)), st.integers(0, 2), max_size=12)
 )
-def test_advice_never_falls_as_clients_rise(throttles):
-    """More clients never need less, every client count has its line, and what is advised was clean."""
+def test_recommended_concurrency_does_not_decrease_with_clients(throttles):
+    """More clients never need less, every client count has a recommendation, and it had no throttles."""
     found = recommend_concurrency([cell(size, clients, throttled=n) for (size, clients), n in throttles.items()])
 
-    assert [advice.clients for advice in found] == sorted({clients for _, clients in throttles})
-    sizes = [advice.max_concurrency or 1000 for advice in found]
+    assert [item.clients for item in found] == sorted({clients for _, clients in throttles})
+    sizes = [item.max_concurrency or 1000 for item in found]
     assert sizes == sorted(sizes)
-    for advice in found:
-        if advice.max_concurrency is not None:
-            clean = [c for (size, c), n in throttles.items() if size == advice.max_concurrency and n == 0]
-            assert max(clean) >= advice.clients
+    for item in found:
+        if item.max_concurrency is not None:
+            clean = [c for (size, c), n in throttles.items() if size == item.max_concurrency and n == 0]
+            assert max(clean) >= item.clients

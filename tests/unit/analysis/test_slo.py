@@ -1,4 +1,4 @@
-"""Promises: what they can be about, and when they are kept, broken, or cannot be told."""
+"""SLOs: their metrics, and when they are met, violated or not evaluated."""
 
 import math
 from dataclasses import replace
@@ -27,7 +27,7 @@ def figure(metric, run):
 
 
 def test_every_metric_can_be_read_from_a_long_run():
-    """On a run of ten thousand calls no metric is without a figure, and each is finite."""
+    """A run of ten thousand calls has a finite value for every metric."""
     run = made.open_loop(rate=200, duration=50, max_concurrency=60)
 
     assert all(math.isfinite(figure(metric, run)) for metric in METRICS)
@@ -39,8 +39,8 @@ def test_every_metric_can_be_read_from_a_long_run():
     [made.all_failed(), made.zero_samples(), made.one_sample(), made.failed_deploy()],
     ids=lambda r: r.stop_reason,
 )
-def test_a_promise_that_cannot_be_told_is_not_kept(metric, run):
-    """A figure that is not there keeps no promise, and the reason says why; nothing is NaN."""
+def test_an_slo_without_value_is_not_met(metric, run):
+    """An SLO without a value is not met, and the reason says why; no value is NaN."""
     found = check(Slo(metric, at_most=1e9), run)
 
     assert found.is_met == (found.value is not None)
@@ -48,19 +48,19 @@ def test_a_promise_that_cannot_be_told_is_not_kept(metric, run):
     assert found.value is None or math.isfinite(found.value)
 
 
-def test_shares_are_of_the_answers():
-    """A run of 200 with its throttles counted by the simulation: their share is of the answers."""
+def test_shares_refer_to_the_responses():
+    """The throttle share equals that of the simulation: throttled / (ok + throttled)."""
     run = made.concurrency_run(2, 4)
-    books = run.server_counts
+    counts = run.server_counts
 
-    assert figure("throttle_share", run) == books["throttled"] / (books["ok"] + books["throttled"])
+    assert figure("throttle_share", run) == counts["throttled"] / (counts["ok"] + counts["throttled"])
     assert figure("failure_share", run) == 0
     assert figure("failure_share", made.all_failed()) == 1
     assert figure("dropped_share", made.open_loop(max_in_flight=2)) == pytest.approx(189 / 600)
 
 
 def test_latencies_are_those_of_the_summary():
-    """Service and response differ in an open loop, by what requests sent late."""
+    """In an open loop response times exceed service times by the send lag."""
     run = made.open_loop(rate=50, duration=20)
     samples = run.samples.copy()
     samples["scheduled"] -= 0.5
@@ -71,8 +71,8 @@ def test_latencies_are_those_of_the_summary():
     assert figure("service_max", run) == summarize(run).service.maximum
 
 
-def test_a_percentile_needs_its_calls():
-    """Two hundred calls cannot carry a 99th percentile, so nothing is promised by them."""
+def test_a_percentile_needs_enough_calls():
+    """200 calls have no p99, so an SLO on it is not met, and the reason has both numbers."""
     found = check(Slo("service_p99", at_most=10), made.stability_run(count=200))
 
     assert not found.is_met
@@ -81,15 +81,15 @@ def test_a_percentile_needs_its_calls():
 
 
 @given(value=st.floats(0, 10), low=st.floats(0, 10), high=st.floats(0, 10))
-def test_bounds_are_inclusive(value, low, high):
-    """A value is within when it is neither below the one bound nor above the other."""
+def test_limits_are_inclusive(value, low, high):
+    """A value equal to a limit meets the SLO."""
     low, high = sorted((low, high))
 
     assert Slo("tps_average", at_least=low, at_most=high).is_met(value) == (not value < low and not value > high)
 
 
-def test_costs_can_be_promised_where_they_are_known():
-    """4.51 USD keep a promise of 5; without a price nobody can tell."""
+def test_an_slo_on_cost_needs_a_price():
+    """4.51 USD meet a limit of 5; without a price the SLO is not evaluated."""
     assert check(Slo("cost_per_million", at_most=5), made.stability_run()).is_met
     assert not check(Slo("cost_per_million", at_most=4), made.stability_run()).is_met
     assert "no serverless price" in check(Slo("cost_per_million", at_most=5), made.stability_run(), "eu-north-1").reason
@@ -106,16 +106,16 @@ def test_costs_can_be_promised_where_they_are_known():
         (("service_p99", 1, 2), "at least 2 and at most 1"),
     ],
 )
-def test_a_promise_that_cannot_be_meant_is_refused(arguments, words):
-    """An unknown metric or a missing bound fails where it is written."""
+def test_an_invalid_slo_is_rejected(arguments, words):
+    """An unknown metric or a missing limit is a UsageError."""
     with pytest.raises(UsageError) as caught:
         Slo(*arguments)
 
     assert words in str(caught.value)
 
 
-def test_a_promise_reads_as_a_sentence():
-    """Its text names metric, bounds and unit; the check's reason adds what was seen."""
+def test_an_slo_is_readable_text():
+    """Its text has metric, limits and unit; the reason of the check adds status and value."""
     assert str(Slo("response_p99", at_most=0.8)) == "response_p99 at most 0.8 s"
     assert str(Slo("cost_per_million", at_most=5)) == "cost_per_million at most 5 USD"
     assert str(Slo("tps_average", at_least=3, at_most=9)) == "tps_average at least 3/s and at most 9/s"

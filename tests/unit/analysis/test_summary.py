@@ -73,8 +73,8 @@ EVERY_RUN = {
 
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("name", EVERY_RUN)
-def test_every_figure_is_a_number_and_the_counts_add_up(name, kept):
-    """No run yields a NaN or an infinity, and scheduled = ok + throttled + failed + unfinished = run minus warm-up."""
+def test_all_values_are_finite_and_counts_add_up(name, kept):
+    """No value is NaN or infinite, and scheduled = ok + throttled + failed + unfinished."""
     run = EVERY_RUN[name]()
     summary = summarize(run if kept else made.without_samples(run))
 
@@ -87,8 +87,8 @@ def test_every_figure_is_a_number_and_the_counts_add_up(name, kept):
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.floats(1e-6, 100, allow_nan=False), min_size=1, max_size=500))
-def test_figures_are_numpys_order_statistics(latencies):
-    """Minimum, mean, median, quartiles, maximum and every percentile are those numpy finds in the same samples."""
+def test_latencies_are_numpy_s_order_statistics(latencies):
+    """Minimum, mean, median, quartiles, maximum and percentiles equal numpy's."""
     run = run_of(one_after_another(latencies))
     values = run.samples["done"] - run.samples["sent"]
 
@@ -107,8 +107,8 @@ def test_figures_are_numpys_order_statistics(latencies):
             assert percentile.low <= percentile.value <= percentile.high
 
 
-def test_percentiles_that_the_count_cannot_carry_are_none():
-    """With 71 calls there is no 95th percentile, with 72 there is; with 367 no 99th, with 368 there is."""
+def test_percentiles_with_too_few_calls_are_none():
+    """p95 exists from 72 calls on, p99 from 368 on."""
 
     def carried(count):
         found = summarize(run_of(one_after_another(np.linspace(0.1, 0.2, count)))).service
@@ -124,8 +124,8 @@ def test_percentiles_that_the_count_cannot_carry_are_none():
 
 
 @pytest.mark.parametrize("name", ["stable", "cold", "cell", "open_loop", "all_failed", "throttled open loop"])
-def test_histograms_say_the_same_within_a_thousandth(name):
-    """Without samples every latency figure comes from the histograms and differs by at most 0.1 % and a microsecond."""
+def test_histograms_agree_within_a_thousandth(name):
+    """Without samples, latencies from histograms differ by at most 0.1 % and 1 us."""
     run = EVERY_RUN[name]()
     exact, coarse = summarize(run), summarize(made.without_samples(run))
 
@@ -145,7 +145,7 @@ def test_histograms_say_the_same_within_a_thousandth(name):
 
 
 def test_nothing_is_trimmed():
-    """One call of a minute among two hundred of a tenth of a second is the maximum, and is in the mean."""
+    """One call of 60 s among 200 of 0.1 s is the maximum and part of the mean."""
     run = run_of(one_after_another([60.0] + [0.1] * 199))
 
     found = summarize(run).service
@@ -155,8 +155,8 @@ def test_nothing_is_trimmed():
     assert found.median == pytest.approx(0.1)
 
 
-def test_each_column_has_latencies_of_its_own():
-    """Ok, refused and failed calls are never mixed; a drop has no latency."""
+def test_each_category_has_its_own_latencies():
+    """Latencies of ok, throttled and failed calls are never mixed; a drop has none."""
     calls = [
         (0.0, 0.0, 1.0, Outcome.OK),
         (1.0, 1.0, 1.02, Outcome.THROTTLED),
@@ -175,7 +175,7 @@ def test_each_column_has_latencies_of_its_own():
 
 
 def test_response_time_counts_from_the_schedule_in_an_open_loop_only():
-    """A call due at 0, sent at 2 and done at 3 took the target 1 s and its user 3 s; a closed loop has no such user."""
+    """Scheduled at 0, sent at 2, done at 3 s: the response time is 3 s in an open loop, 1 s in a closed one."""
     calls = [(0.0, 2.0, 3.0, Outcome.OK)]
     open_step = Step(ServerlessConfig(2048), OpenLoop(even(constant(1)), duration=1))
 
@@ -185,8 +185,8 @@ def test_response_time_counts_from_the_schedule_in_an_open_loop_only():
     assert waiting.response is waiting.service
 
 
-def test_tps_counts_whole_seconds_with_their_empty_ones():
-    """Answers at 0.2, 0.4, 0.6, 3.5 and 4.1 of a run that ends at 4.5: seconds of 3, 0, 0 and 1; the last half is out."""
+def test_tps_counts_whole_seconds_including_empty_ones():
+    """Responses at 0.2, 0.4, 0.6, 3.5 and 4.1 of 4.5 s are 3, 0, 0 and 1 per second."""
     calls = [(at - 0.1, at - 0.1, at, Outcome.OK) for at in (0.2, 0.4, 0.6, 3.5, 4.1)]
 
     tps = summarize(run_of(calls, duration=4.5)).tps
@@ -195,8 +195,8 @@ def test_tps_counts_whole_seconds_with_their_empty_ones():
     assert (tps.p25, tps.p75) == (0.0, 1.5)
 
 
-def test_tps_leaves_the_warm_up_out():
-    """Seconds are counted from the end of the warm-up, and its answers are in none of them."""
+def test_tps_excludes_the_warm_up():
+    """Seconds are counted from the end of the warm-up."""
     calls = [(at - 0.1, at - 0.1, at, Outcome.OK) for at in (0.5, 1.2, 2.0, 2.4, 3.0, 3.6)]
     samples = np.array([sample_record(i, *call) for i, call in enumerate(calls)], dtype=SAMPLE)
     samples["flags"][:2] = WARMUP
@@ -209,7 +209,7 @@ def test_tps_leaves_the_warm_up_out():
 
 
 def test_tps_of_an_open_loop_ends_with_its_schedule():
-    """Waiting nine seconds for one last answer does not dilute the rate of the three seconds of load."""
+    """Waiting 9 s for a last response does not lower the TPS of 3 s of load."""
     step = Step(ServerlessConfig(2048), OpenLoop(even(constant(2)), duration=3))
     calls = [(at, at, at + 0.1, Outcome.OK) for at in (0.0, 0.5, 1.0, 1.5, 2.0)] + [(2.5, 2.5, 12.0, Outcome.OK)]
 
@@ -219,13 +219,13 @@ def test_tps_of_an_open_loop_ends_with_its_schedule():
 
 
 def test_a_run_of_less_than_a_second_has_no_tps():
-    """No whole second, no rate: a dash, not a figure."""
+    """Without a whole second, tps is None."""
     assert summarize(run_of(one_after_another([0.3, 0.3]))).tps is None
 
 
 @pytest.mark.parametrize(("window", "counts"), [(1.0, [2, 4, 1]), (0.5, [1, 1, 0, 4, 1, 0, 7]), (2.0, [6, 2])])
 def test_tps_from_windows_of_any_length(window, counts):
-    """Without samples, windows make up seconds; longer windows are taken by their own rate."""
+    """Without samples, windows are added up to seconds; longer windows are used as they are."""
     window_counts = np.array([[count, 0, 0] for count in counts])
     run = replace(
         made.without_samples(run_of(one_after_another([0.1]))),
@@ -240,8 +240,8 @@ def test_tps_from_windows_of_any_length(window, counts):
     assert (tps.seconds, tps.average, tps.maximum) == (len(expected), np.mean(expected), max(expected))
 
 
-def test_sizes_are_means_of_what_was_sent_and_of_ok_answers():
-    """A drop was never sent, a failure is no answer: neither is in the sizes."""
+def test_mean_sizes_cover_sent_requests_and_ok_responses():
+    """Dropped requests and failed responses are not part of the mean sizes."""
     samples = np.array(
         [
             sample_record(0, 0, 0, 1, request_bytes=100, response_bytes=10),
@@ -257,8 +257,8 @@ def test_sizes_are_means_of_what_was_sent_and_of_ok_answers():
     assert (found.request_bytes, found.response_bytes) == (300.0, 20.0)
 
 
-def test_throttles_are_told_per_second():
-    """The share depends on the backoff, so the rate stands beside it: throttled calls over the measured seconds."""
+def test_throttles_per_second_cover_the_measured_time():
+    """Throttled calls are divided by the seconds after the warm-up."""
     run = made.concurrency_run(2, 4)
 
     found = summarize(run)
@@ -267,8 +267,8 @@ def test_throttles_are_told_per_second():
     assert found.throttled_per_second == pytest.approx(run.server_counts["throttled"] / run.duration)
 
 
-def test_cold_calls_stand_apart():
-    """The first call of a cold endpoint is the only cold one, and the warm ones' mean knows nothing of it."""
+def test_cold_calls_are_separated():
+    """The first call of a cold endpoint is the only cold one and not in the mean of the warm calls."""
     run = made.stability_run(cold=1)
 
     cold = summarize(run).cold_starts
@@ -279,15 +279,15 @@ def test_cold_calls_stand_apart():
     assert (cold.cloudwatch_cold_starts, cold.is_consistent) == (1, True)
 
 
-def test_cold_calls_of_the_warm_up_are_left_out():
-    """A cold call within the warm-up is no longer among the counted ones."""
+def test_cold_calls_of_the_warm_up_are_excluded():
+    """A cold call within the warm-up is not counted."""
     cold = summarize(made.warmed_up()).cold_starts
 
     assert (cold.cold, cold.warm) == (0, 190)
 
 
-def test_chunks_do_not_show(monkeypatch):
-    """Looked at seven samples at a time, a run yields the same figures."""
+def test_chunk_size_does_not_change_the_summary(monkeypatch):
+    """With chunks of seven samples the summary is the same."""
     runs = [made.concurrency_run(4, 6), made.open_loop(max_in_flight=3), made.warmed_up()]
     whole = [summarize(run) for run in runs]
 
@@ -298,7 +298,7 @@ def test_chunks_do_not_show(monkeypatch):
 
 
 def test_memory_stays_below_a_copy_of_the_samples(monkeypatch, tmp_path):
-    """Samples on disk are never held as a whole: at the peak less than two thirds of their 64 bytes each."""
+    """Samples on disk are never copied as a whole: the peak is below two thirds of their size."""
     count = 200_000
     monkeypatch.setattr(summary, "_CHUNK", 4096)
     monkeypatch.setattr("loadgen.analysis.cold_start._CHUNK", 4096)
@@ -321,8 +321,8 @@ def test_memory_stays_below_a_copy_of_the_samples(monkeypatch, tmp_path):
     assert peak < 40 * count
 
 
-def test_counts_of_a_column_are_its_latencies():
-    """The count beside a percentile is the number of calls of its column."""
+def test_latency_counts_equal_category_counts():
+    """The count of a latency distribution is the number of calls of its category."""
     found = summarize(made.concurrency_run(8, 12))
 
     assert found.service.count == found.ok == found.outcomes[Outcome.OK]

@@ -1,4 +1,4 @@
-"""The verdict: what spoils a run, what is only worth a note, and what is the target's own doing."""
+"""The verdict: which checks make a run INVALID, and what is only a note."""
 
 from dataclasses import replace
 
@@ -16,12 +16,12 @@ from tests.support import example_runs as made
 from tests.support.fleet_samples import simulate
 
 
-def watched(run, **fields):
+def with_stats(run, **fields):
     return replace(run, generator_stats=replace(run.generator_stats, **fields))
 
 
-def whats(run, bounds=ValidityLimits()):
-    return [reason.problem for reason in judge(run, bounds).reasons]
+def problems(run, limits=ValidityLimits()):
+    return [reason.problem for reason in judge(run, limits).reasons]
 
 
 def recounted(run, outcome, count):
@@ -36,7 +36,7 @@ def recounted(run, outcome, count):
 
 @pytest.mark.parametrize("run", made.benchmark_runs(), ids=lambda run: run.step.name)
 def test_a_clean_run_is_valid(run):
-    """Throttles, cold starts and slow calls are the target's: nothing in a healthy benchmark is INVALID."""
+    """Throttles, cold starts and slow calls are the target's: all runs of a healthy benchmark are VALID."""
     assert judge(run).is_valid
     assert str(judge(run)) == "VALID"
 
@@ -52,8 +52,8 @@ def test_a_clean_run_is_valid(run):
         made.open_loop(),
     ],
 )
-def test_what_the_target_does_is_no_reason(run):
-    """A run in which every call failed is a true result."""
+def test_failures_of_the_target_are_not_reasons(run):
+    """A run in which every call failed is VALID."""
     assert judge(run).is_valid
 
 
@@ -64,10 +64,10 @@ def test_what_the_target_does_is_no_reason(run):
         ({"loop_lag_max": 0.1}, {"loop_lag_max": 0.101}, "event loop blocked"),
     ],
 )
-def test_the_generators_bounds(kept, broken, what):
-    """Five seconds of a full core and 100 ms of a stopped loop are accepted, and a little more is not."""
-    assert whats(watched(made.stability_run(), **kept)) == []
-    assert whats(watched(made.stability_run(), **broken)) == [what]
+def test_saturation_and_loop_lag_have_limits(kept, broken, what):
+    """5 s of a saturated core and 100 ms of loop lag are accepted, slightly more is not."""
+    assert problems(with_stats(made.stability_run(), **kept)) == []
+    assert problems(with_stats(made.stability_run(), **broken)) == [what]
 
 
 def late(run, by, share=0.05):
@@ -78,81 +78,81 @@ def late(run, by, share=0.05):
     return replace(run, samples=samples)
 
 
-def test_requests_that_leave_late_spoil_a_run():
-    """A tenth of the median service time of 108 ms is accepted at the 99th percentile, and a fifth is not."""
+def test_a_large_send_lag_is_invalid():
+    """A p99 send lag of 10 % of the median service time (108 ms) is accepted, 20 % is not."""
     run = made.stability_run()
 
-    assert whats(late(run, 0.009)) == []
-    assert whats(late(run, 0.020)) == ["requests sent late"]
-    assert whats(late(run, 0.020, share=0.005)) == []
-    assert whats(late(run, 0.020), ValidityLimits(send_lag_share=0.3)) == []
+    assert problems(late(run, 0.009)) == []
+    assert problems(late(run, 0.020)) == ["requests sent late"]
+    assert problems(late(run, 0.020, share=0.005)) == []
+    assert problems(late(run, 0.020), ValidityLimits(send_lag_share=0.3)) == []
 
 
-def test_one_late_call_of_a_few_is_a_hiccup_two_are_a_habit():
-    """Below a hundred calls the 99th percentile is the worst one: it takes a second late call to spoil the run."""
+def test_a_single_late_call_is_accepted_below_100_calls():
+    """With fewer than 100 calls the second largest send lag is compared."""
     for late_calls, expected in ((1, []), (2, ["requests sent late"])):
         run = made.stability_run(count=50)
         samples = run.samples.copy()
         samples["sent"][10 : 10 + late_calls] = samples["scheduled"][10 : 10 + late_calls] + 0.05
         samples["done"][10 : 10 + late_calls] += 0.05
-        assert whats(replace(run, samples=samples)) == expected
+        assert problems(replace(run, samples=samples)) == expected
 
 
-def test_two_milliseconds_late_are_accepted_whatever_the_target():
-    """Against a target of a millisecond the bound stays at 2 ms: a tenth of it no clock can keep."""
+def test_a_send_lag_of_2_ms_is_always_accepted():
+    """With a service time of 1 ms the limit stays 2 ms."""
     made_up = simulate(service=0.001, count=300)
     samples = made_up.samples
     samples["done"] = samples["sent"] + 0.001
     run = made.run_of_samples(made.stability_step(2048, 300), samples)
 
-    assert whats(late(run, 0.0015)) == []
-    assert whats(late(run, 0.0025)) == ["requests sent late"]
+    assert problems(late(run, 0.0015)) == []
+    assert problems(late(run, 0.0025)) == ["requests sent late"]
 
 
-def test_opening_connections_is_not_the_generators_lateness():
-    """What a call waited for its connection is taken off: the network's time is not ours."""
+def test_pool_wait_is_not_send_lag():
+    """The wait for a connection is subtracted from the send lag."""
     run = late(made.stability_run(), 0.05)
     samples = run.samples.copy()
     samples["pool_wait"][:] = np.where(samples["sent"] - samples["scheduled"] > 0.04, 0.05, 0)
 
-    assert whats(run) == ["requests sent late"]
-    assert whats(replace(run, samples=samples)) == []
+    assert problems(run) == ["requests sent late"]
+    assert problems(replace(run, samples=samples)) == []
 
 
-def test_the_first_volley_of_a_closed_loop_is_no_lateness():
-    """All clients start at one instant and one must be last: their first calls are left out, their later ones are not."""
+def test_first_calls_of_a_closed_loop_are_not_send_lag():
+    """All clients start at one instant, so their first calls are excluded; later calls are not."""
     run = made.concurrency_run(8, 16, count=400)
     first, second = run.samples.copy(), run.samples.copy()
     first["scheduled"][first["seq"] < 16] -= 0.5
     second["scheduled"][(second["seq"] >= 16) & (second["seq"] < 32)] -= 0.5
 
-    assert whats(replace(run, samples=first)) == []
-    assert whats(replace(run, samples=second)) == ["requests sent late"]
+    assert problems(replace(run, samples=first)) == []
+    assert problems(replace(run, samples=second)) == ["requests sent late"]
 
 
-def test_without_samples_the_watch_is_asked():
-    """A long run without samples is judged by the watch; in a short one the first volley would be all it knows."""
-    run = watched(made.without_samples(made.stability_run(count=200)), send_lag_p99=0.05)
-    volley = replace(run, step=Step(ServerlessConfig(2048, 8), ClosedLoop(16, count=200)))
+def test_without_samples_generator_stats_are_used():
+    """A long run is judged by GeneratorStats; a short one has no p99 without its first calls."""
+    run = with_stats(made.without_samples(made.stability_run(count=200)), send_lag_p99=0.05)
+    burst = replace(run, step=Step(ServerlessConfig(2048, 8), ClosedLoop(16, count=200)))
 
-    assert whats(run) == ["requests sent late"]
-    assert whats(volley) == []
+    assert problems(run) == ["requests sent late"]
+    assert problems(burst) == []
 
 
-def test_dropped_arrivals_spoil_a_run():
-    """One drop in a thousand is accepted and noted; one more is not."""
+def test_drops_above_the_limit_are_invalid():
+    """0.1 % dropped requests are a note, more are a reason."""
     run = replace(made.open_loop(rate=50, duration=40), server_counts=None)
     few, many = recounted(run, Outcome.DROPPED, 2), recounted(run, Outcome.DROPPED, 3)
 
     assert run.scheduled == 2000
     assert judge(few).is_valid
     assert any("2 requests dropped at max_in_flight (limit 0.10 %)" in note for note in judge(few).notes)
-    assert "requests dropped at max_in_flight" in whats(many)
+    assert "requests dropped at max_in_flight" in problems(many)
     assert "3 of 2,000 (0.15 %)" in judge(many).reasons[0].observed
 
 
-def test_a_rate_that_was_not_reached_spoils_a_run():
-    """30 s of schedule that took 33 s to send are 18.2 of 20 requests a second; waiting for late answers is not slow."""
+def test_a_missed_target_rate_is_invalid():
+    """30 s of schedule sent in 33 s are 18.2 of 20 requests/s; waiting for late responses does not count."""
     run = made.open_loop(rate=20, duration=30)
     stretched, waiting = run.samples.copy(), run.samples.copy()
     stretched["sent"] = stretched["scheduled"] * 1.1
@@ -163,22 +163,22 @@ def test_a_rate_that_was_not_reached_spoils_a_run():
 
     assert "target rate not reached" in [reason.problem for reason in found]
     assert "18.2 of 20.0" in found[-1].observed
-    assert whats(replace(run, samples=waiting, duration=70.0)) == []
+    assert problems(replace(run, samples=waiting, duration=70.0)) == []
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FD_EXHAUSTED, Outcome.PORTS_EXHAUSTED])
-def test_a_machine_that_runs_out_spoils_a_run(outcome):
-    """Calls that this machine refused for want of files or ports say nothing of the target."""
+def test_exhausted_os_limits_are_invalid(outcome):
+    """One call that failed for lack of descriptors or ports is a reason."""
     run = replace(recounted(made.stability_run(), outcome, 1), server_counts=None)
 
-    assert outcome.label in whats(run)[0]
+    assert outcome.label in problems(run)[0]
 
 
-def test_a_lost_worker_spoils_a_run():
-    """One request that went with its worker is enough."""
+def test_a_lost_worker_is_invalid():
+    """One request lost with its worker is a reason."""
     run = replace(recounted(made.stability_run(), Outcome.LOST_WITH_WORKER, 1), server_counts=None)
 
-    assert whats(run) == ["worker lost"]
+    assert problems(run) == ["worker lost"]
 
 
 @pytest.mark.parametrize(
@@ -192,52 +192,52 @@ def test_a_lost_worker_spoils_a_run():
         ({"hidden_retries": 2}, ["sent more than once"]),
     ],
 )
-def test_books_that_disagree_spoil_a_run(change, what):
-    """The target's own counts must equal ours, to one request."""
+def test_a_server_side_count_mismatch_is_invalid(change, what):
+    """The target's counts must equal the client's exactly."""
     run = made.concurrency_run(2, 3)
-    books = dict(run.server_counts)
+    counts = dict(run.server_counts)
     for name, by in change.items():
-        books[name] = books.get(name, 0) + by
+        counts[name] = counts.get(name, 0) + by
 
-    found = whats(replace(run, server_counts=books))
+    found = problems(replace(run, server_counts=counts))
 
     assert len(found) == len(what)
-    assert all(words in said for words, said in zip(what, found, strict=True))
+    assert all(text in said for text, said in zip(what, found, strict=True))
 
 
-def test_unanswered_calls_leave_the_books_a_margin():
-    """A call that was cut short here may have been counted there or not: both are accepted, two for one are not."""
+def test_unanswered_calls_widen_the_accepted_counts():
+    """A call without a response may be in the target's counts or not; both are accepted."""
     run = recounted(made.stability_run(), Outcome.TIMEOUT_TTFB, 1)
     here, there = dict(run.server_counts, ok=199, arrivals=199), dict(run.server_counts, ok=200, arrivals=200)
 
-    assert whats(replace(run, server_counts=here)) == []
-    assert whats(replace(run, server_counts=there)) == []
-    assert len(whats(replace(run, server_counts=dict(run.server_counts, ok=201, arrivals=201)))) == 2
+    assert problems(replace(run, server_counts=here)) == []
+    assert problems(replace(run, server_counts=there)) == []
+    assert len(problems(replace(run, server_counts=dict(run.server_counts, ok=201, arrivals=201)))) == 2
 
 
-def test_answers_that_only_we_call_wrong_are_ok_in_the_books():
-    """A reply that failed the scenario's own check was an ok one for the target."""
+def test_check_failures_are_ok_for_the_target():
+    """A response that fails the scenario's check is ok in the target's counts."""
     run = recounted(made.stability_run(), Outcome.CHECK_FAILED, 4)
 
     assert run.server_counts["ok"] == 200
-    assert whats(run) == []
+    assert problems(run) == []
 
 
-def test_books_that_are_not_kept_are_not_missed():
-    """AWS keeps no ledger: that is no reason."""
+def test_missing_server_counts_are_not_a_reason():
+    """AWS has no server-side counts; that is not a reason."""
     assert judge(replace(made.stability_run(), server_counts=None)).is_valid
 
 
-def test_damage_spoils_a_run():
-    """Each damage of the run's files is a reason in its own words."""
+def test_damaged_files_are_invalid():
+    """Each damage of the run's files is a reason."""
     found = judge(replace(made.stability_run(), data_errors=("3 records fail their check", "windows.hlog ends early")))
 
     assert [reason.observed for reason in found.reasons] == ["3 records fail their check", "windows.hlog ends early"]
     assert str(found) == "INVALID"
 
 
-def test_every_reason_says_what_was_seen_and_what_to_do():
-    """A reason without its figure, its bound or its advice helps nobody."""
+def test_every_reason_has_value_limit_and_remedy():
+    """No field of a reason is empty."""
     run = replace(made.starved(), data_errors=("torn",), server_counts={"ok": 1, "arrivals": 9, "hidden_retries": 1})
 
     reasons = judge(run).reasons
@@ -247,7 +247,7 @@ def test_every_reason_says_what_was_seen_and_what_to_do():
 
 
 @pytest.mark.parametrize(
-    ("run", "words"),
+    ("run", "text"),
     [
         (
             made.without_metrics(),
@@ -263,8 +263,8 @@ def test_every_reason_says_what_was_seen_and_what_to_do():
         (replace(made.stability_run(), together=True), "measured at the same time"),
         (replace(made.stability_run(), transport_note="the wire transport cannot use a proxy"), "cannot use a proxy"),
         (replace(made.stability_run(), failure="the credentials expired"), "results are partial: the credentials"),
-        (watched(made.stability_run(), pool_wait_max=0.3), "waited up to 300 ms for a connection"),
-        (watched(made.stability_run(), connections_opened=40), "40 connections opened during the run"),
+        (with_stats(made.stability_run(), pool_wait_max=0.3), "waited up to 300 ms for a connection"),
+        (with_stats(made.stability_run(), connections_opened=40), "40 connections opened during the run"),
         (
             recounted(made.stability_run(), Outcome.CANCELLED_IN_FLIGHT, 2),
             "2 requests in flight at the end of the run were cancelled",
@@ -275,28 +275,28 @@ def test_every_reason_says_what_was_seen_and_what_to_do():
         ),
     ],
 )
-def test_notes_do_not_spoil_a_run(run, words):
-    """What must be read with the numbers is told and leaves the run VALID."""
+def test_notes_do_not_change_the_verdict(run, text):
+    """Limitations of a run are notes, and the run stays VALID."""
     found = judge(replace(run, server_counts=None))
 
     assert found.is_valid
-    assert any(words in note for note in found.notes)
+    assert any(text in note for note in found.notes)
 
 
 def test_a_clean_run_has_no_notes():
-    """Nothing is said where there is nothing to say; the missing set-up time of a warm run is no gap."""
+    """A healthy run has no notes; the missing ModelSetupTime of a warm run is not one."""
     assert judge(made.stability_run()).notes == ()
     assert judge(made.open_loop()).notes == ()
     assert judge(made.open_loop(max_concurrency=1, rate=20)).notes == ()
 
 
-def test_cloudwatch_that_was_never_asked_is_not_missed():
-    """A place without CloudWatch has nothing missing."""
+def test_a_target_without_cloudwatch_has_no_note():
+    """A target without CloudWatch has no note on missing metrics."""
     assert judge(replace(made.stability_run(), metrics=CloudWatchMetrics())).notes == ()
 
 
-def test_a_run_of_nothing_at_all_is_judged():
-    """No sample, no tally, no watch: a verdict nevertheless."""
+def test_an_empty_run_has_a_verdict():
+    """A run without samples has a verdict."""
     run = made.run_of_samples(made.stability_step(1024), np.empty(0, SAMPLE))
 
     assert judge(run).is_valid

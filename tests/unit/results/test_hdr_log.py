@@ -1,4 +1,4 @@
-"""The interval log, against logs that other HdrHistogram ports wrote, and their readers against ours.
+"""The interval log, compared with logs and readers of other HdrHistogram ports.
 
 `golden/java-2.2.2.hlog` was written once by the Java library (HistogramLogWriter of HdrHistogram 2.2.2): three windows, in
 each 1 to 100 us without a tag, 1 to 100 ms as `ok` and 40 ms to 4 s as `failed`, plus the window's number in us.
@@ -47,14 +47,14 @@ def behave(number: int, _now: float) -> FakeReply:
     return FAILED if number % 11 == 5 else FakeReply(0.013 * (1 + number % 17))
 
 
-def recorded(load, **more):
+def execute_with_samples(load, **more):
     """Run a load on virtual time; returns the run with its samples in it."""
     done, _, kept = execute(load, FakeTransport(behave), **more)
     return replace(done, samples=kept.all)
 
 
 def open_run():
-    return recorded(OpenLoop(even(constant(50)), 4.3))
+    return execute_with_samples(OpenLoop(even(constant(50)), 4.3))
 
 
 def latencies_us(run, outcome: Outcome, since: str) -> list[int]:
@@ -62,7 +62,7 @@ def latencies_us(run, outcome: Outcome, since: str) -> list[int]:
     return [round((s["done"] - s[since]) * 1e6) for s in run.samples if s["outcome"] == outcome]
 
 
-def written(run, directory: Path) -> Path:
+def write_log(run, directory: Path) -> Path:
     path = directory / "windows.hlog"
     path.write_text("".join(f"{line}\n" for line in hdr_log.log_lines(run)), "ascii")
     return path
@@ -77,11 +77,11 @@ def read_by_hdrh(path: Path) -> list[tuple[str, HdrHistogram]]:
     return found
 
 
-# --- logs of others --------------------------------------------------------------------------------------------------
+# --- logs of other tools --------------------------------------------------------------------------------------------------
 
 
 def test_a_log_of_the_java_library_is_read():
-    """Three windows of each tag add up to the values that the Java program recorded."""
+    """The histograms of each tag equal the values that the Java program recorded."""
     found = read_log(JAVA_LOG.read_text("ascii"))
     assert found == {
         "": of(k + i for i in range(3) for k in range(1, 101)),
@@ -93,7 +93,7 @@ def test_a_log_of_the_java_library_is_read():
 @pytest.mark.parametrize("version", ["1.0", "1.01", "1.1", "1.2", "1.3"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_every_version_of_the_header_is_read(version, end):
-    """Header lines differ between versions and may be absent; they change nothing about the histograms."""
+    """The header lines of all format versions are skipped."""
     header = {
         "1.0": [],
         "1.01": ["#[Logged with jHiccup version 2.0.1]", "#[Histogram log format version 1.01]"],
@@ -109,8 +109,8 @@ def test_every_version_of_the_header_is_read(version, end):
     assert read_log(end.join([*header, legend, *body, ""])) == {"": of([5, 7, 7])}
 
 
-def test_a_log_of_hdrhs_writer_is_read():
-    """What Python's port of the writer wrote is read as the values it was given."""
+def test_a_log_of_hdrh_is_read():
+    """The histograms equal the values that Python's HdrHistogram port wrote."""
     text = io.StringIO()
     writer = HistogramLogWriter(text)
     writer.output_log_format_version()
@@ -138,20 +138,20 @@ def test_a_log_of_hdrhs_writer_is_read():
         "0.0,1.0,2.0,HIST" + "AAAAAA" * 8,
     ],
 )
-def test_what_is_no_log_is_refused_with_its_line(line):
-    """A line that is not of the format raises ValueError and names the line, never another error."""
+def test_an_invalid_line_is_rejected(line):
+    """A line that does not follow the format is a ValueError that names the line."""
     with pytest.raises(ValueError, match="line 2"):
         read_log(f"#[Histogram log format version 1.3]\n{line}\n")
 
 
-# --- our log ---------------------------------------------------------------------------------------------------------
+# --- the log of a run ---------------------------------------------------------------------------------------------------------
 
 
-def test_our_log_gives_hdrh_the_same_histograms(tmp_path):
-    """The reader of hdrh finds in our windows exactly the latencies of the samples, by tag."""
+def test_hdrh_reads_the_same_histograms(tmp_path):
+    """The reader of hdrh finds exactly the latencies of the samples, per tag."""
     run = open_run()
     totals = {}
-    for tag, hdr in read_by_hdrh(written(run, tmp_path)):
+    for tag, hdr in read_by_hdrh(write_log(run, tmp_path)):
         totals.setdefault(tag, HdrHistogram(1, 3_600_000_000, 3)).add(hdr)
     expected = {}
     for outcome, column in ((Outcome.OK, "ok"), (Outcome.THROTTLED, "throttled"), (Outcome.MODEL_ERROR, "failed")):
@@ -177,7 +177,7 @@ def test_our_log_gives_hdrh_the_same_histograms(tmp_path):
     ids=["open", "closed", "on the boundary"],
 )
 def test_windows_add_up_to_the_runs_totals(load):
-    """The log's windows, added, are the run's own histograms: none is lost at a boundary, none counted twice."""
+    """The windows of the log add up to the run's histograms, also for responses on a window boundary."""
     done, _, kept = execute(load, FakeTransport(lambda n, _: FakeReply(1.0) if load.duration == 3.0 else behave(n, _)))
     run = replace(done, samples=kept.all)
     found = read_log("\n".join(hdr_log.log_lines(run)))
@@ -186,48 +186,48 @@ def test_windows_add_up_to_the_runs_totals(load):
     assert found == {tag: histogram for tag, histogram in expected.items() if histogram.total}
 
 
-def test_each_answer_is_in_the_window_in_which_it_was_done(tmp_path):
-    """Every window holds as many answers as have their last byte in its interval."""
+def test_each_response_is_in_the_window_of_its_last_byte(tmp_path):
+    """Every window has the responses whose last byte arrived in its interval."""
     run = open_run()
     counted = Counter()
-    for _, hdr in read_by_hdrh(written(run, tmp_path)):
+    for _, hdr in read_by_hdrh(write_log(run, tmp_path)):
         counted[int((hdr.get_start_time_stamp() / 1000 - run.started) + 0.01)] += hdr.get_total_count() / 2
     assert counted == Counter(int(s["done"]) for s in run.samples)
 
 
-def test_warm_up_is_left_out():
+def test_the_warm_up_is_excluded():
     """Calls of the warm-up are in no window."""
-    run = recorded(Step(None, ClosedLoop(2, count=100), warmup_calls=30))
+    run = execute_with_samples(Step(None, ClosedLoop(2, count=100), warmup_calls=30))
     assert sum(h.total for h in read_log("\n".join(hdr_log.log_lines(run))).values()) == 70
 
 
 def test_a_closed_loop_has_no_response_times():
-    """Only the tags of service times appear: in a closed loop the other latency is the same by definition."""
-    run = recorded(ClosedLoop(4, count=100))
+    """A closed loop has tags of service times only."""
+    run = execute_with_samples(ClosedLoop(4, count=100))
     assert set(read_log("\n".join(hdr_log.log_lines(run)))) == {"ok", "throttled", "failed"}
 
 
 @pytest.mark.skipif(not (JARS and shutil.which("java")), reason="HdrHistogram for Java is not installed")
-def test_the_java_tool_reads_our_log(tmp_path):
-    """HistogramLogProcessor finds our tags, and our counts and maxima under each of them."""
+def test_the_java_tool_reads_the_log(tmp_path):
+    """HistogramLogProcessor reports the tags, counts and maxima of the run."""
     run = open_run()
-    path = written(run, tmp_path)
+    path = write_log(run, tmp_path)
     processor = ["java", "-cp", str(JARS[0]), "org.HdrHistogram.HistogramLogProcessor", "-i", str(path)]
 
-    def say(*options: str) -> str:
+    def processor_output(*options: str) -> str:
         return subprocess.run([*processor, *options], capture_output=True, text=True, timeout=120, check=True).stdout
 
-    tags = set(say("-listtags").split())
+    tags = set(processor_output("-listtags").split())
     assert {"ok", "ok.response", "throttled", "throttled.response", "failed", "failed.response"} <= tags
-    out = say("-tag", "ok.response", "-outputValueUnitRatio", "1000")
+    out = processor_output("-tag", "ok.response", "-outputValueUnitRatio", "1000")
     expected = latencies_us(run, Outcome.OK, "scheduled")
-    told = re.search(r"#\[Max += +([\d.]+), Total count += +(\d+)\]", out)
-    assert int(told[2]) == len(expected)
-    assert float(told[1]) == pytest.approx(max(expected) / 1000, rel=0.001)
+    reported = re.search(r"#\[Max += +([\d.]+), Total count += +(\d+)\]", out)
+    assert int(reported[2]) == len(expected)
+    assert float(reported[1]) == pytest.approx(max(expected) / 1000, rel=0.001)
 
 
-def test_percentile_distributions_hold_every_answer():
-    """One file for each column and latency that has answers; each ends with the count and the mean of its samples."""
+def test_percentile_distributions_have_all_responses():
+    """One file per category and latency, with the count and mean of its samples."""
     run = open_run()
     files = dict(hdr_log.percentile_distributions(run))
     assert set(files) == {f"{kind}.{c}.hgrm" for kind in ("service", "response") for c in ("ok", "throttled", "failed")}

@@ -1,4 +1,4 @@
-"""The charts: pictures of the figures in the tables, valid for two judges, the same each time."""
+"""Charts: valid specifications, deterministic images, and values that match the samples."""
 
 import struct
 import zlib
@@ -36,36 +36,36 @@ def png_of(data):
     return *size, raw
 
 
-def test_pictures_are_pictures(tmp_path):
-    """Promise: each PNG is whole, of a size that fits a slide, and not blank."""
+def test_pngs_are_valid_and_not_blank(tmp_path):
+    """Each PNG is complete, between 1000 and 2400 pixels wide, and not blank."""
     write_report_files(tmp_path, manifest(), analyze_runs(*small_benchmark(), example_runs.open_loop(20, 5)))
-    pictures = list(tmp_path.rglob("*.png"))
-    assert len(pictures) == 5
-    for picture in pictures:
-        width, height, raw = png_of(picture.read_bytes())
+    images = list(tmp_path.rglob("*.png"))
+    assert len(images) == 5
+    for image in images:
+        width, height, raw = png_of(image.read_bytes())
         assert 1000 <= width <= 2400
         assert 200 <= height <= 4000
-        assert len(set(raw[::97])) > 10, picture
+        assert len(set(raw[::97])) > 10, image
 
 
-def test_same_runs_same_pictures():
-    """Promise: drawing the same analysis again gives the same bytes, as SVG and as PNG."""
+def test_charts_are_deterministic():
+    """The same analysis gives the same bytes, as SVG and as PNG."""
     first, second = (build_charts(manifest(), analyze_runs(*small_benchmark(30))) for _ in range(2))
     assert first == second
     assert first.cost.png() == second.cost.png()
 
 
-def test_descriptions_follow_the_grammar(monkeypatch):
-    """Promise: every chart is valid Vega-Lite by its own schema, not merely tolerated by the renderer."""
+def test_specifications_follow_the_schema(monkeypatch):
+    """Every chart is valid Vega-Lite according to its schema."""
     specs = []
     real = loadgen.report.charts.vega.vl_convert.vegalite_to_svg
 
-    class Watched:
-        """Keeps what is drawn."""
+    class Recorder:
+        """Keeps the rendered specifications."""
 
         vegalite_to_svg = staticmethod(lambda spec: specs.append(spec) or real(spec))
 
-    monkeypatch.setattr(loadgen.report.charts.vega, "vl_convert", Watched)
+    monkeypatch.setattr(loadgen.report.charts.vega, "vl_convert", Recorder)
     build_charts(manifest(), analyze_runs(*small_benchmark(10), *edge_runs()))
     assert len(specs) == 5
     for spec in specs:
@@ -76,7 +76,7 @@ def test_descriptions_follow_the_grammar(monkeypatch):
     ("low", "high", "calls"), [(0.08, 0.13, 200), (0.08, 7.0, 10), (0.1, 0.1, 1), (1e-6, 300.0, 10**6)]
 )
 def test_every_call_is_in_a_bin(low, high, calls):
-    """Promise: however wide or narrow the range, the shares of a row add up to one and its ticks lie on the axis."""
+    """The shares of a row add up to one and its ticks are on the axis, for any range."""
     rng = np.random.default_rng(calls)
     latencies = np.concatenate(([low, high], rng.uniform(low, high, min(calls, 10_000))))
     histogram = Histogram()
@@ -90,8 +90,8 @@ def test_every_call_is_in_a_bin(low, high, calls):
     assert ticks[-1] <= scale.edges[-1]
 
 
-def test_bins_say_what_was_measured():
-    """Promise: the share that a bin tells is that of the samples within its edges, counted one by one."""
+def test_bin_shares_equal_the_samples_share():
+    """The share of a bin is that of the samples within its edges."""
     run = example_runs.stability_run(2048, 500)
     latencies = (run.samples["done"] - run.samples["sent"]) * 1000
     scale = LatencyScale.from_range(latencies.min() / 1000, latencies.max() / 1000, 500)
@@ -104,8 +104,8 @@ def test_bins_say_what_was_measured():
 
 
 @pytest.mark.parametrize("duration", [5, 400])
-def test_time_is_drawn_whole(duration):
-    """Promise: a short and a long run are drawn from the first to the last second, in a number of bars that can be seen."""
+def test_the_timeline_covers_the_whole_run(duration):
+    """A short and a long run are drawn from the first to the last second, in at most 160 bars."""
     chart = timeline(example_runs.open_loop(5, duration), "time", "")
     strips = [part for part in chart.svg.split("aria-label=") if "ok: " in part.split(">")[0]]
     assert duration / 3 <= len(strips) <= 160
@@ -113,8 +113,8 @@ def test_time_is_drawn_whole(duration):
     assert float(last) >= duration
 
 
-def test_nothing_to_draw_is_no_chart():
-    """Promise: runs without an answer leave their charts out instead of drawing an empty one."""
+def test_runs_without_responses_have_no_chart():
+    """Runs without responses have no charts."""
     drawn = build_charts(manifest(), analyze_runs(example_runs.failed_deploy(), example_runs.zero_samples()))
     assert (drawn.stability, drawn.concurrency, drawn.cost, drawn.steps, drawn.timelines) == (
         None,

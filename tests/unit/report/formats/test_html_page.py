@@ -1,4 +1,4 @@
-"""The page: one file that stands on its own, whatever it was fed with."""
+"""The HTML page: self-contained, escaped, and honest about what it shows."""
 
 import base64
 import hashlib
@@ -45,12 +45,12 @@ def benchmark():
 
 @pytest.fixture(scope="module")
 def benign():
-    """The page that the hostile ones are compared with: the same analysis with a harmless word."""
+    """The elements of a page with harmless text instead of hostile text."""
     return PageParser(render_page(*hostile_analysis("word"))).names()
 
 
 def text_of(html):
-    """Return what a reader sees: without style, script, and what only a pointer shows."""
+    """Return the visible text of a page."""
     body = re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)
     return " ".join(" ".join(PageParser(body).text).split())
 
@@ -60,13 +60,13 @@ def is_outside(tag, name, value):
 
 
 def ascii_of(text):
-    """The part of a text that nothing may take away or change."""
+    """Return the characters of a text that escaping must preserve."""
     return "".join(c for c in text if c.isascii() and c.isprintable() and c != " ")
 
 
 @pytest.mark.parametrize("text", NAUGHTY)
-def test_hostile_text_is_only_text(benign, text):
-    """Promise: what comes from outside can be read, and is only text: no element, no handler, no address more than a word makes."""
+def test_hostile_text_is_escaped(benign, text):
+    """Text from outside is readable and adds no element, event handler or address."""
     html = render_page(*hostile_analysis(text))
     elements = PageParser(html)
     assert elements.names() == benign
@@ -77,8 +77,8 @@ def test_hostile_text_is_only_text(benign, text):
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", html)
 
 
-def test_page_refers_to_nothing_outside(benchmark):
-    """Promise: the file needs no network: no address in any attribute, no import or url() in its style."""
+def test_the_page_needs_no_network(benchmark):
+    """No attribute has an external address, and the style has no import or url()."""
     elements = PageParser(benchmark).elements
     assert not [
         (tag, attributes) for tag, attributes in elements for n, v in attributes.items() if is_outside(tag, n, v)
@@ -90,8 +90,8 @@ def test_page_refers_to_nothing_outside(benchmark):
     assert "://" not in re.sub(r"Prices: .*?</li>", "", benchmark)  # sources of prices are named, not linked
 
 
-def test_policy_allows_only_what_is_there(benchmark):
-    """Promise: the policy in the page forbids everything but this style and this script, told by their hashes."""
+def test_the_policy_allows_only_this_style_and_script(benchmark):
+    """The Content-Security-Policy allows the page's style and script by hash, and nothing else."""
     policy = next(
         a["content"] for tag, a in PageParser(benchmark).elements if a.get("http-equiv") == "Content-Security-Policy"
     )
@@ -104,8 +104,8 @@ def test_policy_allows_only_what_is_there(benchmark):
     assert not [a for _, a in PageParser(benchmark).elements if "style" in a]
 
 
-def test_page_is_small(benchmark):
-    """Promise: a report can be sent by mail: with all charts it stays below 300 KB, however many calls were made."""
+def test_the_page_is_small(benchmark):
+    """With all charts the page is below 300 KB, independent of the number of calls."""
     assert len(benchmark.encode()) < 300_000
     many = replace(example_runs.stability_run(2048, 200), samples=example_runs.stability_run(2048, 1).samples)
     for histogram in many.tally.service.values():
@@ -115,13 +115,13 @@ def test_page_is_small(benchmark):
 
 
 @pytest.mark.parametrize("runs", [small_benchmark, edge_runs])
-def test_same_runs_same_bytes(runs):
-    """Promise: a report made again from the same runs is the same, byte for byte."""
+def test_the_page_is_deterministic(runs):
+    """The same runs give the same page, byte for byte."""
     assert render_page(manifest(), analyze_runs(*runs())) == render_page(manifest(), analyze_runs(*runs()))
 
 
-def test_verdict_comes_before_every_number(benchmark):
-    """Promise: VALID or INVALID is read before any latency, cost or recommendation."""
+def test_the_verdict_comes_before_every_number(benchmark):
+    """VALID or INVALID is above every latency, cost and recommendation."""
     names = [
         benchmark.index(f'id="{name}"') for name in ("verdict", "recommendation", "stability", "cost", "concurrency")
     ]
@@ -129,16 +129,16 @@ def test_verdict_comes_before_every_number(benchmark):
     assert not re.search(r"\d ms|USD", text_of(benchmark)[: text_of(benchmark).index("VALID")])
 
 
-def test_an_invalid_run_says_why_and_what_to_do():
-    """Promise: a generator that was the bottleneck is told with figure, bound and advice, and its choice is doubted."""
-    told = text_of(render_page(manifest(), analyze_runs(*example_runs.stability_runs(30)[1:], example_runs.starved())))
-    assert told.index("INVALID") < told.index("Recommendation")
-    assert "Would be accepted" in told
-    assert "do not decide by it" in told
+def test_an_invalid_run_has_reasons():
+    """Reasons with limit and remedy are shown, and the recommendation has a warning."""
+    text = text_of(render_page(manifest(), analyze_runs(*example_runs.stability_runs(30)[1:], example_runs.starved())))
+    assert text.index("INVALID") < text.index("Recommendation")
+    assert "Limit" in text
+    assert "do not rely on it" in text
 
 
-def test_charts_of_an_invalid_run_say_so():
-    """Promise: a picture that is taken out of the report still says that it is an emulator's, and that its run is INVALID."""
+def test_charts_carry_the_watermark():
+    """A chart states that it is from an emulator, and that its run is INVALID."""
     analysis = analyze_runs(example_runs.starved())
     assert "EMULATOR" in watermark_text(manifest(), analysis)
     assert "INVALID" in watermark_text(manifest("aws"), analysis)
@@ -147,85 +147,85 @@ def test_charts_of_an_invalid_run_say_so():
 
 @pytest.mark.parametrize(
     ("kind", "mark"),
-    [("emulator", "EMULATOR"), ("custom-endpoint", "STAND-IN"), ("null", "NO TARGET"), ("novel", "NOT AWS")],
+    [("emulator", "EMULATOR"), ("custom-endpoint", "CUSTOM ENDPOINT"), ("null", "NO TARGET"), ("novel", "NOT AWS")],
 )
-def test_what_is_not_aws_is_marked(kind, mark):
-    """Promise: numbers that were not measured on AWS can never be mistaken for AWS's: banner, watermark and title say so."""
+def test_other_targets_than_aws_are_marked(kind, mark):
+    """Banner, watermark and title show that the numbers are not from AWS."""
     html = render_page(manifest(kind), analyze_runs(example_runs.stability_run(2048, 5)))
     assert f'<div class="watermark" aria-hidden="true"><span>{mark}</span></div>' in html
     assert re.search(rf"<title>[^<]*{mark}</title>", html)
     assert 'class="banner"' in html
 
 
-def test_aws_is_not_marked():
-    """Promise: a run on AWS has no watermark, and names its account and region."""
+def test_aws_is_not_watermarked():
+    """A run on AWS has no watermark and names account and region."""
     html = render_page(manifest("aws"), analyze_runs(example_runs.stability_run(2048, 5)))
     assert 'class="watermark"' not in html
     assert "AWS, account 123456789012, us-east-1" in text_of(html)
 
 
-def test_what_cannot_be_known_is_a_dash():
-    """Promise: no sample, one sample, no deploy, no metric, no price: the page renders, and never says NaN, None, inf or 0 ms."""
-    told = text_of(render_page(manifest(), analyze_runs(*edge_runs(), region="mars-1")))
-    assert not re.search(r"\b(NaN|nan|inf|Infinity|None)\b|(?<![\d.,])0 ms", told)
-    assert "not available: AccessDenied" in told
-    assert "CannotStartContainerError" in told
-    assert "not known" in told
+def test_unknown_values_are_dashes():
+    """Without samples, deployment, metrics or prices the page never shows NaN, None, inf or 0 ms."""
+    text = text_of(render_page(manifest(), analyze_runs(*edge_runs(), region="mars-1")))
+    assert not re.search(r"\b(NaN|nan|inf|Infinity|None)\b|(?<![\d.,])0 ms", text)
+    assert "unavailable: AccessDenied" in text
+    assert "CannotStartContainerError" in text
+    assert "unknown" in text
 
 
-def test_nothing_at_all_renders():
-    """Promise: a directory in which no run was finished still gives a page."""
+def test_a_directory_without_runs_renders():
+    """An output directory without runs has a page."""
     assert "VALID" in text_of(render_page(manifest(), analyze_runs()))
 
 
 @pytest.mark.parametrize(
     "make", [example_runs.zero_samples, example_runs.failed_deploy, example_runs.all_failed, example_runs.one_sample]
 )
-def test_a_single_odd_run_renders(make):
-    """Promise: each odd run renders alone, with a dash where it has no figure."""
-    told = text_of(render_page(manifest(), analyze_runs(make())))
-    assert "–" in told
+def test_each_unusual_run_renders(make):
+    """Each unusual run renders alone, with a dash for every missing value."""
+    text = text_of(render_page(manifest(), analyze_runs(make())))
+    assert "–" in text
 
 
-def test_a_small_sample_says_how_many_calls_it_needs():
-    """Promise: a percentile that 200 calls cannot carry is a dash, and the footnote says from how many on there is one."""
-    told = text_of(render_page(manifest(), analyze_runs(example_runs.stability_run(2048, 200))))
-    assert "exists for p99 from 368 ok calls on" in told
-    told = text_of(render_page(manifest(), analyze_runs(example_runs.stability_run(2048, 368))))
-    assert "exists for p99 from" not in told
-    assert "exists for p99.9 from 3,688 ok calls on" in told
+def test_footnotes_name_the_calls_a_percentile_needs():
+    """A percentile with too few calls is a dash, and a footnote names the number it needs."""
+    text = text_of(render_page(manifest(), analyze_runs(example_runs.stability_run(2048, 200))))
+    assert "p99 needs 368 ok calls" in text
+    text = text_of(render_page(manifest(), analyze_runs(example_runs.stability_run(2048, 368))))
+    assert "p99 needs" not in text
+    assert "p99.9 needs 3,688 ok calls" in text
 
 
-def test_share_of_throttles_is_never_alone(benchmark):
-    """Promise: the share of throttles is marked as depending on the backoff, and throttles per second stand beside it."""
-    told = text_of(benchmark)
-    assert "* depends on backoff: a refused client paused 0.1 s" in told
-    assert "Thr./s" in told
+def test_the_throttle_percentage_is_qualified(benchmark):
+    """The throttle percentage has a note on the backoff, and throttles per second are shown beside it."""
+    text = text_of(benchmark)
+    assert "* depends on the backoff: a throttled client waited 0.1 s" in text
+    assert "Throttled/s" in text
 
 
-def test_promises_are_told_before_the_recommendation():
-    """Promise: a broken promise is read at the top, with what was seen."""
+def test_slos_come_before_the_recommendation():
+    """A violated SLO is shown above the recommendation, with the observed value."""
     slos = [Slo("service_p50", at_most=0.01), Slo("failure_share", at_most=0.5)]
-    told = text_of(render_page(manifest(), analyze_runs(example_runs.stability_run(2048, 40), slos=slos)))
-    assert told.index("SLOs not met") < told.index("Recommendation")
-    assert "1 of 2 promises were not kept" in told
+    text = text_of(render_page(manifest(), analyze_runs(example_runs.stability_run(2048, 40), slos=slos)))
+    assert text.index("SLOs not met") < text.index("Recommendation")
+    assert "1 of 2 SLO checks not met" in text
 
 
-def test_how_to_run_it_again(benchmark):
-    """Promise: the command, the seed and every version stand in the page."""
-    told = text_of(benchmark)
-    assert "python -m loadgen scenarios/quickstart.py" in told
-    assert "seed of the choice of payloads 7" in told
-    assert "version of python 3.11.7" in told
+def test_the_page_names_command_seed_and_versions(benchmark):
+    """The page shows the command, the seed and every version."""
+    text = text_of(benchmark)
+    assert "python -m loadgen scenarios/quickstart.py" in text
+    assert "seed of the payload choice 7" in text
+    assert "version of python 3.11.7" in text
 
 
-def test_every_readable_mark_says_its_values(benchmark):
-    """Promise: hovering any bar or point tells its values, all shares of a row together being 100 %."""
-    said = [
+def test_every_readable_mark_has_its_values(benchmark):
+    """The tooltips of a row's bars have shares that add up to 100 %."""
+    labels = [
         a["aria-label"] for tag, a in PageParser(benchmark).elements if a.get("aria-roledescription") == "rect mark"
     ]
     shares = {}
-    for label in said:
+    for label in labels:
         found = re.fullmatch(r"(.+)\n[\d,.]+ to [\d,.]+ ms: ([\d.]+) % of calls\nup to [\d,.]+ ms: ([\d.]+) %", label)
         if found:
             shares.setdefault(found[1], []).append((float(found[2]), float(found[3])))
@@ -238,23 +238,21 @@ def test_every_readable_mark_says_its_values(benchmark):
         assert values[-1][1] == 100
 
 
-def test_settings_are_readable_json():
-    """Promise: nested settings are shown flat, lists as JSON."""
-    told = text_of(
+def test_settings_are_flattened():
+    """Nested settings are shown with dotted names, lists as JSON."""
+    text = text_of(
         render_page(
             manifest(settings={"a": {"b": [1, 2]}, "c": None}), analyze_runs(example_runs.stability_run(2048, 5))
         )
     )
-    assert f"a.b {json.dumps([1, 2])}" in told
+    assert f"a.b {json.dumps([1, 2])}" in text
 
 
-def test_rows_are_in_reading_order():
-    """Promise: sizes stand in ascending order whatever order they were measured in, in tables, files and charts."""
+def test_rows_are_sorted_by_size():
+    """Sizes are ascending in tables and charts, independent of the order of execution."""
     backwards = render_page(manifest(), analyze_runs(*reversed(small_benchmark())))
-    told = text_of(backwards)
-    sizes = [
-        told.index(f"{size} MB", told.index("Where every call went")) for size in (1024, 2048, 3072, 4096, 5120, 6144)
-    ]
+    text = text_of(backwards)
+    sizes = [text.index(f"{size} MB", text.index("Outcome breakdown")) for size in (1024, 2048, 3072, 4096, 5120, 6144)]
     assert sizes == sorted(sizes)
     drawn = [backwards.index(f"{size} MB: 60 ok calls") for size in (1024, 2048, 6144)]
     assert drawn == sorted(drawn)

@@ -1,4 +1,4 @@
-"""The CSV files: the predecessor's names, figures that add up, and no failure that looks like a fast success."""
+"""Report files: columns of sm-serverless-benchmarking, counts that add up, no failure among the latencies."""
 
 import csv
 import io
@@ -53,7 +53,7 @@ PREDECESSOR = {
         "monthly_invocations serverless_monthly_cost instance_monthly_cost monthly_percent_savings"
     ),
 }
-PICTURES = (
+CHARTS = (
     "stability_benchmark_summary_results/stability_benchmark_distribution.png",
     "concurrency_benchmark_summary_results/concurrency_benchmark_distribution.png",
     "cost_analysis_summary_results/cost_vs_performance.png",
@@ -67,7 +67,7 @@ def rows_of(path):
 
 @pytest.fixture(scope="module")
 def benchmark(tmp_path_factory):
-    """A whole benchmark's analysis, and the directory its report was written to."""
+    """The analysis of a benchmark, and the directory of its report."""
     analysis = analyze_runs(*small_benchmark())
     directory = tmp_path_factory.mktemp("benchmark")
     write_report_files(directory, manifest(), analysis)
@@ -76,7 +76,7 @@ def benchmark(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def edges(tmp_path_factory):
-    """The same of everything that can go wrong."""
+    """The same for unusual runs."""
     analysis = analyze_runs(*edge_runs(), region="mars-1")
     directory = tmp_path_factory.mktemp("edges")
     write_report_files(directory, manifest(), analysis)
@@ -84,23 +84,23 @@ def edges(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", PREDECESSOR)
-def test_predecessors_columns_are_there(benchmark, name):
-    """Promise: who knows the predecessor's file finds it under its name with every column it had."""
+def test_files_and_columns_of_the_predecessor_exist(benchmark, name):
+    """Every file of sm-serverless-benchmarking exists with all of its columns."""
     first = (benchmark[1] / name).read_text(encoding="utf-8").splitlines()[0].split(",")
     assert set(PREDECESSOR[name].split()) <= set(first)
     assert len(first) == len(set(first))
 
 
-def test_nothing_else_is_missing(benchmark):
-    """Promise: the pictures, the page and the JSON stand where the issue of them says, and nothing is left half-written."""
+def test_all_files_are_written(benchmark):
+    """CSV files, charts, page and JSON are written, and no temporary file remains."""
     directory = benchmark[1]
     written = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
     page = {"benchmarking_report/benchmarking_report.html", "benchmarking_report/summary.json"}
-    assert written == {*PREDECESSOR, *PICTURES, *page}
+    assert written == {*PREDECESSOR, *CHARTS, *page}
 
 
-def test_every_request_is_a_line(benchmark):
-    """Promise: the raw file has one line for each sample, in their order, with the instants and latencies of the sample."""
+def test_every_request_is_a_row(benchmark):
+    """One row per sample, in order, with its instants and latencies."""
     analysis, directory = benchmark
     lines = rows_of(directory / "concurrency_benchmark_raw_results/invocation_benchmark_results.csv")
     cells = analysis.in_phase("concurrency")
@@ -119,7 +119,7 @@ def test_every_request_is_a_line(benchmark):
 
 
 def test_no_failure_looks_like_a_success(benchmark, edges):
-    """Promise: what was not ok has no invocation_latency, and its real time stands apart; no latency is negative."""
+    """A call that is not ok has no invocation_latency but an error_latency; no latency is negative."""
     for directory in (benchmark[1], edges[1]):
         for path in directory.rglob("invocation_benchmark_results.csv"):
             for line in rows_of(path):
@@ -135,16 +135,16 @@ def test_no_failure_looks_like_a_success(benchmark, edges):
                 assert flags.count("1") == (line["outcome"] in ("throttled", "model_oom", "model_error"))
 
 
-def test_a_dropped_arrival_was_never_sent(edges):
-    """Promise: an arrival that was dropped is a line with its scheduled instant, and with no time it never had."""
+def test_a_dropped_request_has_no_send_time(edges):
+    """A dropped request has its scheduled time and no other instant."""
     lines = rows_of(edges[1] / "steps_raw_results/invocation_benchmark_results.csv")
     dropped = [line for line in lines if line["outcome"] == "dropped"]
     assert dropped
     assert all(line["scheduled_time"] and not line["start_time"] and not line["error_latency"] for line in dropped)
 
 
-def test_warmup_is_told_apart(edges):
-    """Promise: warm-up calls are in the raw file, marked, and counted apart in the summary."""
+def test_warm_up_calls_are_marked(edges):
+    """Warm-up calls are marked in the rows and counted separately in the summary."""
     lines = rows_of(edges[1] / "stability_benchmark_raw_results/invocation_benchmark_results.csv")
     assert sum(line["is_warmup"] == "1" for line in lines) == 10
     summary = rows_of(edges[1] / "stability_benchmark_summary_results/invocation_benchmark_summary.csv")
@@ -152,8 +152,8 @@ def test_warmup_is_told_apart(edges):
 
 
 @pytest.mark.parametrize("which", ["stability", "concurrency", "steps"])
-def test_columns_add_up(benchmark, edges, which):
-    """Promise: each request due is in exactly one column of its summary, and agrees with a count of the raw lines."""
+def test_outcome_columns_add_up(benchmark, edges, which):
+    """Every request due is in exactly one outcome column of the summary."""
     for directory in (benchmark[1], edges[1]):
         for path in directory.glob(f"{which}*_summary_results/*summary.csv"):
             for row in rows_of(path):
@@ -163,8 +163,8 @@ def test_columns_add_up(benchmark, edges, which):
                 assert sum(int(row[name]) for name in parts.split()) == int(row["num_invocations"])
 
 
-def test_summary_agrees_with_raw_lines(benchmark):
-    """Promise: whoever works the summary out again from the raw lines gets the same median, mean, maximum and counts."""
+def test_the_summary_agrees_with_the_rows(benchmark):
+    """Mean, maximum and counts computed from the rows equal the summary."""
     directory = benchmark[1]
     lines = rows_of(directory / "stability_benchmark_raw_results/invocation_benchmark_results.csv")
     for row in rows_of(directory / "stability_benchmark_summary_results/invocation_benchmark_summary.csv"):
@@ -176,7 +176,7 @@ def test_summary_agrees_with_raw_lines(benchmark):
 
 
 def test_metrics_are_in_the_right_units(benchmark):
-    """Promise: raw metrics keep CloudWatch's microseconds, summaries are in ms."""
+    """endpoint_metrics.csv has CloudWatch's microseconds, the summary milliseconds."""
     directory = benchmark[1]
     raw = rows_of(directory / "stability_benchmark_raw_results/endpoint_metrics.csv")
     average = {row["memory_size"]: float(row["Average"]) for row in raw if row["metric_name"] == "ModelLatency"}
@@ -185,8 +185,8 @@ def test_metrics_are_in_the_right_units(benchmark):
     assert {row["Unit"] for row in raw if row["metric_name"] == "ModelLatency"} == {"Microseconds"}
 
 
-def test_what_is_missing_is_empty_and_says_why(edges):
-    """Promise: a metric that CloudWatch did not have is an empty cell with a reason, never 0; an unknown price is no 0 either."""
+def test_a_missing_value_is_empty_with_a_reason(edges):
+    """A missing metric is an empty cell with a reason, and an unknown price is empty, never 0."""
     raw = rows_of(edges[1] / "stability_benchmark_raw_results/endpoint_metrics.csv")
     missing = [row for row in raw if not row["Average"]]
     assert missing
@@ -196,15 +196,15 @@ def test_what_is_missing_is_empty_and_says_why(edges):
 
 
 def test_no_cell_is_not_a_number(benchmark, edges):
-    """Promise: no file holds nan, inf, None or -1 where a figure should be; None is a unit of CloudWatch's, though."""
+    """No cell is nan, inf, None or -1, except CloudWatch's unit None."""
     for directory in (benchmark[1], edges[1]):
         for path in directory.rglob("*.csv"):
             cells = {cell for row in rows_of(path) for name, cell in row.items() if name != "Unit"}
             assert not cells & {"nan", "NaN", "inf", "-inf", "None", "-1", "-1.000"}, path
 
 
-def test_every_summary_says_where_it_was_measured(benchmark):
-    """Promise: a file that is taken out of its directory still says that its figures are an emulator's."""
+def test_every_summary_names_where_it_was_measured(benchmark):
+    """Every row names the kind of target in measured_on."""
     for path in benchmark[1].rglob("*.csv"):
         head = path.read_text(encoding="utf-8").splitlines()[0]
         if "invocation" in path.name or "with_cost" in path.name or path.name.startswith("concurrency"):
@@ -213,12 +213,12 @@ def test_every_summary_says_where_it_was_measured(benchmark):
 
 
 def test_json_is_strict_and_begins_with_the_verdict(benchmark, edges):
-    """Promise: machines read the analysis as strict JSON, the verdict first, and the counts add up there too."""
+    """summary.json is strict JSON, its first key is the verdict, and its counts add up."""
     for _, directory in (benchmark, edges):
         text = (directory / "benchmarking_report/summary.json").read_text(encoding="utf-8")
-        said = json.loads(text, parse_constant=pytest.fail)
-        assert next(iter(said)) == "verdict"
-        for row in said["runs"]:
+        summary = json.loads(text, parse_constant=pytest.fail)
+        assert next(iter(summary)) == "verdict"
+        for row in summary["runs"]:
             s = row["summary"]
             assert (
                 s["ok"] + s["throttled"] + s["failed"] + s["unfinished"]
@@ -229,7 +229,7 @@ def test_json_is_strict_and_begins_with_the_verdict(benchmark, edges):
 
 @pytest.mark.parametrize("text", NAUGHTY)
 def test_hostile_text_stays_in_its_cell(text):
-    """Promise: whatever a server says is one cell of one line, and no formula that a spreadsheet would carry out."""
+    """Text from a server is one cell of one row, and never a spreadsheet formula."""
     about, analysis = hostile_analysis(text)
     raw = io.BytesIO()
     cells = analysis.in_phase("concurrency")
@@ -248,8 +248,8 @@ def test_hostile_text_stays_in_its_cell(text):
     assert files[0].count("\n") == 41
 
 
-def test_chunks_join_without_a_seam():
-    """Promise: a run of more samples than a chunk has is written whole; the lines are those of the samples one by one."""
+def test_chunks_are_joined():
+    """A run larger than a chunk is written completely, in order."""
     run = example_runs.stability_run(2048, 50)
     many = np.tile(run.samples, 1400)  # 70,000 samples: three chunks
     many["seq"] = np.arange(len(many))
@@ -261,8 +261,8 @@ def test_chunks_join_without_a_seam():
     assert [int(line.split(",")[sequence]) for line in lines[1:]] == list(range(70_000))
 
 
-def test_runs_without_samples_still_have_summaries(tmp_path):
-    """Promise: where samples were not kept, the raw file is only its header and the summaries come from histograms."""
+def test_runs_without_samples_have_summaries(tmp_path):
+    """Without samples the request file has only its header, and the summaries come from histograms."""
     run = example_runs.without_samples(example_runs.stability_run(2048, 200))
     write_report_files(tmp_path, manifest(), analyze_runs(run))
     assert rows_of(tmp_path / "stability_benchmark_raw_results/invocation_benchmark_results.csv") == []
@@ -270,8 +270,8 @@ def test_runs_without_samples_still_have_summaries(tmp_path):
     assert int(row["successful_invocations"]) == run.count(OutcomeCategory.OK) == 200
 
 
-def test_a_disk_that_refuses_is_an_error_of_ours(tmp_path):
-    """Promise: when the report cannot be written, the error says where and that the runs are kept."""
+def test_a_failed_write_is_a_write_error(tmp_path):
+    """The WriteError names the file that could not be written."""
     (tmp_path / "stability_benchmark_raw_results").write_text("in the way", encoding="utf-8")
     with pytest.raises(WriteError, match="stability_benchmark_raw_results"):
         write_report_files(tmp_path, manifest(), analyze_runs(example_runs.stability_run(2048, 5)))

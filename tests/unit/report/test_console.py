@@ -1,0 +1,17 @@
+"""Console progress: one line per step without a terminal."""
+
+from loadgen.report.console import show_progress
+from loadgen.workload.load import ClosedLoop
+from loadgen.workload.serverless_config import ServerlessConfig
+from loadgen.workload.step import Step
+from tests.support import example_runs
+
+
+def test_an_unnamed_step_has_a_readable_label(capsys):
+    """The line of a step without a name starts with its configuration and load."""
+    step = Step(ServerlessConfig(2048, 4), ClosedLoop(6, count=200))
+    run = example_runs.stability_run(2048, 200)
+    with show_progress(quiet=True) as progress:
+        progress.step_started(step)
+        progress.step_finished(step, run)
+    assert capsys.readouterr().err.startswith("2048 MB, MaxConcurrency 4, 6 clients: 200 requests in ")
