@@ -23,7 +23,7 @@ from tests.support.saved_runs import execute_and_save
 # The recipe of the guide page on output files: what a reader without loadgen needs.
 RECIPE = [
     *[("seq", "<u8"), ("scheduled", "<f8"), ("sent", "<f8"), ("first_byte", "<f8"), ("done", "<f8")],
-    *[("request_bytes", "<u4"), ("response_bytes", "<u4"), ("payload", "<u4"), ("pool_wait", "<f4")],
+    *[("request_bytes", "<u4"), ("response_bytes", "<u4"), ("request_index", "<u4"), ("pool_wait", "<f4")],
     *[("outcome", "u1"), ("flags", "u1"), ("code", "<u2"), ("check", "<u4")],
 ]
 METADATA = ("step", "started", "duration", "stop_reason", "scheduled", "window", "measurement_start", "generator_stats")
