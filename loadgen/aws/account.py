@@ -16,7 +16,7 @@ from loadgen.aws.cloudwatch import MetricsWaitPolicy
 from loadgen.aws.deployment.deletion import ResourceDeleter
 from loadgen.aws.deployment.endpoint import deploy_endpoint
 from loadgen.aws.deployment.journal import ResourceLocation
-from loadgen.aws.deployment.naming import endpoint_name, tags
+from loadgen.aws.deployment.names_and_tags import endpoint_name, tags
 from loadgen.aws.deployment.resources import Existence, Journal, NullJournal, ResourceKind, ResourceRegistry
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect

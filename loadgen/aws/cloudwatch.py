@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from loadgen.aws.deployment.naming import VARIANT_NAME
+from loadgen.aws.deployment.names_and_tags import VARIANT_NAME
 from loadgen.aws.errors import SDK_ERRORS, error_code, to_loadgen_error
 from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetric, CloudWatchMetrics
 

@@ -1,9 +1,97 @@
 """The command `explain`: print what an exit status means and what to do."""
 
 import argparse
+from typing import NamedTuple
 
 from loadgen.cli.options import AddParser, add_debug_option
-from loadgen.errors import STATUS_MEANINGS, ExitStatus, UsageError
+from loadgen.errors import ExitStatus, UsageError
+
+
+class StatusMeaning(NamedTuple):
+    """What an exit status means, and what to do about it; `action` is empty for OK."""
+
+    meaning: str
+    action: str = ""
+
+
+STATUS_MEANINGS = {
+    ExitStatus.OK: StatusMeaning(
+        "Everything was measured, the verdict is VALID, all SLOs are met, nothing is left behind. "
+        "Also: after --dry-run, report, explain.",
+    ),
+    ExitStatus.USAGE: StatusMeaning(
+        "An invalid argument, option value or field, such as memory 1500 or a negative rate.",
+        "Correct it; the message names the allowed values.",
+    ),
+    ExitStatus.BAD_DATA: StatusMeaning(
+        "The content of a payload file or of a saved run is invalid.",
+        "Correct the line named in the message.",
+    ),
+    ExitStatus.NO_INPUT: StatusMeaning(
+        "An input file or output directory is missing or cannot be read.",
+        "Check the path and its permissions.",
+    ),
+    ExitStatus.UNAVAILABLE: StatusMeaning(
+        "An endpoint failed, is unreachable, or did not come up in time.",
+        "Read its FailureReason in the report; the other configurations were measured.",
+    ),
+    ExitStatus.INTERNAL: StatusMeaning(
+        "An invariant of loadgen is broken: a bug.",
+        "Repeat with --debug and report the output.",
+    ),
+    ExitStatus.OS_RESOURCE: StatusMeaning(
+        "The operating system refused files, memory or processes, or every worker was lost.",
+        "Use fewer clients or workers or smaller payloads, or raise the limits.",
+    ),
+    ExitStatus.CANT_CREATE: StatusMeaning(
+        "The output directory cannot be created, is in use, or already holds a run.",
+        "Choose another --out, or continue the run with --resume DIR.",
+    ),
+    ExitStatus.IO_ERROR: StatusMeaning(
+        "Writing results failed, for example on a full disk. What was written is valid.",
+        "Free disk space, then run python -m loadgen report DIR.",
+    ),
+    ExitStatus.TRY_LATER: StatusMeaning(
+        "An account quota is exceeded, or the AWS control plane throttles.",
+        "Request a higher quota, or repeat later.",
+    ),
+    ExitStatus.NO_PERMISSION: StatusMeaning(
+        "Credentials are missing, expired, not sufficient, or of another account than --expect-account.",
+        "Check AWS_PROFILE and the IAM policy.",
+    ),
+    ExitStatus.CONFIG: StatusMeaning(
+        "Region, model, scenario or installation is not usable, or a limit such as --max-endpoints forbids the run.",
+        "Follow the hint in the message.",
+    ),
+    ExitStatus.THRESHOLD: StatusMeaning(
+        "An SLO is violated or could not be evaluated, or --max-spend was reached.",
+        "Read the SLO table of the report.",
+    ),
+    ExitStatus.RESOURCE_LEAK: StatusMeaning(
+        "An AWS resource may still exist; each is listed with the command that deletes it.",
+        "Run python -m loadgen cleanup RUN.",
+    ),
+    ExitStatus.SCRIPT_ERROR: StatusMeaning(
+        "The scenario file raised an exception.",
+        "Correct the line named in the message.",
+    ),
+    ExitStatus.SCRIPT_EXIT: StatusMeaning(
+        "The scenario file called sys.exit.",
+        "Remove the call from the scenario file.",
+    ),
+    ExitStatus.INVALID: StatusMeaning(
+        "The run took place, but the load generator limited it.",
+        "Apply the remedy of each reason in the report, then run again.",
+    ),
+    ExitStatus.INTERRUPTED: StatusMeaning(
+        "Stopped by Ctrl-C. Results are kept, endpoints are deleted.",
+        "Continue with --resume DIR.",
+    ),
+    ExitStatus.TERMINATED: StatusMeaning(
+        "Stopped by SIGTERM or SIGHUP. Results are kept, endpoints are deleted.",
+        "Continue with --resume DIR.",
+    ),
+}
 
 
 def add_parser(add: AddParser) -> None:

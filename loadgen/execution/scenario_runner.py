@@ -17,7 +17,8 @@ from loadgen.engine import engine
 from loadgen.errors import ConfigError, DataError, ExitStatus, LoadgenError, WriteError
 from loadgen.execution.executor import Executor, LocalExecutor
 from loadgen.execution.plan_executor import PlanExecutor
-from loadgen.execution.preflight import RunPolicy, check_resumable, forecast_for_account
+from loadgen.execution.preflight import RunPolicy, forecast_for_account
+from loadgen.execution.resume import check_resumable
 from loadgen.execution.run_identity import RunContext
 from loadgen.execution.scenario_result import ExitCause, ScenarioResult
 from loadgen.execution.spend_limit import SpendLimit

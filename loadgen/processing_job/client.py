@@ -14,7 +14,7 @@ from typing import Any
 
 from loadgen.analysis.prices import PriceBook
 from loadgen.aws.deployment.cleanup import delete_orphans, find_orphans
-from loadgen.aws.deployment.naming import NAME_PREFIX
+from loadgen.aws.deployment.names_and_tags import NAME_PREFIX
 from loadgen.aws.deployment.resources import NullJournal
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadgen.analysis.prices import PriceBook, PriceUnavailable
-from loadgen.aws.deployment.naming import NAME_PREFIX, RUN_TAG, tag_value
+from loadgen.aws.deployment.names_and_tags import NAME_PREFIX, RUN_TAG, tag_value
 from loadgen.aws.s3 import S3Location
 from loadgen.errors import ConfigError, UsageError
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loadgen.aws.deployment.endpoint import deploy_endpoint
-from loadgen.aws.deployment.naming import tags
+from loadgen.aws.deployment.names_and_tags import tags
 from loadgen.aws.deployment.resources import ResourceRegistry
 from loadgen.aws.retry import RetryPolicy
 from loadgen.aws.session import AwsConnectionConfig, Clients, open_clients

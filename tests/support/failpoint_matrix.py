@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from loadgen.aws.deployment.naming import CREATED_TAG, OWNER_TAG, RUN_TAG
+from loadgen.aws.deployment.names_and_tags import CREATED_TAG, OWNER_TAG, RUN_TAG
 from tests.support.failpoints import FAULTS, SIGNALS, Case
 from tests.support.fork_server import ForkServer, run_concurrently
 from tests.support.sandbox import OTHER_OWNER_ARN, OWNER_ARN, Sandbox, open_sandbox

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from loadgen.aws.deployment.naming import CREATED_TAG, EXPIRES_TAG, OWNER_TAG, RUN_TAG
+from loadgen.aws.deployment.names_and_tags import CREATED_TAG, EXPIRES_TAG, OWNER_TAG, RUN_TAG
 from loadgen.emulator.behaviour.profile import PROFILES
 from loadgen.emulator.faults import Faults
 from loadgen.emulator.server import Emulator, serve

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from loadgen.aws.deployment.naming import EXPIRES_TAG, tags
+from loadgen.aws.deployment.names_and_tags import EXPIRES_TAG, tags
 
 
 def test_cleanup_lists_and_asks_before_it_deletes(run_in_sandbox):

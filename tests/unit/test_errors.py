@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from loadgen.errors import STATUS_MEANINGS, ExitStatus, LoadgenError, worst_status
+from loadgen.cli.explain import STATUS_MEANINGS
+from loadgen.errors import ExitStatus, LoadgenError, worst_status
 
 # Exit statuses are part of the public interface.
 STATUSES = {

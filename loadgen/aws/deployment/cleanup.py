@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Any
 
 from loadgen.aws.deployment.deletion import ResourceDeleter
-from loadgen.aws.deployment.naming import CREATED_TAG, EXPIRES_TAG, NAME_PREFIX, OWNER_TAG, RUN_TAG, tag_value
+from loadgen.aws.deployment.names_and_tags import CREATED_TAG, EXPIRES_TAG, NAME_PREFIX, OWNER_TAG, RUN_TAG, tag_value
 from loadgen.aws.deployment.resources import Existence, Journal, ResourceKind, ResourceRegistry
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection

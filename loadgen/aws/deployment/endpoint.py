@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, cast
 
 from loadgen.aws.deployment.deletion import TRANSITIONAL_STATUSES, ResourceDeleter
-from loadgen.aws.deployment.naming import production_variant
+from loadgen.aws.deployment.names_and_tags import production_variant
 from loadgen.aws.deployment.resources import Existence, ResourceKind, ResourceRegistry, TrackedResource
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, error_message, to_loadgen_error
 from loadgen.aws.retry import RetryPolicy

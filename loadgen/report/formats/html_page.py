@@ -22,11 +22,11 @@ from loadgen.report.content.concurrency import concurrency_table, recommended_co
 from loadgen.report.content.configuration import configuration_table, glossary, step_config_table
 from loadgen.report.content.cost import cost_table, savings_sentence, savings_table, scores_table
 from loadgen.report.content.generator import generator_health_table
+from loadgen.report.content.key_figures import recommendation_view
 from loadgen.report.content.labels import runs_in_phase
 from loadgen.report.content.latency import stability_table, steps_table
 from loadgen.report.content.outcomes import cold_start_table, errors_table, outcome_table
 from loadgen.report.content.provenance import provenance_view
-from loadgen.report.content.recommendation import recommendation_view
 from loadgen.report.content.slo import reasons_table, slo_sentence, slo_table
 from loadgen.report.content.table import Table, sanitize_text
 from loadgen.results.manifest import Manifest

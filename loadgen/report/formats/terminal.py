@@ -15,11 +15,11 @@ from loadgen.analysis.analysis import Analysis
 from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.report.content.concurrency import concurrency_table, recommended_concurrency_table
 from loadgen.report.content.cost import cost_table, savings_sentence
+from loadgen.report.content.key_figures import recommendation_view
 from loadgen.report.content.labels import runs_in_phase
 from loadgen.report.content.latency import stability_table, steps_table
 from loadgen.report.content.outcomes import outcome_table
 from loadgen.report.content.provenance import provenance_view
-from loadgen.report.content.recommendation import recommendation_view
 from loadgen.report.content.slo import slo_sentence
 from loadgen.report.content.table import DASH, MISSING_CELL, Table, sanitize_text
 from loadgen.results.manifest import Manifest

@@ -5,7 +5,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from loadgen.analysis.prices import PriceBook
-from loadgen.aws.deployment.naming import RUN_TAG
+from loadgen.aws.deployment.names_and_tags import RUN_TAG
 from loadgen.aws.s3 import S3Location
 from loadgen.errors import ConfigError, UsageError
 from loadgen.processing_job.job_spec import ProcessingJob, ProcessingJobSpec, job_request

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from loadgen.aws.deployment.cleanup import TaggedResource, select_expired, select_orphans
-from loadgen.aws.deployment.naming import CREATED_TAG, EXPIRES_TAG, OWNER_TAG, RUN_TAG, tags
+from loadgen.aws.deployment.names_and_tags import CREATED_TAG, EXPIRES_TAG, OWNER_TAG, RUN_TAG, tags
 from loadgen.aws.deployment.resources import Existence, ResourceKind
 
 NOW = datetime(2026, 11, 22, 20, tzinfo=UTC)

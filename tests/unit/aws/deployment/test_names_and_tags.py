@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.aws.deployment.naming import endpoint_name, tags
+from loadgen.aws.deployment.names_and_tags import endpoint_name, tags
 from loadgen.workload.serverless_config import MEMORY_SIZES_MB, ServerlessConfig
 
 NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # botocore's pattern for EndpointName
