@@ -13,8 +13,7 @@ import numpy as np
 from loadgen import Request, ServerlessConfig
 from loadgen.execution.run_identity import RunContext
 from loadgen.execution.scenario_runner import execute_scenario
-from loadgen.measurement.outcome import OutcomeCategory
-from loadgen.measurement.outcome import COMPLETED_CATEGORIES
+from loadgen.measurement.outcome import COMPLETED_CATEGORIES, OutcomeCategory
 from loadgen.measurement.sample import checksum
 from loadgen.scenario.loader import LoadedScenario
 from tests.support.emulator import client, endpoint_counters

@@ -41,7 +41,9 @@ async def wait_until(condition):
 async def assert_usable(transport, server):
     """The next call is answered, and the answer is its own."""
     reply = await transport.invoke(REQUEST)
-    assert (reply.status, reply.body[:20], reply.response_bytes, reply.request_id) == (200, b"hello", 5, "r-1"), reply[:5]
+    assert (reply.status, reply.body[:20], reply.response_bytes, reply.request_id) == (200, b"hello", 5, "r-1"), reply[
+        :5
+    ]
     # A cancelled call may reach the far side later than this one did.
     assert REQUEST.body in [body for _, _, body in server.received[-3:]]
 

@@ -179,7 +179,9 @@ def test_provisioned_concurrency_costs_by_the_hour_as_well():
     assert found.per_invocation == pytest.approx(0.0000233 * found.billed_duration + 29_480 / 2**30 * 0.016)
     assert saved.break_even == pytest.approx((0.204 - 0.072) * 720 / found.per_invocation)
     assert saved.rows[0].serverless_usd == pytest.approx(0.072 * 720 + 500_000 * found.per_invocation)
-    assert "the provisioned concurrency alone costs more" in compare_with_instance(found, BOOK, REGION).unavailable_reason
+    assert (
+        "the provisioned concurrency alone costs more" in compare_with_instance(found, BOOK, REGION).unavailable_reason
+    )
 
 
 def priced(per_invocation, memory_mb=2048):

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from loadgen.engine.request_sender import request_sequence as drawn
 from loadgen.engine.engine import run
+from loadgen.engine.request_sender import request_sequence as drawn
 from loadgen.errors import DataError, UsageError
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.sample import WARMUP
