@@ -83,7 +83,8 @@ class ResultsDirectory:
             raise DataError(f"{path / 'manifest.json'} is not a manifest of loadgen")
         if saved.get("format") != FORMAT:
             raise DataError(
-                f"{path} has format {saved.get('format')}; this version reads {FORMAT}", hint="upgrade loadgen"
+                f"{path} has format {saved.get('format')}; this version reads {FORMAT}",
+                hint="use the version of loadgen that wrote it",
             )
         return cls(path, from_json(saved))
 

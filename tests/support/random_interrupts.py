@@ -48,7 +48,7 @@ async def interrupt_once(sandbox: Sandbox, out: str, rng: random.Random, second_
         violations.append(f"{kind}{' twice' if is_twice else ''}: took {took:.1f} s")
     if status == _LEFTOVERS:
         journal = (sandbox.directory / out / "journal.jsonl").read_text()
-        run_id = json.loads(journal.partition("\n")[0])["run"]
+        run_id = json.loads(journal.partition("\n")[0])["run_id"]
         if not is_twice or f"cleanup {run_id}" not in stderr:
             violations.append(f"{kind}: status {status} without the list of resources: {stderr[-300:]}")
         cleaned, _, _ = await sandbox.run("cleanup", run_id, "--yes")

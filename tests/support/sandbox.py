@@ -118,7 +118,7 @@ class Sandbox:
             if path.exists():
                 text = path.read_text()
                 record = json.loads(text.partition("\n")[0] if name == "journal.jsonl" else text)
-                return str(record.get("run_id") or record.get("run"))
+                return str(record["run_id"])
         return ""
 
     def existing_resources(self) -> set[str]:
