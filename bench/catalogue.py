@@ -152,30 +152,30 @@ CASES: Mapping[str, str] = {
 # Tests that cover a case without naming it.
 EXTRA_TESTS: Mapping[str, tuple[str, ...]] = {
     "C41": ("unit/workload/test_request.py::test_no_header_can_be_injected",),
-    "C99": ("unit/engine/test_engine_endings.py::test_a_sink_that_fails_ends_the_run_with_its_error",),
+    "C99": ("unit/engine/test_engine.py::test_a_failing_sink_ends_the_run",),
     "C100": ("system/test_verdict_under_load.py::test_a_starved_run_is_invalid_and_says_why",),
     "C101": (
         "system/test_verdict_under_load.py::test_a_starved_run_is_invalid_and_says_why",
-        "unit/engine/test_engine.py::test_a_freeze_shows_in_the_open_loop_and_not_in_the_closed",
+        "unit/engine/test_load_drivers.py::test_a_stall_of_the_target_shows_in_the_open_loop_only",
     ),
     "C103": ("unit/engine/test_clock.py",),
     "C122": ("unit/emulator/test_server.py::test_only_loopback_addresses_are_bound",),
     "C123": (
-        "unit/emulator/test_server.py::test_a_foreign_name_is_refused_before_anything_happens",
-        "unit/emulator/test_server.py::test_a_browsers_get_changes_nothing",
+        "unit/emulator/test_server.py::test_a_foreign_host_or_origin_is_rejected",
+        "unit/emulator/test_server.py::test_the_query_protocol_is_not_served_over_get",
     ),
     "C124": (
-        "unit/emulator/test_server.py::test_slow_and_garbled_connections_are_cut_and_others_served",
-        "unit/emulator/test_server.py::test_one_connection_too_many_is_cut",
+        "unit/emulator/test_server.py::test_slow_and_garbled_connections_are_closed_and_others_served",
+        "unit/emulator/test_server.py::test_a_connection_above_the_limit_is_closed",
         "unit/emulator/test_server.py::test_a_gzip_bomb_is_not_unpacked",
     ),
     "C125": (
-        "unit/report/formats/test_html_page.py::test_hostile_text_is_only_text",
+        "unit/report/formats/test_html_page.py::test_hostile_text_is_escaped",
         "unit/report/formats/test_terminal.py::test_no_control_characters_from_servers",
     ),
     "C126": (
-        "unit/report/formats/test_html_page.py::test_nothing_at_all_renders",
-        "unit/report/formats/test_html_page.py::test_a_single_odd_run_renders",
+        "unit/report/formats/test_html_page.py::test_a_directory_without_runs_renders",
+        "unit/report/formats/test_html_page.py::test_each_unusual_run_renders",
     ),
 }
 

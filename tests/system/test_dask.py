@@ -82,7 +82,7 @@ def test_a_repeated_task_sends_nothing(tmp_path, client):
         assert endpoint_counters(emulator, run.endpoint)["arrivals"] == run.scheduled
     assert len(futures[0].result(timeout=30)) == 3
     assert sorted(worker.duplicate_starts for worker in run.workers) == [0, 1]
-    assert any("was given its share 2 times; it was sent once" in note for note in judge(run).notes)
+    assert any("was started 2 times; it sent its shard once" in note for note in judge(run).notes)
     assert_counts_balance(run)
 
 

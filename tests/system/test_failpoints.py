@@ -104,7 +104,7 @@ def test_another_scenario_is_not_resumed(run_in_sandbox, change):
         status, _, stderr = await sandbox.run(*argv)
         assert status == 78, stderr
         if change in {"scenario", "payload"}:
-            assert stderr.count("there:") == stderr.count("now:") == 1
+            assert stderr.count("saved:") == stderr.count("current:") == 1
             hashes = [line.split()[-1] for line in stderr.splitlines() if "there:" in line or "now:" in line]
             assert all(len(text) == 64 for text in hashes)
             assert hashes[0] != hashes[1]
