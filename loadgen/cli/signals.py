@@ -62,12 +62,17 @@ class SignalHandler:
             return
         numbers = [getattr(signal, name) for name in _SIGNAL_NAMES if hasattr(signal, name)]
         before = {number: signal.signal(number, self._on_signal) for number in numbers}
+        # Python swallows and prints what a handler raises inside a destructor or a weak reference's callback;
+        # `stop_on_signal` acts on such a signal from `status`.
+        unraisable_hook = sys.unraisablehook
+        sys.unraisablehook = lambda event: None if isinstance(event.exc_value, Interrupted) else unraisable_hook(event)
         can_dump = hasattr(signal, "SIGQUIT") and _has_file_descriptor(sys.stderr)
         if can_dump:
             faulthandler.register(signal.SIGQUIT, file=sys.stderr)
         try:
             yield
         finally:
+            sys.unraisablehook = unraisable_hook
             for number, handler in before.items():
                 signal.signal(number, handler)
             if can_dump:
@@ -82,6 +87,8 @@ class SignalHandler:
             log: receives a message for the user.
         """
         self._stop, self._log, self._loop = stop, log, asyncio.get_running_loop()
+        if self.status is not None:
+            stop.set()
         try:
             yield
         finally:

@@ -105,7 +105,7 @@ def test_another_scenario_is_not_resumed(run_in_sandbox, change):
         assert status == 78, stderr
         if change in {"scenario", "payload"}:
             assert stderr.count("saved:") == stderr.count("current:") == 1
-            hashes = [line.split()[-1] for line in stderr.splitlines() if "there:" in line or "now:" in line]
+            hashes = [line.split()[-1] for line in stderr.splitlines() if "saved:" in line or "current:" in line]
             assert all(len(text) == 64 for text in hashes)
             assert hashes[0] != hashes[1]
         assert {p: p.read_bytes() for p in (sandbox.directory / "out").rglob("*") if p.is_file()} == now
