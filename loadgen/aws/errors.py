@@ -156,9 +156,8 @@ def to_loadgen_error(error: BaseException, operation: str, *, now: float) -> Loa
 def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
     code, text = error_code(error), error_message(error)
     if code in _ACCESS_DENIED_CODES:
-        return AuthError(
-            f"{operation}: {_access_denied_message(text)}", hint="request the permission, or use another AWS_PROFILE"
-        )
+        message, hint = _access_denied_message(text)
+        return AuthError(f"{operation}: {message}", hint=hint)
     if code in _EXPIRED_TOKEN_CODES:
         return AuthError(f"{operation}: the AWS credentials have expired ({code})", hint=_LOGIN_HINT)
     skew = _clock_skew(error.response, now)
@@ -183,18 +182,45 @@ def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
     return ConfigError(f"{operation}: {text}")
 
 
-# Source: IAM's messages, "Troubleshoot access denied error messages", IAM user guide.
+# Source: IAM's messages, "Troubleshoot access denied error messages", IAM user guide. The reason names the type of the
+# policy, and since 2025 the policy's ARN: "with an explicit deny in a service control policy: arn:..." or
+# "because no permissions boundary allows the sagemaker:CreateModel action".
 _ACCESS_DENIED_PATTERN = re.compile(
-    r"User: (?P<who>\S+) is not authorized to perform: (?P<action>\S+)(?: on resource: (?P<what>\S+))?"
+    r"User: (?P<who>\S+) is not authorized to perform: (?P<action>\S+)(?: on resource: (?P<what>\S+))?(?P<reason>.*)"
 )
+# Types of policy -> who can change them. A permission of the caller's own role does not help against these.
+_POLICY_OWNERS = {
+    "service control policy": "the administrators of your AWS organization",
+    "resource control policy": "the administrators of your AWS organization",
+    "permissions boundary": "whoever set the boundary of this role",
+    "session policy": "whoever starts the session",
+    "resource-based policy": "the owner of the resource",
+    "vpc endpoint policy": "the owner of the VPC endpoint",
+}
 
 
-def _access_denied_message(text: str) -> str:
+def _access_denied_message(text: str) -> tuple[str, str]:
+    """Return the message, which keeps IAM's reason, and a hint that fits the reason."""
     found = _ACCESS_DENIED_PATTERN.search(text)
     if found is None:
-        return f"not allowed ({text})"
+        return f"not allowed ({text})", "request the permission, or use another AWS_PROFILE"
     what = f" on {found['what']}" if found["what"] else ""
-    return f"{found['who']} is not allowed {found['action']}{what}"
+    reason = found["reason"].strip(" .")
+    message = f"{found['who']} is not allowed {found['action']}{what}{' ' if reason else ''}{reason}"
+    return message, _access_denied_hint(found["action"].rstrip(".,"), reason.lower())
+
+
+def _access_denied_hint(action: str, reason: str) -> str:
+    is_explicit = "explicit deny" in reason
+    policy = next((name for name in _POLICY_OWNERS if name in reason), "")
+    if policy:
+        change = "to remove the deny" if is_explicit else f"to allow {action}"
+        # An organization's policy applies to every role of the account.
+        other = "account" if "control policy" in policy else "role"
+        return f"ask {_POLICY_OWNERS[policy]} {change} ({policy}), or use another {other}"
+    if is_explicit:
+        return f"a policy denies {action}: a further permission does not help; remove the deny, or use another role"
+    return f"request the permission {action}, or use another AWS_PROFILE"
 
 
 def _http_status(response: Mapping[str, Any]) -> int:

@@ -48,14 +48,51 @@ def test_each_sdk_error_has_a_message_and_a_hint(error, kind, text, hint):
     assert hint in explained.hint
 
 
+DENIAL = "User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: sagemaker:CreateEndpoint on resource: arn:aws:sagemaker:us-east-1:1:endpoint/e"
+
+
 def test_a_refusal_names_action_and_resource():
     """IAM's sentence is cut to who, what and on what (C46)."""
-    text = "User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: sagemaker:CreateEndpoint on resource: arn:aws:sagemaker:us-east-1:1:endpoint/e because no policy allows it"
-    explained = to_loadgen_error(answer("AccessDeniedException", text), "CreateEndpoint e", now=NOW)
+    explained = to_loadgen_error(answer("AccessDeniedException", DENIAL), "CreateEndpoint e", now=NOW)
     assert explained.message == (
         "CreateEndpoint e: arn:aws:sts::1:assumed-role/r/s is not allowed sagemaker:CreateEndpoint"
         " on arn:aws:sagemaker:us-east-1:1:endpoint/e"
     )
+
+
+REASONS = [
+    ("with an explicit deny in a service control policy", "AWS organization to remove the deny", "request"),
+    ("with an explicit deny in a service control policy: arn:aws:organizations::1:policy/p", "AWS organ", "request"),
+    ("because no service control policy allows the sagemaker:CreateEndpoint action", "AWS organization", "request"),
+    ("with an explicit deny in a resource control policy", "AWS organization", "request"),
+    ("because no permissions boundary allows the sagemaker:CreateEndpoint action", "set the boundary", "request"),
+    ("because no session policy allows the sagemaker:CreateEndpoint action", "starts the session", "request"),
+    ("with an explicit deny in a VPC endpoint policy", "owner of the VPC endpoint", "request"),
+    ("with an explicit deny in an identity-based policy", "does not help; remove the deny", "request"),
+    ("with an explicit deny", "does not help; remove the deny", "request"),
+    ("because no identity-based policy allows the sagemaker:CreateEndpoint action", "request the permission", "ask "),
+]
+
+
+@pytest.mark.parametrize(("reason", "hint", "not_hint"), REASONS)
+def test_a_refusal_keeps_its_reason_and_the_hint_fits_it(reason, hint, not_hint):
+    """The reason after the resource is kept whole, and a permission is suggested only where it can help (C46)."""
+    for end in ("", "."):
+        error = answer("AccessDeniedException", f"{DENIAL} {reason}{end}")
+        explained = to_loadgen_error(error, "CreateEndpoint e", now=NOW)
+        assert explained.message.endswith(f"endpoint/e {reason}")
+        assert hint in explained.hint
+        assert not_hint not in explained.hint
+
+
+def test_a_refusal_without_a_resource_keeps_its_reason():
+    """Messages without a resource name the action in the hint, and keep their reason."""
+    text = "User: u is not authorized to perform: sts:AssumeRole because no session policy allows the sts:AssumeRole action"
+    explained = to_loadgen_error(answer("AccessDenied", text), "AssumeRole", now=NOW)
+    assert explained.message.endswith(
+        "u is not allowed sts:AssumeRole because no session policy allows the sts:AssumeRole action"
+    )
+    assert "sts:AssumeRole" in explained.hint
 
 
 @pytest.mark.parametrize(("ahead", "words"), [(601, "601 s ahead of"), (-601, "601 s behind")])
