@@ -12,13 +12,15 @@ from enum import Enum
 from typing import Any
 
 import botocore.exceptions as sdk
+from botocore.parsers import ResponseParserError
 
+from loadgen.aws.response_check import UnrecognizedResponseError
 from loadgen.errors import AuthError, ConfigError, InternalError, LoadgenError, QuotaError, UnavailableError
 from loadgen.measurement.outcome import AUTH_CODES, THROTTLE_CODES
 from loadgen.redaction import redact
 
 # Exceptions of any AWS client call.
-SDK_ERRORS = (sdk.ClientError, sdk.BotoCoreError, sdk.HTTPClientError)
+SDK_ERRORS = (sdk.ClientError, sdk.BotoCoreError, sdk.HTTPClientError, ResponseParserError)
 _ACCESS_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"})
 _EXPIRED_TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _CLOCK_SKEW_CODES = frozenset(
@@ -30,6 +32,8 @@ _QUOTA_CODES = frozenset({"ResourceLimitExceeded", "LimitExceededException", "Se
 # Errors before the request was sent.
 _NOT_SENT_ERRORS = (sdk.ConnectTimeoutError, sdk.SSLError, sdk.ProxyConnectionError)
 _NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError)
+# A proxy or another server replied in place of AWS.
+_RESPONSE_ERRORS = (UnrecognizedResponseError, ResponseParserError)
 _CREDENTIAL_ERRORS = (
     sdk.NoCredentialsError,
     sdk.PartialCredentialsError,
@@ -95,6 +99,8 @@ def classify_error(error: BaseException) -> ErrorKind:
     Source: messages of SageMaker and of moto.
     """
     if not isinstance(error, sdk.ClientError):
+        if isinstance(error, _RESPONSE_ERRORS):
+            return ErrorKind.AMBIGUOUS
         if not isinstance(error, _NETWORK_ERRORS):
             return ErrorKind.PERMANENT
         return ErrorKind.NOT_SENT if _is_not_sent(error) else ErrorKind.AMBIGUOUS
@@ -144,6 +150,13 @@ def to_loadgen_error(error: BaseException, operation: str, *, now: float) -> Loa
         )
     if isinstance(error, _CONFIG_ERRORS):
         return ConfigError(f"{operation}: {text}", hint="see AWS_PROFILE, AWS_REGION and ~/.aws/config")
+    if isinstance(error, _RESPONSE_ERRORS):
+        # botocore's message ends with the body, which can be a whole page.
+        reason = text.partition(" Further retries may succeed")[0].rstrip(".,")
+        return UnavailableError(
+            f"{operation}: the response is not from AWS ({reason})",
+            hint="check the proxy, the network's sign-in page and AWS_ENDPOINT_URL",
+        )
     if isinstance(error, _NETWORK_ERRORS):
         return UnavailableError(
             f"{operation}: {text}", hint="check the region's name, the network, the proxy and AWS_ENDPOINT_URL"

@@ -21,6 +21,7 @@ from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.exceptions import NoCredentialsError
 
 from loadgen.aws.errors import SDK_ERRORS, to_loadgen_error
+from loadgen.aws.response_check import register_response_check
 
 # A cold start can take up to four minutes (developer guide, 2023).
 READ_TIMEOUT = 300.0
@@ -125,6 +126,7 @@ class Clients:
             client = await client_context.__aenter__()
         except SDK_ERRORS as error:
             raise to_loadgen_error(error, "Opening the S3 client", now=time.time()) from error
+        register_response_check(client)
         try:
             yield client
         finally:
@@ -184,6 +186,7 @@ async def open_clients(connection_config: AwsConnectionConfig) -> AsyncIterator[
                 clients[service] = await stack.enter_async_context(
                     session.client(service, **_client_options(connection_config), config=config)
                 )
+                register_response_check(clients[service])
         except SDK_ERRORS as error:
             raise to_loadgen_error(error, "Reaching AWS", now=time.time()) from error
         yield Clients(session, connection_config, MappingProxyType(clients))
