@@ -4,23 +4,47 @@ Exceptions of botocore and aiobotocore are mapped here only. Pure: the caller pa
 is an Outcome instead (transport/botocore.py).
 """
 
+import configparser
+import json
 import re
 import socket
+import subprocess
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
 import botocore.exceptions as sdk
+from botocore.model import UndefinedModelAttributeError
 from botocore.parsers import ResponseParserError
 
 from loadgen.aws.response_check import UnrecognizedResponseError
-from loadgen.errors import AuthError, ConfigError, InternalError, LoadgenError, QuotaError, UnavailableError
+from loadgen.errors import AuthError, ConfigError, LoadgenError, QuotaError, UnavailableError
 from loadgen.measurement.outcome import AUTH_CODES, THROTTLE_CODES
 from loadgen.redaction import redact
 
+# Standard exceptions that the SDK lets pass: of credential files and programs, of a prompt without a terminal, of URLs.
+STANDARD_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    subprocess.SubprocessError,
+    configparser.Error,
+)
 # Exceptions of any AWS client call.
-SDK_ERRORS = (sdk.ClientError, sdk.BotoCoreError, sdk.HTTPClientError, ResponseParserError)
+SDK_ERRORS = (
+    sdk.ClientError,
+    sdk.BotoCoreError,
+    sdk.HTTPClientError,
+    ResponseParserError,
+    UndefinedModelAttributeError,
+    *STANDARD_ERRORS,
+)
 _ACCESS_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"})
 _EXPIRED_TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _CLOCK_SKEW_CODES = frozenset(
@@ -31,7 +55,7 @@ _INVALID_CREDENTIALS_CODES = AUTH_CODES - _ACCESS_DENIED_CODES - _EXPIRED_TOKEN_
 _QUOTA_CODES = frozenset({"ResourceLimitExceeded", "LimitExceededException", "ServiceQuotaExceededException"})
 # Errors before the request was sent.
 _NOT_SENT_ERRORS = (sdk.ConnectTimeoutError, sdk.SSLError, sdk.ProxyConnectionError)
-_NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError)
+_NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError, ConnectionError, TimeoutError, socket.gaierror)
 # A proxy or another server replied in place of AWS.
 _RESPONSE_ERRORS = (UnrecognizedResponseError, ResponseParserError)
 _CREDENTIAL_ERRORS = (
@@ -61,6 +85,8 @@ _REGION_HINT = (
     "set AWS_REGION, or write region = ... in ~/.aws/config for the profile, or give the target region=..., "
     "such as SageMaker(model, region='us-east-1')"
 )
+_NETWORK_HINT = "check the region's name, the network, the proxy and AWS_ENDPOINT_URL"
+_SETTINGS_HINT = "check AWS_PROFILE, the AWS_* variables and ~/.aws/config; --debug shows where it failed"
 _LOGIN_HINT = "log in again (such as aws sso login) or refresh the credentials of AWS_PROFILE and the AWS_* variables"
 
 
@@ -158,12 +184,34 @@ def to_loadgen_error(error: BaseException, operation: str, *, now: float) -> Loa
             hint="check the proxy, the network's sign-in page and AWS_ENDPOINT_URL",
         )
     if isinstance(error, _NETWORK_ERRORS):
-        return UnavailableError(
-            f"{operation}: {text}", hint="check the region's name, the network, the proxy and AWS_ENDPOINT_URL"
-        )
+        return UnavailableError(f"{operation}: {text}", hint=_NETWORK_HINT)
+    if isinstance(error, STANDARD_ERRORS):
+        return _from_standard_error(error, operation, text)
     if isinstance(error, sdk.ParamValidationError):
-        return InternalError(f"{operation}: {text}")
-    return ConfigError(f"{operation}: {type(error).__name__}: {text}")
+        return ConfigError(f"{operation}: {text}", hint="check the names and settings of the target")
+    return ConfigError(f"{operation}: {type(error).__name__}: {text}", hint=_SETTINGS_HINT)
+
+
+def _from_standard_error(error: BaseException, operation: str, text: str) -> LoadgenError:
+    """Convert a standard exception. Its text is shown only where it cannot contain a credential."""
+    if isinstance(error, EOFError):
+        return AuthError(
+            f"{operation}: the SDK asks for input, such as an MFA code, and there is no terminal", hint=_LOGIN_HINT
+        )
+    if isinstance(error, json.JSONDecodeError):
+        return AuthError(f"{operation}: a credential program or file did not give JSON", hint=_SETTINGS_HINT)
+    if isinstance(error, ValueError) and text.startswith("Invalid endpoint: "):
+        url = text.removeprefix("Invalid endpoint: ")
+        problem = "is not a valid URL" if url.startswith(("http://", "https://")) else "has no http:// or https://"
+        return ConfigError(
+            f"{operation}: the endpoint URL {url} {problem}", hint="correct AWS_ENDPOINT_URL or endpoint_url"
+        )
+    if isinstance(error, (ConnectionError, TimeoutError, socket.gaierror)):
+        return UnavailableError(f"{operation}: {type(error).__name__}: {text}", hint=_NETWORK_HINT)
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return ConfigError(f"{operation}: {name}{error.strerror or type(error).__name__}", hint=_SETTINGS_HINT)
+    return ConfigError(f"{operation}: the SDK failed with {type(error).__name__}", hint=_SETTINGS_HINT)
 
 
 def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
