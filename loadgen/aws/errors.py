@@ -4,21 +4,47 @@ Exceptions of botocore and aiobotocore are mapped here only. Pure: the caller pa
 is an Outcome instead (transport/botocore.py).
 """
 
+import configparser
+import json
 import re
 import socket
+import subprocess
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
 import botocore.exceptions as sdk
+from botocore.model import UndefinedModelAttributeError
+from botocore.parsers import ResponseParserError
 
-from loadgen.errors import AuthError, ConfigError, InternalError, LoadgenError, QuotaError, UnavailableError
+from loadgen.aws.response_check import UnrecognizedResponseError
+from loadgen.errors import AuthError, ConfigError, LoadgenError, QuotaError, UnavailableError
 from loadgen.measurement.outcome import AUTH_CODES, THROTTLE_CODES
 from loadgen.redaction import redact
 
+# Standard exceptions that the SDK lets pass: of credential files and programs, of a prompt without a terminal, of URLs.
+STANDARD_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    subprocess.SubprocessError,
+    configparser.Error,
+)
 # Exceptions of any AWS client call.
-SDK_ERRORS = (sdk.ClientError, sdk.BotoCoreError, sdk.HTTPClientError)
+SDK_ERRORS = (
+    sdk.ClientError,
+    sdk.BotoCoreError,
+    sdk.HTTPClientError,
+    ResponseParserError,
+    UndefinedModelAttributeError,
+    *STANDARD_ERRORS,
+)
 _ACCESS_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"})
 _EXPIRED_TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _CLOCK_SKEW_CODES = frozenset(
@@ -29,7 +55,9 @@ _INVALID_CREDENTIALS_CODES = AUTH_CODES - _ACCESS_DENIED_CODES - _EXPIRED_TOKEN_
 _QUOTA_CODES = frozenset({"ResourceLimitExceeded", "LimitExceededException", "ServiceQuotaExceededException"})
 # Errors before the request was sent.
 _NOT_SENT_ERRORS = (sdk.ConnectTimeoutError, sdk.SSLError, sdk.ProxyConnectionError)
-_NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError)
+_NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError, ConnectionError, TimeoutError, socket.gaierror)
+# A proxy or another server replied in place of AWS.
+_RESPONSE_ERRORS = (UnrecognizedResponseError, ResponseParserError)
 _CREDENTIAL_ERRORS = (
     sdk.NoCredentialsError,
     sdk.PartialCredentialsError,
@@ -57,6 +85,8 @@ _REGION_HINT = (
     "set AWS_REGION, or write region = ... in ~/.aws/config for the profile, or give the target region=..., "
     "such as SageMaker(model, region='us-east-1')"
 )
+_NETWORK_HINT = "check the region's name, the network, the proxy and AWS_ENDPOINT_URL"
+_SETTINGS_HINT = "check AWS_PROFILE, the AWS_* variables and ~/.aws/config; --debug shows where it failed"
 _LOGIN_HINT = "log in again (such as aws sso login) or refresh the credentials of AWS_PROFILE and the AWS_* variables"
 
 
@@ -95,6 +125,8 @@ def classify_error(error: BaseException) -> ErrorKind:
     Source: messages of SageMaker and of moto.
     """
     if not isinstance(error, sdk.ClientError):
+        if isinstance(error, _RESPONSE_ERRORS):
+            return ErrorKind.AMBIGUOUS
         if not isinstance(error, _NETWORK_ERRORS):
             return ErrorKind.PERMANENT
         return ErrorKind.NOT_SENT if _is_not_sent(error) else ErrorKind.AMBIGUOUS
@@ -144,21 +176,49 @@ def to_loadgen_error(error: BaseException, operation: str, *, now: float) -> Loa
         )
     if isinstance(error, _CONFIG_ERRORS):
         return ConfigError(f"{operation}: {text}", hint="see AWS_PROFILE, AWS_REGION and ~/.aws/config")
-    if isinstance(error, _NETWORK_ERRORS):
+    if isinstance(error, _RESPONSE_ERRORS):
+        # botocore's message ends with the body, which can be a whole page.
+        reason = text.partition(" Further retries may succeed")[0].rstrip(".,")
         return UnavailableError(
-            f"{operation}: {text}", hint="check the region's name, the network, the proxy and AWS_ENDPOINT_URL"
+            f"{operation}: the response is not from AWS ({reason})",
+            hint="check the proxy, the network's sign-in page and AWS_ENDPOINT_URL",
         )
+    if isinstance(error, _NETWORK_ERRORS):
+        return UnavailableError(f"{operation}: {text}", hint=_NETWORK_HINT)
+    if isinstance(error, STANDARD_ERRORS):
+        return _from_standard_error(error, operation, text)
     if isinstance(error, sdk.ParamValidationError):
-        return InternalError(f"{operation}: {text}")
-    return ConfigError(f"{operation}: {type(error).__name__}: {text}")
+        return ConfigError(f"{operation}: {text}", hint="check the names and settings of the target")
+    return ConfigError(f"{operation}: {type(error).__name__}: {text}", hint=_SETTINGS_HINT)
+
+
+def _from_standard_error(error: BaseException, operation: str, text: str) -> LoadgenError:
+    """Convert a standard exception. Its text is shown only where it cannot contain a credential."""
+    if isinstance(error, EOFError):
+        return AuthError(
+            f"{operation}: the SDK asks for input, such as an MFA code, and there is no terminal", hint=_LOGIN_HINT
+        )
+    if isinstance(error, json.JSONDecodeError):
+        return AuthError(f"{operation}: a credential program or file did not give JSON", hint=_SETTINGS_HINT)
+    if isinstance(error, ValueError) and text.startswith("Invalid endpoint: "):
+        url = text.removeprefix("Invalid endpoint: ")
+        problem = "is not a valid URL" if url.startswith(("http://", "https://")) else "has no http:// or https://"
+        return ConfigError(
+            f"{operation}: the endpoint URL {url} {problem}", hint="correct AWS_ENDPOINT_URL or endpoint_url"
+        )
+    if isinstance(error, (ConnectionError, TimeoutError, socket.gaierror)):
+        return UnavailableError(f"{operation}: {type(error).__name__}: {text}", hint=_NETWORK_HINT)
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return ConfigError(f"{operation}: {name}{error.strerror or type(error).__name__}", hint=_SETTINGS_HINT)
+    return ConfigError(f"{operation}: the SDK failed with {type(error).__name__}", hint=_SETTINGS_HINT)
 
 
 def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
     code, text = error_code(error), error_message(error)
     if code in _ACCESS_DENIED_CODES:
-        return AuthError(
-            f"{operation}: {_access_denied_message(text)}", hint="request the permission, or use another AWS_PROFILE"
-        )
+        message, hint = _access_denied_message(text)
+        return AuthError(f"{operation}: {message}", hint=hint)
     if code in _EXPIRED_TOKEN_CODES:
         return AuthError(f"{operation}: the AWS credentials have expired ({code})", hint=_LOGIN_HINT)
     skew = _clock_skew(error.response, now)
@@ -183,18 +243,45 @@ def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
     return ConfigError(f"{operation}: {text}")
 
 
-# Source: IAM's messages, "Troubleshoot access denied error messages", IAM user guide.
+# Source: IAM's messages, "Troubleshoot access denied error messages", IAM user guide. The reason names the type of the
+# policy, and since 2025 the policy's ARN: "with an explicit deny in a service control policy: arn:..." or
+# "because no permissions boundary allows the sagemaker:CreateModel action".
 _ACCESS_DENIED_PATTERN = re.compile(
-    r"User: (?P<who>\S+) is not authorized to perform: (?P<action>\S+)(?: on resource: (?P<what>\S+))?"
+    r"User: (?P<who>\S+) is not authorized to perform: (?P<action>\S+)(?: on resource: (?P<what>\S+))?(?P<reason>.*)"
 )
+# Types of policy -> who can change them. A permission of the caller's own role does not help against these.
+_POLICY_OWNERS = {
+    "service control policy": "the administrators of your AWS organization",
+    "resource control policy": "the administrators of your AWS organization",
+    "permissions boundary": "whoever set the boundary of this role",
+    "session policy": "whoever starts the session",
+    "resource-based policy": "the owner of the resource",
+    "vpc endpoint policy": "the owner of the VPC endpoint",
+}
 
 
-def _access_denied_message(text: str) -> str:
+def _access_denied_message(text: str) -> tuple[str, str]:
+    """Return the message, which keeps IAM's reason, and a hint that fits the reason."""
     found = _ACCESS_DENIED_PATTERN.search(text)
     if found is None:
-        return f"not allowed ({text})"
+        return f"not allowed ({text})", "request the permission, or use another AWS_PROFILE"
     what = f" on {found['what']}" if found["what"] else ""
-    return f"{found['who']} is not allowed {found['action']}{what}"
+    reason = found["reason"].strip(" .")
+    message = f"{found['who']} is not allowed {found['action']}{what}{' ' if reason else ''}{reason}"
+    return message, _access_denied_hint(found["action"].rstrip(".,"), reason.lower())
+
+
+def _access_denied_hint(action: str, reason: str) -> str:
+    is_explicit = "explicit deny" in reason
+    policy = next((name for name in _POLICY_OWNERS if name in reason), "")
+    if policy:
+        change = "to remove the deny" if is_explicit else f"to allow {action}"
+        # An organization's policy applies to every role of the account.
+        other = "account" if "control policy" in policy else "role"
+        return f"ask {_POLICY_OWNERS[policy]} {change} ({policy}), or use another {other}"
+    if is_explicit:
+        return f"a policy denies {action}: a further permission does not help; remove the deny, or use another role"
+    return f"request the permission {action}, or use another AWS_PROFILE"
 
 
 def _http_status(response: Mapping[str, Any]) -> int:

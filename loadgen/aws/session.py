@@ -20,7 +20,9 @@ from aiobotocore.session import AioSession
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.exceptions import NoCredentialsError
 
+from loadgen.aws.credential_chain import load_credentials
 from loadgen.aws.errors import SDK_ERRORS, to_loadgen_error
+from loadgen.aws.response_check import register_response_check
 
 # A cold start can take up to four minutes (developer guide, 2023).
 READ_TIMEOUT = 300.0
@@ -125,6 +127,7 @@ class Clients:
             client = await client_context.__aenter__()
         except SDK_ERRORS as error:
             raise to_loadgen_error(error, "Opening the S3 client", now=time.time()) from error
+        register_response_check(client)
         try:
             yield client
         finally:
@@ -174,7 +177,11 @@ async def open_clients(connection_config: AwsConnectionConfig) -> AsyncIterator[
     """
     async with AsyncExitStack() as stack:
         try:
-            session = _session(connection_config)
+            botocore_session = _botocore_session(connection_config)
+            session = _session(connection_config, botocore_session)
+            # Before the clients, which would load them too and mix their errors with those of endpoint and region.
+            if botocore_session.get_config_variable("region"):
+                await load_credentials(botocore_session)
             clients = {}
             for service, attempts in _MAX_ATTEMPTS.items():
                 retries = {"total_max_attempts": attempts, "mode": "standard"}
@@ -184,15 +191,15 @@ async def open_clients(connection_config: AwsConnectionConfig) -> AsyncIterator[
                 clients[service] = await stack.enter_async_context(
                     session.client(service, **_client_options(connection_config), config=config)
                 )
+                register_response_check(clients[service])
         except SDK_ERRORS as error:
             raise to_loadgen_error(error, "Reaching AWS", now=time.time()) from error
         yield Clients(session, connection_config, MappingProxyType(clients))
 
 
-def _session(connection_config: AwsConnectionConfig) -> Any:
+def _botocore_session(connection_config: AwsConnectionConfig) -> Any:
     if not connection_config.emulator_url:
-        session = AioSession(session_vars={"region": _REGION_SOURCE})
-        return aioboto3.Session(region_name=connection_config.region, botocore_session=session)
+        return AioSession(session_vars={"region": _REGION_SOURCE})
     # Every setting keeps its default, so that a broken profile cannot stop a run against the emulator.
     settings = {
         name: (None, None, default, conversion)
@@ -200,8 +207,13 @@ def _session(connection_config: AwsConnectionConfig) -> Any:
     }
     for name, value in (("config_file", os.devnull), ("credentials_file", os.devnull), ("region", EMULATOR_REGION)):
         settings[name] = (None, None, value, None)
-    isolated_session = AioSession(session_vars=settings)
-    return aioboto3.Session("emulator", "emulator", botocore_session=isolated_session)
+    return AioSession(session_vars=settings)
+
+
+def _session(connection_config: AwsConnectionConfig, botocore_session: Any) -> Any:
+    if connection_config.emulator_url:
+        return aioboto3.Session("emulator", "emulator", botocore_session=botocore_session)
+    return aioboto3.Session(region_name=connection_config.region, botocore_session=botocore_session)
 
 
 def _client_options(connection_config: AwsConnectionConfig) -> dict[str, Any]:

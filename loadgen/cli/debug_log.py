@@ -1,4 +1,4 @@
-"""The log of --debug: records of loadgen and the AWS SDK on stderr, without secrets.
+"""The log of --debug: records of loadgen and the AWS SDK on stderr, without secrets; no record of the SDK without it.
 
 Debug records of the SDK that contain a whole request or response are dropped: no pattern finds customer data in them.
 """
@@ -12,6 +12,8 @@ from typing import IO
 from loadgen.redaction import redact
 
 _LOGGERS = ("loadgen", "botocore", "aiobotocore", "aiohttp", "asyncio")
+# The SDK logs an error with its traceback and raises it as well; loadgen reports the raised one.
+_SDK_LOGGERS = ("botocore", "aiobotocore", "boto3", "aioboto3", "s3transfer", "aiohttp", "urllib3")
 # Loggers whose debug records contain decisions and no request or response.
 _SAFE_DEBUG_LOGGERS = ("loadgen", "asyncio", "botocore.credentials", "botocore.configprovider", "botocore.regions")
 
@@ -59,3 +61,21 @@ def debug_logging(stream: IO[str], secrets: Sequence[str]) -> Iterator[None]:
             logger.removeHandler(handler)
             logger.setLevel(level)
             logger.propagate = propagate
+
+
+@contextmanager
+def quiet_sdk_logging() -> Iterator[None]:
+    """Keep the SDK's records off the terminal while the context is active.
+
+    Without any handler, logging prints warnings and errors on stderr as a last resort. A handler that the scenario sets
+    on the root logger still gets every record.
+    """
+    handler = logging.NullHandler()
+    loggers = [logging.getLogger(name) for name in _SDK_LOGGERS]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)

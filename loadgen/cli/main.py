@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from loadgen.cli import benchmark, cleanup, emulate, explain, fetch, guide, processing_instance, report, run, worker
+from loadgen.cli.debug_log import debug_logging, quiet_sdk_logging
 from loadgen.cli.messages import echo
 from loadgen.cli.options import Parser
 from loadgen.cli.signals import Interrupted
@@ -27,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; `argv` is `sys.argv[1:]` by default."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if "--debug" not in argv:
-        return _run_command(argv)
-    from loadgen.cli.debug_log import debug_logging
+        with quiet_sdk_logging():
+            return _run_command(argv)
     from loadgen.redaction import secrets_in
 
     with debug_logging(sys.stderr, secrets_in(os.environ)):

@@ -25,6 +25,7 @@ from botocore.parsers import ResponseParserError
 from loadgen.errors import InternalError
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
+from loadgen.transport.credential_refresh import describe_refresh_error
 from loadgen.transport.os_errors import LOCAL_OUTCOMES, errno_outcome
 from loadgen.workload.request import Reply, Request
 
@@ -34,12 +35,22 @@ _MAX_MESSAGE_CHARACTERS = 1024  # of a server's error text, which may be an HTML
 class _RequestTrace:
     """Timestamps of one request, set by the trace; 0.0 means not reached."""
 
-    __slots__ = ("connected", "head_received", "is_new_connection", "read", "requested", "response", "sent")
+    __slots__ = (
+        "connected",
+        "head_received",
+        "is_new_connection",
+        "is_signing",
+        "read",
+        "requested",
+        "response",
+        "sent",
+    )
 
     def __init__(self) -> None:
         self.requested = 0.0
         self.connected = 0.0
         self.is_new_connection = False
+        self.is_signing = False
         self.sent = 0.0
         self.head_received = 0.0
         self.read = 0.0
@@ -72,6 +83,19 @@ async def _on_request_end(_session: object, trace: Any, params: aiohttp.TraceReq
     if trace is not None:
         trace.head_received = time.perf_counter()
         trace.response = params.response
+
+
+def _on_signing_start(**_: object) -> None:
+    """Mark that the SDK takes credentials now, which it refreshes when they are due."""
+    trace = _CURRENT_TRACE.get()
+    if trace is not None:
+        trace.is_signing = True
+
+
+def _on_signing_end(**_: object) -> None:
+    trace = _CURRENT_TRACE.get()
+    if trace is not None:
+        trace.is_signing = False
 
 
 def _trace_config() -> aiohttp.TraceConfig:
@@ -132,6 +156,12 @@ class BotocoreTransport:
         client.meta.events.register(
             "before-parse.sagemaker-runtime.InvokeEndpoint", _normalize_error_body, unique_id="loadgen"
         )
+        client.meta.events.register(
+            "before-sign.sagemaker-runtime.InvokeEndpoint", _on_signing_start, unique_id="loadgen-signing-start"
+        )
+        client.meta.events.register_first(
+            "before-send.sagemaker-runtime.InvokeEndpoint", _on_signing_end, unique_id="loadgen-signing-end"
+        )
         self._endpoint_name = endpoint_name
         self._is_tls = str(client.meta.endpoint_url).startswith("https:")
 
@@ -145,7 +175,7 @@ class BotocoreTransport:
         trace = _RequestTrace()
         token = _CURRENT_TRACE.set(trace)
         try:
-            answer = await self._invoke_endpoint(EndpointName=self._endpoint_name, **request.arguments())
+            answer = await self._send(request, trace)
             body = await answer["Body"].read()
             trace.read = time.perf_counter()
         except sdk.ClientError as error:
@@ -173,6 +203,16 @@ class BotocoreTransport:
             is_new_connection=trace.is_new_connection,
             request_id=meta.get("RequestId", ""),
         )
+
+    async def _send(self, request: Request, trace: _RequestTrace) -> Any:
+        """Send the request; an error of the credential chain is an AUTH outcome, not a reply of the endpoint."""
+        try:
+            return await self._invoke_endpoint(EndpointName=self._endpoint_name, **request.arguments())
+        except Exception as error:
+            if not trace.is_signing:
+                raise
+            now = time.perf_counter()
+            raise TransportError(Outcome.AUTH, describe_refresh_error(error), sent=now, done=now) from error
 
 
 # Members that botocore reads of an error body, and the type each must have.

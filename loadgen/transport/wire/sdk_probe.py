@@ -21,6 +21,7 @@ from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
 from loadgen.errors import AuthError, ConfigError
+from loadgen.transport.credential_refresh import describe_refresh_error
 from loadgen.transport.wire.http1 import BODY_LIMIT
 from loadgen.transport.wire.prepared_request import InvokeRequestTemplate, PreparedRequest, parse_amz_date, parse_url
 from loadgen.transport.wire.sigv4 import Credentials, Signer
@@ -172,6 +173,9 @@ async def _capture_request(client: Any, endpoint_name: str) -> _Probe:
         raise UnsupportedClientError("the client uses another signature version, which is not installed") from error
     except BotoCoreError as error:
         raise AuthError(f"the SDK cannot sign a request: {error}", hint="log in, or set AWS_PROFILE") from error
+    except Exception as error:  # of the credential chain
+        reason = describe_refresh_error(error)
+        raise AuthError(f"the SDK cannot sign a request: {reason}", hint="log in, or set AWS_PROFILE") from error
     finally:
         for event, hook in hooks.items():
             events.unregister(event, hook, unique_id=f"loadgen-wire-{event}-{id(probe)}")
@@ -199,9 +203,8 @@ def _credentials_provider(signer: Any, *, service: str, region: str) -> Credenti
     async def credentials() -> Credentials:
         try:
             auth = await signer.get_auth_instance(service, region, signature_version="v4")
-        except (BotoCoreError, RuntimeError) as error:
-            # botocore raises RuntimeError if refreshed credentials are expired.
-            raise CredentialsError(f"credentials cannot be refreshed ({type(error).__name__})") from error
+        except Exception as error:  # a provider of the SDK's chain, or a plug-in, may raise anything
+            raise CredentialsError(describe_refresh_error(error)) from error
         keys = auth.credentials
         if keys is None:
             raise CredentialsError("no credentials")

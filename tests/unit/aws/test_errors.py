@@ -1,12 +1,19 @@
 """AWS errors: the message and hint for the user, and the kind for a retry."""
 
+import configparser
+import inspect
+import json
+import socket
+import string
+import subprocess
 from email.utils import formatdate
 
 import botocore.exceptions as sdk
+import botocore.parsers
 import pytest
 
-from loadgen.aws.errors import ErrorKind, classify_error, to_loadgen_error
-from loadgen.errors import AuthError, ConfigError, InternalError, QuotaError, UnavailableError
+from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
+from loadgen.errors import AuthError, ConfigError, ExitStatus, LoadgenError, QuotaError, UnavailableError
 from loadgen.measurement.outcome import AUTH_CODES, THROTTLE_CODES, Outcome, classify
 from loadgen.workload.request import Reply
 
@@ -27,7 +34,7 @@ EXPLAINED = [
     (sdk.EndpointConnectionError(endpoint_url="http://x"), UnavailableError, "http://x", "region"),
     (sdk.SSLError(endpoint_url="http://x", error="e"), UnavailableError, "SSL", "network"),
     (sdk.ReadTimeoutError(endpoint_url="http://x"), UnavailableError, "timeout", "network"),
-    (sdk.ParamValidationError(report="r"), InternalError, "r", ""),
+    (sdk.ParamValidationError(report="r"), ConfigError, "r", "the target"),
     (answer("ExpiredTokenException", "old"), AuthError, "have expired", "log in again"),
     (answer("UnrecognizedClientException", "who"), AuthError, "does not accept", "log in again"),
     (answer("ResourceLimitExceeded", "The account-level service limit"), QuotaError, "service limit", "Service Quotas"),
@@ -48,14 +55,51 @@ def test_each_sdk_error_has_a_message_and_a_hint(error, kind, text, hint):
     assert hint in explained.hint
 
 
+DENIAL = "User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: sagemaker:CreateEndpoint on resource: arn:aws:sagemaker:us-east-1:1:endpoint/e"
+
+
 def test_a_refusal_names_action_and_resource():
     """IAM's sentence is cut to who, what and on what (C46)."""
-    text = "User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: sagemaker:CreateEndpoint on resource: arn:aws:sagemaker:us-east-1:1:endpoint/e because no policy allows it"
-    explained = to_loadgen_error(answer("AccessDeniedException", text), "CreateEndpoint e", now=NOW)
+    explained = to_loadgen_error(answer("AccessDeniedException", DENIAL), "CreateEndpoint e", now=NOW)
     assert explained.message == (
         "CreateEndpoint e: arn:aws:sts::1:assumed-role/r/s is not allowed sagemaker:CreateEndpoint"
         " on arn:aws:sagemaker:us-east-1:1:endpoint/e"
     )
+
+
+REASONS = [
+    ("with an explicit deny in a service control policy", "AWS organization to remove the deny", "request"),
+    ("with an explicit deny in a service control policy: arn:aws:organizations::1:policy/p", "AWS organ", "request"),
+    ("because no service control policy allows the sagemaker:CreateEndpoint action", "AWS organization", "request"),
+    ("with an explicit deny in a resource control policy", "AWS organization", "request"),
+    ("because no permissions boundary allows the sagemaker:CreateEndpoint action", "set the boundary", "request"),
+    ("because no session policy allows the sagemaker:CreateEndpoint action", "starts the session", "request"),
+    ("with an explicit deny in a VPC endpoint policy", "owner of the VPC endpoint", "request"),
+    ("with an explicit deny in an identity-based policy", "does not help; remove the deny", "request"),
+    ("with an explicit deny", "does not help; remove the deny", "request"),
+    ("because no identity-based policy allows the sagemaker:CreateEndpoint action", "request the permission", "ask "),
+]
+
+
+@pytest.mark.parametrize(("reason", "hint", "not_hint"), REASONS)
+def test_a_refusal_keeps_its_reason_and_the_hint_fits_it(reason, hint, not_hint):
+    """The reason after the resource is kept whole, and a permission is suggested only where it can help (C46)."""
+    for end in ("", "."):
+        error = answer("AccessDeniedException", f"{DENIAL} {reason}{end}")
+        explained = to_loadgen_error(error, "CreateEndpoint e", now=NOW)
+        assert explained.message.endswith(f"endpoint/e {reason}")
+        assert hint in explained.hint
+        assert not_hint not in explained.hint
+
+
+def test_a_refusal_without_a_resource_keeps_its_reason():
+    """Messages without a resource name the action in the hint, and keep their reason."""
+    text = "User: u is not authorized to perform: sts:AssumeRole because no session policy allows the sts:AssumeRole action"
+    explained = to_loadgen_error(answer("AccessDenied", text), "AssumeRole", now=NOW)
+    assert explained.message.endswith(
+        "u is not allowed sts:AssumeRole because no session policy allows the sts:AssumeRole action"
+    )
+    assert "sts:AssumeRole" in explained.hint
 
 
 @pytest.mark.parametrize(("ahead", "words"), [(601, "601 s ahead of"), (-601, "601 s behind")])
@@ -118,3 +162,74 @@ def test_each_auth_code_is_an_auth_error_in_both_planes(code):
     """An authorization code has one meaning: AUTH for a measured request, AuthError for a control-plane call."""
     assert classify(Reply(403, 0.0, 0.1, 0.1, code=code)) is Outcome.AUTH
     assert isinstance(to_loadgen_error(answer(code, status=403), "DescribeModel m", now=NOW), AuthError)
+
+
+def every_sdk_error():
+    """Return an instance of each exception class of botocore, with a value for each field of its message."""
+    found = [botocore.parsers.ResponseParserError("canary")]
+    for _, kind in inspect.getmembers(sdk, inspect.isclass):
+        if not issubclass(kind, Exception) or issubclass(kind, Warning):
+            continue
+        if issubclass(kind, sdk.ClientError):
+            found.append(kind({}, "DescribeEndpoint"))
+        elif hasattr(kind, "fmt"):
+            fields = {name.partition("[")[0] for _, name, _, _ in string.Formatter().parse(kind.fmt) if name}
+            if issubclass(kind, sdk.WaiterError):
+                fields.add("last_response")
+            found.append(kind(**dict.fromkeys(fields, "x")))
+        else:
+            found.append(kind("x"))
+    return found
+
+
+STANDARD = [
+    EOFError(),
+    FileNotFoundError(2, "No such file or directory"),
+    PermissionError(13, "Permission denied", "config"),
+    OSError("without a number"),
+    BlockingIOError(11, "again"),
+    ConnectionResetError(104, "reset"),
+    socket.gaierror(-2, "Name or service not known"),
+    TimeoutError(),
+    json.JSONDecodeError("Expecting value", "secret-canary", 0),
+    ValueError("Invalid endpoint: 127.0.0.1:8411"),
+    ValueError("secret-canary"),
+    UnicodeDecodeError("utf-8", b"secret-canary", 0, 1, "invalid start byte"),
+    UnicodeEncodeError("ascii", "secret-canary", 0, 1, "ordinal not in range"),
+    KeyError("secret-canary"),
+    IndexError("secret-canary"),
+    TypeError("secret-canary"),
+    AttributeError("secret-canary"),
+    OverflowError("secret-canary"),
+    RuntimeError("secret-canary"),
+    RecursionError("secret-canary"),
+    NotImplementedError("secret-canary"),
+    subprocess.TimeoutExpired("secret-canary", 1),
+    configparser.MissingSectionHeaderError("secret-canary", 1, "secret-canary"),
+]
+
+
+@pytest.mark.parametrize("error", [*every_sdk_error(), *STANDARD], ids=lambda error: type(error).__name__)
+def test_nothing_that_the_sdk_raises_is_a_bug_of_loadgen(error):
+    """Each exception of the SDK, and each standard one it lets pass, has a status other than 70, and one line."""
+    assert isinstance(error, SDK_ERRORS)
+    explained = to_loadgen_error(error, "DescribeEndpoint e", now=NOW)
+    assert isinstance(explained, LoadgenError)
+    assert explained.status is not ExitStatus.INTERNAL
+    assert explained.message.startswith("DescribeEndpoint e: ")
+    assert "\n" not in str(explained)
+    assert "secret-canary" not in str(explained)
+    assert explained.hint or isinstance(error, sdk.ClientError)
+    assert isinstance(classify_error(error), ErrorKind)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [("127.0.0.1:8411", "has no http://"), ("localhost", "has no http://"), ("http://a b", "is not a valid URL")],
+)
+def test_an_endpoint_url_is_named_with_what_is_wrong(url, problem):
+    """The SDK's ValueError for a URL names the URL, the mistake and the variable."""
+    explained = to_loadgen_error(ValueError(f"Invalid endpoint: {url}"), "Reaching AWS", now=NOW)
+    assert type(explained) is ConfigError
+    assert f"{url} {problem}" in explained.message
+    assert "AWS_ENDPOINT_URL" in explained.hint

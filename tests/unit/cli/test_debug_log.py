@@ -3,7 +3,9 @@
 import io
 import logging
 
-from loadgen.cli.debug_log import debug_logging
+import pytest
+
+from loadgen.cli.debug_log import debug_logging, quiet_sdk_logging
 
 
 def test_debug_log_drops_requests_and_redacts_secrets():
@@ -24,3 +26,27 @@ def test_debug_log_drops_requests_and_redacts_secrets():
     assert "ValueError: [redacted]" in logged
     logging.getLogger("botocore.credentials").debug("after the context")
     assert stream.getvalue() == logged
+
+
+SDK_LOGGERS = ["botocore.credentials", "botocore.tokens", "aiobotocore.credentials", "aiohttp.client", "urllib3.retry"]
+
+
+@pytest.mark.parametrize("name", SDK_LOGGERS)
+def test_sdk_tracebacks_are_not_printed(name, monkeypatch):
+    """Without --debug the SDK's errors reach the scenario's own handlers, and no last resort prints them."""
+    printed, handled = io.StringIO(), io.StringIO()
+    root = logging.getLogger()
+    before = list(logging.getLogger(name.partition(".")[0]).handlers)
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(logging, "lastResort", logging.StreamHandler(printed))
+    with quiet_sdk_logging():
+        try:
+            raise ValueError("refused")
+        except ValueError:
+            logging.getLogger(name).warning("Refreshing temporary credentials failed", exc_info=True)
+        root.addHandler(logging.StreamHandler(handled))
+        logging.getLogger(name).warning("for the scenario")
+        root.handlers.clear()
+    assert printed.getvalue() == ""
+    assert handled.getvalue() == "for the scenario\n"
+    assert logging.getLogger(name.partition(".")[0]).handlers == before

@@ -1,0 +1,115 @@
+"""The SDK's credential chain: each way it fails is one line with profile and cause, and status 77."""
+
+import asyncio
+import getpass
+
+import pytest
+from botocore.credentials import AssumeRoleProvider
+
+from loadgen.aws.session import AwsConnectionConfig, open_clients
+from loadgen.errors import AuthError
+
+CONFIG = """
+[profile base]
+aws_access_key_id = AKIDBASE
+aws_secret_access_key = example
+[profile mfa]
+role_arn = arn:aws:iam::111122223333:role/bench
+source_profile = base
+mfa_serial = arn:aws:iam::111122223333:mfa/dana
+[profile absent]
+credential_process = /opt/no/such-tool --token canary
+[profile chatty]
+credential_process = /bin/echo please sign in first: canary
+[profile list]
+credential_process = /bin/echo [1]
+[profile text]
+credential_process = /bin/echo '"canary"'
+[profile date]
+credential_process = /bin/echo '{"Version":1,"AccessKeyId":"a","SecretAccessKey":"s","SessionToken":"t","Expiration":"canary"}'
+[profile quotes]
+credential_process = /bin/echo 'canary
+[profile fails]
+credential_process = /bin/false
+[profile through]
+role_arn = arn:aws:iam::111122223333:role/bench
+source_profile = absent
+[profile directory]
+credential_process = /
+[profile web]
+role_arn = arn:aws:iam::111122223333:role/bench
+web_identity_token_file = /no/such-token
+"""
+CASES = {
+    "mfa": "asks for an MFA code for arn:aws:iam::111122223333:mfa/dana",
+    "absent": "/opt/no/such-tool: No such file or directory",
+    "chatty": "credential_process did not print JSON",
+    "list": "AttributeError",
+    "text": "AttributeError",
+    "date": "",
+    "quotes": "",
+    "fails": "custom-process",
+    "through": "/opt/no/such-tool: No such file or directory",
+    "directory": "/: Permission denied",
+    "web": "/no/such-token",
+}
+
+
+@pytest.fixture
+def open_with(monkeypatch, tmp_path):
+    """Return a function that opens the clients with the configuration file and these variables."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "config").write_text(CONFIG)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+    def no_terminal(_prompt: str) -> str:
+        raise EOFError
+
+    # botocore bound getpass as a default; a terminal of whoever runs the tests must not be asked.
+    defaults = AssumeRoleProvider.__init__.__defaults__
+    replaced = tuple(no_terminal if default is getpass.getpass else default for default in defaults)
+    monkeypatch.setattr(AssumeRoleProvider.__init__, "__defaults__", replaced)
+
+    def opened(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+        async def main() -> None:
+            async with open_clients(AwsConnectionConfig()):
+                pass
+
+        asyncio.run(main())
+
+    return opened
+
+
+@pytest.mark.parametrize("profile", CASES)
+def test_a_broken_profile_is_one_line(open_with, profile):
+    """The error names profile and cause, and nothing that a credential program was given or printed (C43)."""
+    with pytest.raises(AuthError) as caught:
+        open_with(AWS_PROFILE=profile)
+    assert caught.value.message.startswith(f"Loading credentials of profile {profile}: ")
+    assert CASES[profile] in caught.value.message
+    assert "canary" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://192.0.2.1/creds"},
+        {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1/creds",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/no/token",
+        },
+    ],
+)
+def test_broken_container_credentials_are_one_line(open_with, variables):
+    """A container's variables that name another host or a missing file are an AuthError (C43)."""
+    with pytest.raises(AuthError, match="Loading credentials of profile default: "):
+        open_with(**variables)
