@@ -24,7 +24,7 @@ from loadgen.emulator.services.resources import (
 )
 from loadgen.emulator.services.service_quotas import check_quotas
 from loadgen.emulator.services.tags import ResourceTags, read_tags
-from loadgen.emulator.services.variant import read_capacity_update, read_variant
+from loadgen.emulator.services.variant import check_model, read_capacity_update, read_variant
 from loadgen.emulator.settings import Settings
 
 # Environment variable of a model's container that names its profile.
@@ -138,9 +138,7 @@ class ControlPlane:
         if name in self._configs:
             raise validation_error(f'Cannot create already existing endpoint configuration "{arn}".')
         model = self._find_model(model_name)
-        for member in ("VpcConfig", "EnableNetworkIsolation"):
-            if model.payload.get(member):
-                raise validation_error(f"{member} is not supported for serverless endpoints.")
+        check_model(model.payload)
         self._configs[name] = EndpointConfig(name, arn, dict(payload), variant, model, capacity, now, now)
         self._tags.add_resource(arn, tags)
         return {"EndpointConfigArn": arn}
