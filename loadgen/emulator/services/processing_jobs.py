@@ -57,7 +57,8 @@ class ProcessingJobs:
         _check_paths(payload)
         region, account = self._settings.region, self._settings.account_id
         arn = f"arn:aws:sagemaker:{region}:{account}:processing-job/{name.lower()}"
-        if name in self._jobs:
+        # ARNs are in lower case.
+        if name.lower() in (other.lower() for other in self._jobs):
             raise ServiceError("ResourceInUse", f'Job name must be unique within an AWS account and region: "{arn}"')
         job = self._jobs[name] = EmulatedJob(name, arn, payload, now, now)
         if not self._settings.runs_jobs or self.task_group is None:

@@ -23,6 +23,8 @@ def test_an_emulator_does_not_run_jobs_by_default():
         assert described["AppSpecification"] == request["AppSpecification"]
         with pytest.raises(sagemaker.exceptions.ResourceInUse):
             sagemaker.create_processing_job(**request)
+        with pytest.raises(sagemaker.exceptions.ResourceInUse):
+            sagemaker.create_processing_job(**request | {"ProcessingJobName": "Loadgen-R1"})
         with pytest.raises(sagemaker.exceptions.ResourceNotFound):
             sagemaker.describe_processing_job(ProcessingJobName="nothing")
         assert [row["ProcessingJobName"] for row in sagemaker.list_processing_jobs()["ProcessingJobSummaries"]] == [
