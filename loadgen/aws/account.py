@@ -20,6 +20,7 @@ from loadgen.aws.deployment.names_and_tags import endpoint_name, tags
 from loadgen.aws.deployment.resources import Existence, Journal, NullJournal, ResourceKind, ResourceRegistry
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
+from loadgen.aws.model import serverless_exclusions
 from loadgen.aws.open_endpoint import OpenEndpoint, TransportFactory, read_metrics, read_server_counts
 from loadgen.aws.quotas import check_quota, read_quotas
 from loadgen.aws.retry import RetryPolicy
@@ -67,14 +68,14 @@ class AwsAccount:
         """Check model and quotas before anything is created.
 
         Raises:
-            ConfigError: the model does not exist in this account and region.
+            ConfigError: the model does not exist in this account and region, or serverless endpoints exclude it.
             QuotaError: a configuration is above a quota.
             AuthError, UnavailableError: with a hint.
         """
         for config in configs:
             check_quota(_require_config(config), self.quotas)
         try:
-            await self._clients.sagemaker.describe_model(ModelName=self._model)
+            model = await self._clients.sagemaker.describe_model(ModelName=self._model)
         except SDK_ERRORS as error:
             if classify_error(error) is ErrorKind.NOT_FOUND:
                 raise ConfigError(
@@ -83,6 +84,11 @@ class AwsAccount:
                     hint="create the model (CreateModel), or check AWS_REGION and AWS_PROFILE",
                 ) from error
             raise to_loadgen_error(error, f"DescribeModel {self._model}", now=time.time()) from error
+        if excluded := serverless_exclusions(model):
+            raise ConfigError(
+                f"model {self._model!r} has {', '.join(excluded)}, which serverless endpoints do not support",
+                hint="deploy a model of one container without it (CreateModel)",
+            )
 
     @asynccontextmanager
     async def open(

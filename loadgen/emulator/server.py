@@ -7,11 +7,12 @@ shares with the load generator.
 
 import asyncio
 import ipaddress
+import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import orjson
 from aiohttp import web
@@ -55,7 +56,7 @@ EMULATOR_HEADER = "x-loadgen-emulator"
 VERSION = "1"
 _EMULATOR_HEADER_LINE = f"{EMULATOR_HEADER}: {VERSION}"
 _INVOCATIONS_SUFFIX = "/invocations"
-_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+_LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 _QUERY_NAMESPACES = {"monitoring": CLOUDWATCH_NAMESPACE, "sts": STS_NAMESPACE}
 _QUERY_VERSIONS = {"2010-08-01": "monitoring", "2011-06-15": "sts"}
 
@@ -147,7 +148,7 @@ class Emulator:
 
     async def _route(self, request: web.BaseRequest, request_id: str) -> HttpResponse:
         headers = request.headers
-        if not _is_local_request(headers.getall("Host", ()), headers.get("Origin")):
+        if not _is_local_request(headers.getall("Host", ()), headers.getall("Origin", ())):
             raise RejectedRequest(403, "This emulator serves loopback host names only")
         service = _signing_service(headers.get("Authorization", ""))
         if service == "s3":
@@ -277,18 +278,12 @@ class Emulator:
         return json_response({"faults": self.faults.to_list()}, "application/json")
 
 
-def _is_local_request(hosts: tuple[str, ...] | list[str], origin: str | None) -> bool:
-    # DNS rebinding: a web page whose name resolves to this machine sends its own name as Host or Origin.
-    if len(hosts) != 1 or _host_name(hosts[0]) not in _LOCAL_NAMES:
+def _is_local_request(hosts: Sequence[str], origins: Sequence[str]) -> bool:
+    # DNS rebinding: a web page whose name resolves to this machine sends its own name as Host or Origin. Another port
+    # of this machine is another origin: what a page of some other local server may not do to the emulator.
+    if len(hosts) != 1 or not _LOCAL_HOST.fullmatch(hosts[0]):
         return False
-    return origin is None or urlsplit(origin).hostname in _LOCAL_NAMES
-
-
-def _host_name(host: str) -> str:
-    name = host.lower()
-    if not name.startswith("["):
-        return name.partition(":")[0]
-    return name.partition("]")[0] + "]"
+    return not origins or [origin.lower() for origin in origins] == [f"http://{hosts[0].lower()}"]
 
 
 def _signing_service(authorization: str) -> str:

@@ -1,8 +1,11 @@
 """Filters, order and pages of the List operations. Pure."""
 
 import base64
+import binascii
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
+
+import orjson
 
 from loadgen.emulator.protocol.errors import validation_error
 
@@ -37,7 +40,7 @@ class Listable(Protocol):
 T = TypeVar("T", bound=Listable)
 _SORT_KEYS: Mapping[str, Callable[[Any], tuple[Any, str]]] = {
     "Name": lambda item: (item.name, item.name),
-    "CreationTime": lambda item: (item.created, item.name),
+    "CreationTime": lambda item: (float(item.created), item.name),
     "Status": lambda item: (item.status, item.name),
 }
 
@@ -57,14 +60,14 @@ def paginate(items: Iterable[T], payload: Mapping[str, Any]) -> tuple[list[T], d
         ServiceError: NextToken is not one that this function returned.
     """
     size = payload.get("MaxResults", _DEFAULT_PAGE_SIZE)
-    kept = [item for item in items if _matches_filters(item, payload)]
-    kept.sort(
-        key=_SORT_KEYS[payload.get("SortBy", "CreationTime")],
-        reverse=payload.get("SortOrder", "Descending") == "Descending",
-    )
-    first = _start_index(payload)
-    more = {"NextToken": base64.b64encode(f"at {first + size}".encode()).decode()} if len(kept) > first + size else {}
-    return kept[first : first + size], more
+    sort_by = payload.get("SortBy", "CreationTime")
+    sort_key = _SORT_KEYS[sort_by]
+    is_descending = payload.get("SortOrder", "Descending") == "Descending"
+    kept = sorted((item for item in items if _matches_filters(item, payload)), key=sort_key, reverse=is_descending)
+    if (last := _read_token(payload.get("NextToken"), sort_by)) is not None:
+        kept = [item for item in kept if (sort_key(item) < last if is_descending else sort_key(item) > last)]
+    more = {"NextToken": _write_token(sort_by, sort_key(kept[size - 1]))} if len(kept) > size else {}
+    return kept[:size], more
 
 
 def _matches_filters(item: Listable, payload: Mapping[str, Any]) -> bool:
@@ -81,15 +84,23 @@ def _in_range(value: float, payload: Mapping[str, Any], member: str) -> bool:
     return (before is None or value < before) and (after is None or value > after)
 
 
-def _start_index(payload: Mapping[str, Any]) -> int:
-    token = payload.get("NextToken")
+# A token holds the sort key of its page's last item, not an offset: what is created or deleted between two pages does
+# not hide or repeat another item.
+
+
+def _write_token(sort_by: str, key: tuple[Any, str]) -> str:
+    return base64.b64encode(orjson.dumps([sort_by, *key])).decode("ascii")
+
+
+def _read_token(token: str | None, sort_by: str) -> tuple[Any, str] | None:
     if token is None:
-        return 0
+        return None
     try:
-        prefix, _, number = base64.b64decode(token, validate=True).decode("ascii").partition(" ")
-        start = int(number)
-    except ValueError as error:
+        read = orjson.loads(base64.b64decode(token, validate=True))
+    except (binascii.Error, ValueError) as error:
         raise validation_error("Invalid NextToken") from error
-    if prefix != "at" or start < 0:
-        raise validation_error("Invalid NextToken")
-    return start
+    value_type = float if sort_by == "CreationTime" else str
+    match read:
+        case [str() as written_for, value, str() as name] if written_for == sort_by and isinstance(value, value_type):
+            return value, name
+    raise validation_error("Invalid NextToken")

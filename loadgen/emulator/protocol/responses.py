@@ -130,7 +130,7 @@ def _xml_elements(value: Mapping[str, Any]) -> str:
 
 def _xml_content(value: Any) -> str:
     if isinstance(value, XmlEntries):
-        return "".join(f"<entry><key>{_xml_text(k)}</key><value>{v!r}</value></entry>" for k, v in value.items())
+        return "".join(f"<entry><key>{xml_text(k)}</key><value>{v!r}</value></entry>" for k, v in value.items())
     if isinstance(value, Mapping):
         return _xml_elements(value)
     if isinstance(value, list):
@@ -139,8 +139,9 @@ def _xml_content(value: Any) -> str:
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _xml_text(str(value))
+    return xml_text(str(value))
 
 
-def _xml_text(value: str) -> str:
+def xml_text(value: str) -> str:
+    """Escape a text for XML; characters that XML excludes become replacement characters."""
     return escape(value.translate(_INVALID_XML_CHARACTERS))

@@ -4,14 +4,14 @@ The operations serve both protocols (query and JSON): inputs are validated value
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from loadgen.emulator.protocol.errors import ServiceError, missing_parameter
 from loadgen.emulator.protocol.input_validation import Operation, validated
 from loadgen.emulator.protocol.responses import XmlEntries
-from loadgen.emulator.services.metric_store import MetricBucket, MetricSeries, MetricStore
+from loadgen.emulator.services.metric_store import Dimensions, MetricBucket, MetricSeries, MetricStore
 
 # Source of the limits: the API reference of each operation.
 _MAX_DATAPOINTS = 1440
@@ -19,6 +19,8 @@ _MAX_DATA_VALUES = 100_800
 _MAX_QUERIES = 500
 _MAX_PUT_ENTRIES = 1000
 _PAGE_SIZE = 500
+_MAX_MAGNITUDE = 2.0**360  # of a value, API reference of MetricDatum; sums of such values stay finite
+_MAX_AGE, _MAX_AHEAD = 14 * 86400.0, 2 * 3600.0  # of a Timestamp, seconds
 _SIMPLE_STATISTICS: Mapping[str, Callable[[MetricBucket], float]] = {
     "SampleCount": lambda bucket: bucket.sample_count,
     "Average": lambda bucket: bucket.average,
@@ -65,9 +67,8 @@ class CloudWatch:
                 f"{_MAX_DATAPOINTS}. You may reduce the datapoints requested by increasing Period, or decreasing the "
                 "time range.",
             )
-        series = self._find_series(parameters)
         datapoints = []
-        if series is not None:
+        for series in self._find_series(parameters):
             for stamp, bucket in series.periods(start, end, period, published_until=now - self._lag):
                 point: dict[str, Any] = {"Timestamp": datetime.fromtimestamp(stamp, UTC)}
                 point |= {statistic: _SIMPLE_STATISTICS[statistic](bucket) for statistic in simple}
@@ -87,6 +88,8 @@ class CloudWatch:
         _check_ids([query["Id"] for query in queries])
         is_ascending = parameters.get("ScanBy", "TimestampDescending") == "TimestampAscending"
         room = min(parameters.get("MaxDatapoints", _MAX_DATA_VALUES), _MAX_DATA_VALUES)
+        if room < 1:
+            raise ServiceError("ValidationError", f"The value {room} for parameter MaxDatapoints must be at least 1.")
         skipped = passed = _page_start(parameters)
         results = []
         for query in queries:
@@ -120,18 +123,19 @@ class CloudWatch:
             raise ServiceError("ValidationError", "Only queries with a MetricStat are supported; Expression is not.")
         read = statistic_reader(stat["Stat"])
         start, end, period = _interval(parameters, stat["Period"])
-        series = self._find_series({**stat["Metric"], **({"Unit": stat["Unit"]} if "Unit" in stat else {})})
-        if series is None:
-            return []
-        return [
-            (at, read(bucket)) for at, bucket in series.periods(start, end, period, published_until=now - self._lag)
-        ]
+        # Without Unit, each of the metric's series has its own datapoints: values of several units are never added.
+        return sorted(
+            (at, read(bucket))
+            for series in self._find_series({**stat["Metric"], **({"Unit": stat["Unit"]} if "Unit" in stat else {})})
+            for at, bucket in series.periods(start, end, period, published_until=now - self._lag)
+        )
 
     def list_metrics(self, parameters: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Return the metrics that have data that can be read."""
         wanted = [(row["Name"], row.get("Value")) for row in parameters.get("Dimensions", ())]
-        listed = []
-        for (namespace, name, dimensions), series in sorted(self._metrics.series.items()):
+        # A metric of several units is listed once.
+        listed: dict[tuple[str, str, Dimensions], dict[str, Any]] = {}
+        for (namespace, name, dimensions, _), series in sorted(self._metrics.series.items()):
             held = dict(dimensions)
             if parameters.get("Namespace") not in (None, namespace) or parameters.get("MetricName") not in (None, name):
                 continue
@@ -139,10 +143,14 @@ class CloudWatch:
                 continue
             if any(bucket.last_observed <= now - self._lag for bucket in series.minutes.values()):
                 pairs = [{"Name": key, "Value": value} for key, value in dimensions]
-                listed.append({"Namespace": namespace, "MetricName": name, "Dimensions": pairs})
-        first = _page_start(parameters)
-        more = {"NextToken": str(first + _PAGE_SIZE)} if len(listed) > first + _PAGE_SIZE else {}
-        return {"Metrics": listed[first : first + _PAGE_SIZE], **more}
+                listed[namespace, name, dimensions] = {
+                    "Namespace": namespace,
+                    "MetricName": name,
+                    "Dimensions": pairs,
+                }
+        first, metrics = _page_start(parameters), list(listed.values())
+        more = {"NextToken": str(first + _PAGE_SIZE)} if len(metrics) > first + _PAGE_SIZE else {}
+        return {"Metrics": metrics[first : first + _PAGE_SIZE], **more}
 
     def put_metric_data(self, parameters: Mapping[str, Any], now: float) -> None:
         """Store custom values: Value, Values with Counts, or StatisticValues."""
@@ -152,22 +160,21 @@ class CloudWatch:
         entries = parameters.get("MetricData", ())
         if len(entries) > _MAX_PUT_ENTRIES:
             raise ServiceError("InvalidParameterValue", f"MetricData takes at most {_MAX_PUT_ENTRIES} entries.")
-        for row in entries:
-            observed = list(_observations(row))
-            series = self._metrics.get_or_create(
-                namespace, row["MetricName"], dict(_dimensions(row)), row.get("Unit", "None")
-            )
-            at = row.get("Timestamp", now)
-            for value, times in observed:
-                series.bucket_at(at).add(value, now, times)
+        # All entries are read before the first is stored: a request is stored whole or not at all.
+        read = [_read_entry(row, now) for row in entries]
+        for row, (dimensions, at, bucket) in zip(entries, read, strict=True):
+            if bucket.sample_count:
+                series = self._metrics.get_or_create(namespace, row["MetricName"], dimensions, row.get("Unit", "None"))
+                series.bucket_at(at).merge(bucket)
 
-    def _find_series(self, parameters: Mapping[str, Any]) -> MetricSeries | None:
+    def _find_series(self, parameters: Mapping[str, Any]) -> list[MetricSeries]:
         # Optional in the service model, where a Metric is also part of an output.
         for member in ("Namespace", "MetricName"):
             if member not in parameters:
                 raise missing_parameter(member)
-        series = self._metrics.find(parameters["Namespace"], parameters["MetricName"], _dimensions(parameters))
-        return None if series is None or parameters.get("Unit") not in (None, series.unit) else series
+        return self._metrics.find(
+            parameters["Namespace"], parameters["MetricName"], _dimensions(parameters), parameters.get("Unit")
+        )
 
 
 def statistic_reader(statistic: str) -> Callable[[MetricBucket], float]:
@@ -226,27 +233,55 @@ def _dimensions(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(row["Name"], row["Value"]) for row in parameters.get("Dimensions", ())]
 
 
-def _observations(row: Mapping[str, Any]) -> Iterable[tuple[float, float]]:
-    summary = row.get("StatisticValues")
-    if summary is not None:
-        # A summary has lost its values: the extremes once each and the rest at their mean add up to the same figures.
-        samples, total = summary["SampleCount"], summary["Sum"]
-        if samples <= 0:
-            raise ServiceError("InvalidParameterValue", "The parameter StatisticValues.SampleCount must be above 0.")
-        if samples <= 2:
-            yield total / samples, samples
-            return
-        yield summary["Minimum"], 1.0
-        yield summary["Maximum"], 1.0
-        yield (total - summary["Minimum"] - summary["Maximum"]) / (samples - 2), samples - 2
-        return
-    values = row.get("Values")
+def _read_entry(row: Mapping[str, Any], now: float) -> tuple[dict[str, str], float, MetricBucket]:
+    """Return dimensions, time and observations of one entry of PutMetricData.
+
+    Raises:
+        ServiceError: a value, count or time is out of range, or members contradict each other.
+    """
+    dimensions = dict(_dimensions(row))
+    if len(dimensions) < len(row.get("Dimensions", ())):
+        raise ServiceError("InvalidParameterValue", "The parameter Dimensions has the same Name twice.")
+    at: float = row.get("Timestamp", now)
+    if not now - _MAX_AGE <= at <= now + _MAX_AHEAD:
+        raise ServiceError(
+            "InvalidParameterValue", "The parameter Timestamp must be within two weeks before and two hours after now."
+        )
+    if len({"Value", "Values", "StatisticValues"} & set(row)) > 1:
+        message = "Value, Values and StatisticValues are mutually exclusive."
+        raise ServiceError("InvalidParameterCombination", message)
+    bucket = MetricBucket()
+    if (summary := row.get("StatisticValues")) is not None:
+        _add_summary(bucket, summary, now)
+        return dimensions, at, bucket
+    values = row.get("Values", [row["Value"]] if "Value" in row else None)
     if values is None:
-        if "Value" not in row:
-            raise missing_parameter("Value")
-        yield row["Value"], 1.0
-        return
+        raise missing_parameter("Value")
     counts = row.get("Counts") or [1.0] * len(values)
     if len(counts) != len(values):
         raise ServiceError("InvalidParameterCombination", "Values and Counts must be of the same length.")
-    yield from zip(values, counts, strict=True)
+    for value, count in zip(values, counts, strict=True):
+        _check_magnitude("Value", value)
+        _check_magnitude("Counts", count)
+        if count < 0:
+            raise ServiceError("InvalidParameterValue", "The parameter Counts must not be below 0.")
+        if count:
+            bucket.add(value, now, count)
+    return dimensions, at, bucket
+
+
+def _add_summary(bucket: MetricBucket, summary: Mapping[str, float], now: float) -> None:
+    for member, value in summary.items():
+        _check_magnitude(f"StatisticValues.{member}", value)
+    count, total = summary["SampleCount"], summary["Sum"]
+    least, most = summary["Minimum"], summary["Maximum"]
+    if count <= 0 or least > most:
+        raise ServiceError(
+            "InvalidParameterValue", "StatisticValues must have a SampleCount above 0, and a Minimum up to its Maximum."
+        )
+    bucket.add_summary(count, total, least, most, now)
+
+
+def _check_magnitude(name: str, value: float) -> None:
+    if abs(value) > _MAX_MAGNITUDE:
+        raise ServiceError("InvalidParameterValue", f"The parameter {name} must be within -2^360 and 2^360.")

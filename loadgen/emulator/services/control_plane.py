@@ -5,7 +5,7 @@ later (a deployment, a deletion) is an instant in the resource; see resources.py
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from loadgen.emulator.services.resources import (
 )
 from loadgen.emulator.services.service_quotas import check_quotas
 from loadgen.emulator.services.tags import ResourceTags, read_tags
-from loadgen.emulator.services.variant import read_capacity_update, read_variant
+from loadgen.emulator.services.variant import check_model, read_capacity_update, read_variant
 from loadgen.emulator.settings import Settings
 
 # Environment variable of a model's container that names its profile.
@@ -101,7 +101,7 @@ class ControlPlane:
         if profile not in self._profiles:
             raise validation_error(f"{PROFILE_VARIABLE} is {profile!r}; known profiles: {', '.join(self._profiles)}")
         arn = self._arn("model", name)
-        if name in self._models:
+        if _is_taken(name, self._models):
             raise validation_error(f'Cannot create already existing model "{arn}".')
         self._models[name] = EmulatedModel(name, arn, dict(payload), self._profiles[profile], now)
         self._tags.add_resource(arn, tags)
@@ -135,12 +135,10 @@ class ControlPlane:
         variant, model_name, capacity = read_variant(payload)
         tags = read_tags(payload)
         arn = self._arn("endpoint-config", name)
-        if name in self._configs:
+        if _is_taken(name, self._configs):
             raise validation_error(f'Cannot create already existing endpoint configuration "{arn}".')
         model = self._find_model(model_name)
-        for member in ("VpcConfig", "EnableNetworkIsolation"):
-            if model.payload.get(member):
-                raise validation_error(f"{member} is not supported for serverless endpoints.")
+        check_model(model.payload)
         self._configs[name] = EndpointConfig(name, arn, dict(payload), variant, model, capacity, now, now)
         self._tags.add_resource(arn, tags)
         return {"EndpointConfigArn": arn}
@@ -173,8 +171,7 @@ class ControlPlane:
         tags = read_tags(payload)
         arn = self._arn("endpoint", name)
         existing = self._existing_endpoints(now)
-        # Names are compared without regard to case when they are created.
-        if any(name.lower() == endpoint.name.lower() for endpoint in existing):
+        if _is_taken(name, self._endpoints):
             raise validation_error(f'Cannot create already existing endpoint "{arn}".')
         config = self._find_config(payload["EndpointConfigName"])
         check_quotas(self._settings, [endpoint.capacity for endpoint in existing], config.capacity, None)
@@ -312,3 +309,8 @@ class ControlPlane:
             time_scale=self._settings.time_scale,
             invocation_limit=self._settings.invocation_limit,
         )
+
+
+def _is_taken(name: str, resources: Iterable[str]) -> bool:
+    # ARNs are in lower case: of two names that differ only in case, the second would take over the tags of the first.
+    return name.lower() in (other.lower() for other in resources)

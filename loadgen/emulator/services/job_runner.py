@@ -66,7 +66,8 @@ class JobRunner:
                     await self._execute(roots, uploads)
             except ServiceError as error:
                 job.finish("Failed", self._clock(), f"ClientError: {error.code}: {error.message}")
-            except OSError as error:
+            # ValueError: a NUL in a key.
+            except (OSError, ValueError) as error:
                 job.finish("Failed", self._clock(), f"ClientError: {error}")
             finally:
                 for process in job.processes:
@@ -156,23 +157,26 @@ class JobRunner:
                 if source.get("S3DataDistributionType") == "ShardedByS3Key" and number % len(roots) != index:
                     continue
                 relative = key[len(prefix) :].lstrip("/") or key.rpartition("/")[2]
-                target = _path_inside(_map_path(source["LocalPath"], root), relative)
+                target = _path_inside(_local_directory(source["LocalPath"], root), relative)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(self._storage.get(bucket, key).body)
         for item in self._job.payload.get("ProcessingOutputConfig", {}).get("Outputs", ()):
-            Path(_map_path(item["S3Output"]["LocalPath"], root)).mkdir(parents=True, exist_ok=True)
+            _local_directory(item["S3Output"]["LocalPath"], root).mkdir(parents=True, exist_ok=True)
 
     async def _start_process(self, root: Path) -> asyncio.subprocess.Process:
         application = self._job.payload["AppSpecification"]
         argv = [*application.get("ContainerEntrypoint", ()), *application.get("ContainerArguments", ())]
         if not argv:
             raise validation_error("the emulator has no container images: give a ContainerEntrypoint")
+        given = self._job.payload.get("Environment", {})
+        if any("\0" in text for text in (*argv, *given.values())):
+            # uvloop would cut the text there and run the rest.
+            raise validation_error("a word of the command, or a value of the environment, contains a NUL")
         command = [_map_path(argument, root) for argument in argv]
         if command[0] in _PYTHON_COMMANDS:
             command[0] = sys.executable
         inherited = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
         environment = {name: os.environ[name] for name in inherited if name in os.environ}
-        given = self._job.payload.get("Environment", {})
         environment |= {name: _map_path(value, root) for name, value in given.items()}
         environment |= {
             "HOME": str(root),
@@ -197,7 +201,7 @@ class _OutputUploader:
         self._storage = storage
         self._uploaded: dict[Path, tuple[int, int]] = {}
         self._destinations = [
-            (Path(_map_path(item["S3Output"]["LocalPath"], root)), *parse_s3_uri(item["S3Output"]["S3Uri"]))
+            (_local_directory(item["S3Output"]["LocalPath"], root), *parse_s3_uri(item["S3Output"]["S3Uri"]))
             for item in payload.get("ProcessingOutputConfig", {}).get("Outputs", ())
             for root in roots
         ]
@@ -208,12 +212,18 @@ class _OutputUploader:
             for path in sorted(directory.rglob("*")):
                 if not path.is_file() or path.is_symlink():
                     continue
-                state = path.stat()
-                version = state.st_mtime_ns, state.st_size
-                if self._uploaded.get(path) != version:
-                    key = "/".join(filter(None, (prefix.rstrip("/"), path.relative_to(directory).as_posix())))
-                    self._storage.put(bucket, key, path.read_bytes(), now)
-                    self._uploaded[path] = version
+                try:
+                    state = path.stat()
+                    version = state.st_mtime_ns, state.st_size
+                    if self._uploaded.get(path) == version:
+                        continue
+                    body = path.read_bytes()
+                except FileNotFoundError:
+                    continue  # the command has renamed or deleted it
+                # A file name is any bytes, a key is UTF-8.
+                relative = os.fsencode(path.relative_to(directory)).decode(errors="replace")
+                self._storage.put(bucket, "/".join(filter(None, (prefix.rstrip("/"), relative))), body, now)
+                self._uploaded[path] = version
 
 
 def parse_s3_uri(uri: str) -> tuple[str, str]:
@@ -233,14 +243,19 @@ def _map_path(text: str, root: Path) -> str:
     return text.replace(_CONTAINER_ROOT, f"{root}{_CONTAINER_ROOT}") if _CONTAINER_ROOT in text else text
 
 
-def _path_inside(directory: str, relative: str) -> Path:
+def _local_directory(local_path: str, root: Path) -> Path:
+    """Return the directory of a LocalPath in this instance's root."""
+    return root / local_path.lstrip("/")
+
+
+def _path_inside(directory: Path, relative: str) -> Path:
     """Return a path below a directory.
 
     Raises:
         ServiceError: the path leaves the directory.
     """
-    target = (Path(directory) / relative).resolve()
-    if not target.is_relative_to(Path(directory).resolve()):
+    target = (directory / relative).resolve()
+    if not target.is_relative_to(directory.resolve()):
         raise validation_error(f"the key {relative!r} leaves its directory")
     return target
 
@@ -250,5 +265,6 @@ def _exit_message(roots: Sequence[Path]) -> str:
     for root in roots:
         path = root / "opt/ml/output/message"
         if path.is_file():
-            messages += path.read_bytes()
+            with path.open("rb") as message:
+                messages += message.read(_MAX_EXIT_MESSAGE_BYTES)
     return messages[:_MAX_EXIT_MESSAGE_BYTES].decode(errors="replace")

@@ -37,6 +37,24 @@ class MetricBucket:
         self.last_observed = max(self.last_observed, now)
         self._count_value(value, count)
 
+    def add_summary(self, count: float, total: float, minimum: float, maximum: float, now: float) -> None:
+        """Add observations of which only these four figures are known; the figures stay exact.
+
+        For percentiles the extremes count once each, and the others are taken to be at their mean.
+        """
+        self.sample_count += count
+        self.total += total
+        self.minimum, self.maximum = min(self.minimum, minimum), max(self.maximum, maximum)
+        self.last_observed = max(self.last_observed, now)
+        if count < 2:
+            self._count_value(min(max(total / count, minimum), maximum), count)
+            return
+        self._count_value(minimum, 1.0)
+        self._count_value(maximum, 1.0)
+        if count > 2:
+            mean = (total - minimum - maximum) / (count - 2)
+            self._count_value(min(max(mean, minimum), maximum), count - 2)
+
     def merge(self, other: "MetricBucket") -> None:
         """Add another bucket to this one."""
         self.sample_count += other.sample_count
@@ -98,7 +116,7 @@ def _round_value(value: float) -> float:
 
 @dataclass(slots=True)
 class MetricSeries:
-    """All minutes of one metric with one set of dimensions."""
+    """All minutes of one metric with one set of dimensions and one unit."""
 
     unit: str
     minutes: dict[int, MetricBucket] = field(default_factory=dict)
@@ -134,22 +152,25 @@ class MetricSeries:
 
 
 class MetricStore:
-    """All series of the account, by namespace, name and dimensions."""
+    """All series of the account, by namespace, name, dimensions and unit."""
 
     def __init__(self) -> None:
-        self.series: dict[tuple[str, str, Dimensions], MetricSeries] = {}
+        self.series: dict[tuple[str, str, Dimensions, str], MetricSeries] = {}
 
     def get_or_create(self, namespace: str, name: str, dimensions: Mapping[str, str], unit: str) -> MetricSeries:
         """Return a series, created if it is new. Dimensions are compared as a set."""
-        key = (namespace, name, tuple(sorted(dimensions.items())))
+        key = (namespace, name, tuple(sorted(dimensions.items())), unit)
         series = self.series.get(key)
         if series is None:
             series = self.series[key] = MetricSeries(unit)
         return series
 
-    def find(self, namespace: str, name: str, dimensions: Iterable[tuple[str, str]]) -> MetricSeries | None:
-        """Return the series with exactly these dimensions, or None."""
-        return self.series.get((namespace, name, tuple(sorted(dimensions))))
+    def find(
+        self, namespace: str, name: str, dimensions: Iterable[tuple[str, str]], unit: str | None
+    ) -> list[MetricSeries]:
+        """Return the series with exactly these dimensions, of one unit or, for None, of every unit. O(series)."""
+        wanted = (namespace, name, tuple(sorted(dimensions)))
+        return [series for key, series in self.series.items() if key[:3] == wanted and unit in (None, key[3])]
 
 
 # Namespace and units as the SageMaker developer guide lists them, "Monitor a serverless endpoint" (2026-11).

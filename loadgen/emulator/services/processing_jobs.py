@@ -4,7 +4,9 @@ Source: SageMaker developer guide, "How Amazon SageMaker Processing Runs Your Pr
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from loadgen.emulator.protocol.errors import ServiceError, missing_member, validation_error
@@ -14,6 +16,10 @@ from loadgen.emulator.services.emulated_job import EmulatedJob
 from loadgen.emulator.services.job_runner import JobRunner, parse_s3_uri
 from loadgen.emulator.services.s3_storage import S3Storage
 from loadgen.emulator.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+# Source: CreateProcessingJob, LocalPath; the other directories of /opt/ml belong to the service.
+_LOCAL_ROOT = PurePosixPath("/opt/ml/processing")
 
 
 class ProcessingJobs:
@@ -51,14 +57,15 @@ class ProcessingJobs:
         _check_paths(payload)
         region, account = self._settings.region, self._settings.account_id
         arn = f"arn:aws:sagemaker:{region}:{account}:processing-job/{name.lower()}"
-        if name in self._jobs:
+        # ARNs are in lower case.
+        if name.lower() in (other.lower() for other in self._jobs):
             raise ServiceError("ResourceInUse", f'Job name must be unique within an AWS account and region: "{arn}"')
         job = self._jobs[name] = EmulatedJob(name, arn, payload, now, now)
         if not self._settings.runs_jobs or self.task_group is None:
             job.finish("Failed", now, "ClientError: this emulator does not run jobs: start it with --run-jobs")
             return {"ProcessingJobArn": arn}
         runner = JobRunner(job, self._settings, self._storage, self._clock, self.url)
-        task = self.task_group.create_task(runner.run())
+        task = self.task_group.create_task(self._run(job, runner))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return {"ProcessingJobArn": arn}
@@ -85,6 +92,14 @@ class ProcessingJobs:
         for task in self._tasks:
             task.cancel()
 
+    async def _run(self, job: EmulatedJob, runner: JobRunner) -> None:
+        """Run a job; an internal failure ends this job only, not the server whose task group owns the task."""
+        try:
+            await runner.run()
+        except Exception as error:  # noqa: BLE001  logged, and the job is Failed
+            _LOG.exception("processing job %s failed", job.name)
+            job.finish("Failed", self._clock(), f"InternalServerError: {type(error).__name__}: {error}")
+
     def _find(self, payload: Mapping[str, Any]) -> EmulatedJob:
         name = payload["ProcessingJobName"]
         if name not in self._jobs:
@@ -93,10 +108,10 @@ class ProcessingJobs:
 
 
 def _check_paths(payload: Mapping[str, Any]) -> None:
-    """Check that each input and output has a path in the container and an `s3://` URI, which the model leaves optional.
+    """Check that each input and output has a path in /opt/ml/processing and an `s3://` URI; the model requires neither.
 
     Raises:
-        ServiceError: a path is missing, or the URI has another scheme.
+        ServiceError: a path is missing or elsewhere, or the URI has another scheme.
     """
     rows = [("ProcessingInputs", "S3Input", row) for row in payload.get("ProcessingInputs", ())]
     outputs = payload.get("ProcessingOutputConfig", {}).get("Outputs", ())
@@ -106,3 +121,10 @@ def _check_paths(payload: Mapping[str, Any]) -> None:
             if name not in row.get(member, ()):
                 raise missing_member(parent, member, name)
         parse_s3_uri(row[member]["S3Uri"])
+        _check_local_path(member, row[member]["LocalPath"])
+
+
+def _check_local_path(member: str, text: str) -> None:
+    path = PurePosixPath(text)
+    if not path.is_relative_to(_LOCAL_ROOT) or ".." in path.parts or "\0" in text:
+        raise validation_error(f"LocalPath {text!r} of {member} must be {_LOCAL_ROOT} or a directory in it.")

@@ -122,13 +122,16 @@ class S3Storage:
         self._uploads[upload_id] = _MultipartUpload(bucket, key, content_type, metadata)
         return upload_id
 
-    def check_upload(self, upload_id: str) -> None:
-        """Check that an upload is in progress.
+    def check_upload(self, upload_id: str, bucket: str, key: str) -> None:
+        """Check that an upload to this bucket and key is in progress.
 
         Raises:
             ServiceError: NoSuchUpload.
         """
-        self._find_upload(upload_id)
+        self.objects(bucket)
+        upload = self._uploads.get(upload_id)
+        if upload is None or (upload.bucket, upload.key) != (bucket, key):
+            raise _no_such_upload(upload_id)
 
     def put_part(self, upload_id: str, number: int, body: bytes, now: float) -> S3Object:
         """Store a part, replacing one of the same number.
@@ -163,15 +166,22 @@ class S3Storage:
         return upload.bucket, upload.key, etag
 
     def abort_upload(self, upload_id: str) -> None:
-        """Drop an upload and its parts; idempotent."""
-        self._uploads.pop(upload_id, None)
+        """Drop an upload and its parts.
+
+        Raises:
+            ServiceError: NoSuchUpload.
+        """
+        self._find_upload(upload_id)
+        del self._uploads[upload_id]
 
     def _find_upload(self, upload_id: str) -> _MultipartUpload:
         if upload_id not in self._uploads:
-            raise ServiceError(
-                "NoSuchUpload", "The specified multipart upload does not exist.", 404, {"UploadId": upload_id}
-            )
+            raise _no_such_upload(upload_id)
         return self._uploads[upload_id]
+
+
+def _no_such_upload(upload_id: str) -> ServiceError:
+    return ServiceError("NoSuchUpload", "The specified multipart upload does not exist.", 404, {"UploadId": upload_id})
 
 
 def _ordered_parts(upload: _MultipartUpload, listed: Sequence[tuple[int, str]]) -> list[S3Object]:

@@ -35,6 +35,26 @@ def read_variant(payload: Mapping[str, Any]) -> tuple[str, str, Capacity]:
     return variant["VariantName"], variant["ModelName"], _read_capacity(serverless)
 
 
+def check_model(model: Mapping[str, Any]) -> None:
+    """Check that a model can be deployed as a serverless variant.
+
+    Args:
+        model: validated input of CreateModel.
+
+    Raises:
+        ServiceError: it has a VPC, network isolation, several containers or a multi-model container. The exclusions are
+            those of the developer guide, "Serverless Inference"; AWS's texts for them are not published.
+    """
+    excluded = [member for member in ("VpcConfig", "EnableNetworkIsolation") if model.get(member)]
+    containers = model.get("Containers", [])
+    if len(containers) > 1:
+        excluded.append("An inference pipeline of several Containers")
+    if any(container.get("Mode") == "MultiModel" for container in (model.get("PrimaryContainer", {}), *containers)):
+        excluded.append("Container Mode MultiModel")
+    if excluded:
+        raise validation_error(f"{excluded[0]} is not supported for serverless endpoints.")
+
+
 def _read_capacity(serverless: Mapping[str, Any]) -> Capacity:
     memory = serverless["MemorySizeInMB"]
     if memory not in MEMORY_SIZES_MB:

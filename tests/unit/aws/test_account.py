@@ -9,12 +9,13 @@ import pytest
 from loadgen.aws.account import AwsAccount, open_account
 from loadgen.aws.deployment.resources import Existence, NullJournal, ResourceKind, ResourceRegistry
 from loadgen.aws.emulator_api import fetch_server_counts
+from loadgen.aws.errors import SDK_ERRORS
 from loadgen.aws.existing_endpoint import ExistingEndpointAccount, open_existing
 from loadgen.aws.identity import connect, endpoint_kind
 from loadgen.aws.retry import RetryPolicy
 from loadgen.aws.session import AwsConnectionConfig, open_clients
 from loadgen.emulator.server import Emulator, Settings, serve
-from loadgen.errors import AuthError, ConfigError, QuotaError, UnavailableError, UsageError
+from loadgen.errors import AuthError, ConfigError, ExitStatus, QuotaError, UnavailableError, UsageError
 from loadgen.targets.transport_selection import resolve_transport
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
@@ -244,6 +245,47 @@ def test_what_cannot_work_is_refused_before_anything_is_created():
                 with pytest.raises(ConfigError, match="'unknown'"):
                     await other.check([ServerlessConfig(1024, 1)])
             assert (await account._clients.sagemaker.list_endpoint_configs())["EndpointConfigs"] == []
+
+    asyncio.run(main())
+
+
+ONE = {"Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/ranker:1"}
+MANY = ONE | {"Mode": "MultiModel", "ModelDataUrl": "s3://bucket/models/"}
+
+
+@pytest.mark.parametrize(
+    ("members", "named"),
+    [
+        ({"PrimaryContainer": MANY}, "PrimaryContainer.Mode MultiModel"),
+        ({"Containers": [MANY]}, "Containers[0].Mode MultiModel"),
+        ({"Containers": [ONE, ONE]}, "2 Containers"),
+        ({"PrimaryContainer": ONE, "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]}}, "VpcConfig"),
+        ({"PrimaryContainer": ONE, "EnableNetworkIsolation": True}, "EnableNetworkIsolation"),
+        ({"PrimaryContainer": ONE | {"Mode": "SingleModel"}, "EnableNetworkIsolation": False}, ""),
+        ({"Containers": [ONE]}, ""),
+    ],
+    ids=str,
+)
+def test_a_model_that_serverless_excludes_is_refused_by_the_check_and_by_the_emulator(members, named):
+    """The check that a dry run makes too gives CONFIG with the member, and CreateEndpointConfig a ValidationException."""
+
+    async def main() -> None:
+        async with emulated() as (emulator, account):
+            sagemaker = account._clients.sagemaker
+            await sagemaker.create_model(ModelName="m", ExecutionRoleArn="arn:aws:iam::123456789012:role/r", **members)
+            serverless = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
+            variant = {"VariantName": "v", "ModelName": "m", "ServerlessConfig": serverless}
+            access = AwsConnectionConfig(emulator_url=emulator.url)
+            async with open_account(access, model="m", run_id="r", transport_factory=CONNECT) as other:
+                if not named:
+                    await other.check([ServerlessConfig(1024, 1)])
+                    await sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+                    return
+                with pytest.raises(ConfigError) as refused:
+                    await other.check([ServerlessConfig(1024, 1)])
+                assert (named in str(refused.value), refused.value.status) == (True, ExitStatus.CONFIG)
+            with pytest.raises(SDK_ERRORS, match=r"ValidationException.*not supported for serverless"):
+                await sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
 
     asyncio.run(main())
 

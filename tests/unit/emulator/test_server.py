@@ -33,11 +33,26 @@ def talk(emulator, data):
         b"Host: [::2]\r\n",
         b"Host: localhost\r\nOrigin: https://evil.example\r\n",
         b"Host: localhost\r\nOrigin: null\r\n",
+        b"Host: localhost:80\r\nOrigin: http://localhost:3000\r\n",
+        b"Host: localhost:80\r\nOrigin: https://localhost:80\r\n",
+        b"Host: localhost\r\nOrigin: http://127.0.0.1\r\n",
+        b"Host: localhost\r\nOrigin: http://localhost\r\nOrigin: http://evil.example\r\n",
+        b"Host: localhost\r\nOrigin: http://localhost@evil.example\r\n",
+        b"Host: localhost:80.evil.example\r\n",
+        b"Host: localhost:evil.example\r\n",
+        b"Host: localhost:\r\n",
+        b"Host: localhost:80:80\r\n",
+        b"Host: localhost/evil\r\n",
+        b"Host: localhost.\r\n",
+        b"Host: [::1]evil.example\r\n",
+        b"Host: user@localhost\r\n",
+        b"Host: 127.0.0.1:\xd9\xa1\r\n",
+        b"Host: \r\n",
         b"",
     ],
 )
 def test_a_foreign_host_or_origin_is_rejected(headers):
-    """A Host or Origin that is not a loopback name gets 403 without a CORS header, and the ledger counts no request."""
+    """A Host that is not a loopback name and port, or an Origin other than that Host, gets 403 without a CORS header, and the ledger counts no request."""
     with emulated() as emulator:
         deploy(emulator)
         answer = talk(
@@ -55,6 +70,14 @@ def test_loopback_host_names_are_served(host):
         assert talk(
             emulator, b"GET /ledger HTTP/1.1\r\nHost: " + host.encode() + b"\r\nConnection: close\r\n\r\n"
         ).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_emulators_own_origin_is_served():
+    """An Origin of the request's own Host, with its port, is accepted."""
+    with emulated() as emulator:
+        own = emulator.url.encode()
+        head = b"GET /ledger HTTP/1.1\r\nHost: " + own[7:] + b"\r\nOrigin: " + own + b"\r\nConnection: close\r\n\r\n"
+        assert talk(emulator, head).startswith(b"HTTP/1.1 200 ")
 
 
 def test_only_loopback_addresses_are_bound():

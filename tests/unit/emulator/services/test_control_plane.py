@@ -1,5 +1,7 @@
 """The control plane: life cycle, error texts, quotas, lists and tags, in virtual time and without a server."""
 
+import base64
+
 import pytest
 
 from loadgen.emulator.behaviour.ledger import Ledger
@@ -22,6 +24,10 @@ def faulty_plane(*faults):
     for fault in faults:
         switched.add(fault)
     return ControlPlane(Settings(), switched, Ledger(), 0.0)
+
+
+def token_of(content):
+    return base64.b64encode(content).decode()
 
 
 def begin(control, name="e", now=0.0, **config):
@@ -198,6 +204,10 @@ def test_an_endpoint_name_in_use_is_rejected_in_any_case():
         ("ListEndpoints", {"MaxResults": 101}, "less than or equal to 100"),
         ("ListEndpoints", {"SortBy": "Colour"}, "enum value set"),
         ("ListEndpoints", {"NextToken": "made up"}, "Invalid NextToken"),
+        ("ListEndpoints", {"NextToken": token_of(b'["Name","a","a"]')}, "Invalid NextToken"),
+        ("ListEndpoints", {"NextToken": token_of(b'["CreationTime","a","a"]')}, "Invalid NextToken"),
+        ("ListEndpoints", {"NextToken": token_of(b'["CreationTime",' + b"9" * 5000 + b',"a"]')}, "Invalid NextToken"),
+        ("ListEndpoints", {"NextToken": token_of(b"at 7")}, "Invalid NextToken"),
         ("AddTags", {"ResourceArn": f"{ARN}:endpoint/none", "Tags": []}, "Could not find resource"),
     ],
 )
@@ -356,3 +366,18 @@ def test_deployment_faults_fail_or_hang():
     assert control.describe_endpoint({"EndpointName": "bad"}, later)["FailureReason"] == "Image size 13 is greater"
     control.delete_endpoint({"EndpointName": "good"}, later)
     assert status(control, 2 * later, "good") == "Deleting"
+
+
+def test_names_that_differ_only_in_case_are_one_name():
+    """A second model or configuration whose name differs only in case is refused, and the first keeps its tags."""
+    control = plane()
+    model = {"PrimaryContainer": {"Image": "i"}}
+    tags = [{"Key": "k", "Value": "v"}]
+    control.create_model({"ModelName": "Mine", **model, "Tags": tags}, 0.0)
+    assert error_of(control.create_model, {"ModelName": "mINE", **model}, 0.0)[0] == "ValidationException"
+    config = endpoint_config()
+    control.create_endpoint_config({**config, "EndpointConfigName": "Mine", "Tags": tags}, 0.0)
+    again = {**config, "EndpointConfigName": "mine"}
+    assert error_of(control.create_endpoint_config, again, 0.0)[0] == "ValidationException"
+    for kind in ("model", "endpoint-config"):
+        assert control.list_tags({"ResourceArn": f"{ARN}:{kind}/mine"}, 0.0) == {"Tags": tags}

@@ -108,3 +108,103 @@ def test_a_series_keeps_one_day():
         series.bucket_at(minute * 60.0).add(1.0, minute * 60.0)
     assert len(series.minutes) == 1440
     assert min(series.minutes) == 3000 - 1440
+
+
+def put(cloudwatch, now=1e9, **row):
+    cloudwatch.operations["PutMetricData"]({"Namespace": "Mine", "MetricData": [{"MetricName": "m", **row}]}, now)
+
+
+def points(cloudwatch, now=1e9, **asked):
+    """Return the datapoints of one metric over a month, in order of unit."""
+    asked = {
+        "Namespace": "Mine",
+        "MetricName": "m",
+        "StartTime": now - 2e6,
+        "EndTime": now + 1e5,
+        "Period": 86400 * 60,
+        "Statistics": ["Minimum", "Maximum", "Sum", "SampleCount", "Average"],
+        "ExtendedStatistics": ["p50", "IQM"],
+        **asked,
+    }
+    answer = cloudwatch.operations["GetMetricStatistics"](asked, now)["Datapoints"]
+    return sorted(answer, key=lambda point: point["Unit"])
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "least", "most"),
+    [(2, 10, 1, 9), (1, 3, 3, 3), (2, -10, -9, -1), (0.5, 1, 2, 2), (1.5, 3, 1, 3), (1000, 5000, 0, 9), (3, 30, 1, 9)],
+)
+def test_a_statistic_set_keeps_its_own_figures(count, total, least, most):
+    """The four figures of StatisticValues are read back as they were put, and no percentile is outside of them."""
+    cloudwatch = CloudWatch(MetricStore(), lag=0.0)
+    put(cloudwatch, StatisticValues={"SampleCount": count, "Sum": total, "Minimum": least, "Maximum": most})
+    (point,) = points(cloudwatch)
+    assert (point["SampleCount"], point["Sum"], point["Minimum"], point["Maximum"]) == (count, total, least, most)
+    assert least <= point["ExtendedStatistics"]["p50"] <= most
+
+
+def test_values_of_two_units_are_never_added():
+    """Bytes and Seconds of one metric are two series: both without Unit, one with it, and the metric is listed once."""
+    cloudwatch = CloudWatch(MetricStore(), lag=0.0)
+    put(cloudwatch, Value=1.0, Unit="Bytes")
+    put(cloudwatch, Value=500.0, Unit="Seconds")
+    put(cloudwatch, Value=2.0, Unit="Bytes")
+    assert [(point["Sum"], point["Unit"]) for point in points(cloudwatch)] == [(3.0, "Bytes"), (500.0, "Seconds")]
+    assert [point["Sum"] for point in points(cloudwatch, Unit="Seconds")] == [500.0]
+    assert points(cloudwatch, Unit="Count") == []
+    assert len(cloudwatch.operations["ListMetrics"]({}, 1e9)["Metrics"]) == 1
+    stat = {"Metric": {"Namespace": "Mine", "MetricName": "m"}, "Period": 60, "Stat": "Sum"}
+    asked = {"MetricDataQueries": [{"Id": "a", "MetricStat": stat}], "StartTime": 1e9 - 600, "EndTime": 1e9 + 600}
+    (result,) = cloudwatch.operations["GetMetricData"](asked, 1e9)["MetricDataResults"]
+    assert sorted(result["Values"]) == [3.0, 500.0]
+    for room in (0, -1):
+        with pytest.raises(ServiceError, match="MaxDatapoints"):
+            cloudwatch.operations["GetMetricData"]({**asked, "MaxDatapoints": room}, 1e9)
+
+
+SUMMARY = {"SampleCount": 2.0, "Sum": 10.0, "Minimum": 1.0, "Maximum": 9.0}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"Value": 1.0, "StatisticValues": SUMMARY},
+        {"Value": 1.0, "Values": [1.0]},
+        {"StatisticValues": SUMMARY | {"SampleCount": 0.0}},
+        {"StatisticValues": SUMMARY | {"Minimum": 10.0}},
+        {"StatisticValues": SUMMARY | {"Sum": 1e200}},
+        {"Values": [1.0], "Counts": [-3.0]},
+        {"Values": [1.0, 2.0], "Counts": [1.0]},
+        {"Values": [1.0], "Counts": [1e299]},
+        {"Value": 1e299},
+        {"Value": 1.0, "Timestamp": -62_135_596_800.0},
+        {"Value": 1.0, "Timestamp": 253_402_300_799.0},
+        {"Value": 1.0, "Dimensions": [{"Name": "N", "Value": "B"}, {"Name": "N", "Value": "C"}]},
+        {},
+    ],
+    ids=str,
+)
+def test_impossible_metric_data_is_refused_whole(row):
+    """Contradicting members, values, counts and times out of range get 400, and nothing of the request is stored."""
+    metrics = MetricStore()
+    entries = [{"MetricName": "good", "Value": 1.0}, {"MetricName": "m", **row}]
+    with pytest.raises(ServiceError) as refused:
+        CloudWatch(metrics, lag=0.0).operations["PutMetricData"]({"Namespace": "Mine", "MetricData": entries}, 1e9)
+    assert (refused.value.status, metrics.series) == (400, {})
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1e100, 1e100), st.sampled_from([0, 0.0, 5e-324, 0.5, 1, 7, 1e100])), max_size=20),
+    st.sampled_from(["Average", "Sum", "p0", "p50", "p99.9", "IQM", "tm90", "TM(1%:2%)"]),
+)
+def test_every_statistic_of_any_accepted_values_can_be_read(weighted, statistic):
+    """Zero, tiny and huge counts leave every statistic readable; counts of zero alone store nothing."""
+    cloudwatch = CloudWatch(MetricStore(), lag=0.0)
+    put(cloudwatch, Values=[value for value, _ in weighted], Counts=[float(count) for _, count in weighted])
+    is_simple = statistic in ("Average", "Sum")
+    read = points(
+        cloudwatch,
+        Statistics=[statistic] if is_simple else None,
+        ExtendedStatistics=None if is_simple else [statistic],
+    )
+    assert len(read) == any(count for _, count in weighted)

@@ -3,6 +3,8 @@
 import pytest
 
 from loadgen.aws.s3 import S3Location
+from loadgen.emulator.protocol.errors import ServiceError
+from loadgen.emulator.services.job_runner import JobRunner
 from loadgen.processing_job.job_spec import ProcessingJobSpec, job_request
 from tests.support.emulator import client, emulated
 from tests.support.processing_jobs import ROLE, describe_job, job_account, wait_for_job
@@ -21,6 +23,8 @@ def test_an_emulator_does_not_run_jobs_by_default():
         assert described["AppSpecification"] == request["AppSpecification"]
         with pytest.raises(sagemaker.exceptions.ResourceInUse):
             sagemaker.create_processing_job(**request)
+        with pytest.raises(sagemaker.exceptions.ResourceInUse):
+            sagemaker.create_processing_job(**request | {"ProcessingJobName": "Loadgen-R1"})
         with pytest.raises(sagemaker.exceptions.ResourceNotFound):
             sagemaker.describe_processing_job(ProcessingJobName="nothing")
         assert [row["ProcessingJobName"] for row in sagemaker.list_processing_jobs()["ProcessingJobSummaries"]] == [
@@ -119,3 +123,98 @@ def test_a_job_can_be_stopped_before_it_starts():
         assert describe_job(emulator, "job")["ProcessingJobStatus"] == "InProgress"
         sagemaker.stop_processing_job(ProcessingJobName="job")
         assert wait_for_job(emulator, "job")["ProcessingJobStatus"] == "Stopped"
+
+
+def job_with(**members):
+    """Return CreateProcessingJob's input for a job without inputs and outputs."""
+    request = job_input("")
+    del request["ProcessingInputs"], request["ProcessingOutputConfig"]
+    return request | members
+
+
+def output_to(local_path):
+    output = {"S3Uri": "s3://bucket-of-jobs/out", "LocalPath": local_path, "S3UploadMode": "EndOfJob"}
+    return {"ProcessingOutputConfig": {"Outputs": [{"OutputName": "out", "S3Output": output}]}}
+
+
+def input_at(local_path):
+    source = {"S3Uri": "s3://bucket-of-jobs/in", "LocalPath": local_path, "S3DataType": "S3Prefix"}
+    return {"ProcessingInputs": [{"InputName": "in", "S3Input": source}]}
+
+
+def entrypoint(words):
+    return {"AppSpecification": {"ImageUri": "any", "ContainerEntrypoint": words}}
+
+
+REFUSED = [
+    {"Environment": {"A=B": "x"}},
+    {"Environment": ["A"]},
+    {"Environment": {"A": 1}},
+    {"Environment": {"": "x"}},
+    {"Environment": "A=B"},
+    entrypoint("true"),
+    entrypoint([1]),
+    entrypoint({"0": "true"}),
+    {"StoppingCondition": {"MaxRuntimeInSeconds": 1.5}},
+    *(
+        place(path)
+        for place in (output_to, input_at)
+        for path in (
+            *("/opt/ml/processing/a\0b", "/opt/ml/code", "/opt/ml/processing/../code", "/opt/ml/processing_of_mine"),
+            *("/etc", "/tmp/opt/ml/processing", "opt/ml/processing", "", "/opt/ml/processing/a/../../../../etc"),
+        )
+    ),
+]
+FAILED = [
+    entrypoint(["echo", "a\0b"]),
+    entrypoint([""]),
+    entrypoint(["/nonexistent"]),
+    entrypoint(["\0"]),
+    {"Environment": {"A": "x\0y"}},
+    entrypoint(["true"]) | output_to("/opt/ml/processing/opt/ml/out") | {"Environment": {"A": "\0"}},
+]
+
+
+@pytest.mark.parametrize("members", REFUSED, ids=str)
+def test_an_invalid_job_is_refused(members):
+    """Members of the wrong type and a LocalPath outside /opt/ml/processing get 400, and leave no job."""
+    with job_account() as emulator:
+        with pytest.raises(ServiceError) as refused:
+            emulator.processing.operations["CreateProcessingJob"](job_with(**members), 0.0)
+        assert refused.value.status == 400
+        assert emulator.processing.operations["ListProcessingJobs"]({}, 0.0)["ProcessingJobSummaries"] == []
+
+
+@pytest.mark.parametrize("members", FAILED, ids=str)
+def test_a_job_that_cannot_start_fails_alone(members):
+    """A command, environment or directory that the machine refuses makes the job Failed; the next one completes."""
+    with job_account() as emulator, client("sagemaker", emulator) as sagemaker:
+        sagemaker.create_processing_job(**job_with(**members))
+        assert wait_for_job(emulator, "job")["ProcessingJobStatus"] == "Failed"
+        sagemaker.create_processing_job(**job_with(ProcessingJobName="next", **entrypoint(["true"])))
+        assert wait_for_job(emulator, "next")["ProcessingJobStatus"] == "Completed"
+
+
+def test_an_internal_failure_of_a_job_ends_that_job_only(monkeypatch):
+    """An exception that the runner does not expect makes the job Failed with its type; the emulator goes on."""
+
+    async def fail(*_):
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr(JobRunner, "run", fail)
+    with job_account() as emulator, client("sagemaker", emulator) as sagemaker:
+        sagemaker.create_processing_job(**job_with(**entrypoint(["true"])))
+        described = wait_for_job(emulator, "job")
+    assert described["FailureReason"] == "InternalServerError: RuntimeError: unexpected"
+
+
+def test_an_output_whose_name_is_not_utf_8_can_be_listed():
+    """A file name of any bytes becomes a key with replacement characters, and the bucket can be listed."""
+    program = "import os; open(os.environb[b'OUT'] + b'/a\\xff', 'wb').close()"
+    with job_account() as emulator, client("sagemaker", emulator) as sagemaker, client("s3", emulator) as s3:
+        emulator.storage.create_bucket("bucket-of-jobs")
+        members = entrypoint(["python3", "-c", program]) | output_to("/opt/ml/processing/out")
+        sagemaker.create_processing_job(**job_with(Environment={"OUT": "/opt/ml/processing/out"}, **members))
+        assert wait_for_job(emulator, "job")["ProcessingJobStatus"] == "Completed"
+        listed = s3.list_objects_v2(Bucket="bucket-of-jobs")["Contents"]
+    assert [row["Key"] for row in listed] == ["out/a\N{REPLACEMENT CHARACTER}"]
