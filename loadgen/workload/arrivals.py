@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.validation import validate_int
+from loadgen.validation import to_int
 from loadgen.workload.rate import Rate
 
 _CHUNK = 8192  # arrivals computed at a time: bounds memory, and amortizes numpy's overhead for each call
@@ -44,7 +44,7 @@ class Arrivals:
 
     def __post_init__(self) -> None:
         if self.seed is not None:
-            validate_int(self.seed, 0, "seed")
+            object.__setattr__(self, "seed", to_int(self.seed, "seed", 0))
         if not all(a <= b < math.inf for a, b in pairwise((0.0, *self.instants))):
             raise UsageError("trace instants are not ascending from 0", hint="trace(...) sorts them")
         compose_shard((0, 1), *self.part)
