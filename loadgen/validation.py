@@ -1,20 +1,51 @@
-"""Validators for numbers that several values share; each error names the value and the allowed range."""
+"""Validators for numbers and sequences that several values share; each error names the value and the allowed range."""
 
 import math
-
-import numpy as np
+import operator
+from collections.abc import Iterable
+from typing import Any, SupportsIndex
 
 from loadgen.errors import UsageError
 
 
-def validate_int(value: object, minimum: int, name: str) -> None:
-    """Check that a value is an integer of at least `minimum`; booleans and floats are not integers here.
+def to_int(value: SupportsIndex, name: str, minimum: int, maximum: int | None = None) -> int:
+    """Return an integer of any type, such as one of numpy's, as an int; booleans and floats are not integers here.
+
+    Args:
+        value: whatever `operator.index` accepts.
+        name: of the value, for the message.
+        minimum: smallest allowed value.
+        maximum: largest allowed value; None for no limit.
 
     Raises:
-        UsageError: the value is of another type or too small.
+        UsageError: the value is of another type or out of range.
+
+    Example:
+        >>> to_int(8, "clients", 1)
+        8
     """
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < minimum:
-        raise UsageError(f"{name} is {value!r}", hint=f"must be an integer of at least {minimum}")
+    allowed = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise UsageError(f"{name} is {value!r:.80}", hint=f"must be an integer {allowed}") from error
+    if isinstance(value, bool) or number < minimum or (maximum is not None and number > maximum):
+        raise UsageError(f"{name} is {value!r:.80}", hint=f"must be an integer {allowed}")
+    return number
+
+
+def to_tuple(value: Iterable[Any], name: str) -> tuple[Any, ...]:
+    """Return the items of a list, an array, a generator or another iterable, which is read once.
+
+    Raises:
+        UsageError: the value is a single item, text, or a mapping.
+    """
+    if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
+        raise UsageError(f"{name} is of type {type(value).__name__}", hint="must be a list of values")
+    try:
+        return tuple(value)
+    except TypeError as error:  # an array without dimensions is iterable by its type only
+        raise UsageError(f"{name} is {value!r:.80}", hint="must be a list of values") from error
 
 
 def validate_duration(value: float, *, allow_zero: bool = False) -> float:

@@ -24,7 +24,7 @@ from loadgen.measurement.recorder import Recorder
 from loadgen.measurement.run import Run
 from loadgen.measurement.sample import ErrorCode
 from loadgen.measurement.tally import Window
-from loadgen.validation import validate_int
+from loadgen.validation import to_int, to_tuple
 from loadgen.workload.load import ClosedLoop, Load, OpenLoop
 from loadgen.workload.request import Request
 from loadgen.workload.step import Step
@@ -89,9 +89,11 @@ async def run(
         >>> result.scheduled, result.count(OutcomeCategory.OK)
         (10, 10)
     """
+    requests = to_tuple(requests, "requests")
     if not requests:
         raise DataError("no requests to send", hint="give at least one Request")
-    _validate_settings(window, drain, grace, seed)
+    _validate_settings(window, drain, grace)
+    seed = to_int(seed, "seed", 0)
     step = load if isinstance(load, Step) else Step(None, load)
     async with open_clock(clock) as run_clock:
         load_run = _LoadRun(step, transport, requests, run_clock, seed, window, sink, on_window)
@@ -101,13 +103,12 @@ async def run(
             raise first_exception(group) from group
 
 
-def _validate_settings(window: float, drain: float, grace: float, seed: int) -> None:
+def _validate_settings(window: float, drain: float, grace: float) -> None:
     if not 0 < window < math.inf:
         raise UsageError(f"window is {window!r} seconds", hint="must be finite and above 0")
     for name, seconds in (("drain", drain), ("grace", grace)):
         if not seconds >= 0:
             raise UsageError(f"{name} is {seconds!r} seconds", hint="must be at least 0")
-    validate_int(seed, 0, "seed")
 
 
 def first_exception(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,5 +1,6 @@
 """The forecast of a run: what it creates, sends and costs at most, known before it creates anything. Pure."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from loadgen.analysis.estimate import Estimate, estimate_cost
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ConfigError
 from loadgen.interfaces import Identity
+from loadgen.workload.load import OpenLoop
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
@@ -29,6 +31,7 @@ class RunForecast:
         worst_case: the cost when every call takes `INVOCATION_TIMEOUT` seconds.
         typical_case: the cost when every call takes one second.
         identity: the account.
+        load_duration: seconds for which the steps send at least, one after the other; 0 when only counts limit them.
     """
 
     configs: tuple[ServerlessConfig, ...]
@@ -37,16 +40,20 @@ class RunForecast:
     worst_case: Estimate
     typical_case: Estimate
     identity: Identity
+    load_duration: float = 0.0
 
     def lines(self) -> list[str]:
         """Return the forecast as lines of text."""
+        lasts = f"will send for at least {_duration(self.load_duration)}" if self.load_duration else ""
         if not self.configs:
-            return [f"will create no resources; will run {self.steps} steps against the existing endpoint (billed)"]
+            line = f"will create no resources; will run {self.steps} steps against the existing endpoint (billed)"
+            return [line, *filter(None, [lasts])]
         sizes = ", ".join(f"{memory} MB x {settings}" for memory, settings in self._sizes())
         waves = f" in {self.waves} waves" if self.waves > 1 else ""
         lines = [
             f"will create {_endpoints(len(self.configs))}{waves} ({sizes}) and delete them",
             f"will send at most {self.worst_case.invocations:,} requests in {self.steps} steps",
+            *filter(None, [lasts]),
         ]
         free = "" if self.identity.kind == "aws" else f"; free on this target ({self.identity.kind})"
         if self.worst_case.usd is None or self.typical_case.usd is None:
@@ -80,7 +87,13 @@ class RunForecast:
 
 
 def forecast_run(
-    steps: Sequence[Step], requests: Sequence[Request], identity: Identity, *, waves: int, prices: PriceBook
+    steps: Sequence[Step],
+    requests: Sequence[Request],
+    identity: Identity,
+    *,
+    waves: int,
+    prices: PriceBook,
+    together: bool = False,
 ) -> RunForecast:
     """Return the forecast of steps.
 
@@ -90,12 +103,31 @@ def forecast_run(
         identity: the account.
         waves: how many groups of endpoints are deployed one after the other.
         prices: the prices to use.
+        together: True when the steps run at the same time.
     """
     payload = 2.0 * max(len(request.body) for request in requests)
     worst = estimate_cost(steps, prices, identity.region, call_duration=INVOCATION_TIMEOUT, payload_bytes=payload)
     typical = estimate_cost(steps, prices, identity.region, call_duration=_TYPICAL_CALL, payload_bytes=payload)
     configs = tuple(dict.fromkeys(step.config for step in steps if step.config is not None))
-    return RunForecast(configs, waves, len(steps), worst, typical, identity)
+    durations = [_schedule_duration(step) for step in steps]
+    lasts = max(durations, default=0.0) if together else math.fsum(durations)
+    return RunForecast(configs, waves, len(steps), worst, typical, identity, lasts)
+
+
+def _schedule_duration(step: Step) -> float:
+    """Return the seconds for which a step sends whatever the target does; 0 for a count of requests."""
+    load = step.load
+    if isinstance(load, OpenLoop):
+        return load.arrivals.duration if load.duration is None else min(load.duration, load.arrivals.duration)
+    return load.duration if load.duration is not None and load.count is None else 0.0
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration as text, such as `25 min` or `41.7 days`."""
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def _endpoints(count: int) -> str:

@@ -75,4 +75,5 @@ def forecast_for_account(scenario: ScenarioProtocol, account: Account) -> RunFor
         account.identity,
         waves=len(deployment_waves(configs, account.quotas)),
         prices=PriceBook.builtin(),
+        together=scenario.together,
     )

@@ -12,6 +12,7 @@ from loadgen.analysis.prices import PriceBook, PriceUnavailable
 from loadgen.aws.deployment.names_and_tags import NAME_PREFIX, RUN_TAG, tag_value
 from loadgen.aws.s3 import S3Location
 from loadgen.errors import ConfigError, UsageError
+from loadgen.validation import to_int
 
 INSTANCE_TYPE = "ml.m5.large"  # default of AWS's sm-serverless-benchmarking
 MAX_RUNTIME = 24 * 3600  # seconds: the SageMaker SDK's default
@@ -61,10 +62,9 @@ class ProcessingJobSpec:
             raise UsageError(f"role {self.role!r}", hint="give the ARN of an execution role")
         if not self.instance_type.startswith("ml."):
             raise UsageError(f"instance type {self.instance_type!r}", hint="such as ml.m5.large")
-        if not 1 <= self.instances <= 100:
-            raise UsageError(f"{self.instances} instances", hint="1 to 100")
-        if not 1 <= self.max_runtime <= _MAX_RUNTIME_LIMIT:
-            raise UsageError(f"a run time of {self.max_runtime} s", hint=f"1 to {_MAX_RUNTIME_LIMIT}")
+        object.__setattr__(self, "instances", to_int(self.instances, "number of instances", 1, 100))
+        max_runtime = to_int(self.max_runtime, "run time in seconds", 1, _MAX_RUNTIME_LIMIT)
+        object.__setattr__(self, "max_runtime", max_runtime)
 
     def price_summary(self, region: str, prices: PriceBook) -> str:
         """Return a message with the job's maximum cost."""

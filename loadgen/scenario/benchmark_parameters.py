@@ -6,6 +6,7 @@ The one place of their defaults. Imports nothing heavy: the command line reads t
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from loadgen.validation import to_tuple
 from loadgen.workload.serverless_config import MEMORY_SIZES_MB
 
 
@@ -89,7 +90,10 @@ def settings_from_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
         {'memory_sizes': (1024,), 'invocations': 50}
     """
     given = [(parameter, arguments[parameter.name]) for parameter in PARAMETERS if parameter.name in arguments]
-    return {parameter.field: tuple(value) if parameter.is_sequence else value for parameter, value in given}
+    return {
+        parameter.field: to_tuple(value, parameter.name) if parameter.is_sequence else value
+        for parameter, value in given
+    }
 
 
 def argv_from_settings(settings: Mapping[str, Any]) -> list[str]:

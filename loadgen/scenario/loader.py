@@ -34,7 +34,8 @@ class LoadedScenario:
 def load_scenario(path: Path) -> LoadedScenario:
     """Execute a scenario file and return its `scenario`.
 
-    The file's directory is put first on `sys.path`, as when Python runs a file.
+    The file's directory is put last on `sys.path`, so that a file beside it never replaces a module that Python or
+    loadgen imports later.
 
     Raises:
         InputError: the file cannot be read.
@@ -54,8 +55,8 @@ def load_scenario(path: Path) -> LoadedScenario:
         raise InputError(f"cannot read {str(path)!a}: not a valid file name", hint=hint) from error
     module = types.ModuleType("scenario_file")
     module.__file__ = str(path)
-    if str(path.parent.resolve()) not in sys.path:
-        sys.path.insert(0, str(path.parent.resolve()))
+    directory = str(path.parent.resolve())
+    sys.path[:] = [*(entry for entry in sys.path if entry != directory), directory]  # `python -m` puts it first
     # dataclasses and pickle look a module up by its name.
     sys.modules[module.__name__] = module
     try:
@@ -77,6 +78,10 @@ def load_scenario(path: Path) -> LoadedScenario:
             hint=f"install it for {sys.executable}, or put it beside the scenario file",
             details=_user_lines(error, path),
         ) from error
+    except ImportError as error:
+        raise ScriptError(
+            f"{path}: {error}", hint=_hidden_neighbour(error.name, path), details=_user_lines(error, path)
+        ) from error
     except Exception as error:
         text = " ".join(str(error).split())  # one line
         raise ScriptError(f"{path}: {type(error).__name__}: {text}", details=_user_lines(error, path)) from error
@@ -91,6 +96,15 @@ def load_scenario(path: Path) -> LoadedScenario:
         raise ConfigError(f"{path} defines no scenario", hint=hint)
     title = (module.__doc__ or "").strip().split("\n", 1)[0]
     return LoadedScenario(scenario, path.stem, title, hashlib.sha256(source).hexdigest(), path)
+
+
+def _hidden_neighbour(name: str | None, path: Path) -> str:
+    """Return what to do when a module was imported instead of the file of that name beside the scenario."""
+    neighbour = path.parent / f"{name}.py"
+    imported = getattr(sys.modules.get(name or ""), "__file__", None)
+    if not neighbour.exists() or imported is None or Path(imported).resolve() == neighbour.resolve():
+        return ""
+    return f"{neighbour.name} beside the scenario has the name of an installed module, {imported}: rename it"
 
 
 def _user_lines(error: BaseException, path: Path) -> list[str]:

@@ -10,7 +10,7 @@ from loadgen.analysis.slo import Slo
 from loadgen.errors import UsageError
 from loadgen.interfaces import Target
 from loadgen.measurement.run import Run
-from loadgen.validation import validate_int
+from loadgen.validation import to_int, to_tuple
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
@@ -78,11 +78,13 @@ class ScenarioProtocol(Protocol):
 
 
 def validate_scenario(scenario: ScenarioProtocol) -> None:
-    """Check the fields that every scenario has.
+    """Check the fields that every scenario has; sequences become tuples, and the seed an int.
 
     Raises:
         UsageError: a field has an invalid value.
     """
+    for name in ("requests", "slos"):  # a generator can be read only once
+        object.__setattr__(scenario, name, to_tuple(getattr(scenario, name), name))
     _validate_requests(scenario.requests)
     if not hasattr(scenario.target, "account"):
         raise UsageError(
@@ -95,7 +97,7 @@ def validate_scenario(scenario: ScenarioProtocol) -> None:
         raise UsageError(f"objective must be one of {', '.join(OBJECTIVES)}, got {scenario.objective!r}")
     if not all(isinstance(slo, Slo) for slo in scenario.slos):
         raise UsageError("slos must contain Slo values", hint='give Slo("response_p99", at_most=0.8)')
-    validate_int(scenario.seed, 0, "seed")
+    object.__setattr__(scenario, "seed", to_int(scenario.seed, "seed", 0))
 
 
 def _validate_requests(requests: Sequence[Request]) -> None:
@@ -137,6 +139,7 @@ class Scenario:
 
     def __post_init__(self) -> None:
         validate_scenario(self)
+        object.__setattr__(self, "steps", to_tuple(self.steps, "steps"))
         if not self.steps or not all(isinstance(step, Step) for step in self.steps):
             raise UsageError("steps must be Step values, at least one", hint="give steps=[Step(...)]")
 

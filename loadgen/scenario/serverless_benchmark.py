@@ -16,6 +16,7 @@ from loadgen.interfaces import Target
 from loadgen.measurement.run import Run
 from loadgen.scenario.benchmark_parameters import DEFAULTS
 from loadgen.scenario.scenario import DEFAULT_OBJECTIVE, DEFAULT_TIMEOUT, Plan, validate_scenario
+from loadgen.validation import to_int, to_tuple
 from loadgen.workload.load import ClosedLoop, Pause
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
@@ -75,13 +76,20 @@ class ServerlessBenchmark:
 
     def __post_init__(self) -> None:
         validate_scenario(self)
+        for name in ("memory_sizes", "max_concurrency", "multipliers"):
+            object.__setattr__(self, name, to_tuple(getattr(self, name), name))
+        for name in ("memory_sizes", "max_concurrency"):
+            object.__setattr__(self, name, tuple(to_int(item, name, 1) for item in getattr(self, name)))
+        for name in ("invocations", "error_limit", "concurrency_invocations", "memory_size"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, to_int(getattr(self, name), name, 1))
         if not self.memory_sizes:
             raise UsageError("memory_sizes must not be empty")
         if self.include_concurrency and not (self.max_concurrency and self.multipliers):
             raise UsageError(
                 "max_concurrency and multipliers must not be empty", hint="or give include_concurrency=False"
             )
-        if any(not (math.isfinite(m) and m > 0) for m in self.multipliers):
+        if not all(math.isfinite(m) and m > 0 for m in self.multipliers):
             raise UsageError(f"multipliers must be finite and above 0, got {list(self.multipliers)}")
         # Building the steps validates every other value.
         self.stability_steps()

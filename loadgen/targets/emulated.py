@@ -19,6 +19,7 @@ from loadgen.interfaces import Account, Target, Transport
 from loadgen.targets.names import validate_resource_name
 from loadgen.targets.standalone import open_transport
 from loadgen.targets.transport_selection import resolve_transport
+from loadgen.validation import to_int
 from loadgen.workload.serverless_config import ServerlessConfig
 
 _START_TIMEOUT = 30.0
@@ -59,6 +60,7 @@ class Emulated:
     transport: str = "auto"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", to_int(self.seed, "seed", 0))
         Settings(  # raises what the emulator would raise
             profile=self.profile,
             seed=self.seed,

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.validation import validate_int
+from loadgen.validation import to_int
 from loadgen.workload.rate import Rate
+from loadgen.workload.timestamps import probable_unit
 
 _CHUNK = 8192  # arrivals computed at a time: bounds memory, and amortizes numpy's overhead for each call
 
@@ -44,7 +45,7 @@ class Arrivals:
 
     def __post_init__(self) -> None:
         if self.seed is not None:
-            validate_int(self.seed, 0, "seed")
+            object.__setattr__(self, "seed", to_int(self.seed, "seed", 0))
         if not all(a <= b < math.inf for a, b in pairwise((0.0, *self.instants))):
             raise UsageError("trace instants are not ascending from 0", hint="trace(...) sorts them")
         compose_shard((0, 1), *self.part)
@@ -123,13 +124,16 @@ def trace(
         speed: factor of the replay speed; 2 replays in half the time.
 
     Raises:
-        UsageError: no instants are left, an instant is not finite, or the speed is not finite and above 0.
+        UsageError: no instants are left, an instant is not finite or is 1e11 or more, or the speed is not finite and
+            above 0.
     """
     if not (math.isfinite(speed) and speed > 0):
         raise UsageError(f"speed is {speed!r}", hint="must be finite and above 0")
     kept = np.sort(np.array(list(instants), dtype=np.float64))
     if not np.isfinite(kept).all():
         raise UsageError("the trace contains an instant that is not finite")
+    if kept.size and (unit := probable_unit(float(kept[-1]))):
+        raise UsageError(f"the trace contains the instant {kept[-1]:.0f}: {unit}", hint="give seconds")
     low = -math.inf if start is None else start
     kept = kept[(kept >= low) & (kept < (math.inf if end is None else end))]
     if not kept.size:

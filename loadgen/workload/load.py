@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from loadgen.errors import UsageError
-from loadgen.validation import validate_duration, validate_int
+from loadgen.validation import to_int, validate_duration
 from loadgen.workload.arrivals import Arrivals, compose_shard
 
 
@@ -41,7 +41,7 @@ class OpenLoop:
             validate_duration(self.duration)
         elif math.isinf(self.arrivals.duration):
             raise UsageError("open loop without end: the rate is unbounded", hint="set a duration in seconds")
-        validate_int(self.max_in_flight, 1, "max_in_flight")
+        object.__setattr__(self, "max_in_flight", to_int(self.max_in_flight, "max_in_flight", 1))
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
         for seq, due in self.arrivals:
@@ -109,13 +109,13 @@ class ClosedLoop:
     part: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
-        validate_int(self.clients, 1, "clients")
-        validate_int(self.seed, 0, "seed")
+        object.__setattr__(self, "clients", to_int(self.clients, "clients", 1))
+        object.__setattr__(self, "seed", to_int(self.seed, "seed", 0))
         compose_shard((0, 1), *self.part)
         if self.count is None and self.duration is None:
             raise UsageError("closed loop without end", hint="set a count of requests or a duration in seconds")
         if self.count is not None:
-            validate_int(self.count, 1, "count")
+            object.__setattr__(self, "count", to_int(self.count, "count", 1))
         if self.duration is not None:
             validate_duration(self.duration)
         for pause in (self.think, self.backoff):

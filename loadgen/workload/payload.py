@@ -9,7 +9,7 @@ import binascii
 import io
 import mimetypes
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +23,7 @@ JSONL_NAME = "invoke_args_examples.jsonl"  # the predecessor's file names
 PICKLE_NAME = "invoke_args_examples.pkl"
 _BASE64_KEY = "BodyBase64"  # not an InvokeEndpoint argument, so it cannot collide with one
 _MAX_FILE_BYTES = 1 << 30  # more than any benchmark needs, less than the memory of a small machine
+_PLAIN_DATA = "only lists, tuples, dicts, str, bytes, bytearray and numbers are allowed"
 _MAX_LISTED_ERRORS = 5  # bad lines shown before the rest is only counted
 
 
@@ -33,8 +34,9 @@ def read_requests(
 
     Args:
         path: the file or directory. JSON Lines: one object of InvokeEndpoint arguments per line, with a text `Body`,
-            or `BodyBase64` for a binary one. Pickle: a list of such objects, with `Body` as bytes; a pickle that
-            imports or calls anything is rejected, and nothing in it is executed. Directory: each file is one body,
+            or `BodyBase64` for a binary one. An `EndpointName` is ignored: the target names the endpoint. Pickle: a
+            list of such objects, with `Body` as bytes or bytearray; a pickle that imports or calls anything else is
+            rejected, and nothing in it is executed. Directory: each file is one body,
             in the order of their names; hidden files are skipped.
         content_type: content type of all files of a directory; guessed from the file names when it is None.
         limit_bytes: maximum size of a body; the limit of SageMaker Serverless is 4 MB.
@@ -119,18 +121,51 @@ def _parse_line(line: bytes) -> Request:
     return Request.from_arguments(arguments)
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
-    """Loads only what needs no import: dict, list, tuple, str, bytes and numbers."""
+# Source: CPython Lib/pickle.py (3.13), save_bytes and save_bytearray: before protocol 3 bytes are written as a call of
+# _codecs.encode(text, "latin1") or of bytes(), before protocol 5 a bytearray as bytearray(...). Python 2's names too.
+# Instances without attributes: a pickle can set attributes of a function.
+class _TextEncoder:
+    __slots__ = ()
 
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise DataError(
-            f"it imports {module}.{name}", hint="only lists, tuples, dicts, str, bytes and numbers are allowed"
-        )
+    def __call__(self, *arguments: object) -> bytes:
+        match arguments:
+            case (str(text), "latin1" | "latin-1"):
+                return text.encode("latin-1")
+        raise DataError("it calls _codecs.encode with other arguments than text and 'latin1'", hint=_PLAIN_DATA)
+
+
+class _BytesBuilder:
+    __slots__ = ()
+
+    def __call__(self, *arguments: object) -> bytes:
+        match arguments:
+            case ():
+                return b""
+            case (bytes(content) | bytearray(content),):
+                return bytes(content)
+            case (str(text), "latin1" | "latin-1"):  # a bytearray of Python 2
+                return text.encode("latin-1")
+        # bytes(10**12) would take a terabyte.
+        raise DataError("it calls bytes or bytearray with other arguments than bytes", hint=_PLAIN_DATA)
+
+
+_PLAIN_CALLS: Mapping[tuple[str, str], Callable[..., bytes]] = {
+    ("_codecs", "encode"): _TextEncoder(),
+    **{(module, name): _BytesBuilder() for module in ("builtins", "__builtin__") for name in ("bytes", "bytearray")},
+}
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    """Loads only plain data: dict, list, tuple, str, bytes, bytearray and numbers; nothing is imported."""
+
+    def find_class(self, module: str, name: str) -> Callable[..., bytes]:
+        try:
+            return _PLAIN_CALLS[module, name]
+        except KeyError:
+            raise DataError(f"it imports {module}.{name}", hint=_PLAIN_DATA) from None
 
     def persistent_load(self, pid: object) -> NoReturn:  # noqa: ARG002 - the name is pickle's
-        raise DataError(
-            "it contains a persistent ID", hint="only lists, tuples, dicts, str, bytes and numbers are allowed"
-        )
+        raise DataError("it contains a persistent ID", hint=_PLAIN_DATA)
 
 
 def _read_pickle(path: Path) -> list[Request]:

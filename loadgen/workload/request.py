@@ -19,6 +19,7 @@ _ARGUMENTS: dict[str, tuple[str, int]] = {
     "inference_component_name": ("InferenceComponentName", 63),
     "session_id": ("SessionId", 256),
 }
+_NOT_MEMBERS = ("Body", "EndpointName")  # of InvokeEndpoint's arguments
 _MEMBERS = {argument: member for member, (argument, _) in _ARGUMENTS.items()}
 
 
@@ -88,6 +89,8 @@ class Request:
     def from_arguments(cls, arguments: Mapping[str, Any]) -> "Request":
         """Build a request from InvokeEndpoint's keyword arguments; a text body is encoded as UTF-8.
 
+        `EndpointName` is ignored, since the target names the endpoint.
+
         Raises:
             DataError: an argument is unknown, of the wrong type, or `Body` is missing.
         """
@@ -101,12 +104,16 @@ class Request:
                 raise DataError(f"Body is not valid Unicode at character {error.start}", hint="use bytes") from error
         elif isinstance(body, (bytearray, memoryview)):
             body = bytes(body)
-        unknown = sorted(str(name) for name in arguments if name not in _MEMBERS and name != "Body")
+        elif isinstance(body, (dict, list)):
+            raise DataError(
+                f"Body is of type {type(body).__name__}, not text", hint='write it as text: "Body": json.dumps(...)'
+            )
+        unknown = sorted(str(name) for name in arguments if name not in _MEMBERS and name not in _NOT_MEMBERS)
         if unknown:
             raise DataError(
                 f"unknown InvokeEndpoint arguments: {', '.join(unknown)}", hint=f"known: {', '.join(_MEMBERS)}"
             )
-        return cls(body, **{_MEMBERS[name]: value for name, value in arguments.items() if name != "Body"})
+        return cls(body, **{_MEMBERS[name]: value for name, value in arguments.items() if name not in _NOT_MEMBERS})
 
 
 class Reply(NamedTuple):

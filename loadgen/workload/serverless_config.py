@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from loadgen.errors import UsageError
+from loadgen.validation import to_int
 
 # Source: botocore service model sagemaker 2017-07-24, ProductionVariantServerlessConfig.
 MEMORY_SIZES_MB = (1024, 2048, 3072, 4096, 5120, 6144)
@@ -29,22 +30,14 @@ class ServerlessConfig:
     provisioned_concurrency: int = 0
 
     def __post_init__(self) -> None:
-        if self.memory_mb not in MEMORY_SIZES_MB:
-            raise UsageError(f"memory size is {self.memory_mb!r} MB", hint="must be 1024 to 6144 in steps of 1024")
-        if not _is_int_between(self.max_concurrency, 1, MAX_CONCURRENCY_LIMIT):
-            raise UsageError(
-                f"MaxConcurrency is {self.max_concurrency!r}",
-                hint=f"must be an integer from 1 to {MAX_CONCURRENCY_LIMIT}",
-            )
-        if not _is_int_between(self.provisioned_concurrency, 0, self.max_concurrency):
-            raise UsageError(
-                f"provisioned concurrency is {self.provisioned_concurrency!r}",
-                hint=f"must be an integer from 0 to MaxConcurrency, which is {self.max_concurrency}",
-            )
+        memory_mb = to_int(self.memory_mb, "memory size in MB", MEMORY_SIZES_MB[0], MEMORY_SIZES_MB[-1])
+        if memory_mb not in MEMORY_SIZES_MB:
+            raise UsageError(f"memory size is {memory_mb} MB", hint="must be 1024 to 6144 in steps of 1024")
+        max_concurrency = to_int(self.max_concurrency, "MaxConcurrency", 1, MAX_CONCURRENCY_LIMIT)
+        provisioned = to_int(self.provisioned_concurrency, "provisioned concurrency", 0, max_concurrency)
+        object.__setattr__(self, "memory_mb", memory_mb)
+        object.__setattr__(self, "max_concurrency", max_concurrency)
+        object.__setattr__(self, "provisioned_concurrency", provisioned)
 
     def __str__(self) -> str:
         return f"{self.memory_mb} MB, MaxConcurrency {self.max_concurrency}"
-
-
-def _is_int_between(value: object, minimum: int, maximum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum

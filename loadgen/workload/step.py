@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from loadgen.errors import UsageError
-from loadgen.validation import validate_int
+from loadgen.validation import to_int
 from loadgen.workload.load import ClosedLoop, Load, OpenLoop
 from loadgen.workload.serverless_config import ServerlessConfig
 
@@ -19,7 +19,7 @@ class ErrorLimit:
         at_least: number of completed requests from which on `share` applies.
 
     Raises:
-        UsageError: `count` is not an integer of at least 1, or `share` is not in [0, 1).
+        UsageError: `count` or `at_least` is not an integer, or is below 1 or 0, or `share` is not in [0, 1).
     """
 
     count: int | None = None
@@ -28,7 +28,8 @@ class ErrorLimit:
 
     def __post_init__(self) -> None:
         if self.count is not None:
-            validate_int(self.count, 1, "error limit")
+            object.__setattr__(self, "count", to_int(self.count, "error limit", 1))
+        object.__setattr__(self, "at_least", to_int(self.at_least, "at_least", 0))
         if self.share is not None and not 0 <= self.share < 1:
             raise UsageError(f"error share is {self.share!r}", hint="must be at least 0 and below 1")
 
@@ -87,7 +88,7 @@ class Step:
         for name, seconds in (("warmup", self.warmup), ("delay", self.delay)):
             if not 0 <= seconds < math.inf:
                 raise UsageError(f"{name} is {seconds!r} seconds", hint="must be finite and at least 0")
-        validate_int(self.warmup_calls, 0, "warmup_calls")
+        object.__setattr__(self, "warmup_calls", to_int(self.warmup_calls, "warmup_calls", 0))
 
     @property
     def label(self) -> str:

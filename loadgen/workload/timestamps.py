@@ -6,17 +6,20 @@ from pathlib import Path
 
 from loadgen.errors import DataError, InputError
 
+# Seconds since 1970 reach this number in the year 5138; milliseconds reached it in 1973, nanoseconds after 100 s.
+_MAX_SECONDS = 1e11
 _MAX_LISTED_ERRORS = 5  # bad lines shown before the rest is only counted
 
 
 def read_timestamps(path: str | Path) -> tuple[float, ...]:
     """Read a file with one timestamp per line: seconds, or an ISO 8601 time (UTC unless it has an offset).
 
+    A number of 1e11 or more is refused with its probable unit: seconds since 1970 are smaller.
     Blank lines and lines that start with `#` are skipped. The timestamps may be in any order.
 
     Raises:
         InputError: the file is missing or cannot be read.
-        DataError: a line is not a timestamp, with its line number, or the file has no timestamps.
+        DataError: a line is not a timestamp in seconds, with its line number, or the file has no timestamps.
     """
     path = Path(path)
     try:
@@ -32,13 +35,15 @@ def read_timestamps(path: str | Path) -> tuple[float, ...]:
             continue
         try:
             instants.append(_parse_timestamp(line))
+        except DataError as error:
+            bad.append(f"line {number}: {line[:60]!a}: {error.message}")
         except ValueError:
             bad.append(f"line {number}: {line[:60]!a}")
     if bad or not instants:
         more = [f"and {len(bad) - _MAX_LISTED_ERRORS} more"] if len(bad) > _MAX_LISTED_ERRORS else []
         raise DataError(
             f"{path}: {len(bad)} lines are not timestamps" if bad else f"{path} contains no timestamps",
-            hint="each line must be a number of seconds or an ISO 8601 time",
+            hint="each line must be a number of seconds below 1e11, or an ISO 8601 time",
             details=[*bad[:_MAX_LISTED_ERRORS], *more],
         )
     return tuple(instants)
@@ -48,13 +53,35 @@ def _parse_timestamp(text: str) -> float:
     """Return a timestamp in seconds since the epoch.
 
     Raises:
+        DataError: the number is too large for seconds; the message has the probable unit.
         ValueError: the text is not a timestamp.
     """
     try:
         seconds = float(text)
+        if math.isfinite(seconds) and (unit := probable_unit(seconds)):
+            raise DataError(unit)
     except ValueError:
         moment = datetime.fromisoformat(text)
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not math.isfinite(seconds):
         raise ValueError(text)
     return seconds
+
+
+def probable_unit(timestamp: float) -> str:
+    """Return what a number that is too large for seconds since 1970 probably is; empty for one that is not.
+
+    Example:
+        >>> probable_unit(1772359200000)
+        'milliseconds? divide by 1,000 to give seconds'
+    """
+    number = abs(timestamp)
+    digits = f"{number:.0f}"
+    if number < _MAX_SECONDS:
+        return ""
+    if len(digits) == 14 and digits[:2] in {"19", "20"}:  # 20260301100000
+        return "a date and time without separators? give ISO 8601, such as 2026-03-01T10:00:00"
+    for unit, per_second in (("milliseconds", 1e3), ("microseconds", 1e6)):
+        if number < _MAX_SECONDS * per_second:
+            return f"{unit}? divide by {per_second:,.0f} to give seconds"
+    return "nanoseconds? divide by 1,000,000,000 to give seconds"

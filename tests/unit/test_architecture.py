@@ -43,11 +43,11 @@ results:          errors atomic_file process_identity workload measurement inter
 aws:              errors redaction event_loop process_identity atomic_file workload measurement interfaces
 scenario:         errors validation workload measurement interfaces analysis
 emulator:         errors workload
-targets:          errors event_loop workload interfaces transport aws emulator
+targets:          errors event_loop validation workload interfaces transport aws emulator
 execution:        errors workload measurement interfaces engine analysis results aws scenario
 report:           errors workload measurement interfaces analysis results
 distributed:      errors event_loop workload measurement interfaces engine results execution
-processing_job:   errors workload interfaces analysis results aws execution distributed
+processing_job:   errors validation workload interfaces analysis results aws execution distributed
 compat:           errors event_loop workload interfaces aws scenario targets execution report processing_job
 cli:              errors redaction event_loop analysis results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli

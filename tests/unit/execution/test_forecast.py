@@ -2,7 +2,18 @@
 
 import pytest
 
-from loadgen import ClosedLoop, Emulated, Request, ServerlessBenchmark, ServerlessConfig, Step
+from loadgen import (
+    ClosedLoop,
+    Emulated,
+    OpenLoop,
+    Request,
+    ServerlessBenchmark,
+    ServerlessConfig,
+    Step,
+    constant,
+    even,
+    trace,
+)
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ConfigError
 from loadgen.execution.forecast import DEFAULT_MAX_ENDPOINTS, INVOCATION_TIMEOUT, forecast_run
@@ -58,3 +69,27 @@ def test_the_default_limit_allows_the_default_benchmark():
     """The default benchmark needs fewer endpoints than the default limit."""
     usual = ServerlessBenchmark(Emulated(), [Request(b"x")])
     assert len(set(usual.configs())) <= DEFAULT_MAX_ENDPOINTS
+
+
+@pytest.mark.parametrize(
+    ("load", "text"),
+    [
+        (OpenLoop(trace([0, 1.5])), "at least 1.5 s"),
+        (OpenLoop(trace([0, 1500.0])), "at least 25 min"),
+        (OpenLoop(trace([0, 3_600_000.0])), "at least 41.7 days"),
+        (OpenLoop(even(constant(1)), 7200), "at least 2 h"),
+        (ClosedLoop(1, duration=90), "at least 90 s"),
+    ],
+)
+@pytest.mark.parametrize("config", [ServerlessConfig(1024), None])
+def test_the_forecast_says_how_long_the_load_lasts(load, text, config):
+    """A schedule in the wrong unit shows before the run: 1.5 s, 25 minutes and 41 days are told apart."""
+    assert any(text in line for line in forecast([Step(config, load)]).lines())
+
+
+def test_steps_add_up_unless_they_run_together():
+    """Two loads of 60 s last 120 s one after the other, and 60 s at the same time; a count has no duration."""
+    two = [Step(ServerlessConfig(size), ClosedLoop(1, duration=60)) for size in (1024, 2048)]
+    both = forecast_run(two, [Request(b"x")], AWS, waves=1, prices=PriceBook.builtin(), together=True)
+    assert (forecast(two).load_duration, both.load_duration) == (120, 60)
+    assert not any("at least" in line for line in forecast(steps(1024)).lines())

@@ -1,5 +1,6 @@
 """The scenario loader: what it returns for a file, and the error of each invalid file."""
 
+import importlib.util
 import os
 import sys
 import textwrap
@@ -53,7 +54,7 @@ def test_a_scenario_file_is_loaded_with_its_title(load, tmp_path):
 
 
 def test_a_scenario_file_imports_modules_beside_it(load, tmp_path):
-    """The file's directory is first on sys.path, as when Python runs a file; `__file__` is its path."""
+    """The file's directory is on sys.path; `__file__` is its path."""
     (tmp_path / "my_neighbour.py").write_text("VALUE = 'x'")
     loaded = load("from my_neighbour import VALUE\nassert __file__.endswith('.py')\n" + VALID_FILE.split('"""\n')[1])
     assert loaded.title == ""
@@ -172,3 +173,24 @@ def test_the_message_of_an_exception_is_one_line(load):
     with pytest.raises(ScriptError) as caught:
         load("raise ValueError('a\\nb\\nc')")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["this", "rich", "antigravity"])
+def test_a_file_beside_the_scenario_does_not_replace_an_installed_module(load, tmp_path, monkeypatch, name):
+    """The directory is searched last, also if it was first: a later import of a module meets that module."""
+    (tmp_path / f"{name}.py").write_text("TEAM = 'ranking'")
+    monkeypatch.syspath_prepend(tmp_path)
+    load(VALID_FILE)
+    assert sys.path[-1] == str(tmp_path.resolve())
+    assert sys.path.count(str(tmp_path.resolve())) == 1
+    found = importlib.util.find_spec(name)
+    assert not found.origin.startswith(str(tmp_path))
+
+
+def test_a_hidden_file_beside_the_scenario_is_named(load, tmp_path):
+    """A scenario that imports from a file with the name of a module of Python's is told to rename the file."""
+    (tmp_path / "secrets.py").write_text("TEAM = 'ranking'")
+    with pytest.raises(ScriptError, match="TEAM") as caught:
+        load("from secrets import TEAM")
+    assert "secrets.py beside the scenario has the name of an installed module" in caught.value.hint
+    assert "rename it" in caught.value.hint

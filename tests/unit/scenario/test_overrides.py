@@ -17,7 +17,7 @@ def benchmark() -> ServerlessBenchmark:
     ("text", "name", "value"),
     [
         ("250", "invocations", 250),
-        ("[1024, 2048]", "memory_sizes", [1024, 2048]),
+        ("[1024, 2048]", "memory_sizes", (1024, 2048)),
         ("False", "include_concurrency", False),
         ("0.25", "backoff", 0.25),
         ("cost", "objective", "cost"),

@@ -46,7 +46,7 @@ def test_invalid_common_fields_are_refused(build, fields):
 
 def test_the_plan_is_one_batch_of_all_steps():
     """The plan of a Scenario yields its steps as one batch and ends."""
-    assert list(Scenario(Emulated(), REQUESTS, STEPS).plan()) == [STEPS]
+    assert list(Scenario(Emulated(), REQUESTS, STEPS).plan()) == [tuple(STEPS)]
 
 
 def test_a_target_of_another_type_is_refused():

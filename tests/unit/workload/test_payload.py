@@ -1,6 +1,7 @@
 """Payload files: valid ones are read, errors are located, and nothing in a file is executed."""
 
 import base64
+import codecs
 import json
 import os
 import pickle
@@ -223,7 +224,6 @@ HOSTILE = {
     "binary persistent id": lambda _trap: b"\x80\x04\x8c\x01xQ.",
     "a class": lambda _trap: pickle.dumps([Canary]),
     "an exception": lambda _trap: pickle.dumps(ValueError("x")),
-    "bytes as of Python 2": lambda _trap: pickle.dumps([{"Body": b"\xff"}], protocol=2),
     "out-of-band buffer": lambda _trap: b"\x80\x05\x97.",
 }
 
@@ -284,3 +284,72 @@ def test_a_file_that_is_not_a_pickle_is_rejected(tmp_path, content):
 def test_an_absurd_length_needs_no_memory(tmp_path):
     """A declared string length of 4 EB is rejected without allocating it."""
     assert_rejected(tmp_path / "x.pkl", b"\x80\x04\x8e" + (2**62).to_bytes(8, "little") + b"x.", "pickle")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("body", [b"\x89PNG\x00\xff", b"", bytearray(b"\x89PNG\xff"), bytearray(), "text"])
+def test_bytes_of_every_pickle_protocol_are_plain_data(tmp_path, body, protocol):
+    """Bytes and bytearray are read from every protocol, although the old ones write them as calls."""
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps([{"Body": body, "ContentType": "image/png"}], protocol=protocol))
+    (request,) = read_requests(path)
+    assert request.body == (body.encode() if isinstance(body, str) else bytes(body))
+
+
+class Call:
+    """Pickles as a call of a function with arguments."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call(codecs.encode, "x", "rot13"),
+        Call(codecs.encode, b"x", "zlib"),
+        Call(codecs.encode, "\u20ac", "latin1"),
+        Call(bytes, 10**12),
+        Call(bytearray, 10**12),
+        Call(bytearray, [1, 2]),
+        Call(eval, "1"),
+        Call(codecs.decode, b"x", "latin1"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_call_with_other_arguments_is_refused(tmp_path, call, protocol):
+    """The calls that write plain bytes are allowed with their own arguments only; another codec or a size is not."""
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps([{"Body": call}], protocol=protocol))
+    with pytest.raises(DataError):
+        read_requests(path)
+
+
+def test_an_endpoint_name_in_an_example_is_ignored(tmp_path):
+    """EndpointName is an argument of InvokeEndpoint, but the target names the endpoint."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"EndpointName": "ranker", "Body": "1", "ContentType": "text/csv"}\n')
+    assert read_requests(path) == (Request(b"1", content_type="text/csv"),)
+
+
+@pytest.mark.parametrize("body", ['{"inputs": "good morning"}', "[[1, 2]]"])
+def test_a_body_that_is_an_object_is_refused_with_how_to_write_it(tmp_path, body):
+    """A Body that is a JSON object or array is refused, and the message says to write it as text."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"Body": ' + body + "}\n")
+    with pytest.raises(DataError) as caught:
+        read_requests(path)
+    assert "write it as text" in caught.value.details[0]
+
+
+@pytest.mark.parametrize("name", [b"_codecs\nencode\n", b"builtins\nbytes\n"])
+@pytest.mark.parametrize("state", [b"}X\x01\x00\x00\x00aK\x01s", b"N}X\x0c\x00\x00\x00__defaults__K\x01s\x86"])
+def test_a_pickle_cannot_change_the_calls_that_are_allowed(tmp_path, name, state):
+    """A pickle that sets an attribute of an allowed call, by its state or its slots, is refused."""
+    path = tmp_path / "a.pkl"
+    path.write_bytes(b"\x80\x02c" + name + state + b"b.")
+    with pytest.raises(DataError, match="attribute"):
+        read_requests(path)

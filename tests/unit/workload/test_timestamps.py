@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadgen.errors import DataError, InputError
+from loadgen.errors import DataError, InputError, UsageError
 from loadgen.workload.arrivals import trace
 from loadgen.workload.timestamps import read_timestamps
 
@@ -42,3 +42,34 @@ def test_a_missing_file_is_an_input_error(tmp_path):
     """A missing file raises an InputError with its path."""
     with pytest.raises(InputError, match="nowhere"):
         read_timestamps(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("1772359200000", "milliseconds"),
+        ("1772359200000.5", "milliseconds"),
+        ("1772359200000000", "microseconds"),
+        ("1772359200000000000", "nanoseconds"),
+        ("20260301100000", "ISO 8601"),
+        ("-1e11", "milliseconds"),
+    ],
+)
+def test_a_number_that_is_too_large_for_seconds_is_refused_with_its_unit(tmp_path, text, unit):
+    """Times in another unit are refused, by the file's reader and by trace(); in silence 1.5 s would become 1500 s."""
+    path = tmp_path / "times.txt"
+    path.write_text(f"1772359200\n{text}\n")
+    with pytest.raises(DataError, match="1 lines are not timestamps") as caught:
+        read_timestamps(path)
+    assert caught.value.details[0].startswith("line 2: ")
+    assert unit in caught.value.details[0]
+    if not text.startswith("-"):
+        with pytest.raises(UsageError, match=unit):
+            trace([float(text), float(text) + 1500])
+
+
+def test_seconds_of_this_age_are_taken(tmp_path):
+    """The largest number below 1e11 and times in seconds since 1970 are seconds."""
+    path = tmp_path / "times.txt"
+    path.write_text("1772359200\n99999999999\n")
+    assert read_timestamps(path) == (1772359200.0, 99999999999.0)
