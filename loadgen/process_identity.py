@@ -1,7 +1,8 @@
 """The identity of an OS process, to find out later whether it still runs.
 
-Process ids are reused, so the identity includes the process's start time, the machine's boot id and its host name. A
-process on another machine counts as running, because it cannot be checked.
+Process ids are reused, and are valid in one PID namespace of one machine only. The identity therefore includes the
+process's start time, the machine's boot id, its PID namespace and its host name. A process of another host, of another
+PID namespace or of another boot counts as running, because it cannot be seen from here.
 """
 
 import os
@@ -9,6 +10,9 @@ import platform
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+# Inode of the machine's first PID namespace. Source: Linux, include/linux/proc_ns.h, PROC_PID_INIT_INO.
+_INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,26 +23,39 @@ class ProcessIdentity:
         pid: process id.
         host: host name.
         started: clock ticks from boot to the process's start, and the boot id; empty where the system has no /proc.
+        pid_namespace: the namespace in which `pid` is valid, as /proc names it; empty where the system has no /proc.
     """
 
     pid: int
     host: str
     started: str = ""
+    pid_namespace: str = ""
 
     @classmethod
     def current(cls) -> "ProcessIdentity":
         """Return the identity of this process."""
-        return cls(os.getpid(), platform.node(), _start_token(os.getpid()))
+        return cls(os.getpid(), platform.node(), _start_token(os.getpid()), _pid_namespace())
 
     @property
-    def is_local(self) -> bool:
-        """True when the process belongs to this machine."""
-        return self.host == platform.node()
+    def invisibility(self) -> str:
+        """Why this process cannot see whether the other runs, human-readable; empty if it can."""
+        if self.host != platform.node():
+            return f"it is on host {self.host}, this is {platform.node()}"
+        namespace = _pid_namespace()
+        if self.pid_namespace != namespace:
+            return f"it is in PID namespace {self.pid_namespace or '(unknown)'}, this is {namespace or '(unknown)'}"
+        # Outside of containers, another boot of the same host means a restart, which ended the process.
+        is_other_boot = _boot_id(self.started) != _boot_id(_start_token(os.getpid()))
+        if is_other_boot and namespace != _INITIAL_PID_NAMESPACE:
+            return "it is of another boot, or of another machine of this name"
+        return ""
 
     def is_running(self) -> bool:
-        """Return True while the process runs; always True for a process of another machine."""
-        if not self.is_local:
+        """Return True unless the process is known to have ended; always True for one that cannot be seen."""
+        if self.invisibility:
             return True
+        if _boot_id(self.started) != _boot_id(_start_token(os.getpid())):
+            return False
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -59,8 +76,19 @@ def _start_token(pid: int) -> str:
     return ""
 
 
+def _boot_id(started: str) -> str:
+    return started.partition(" ")[2]
+
+
+def _pid_namespace() -> str:
+    with suppress(OSError):
+        return str(Path("/proc/self/ns/pid").readlink())
+    return ""
+
+
 def process_from_json(value: object) -> ProcessIdentity | None:
     """Return the identity from its JSON object; None for an invalid one."""
     if isinstance(value, dict) and isinstance(value.get("pid"), int):
-        return ProcessIdentity(value["pid"], str(value.get("host", "")), str(value.get("started", "")))
+        names = ("host", "started", "pid_namespace")
+        return ProcessIdentity(value["pid"], *(str(value.get(name, "")) for name in names))
     return None

@@ -13,11 +13,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from loadgen.aws.cloudwatch import MetricsWaitPolicy
-from loadgen.aws.deployment.deletion import ResourceDeleter
+from loadgen.aws.deployment.cleanup import delete_verified, find_orphans
 from loadgen.aws.deployment.endpoint import deploy_endpoint
-from loadgen.aws.deployment.journal import ResourceLocation
+from loadgen.aws.deployment.journal import JournalState, ResourceLocation
 from loadgen.aws.deployment.names_and_tags import endpoint_name, tags
-from loadgen.aws.deployment.resources import Existence, Journal, NullJournal, ResourceKind, ResourceRegistry
+from loadgen.aws.deployment.resources import Journal, NullJournal, ResourceRegistry
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
 from loadgen.aws.model import serverless_exclusions
@@ -49,7 +49,7 @@ class AwsAccount:
     ) -> None:
         self.identity = connection.identity
         self.quotas = quotas
-        self._clients = connection.clients
+        self._connection, self._clients = connection, connection.clients
         self._owner = connection.owner
         self._model = model
         self._run_id = run_id
@@ -147,11 +147,15 @@ class AwsAccount:
         """Record creations and deletions in this journal from now on."""
         self._registry.journal = journal
 
-    async def delete_leftovers(self, resources: Mapping[tuple[ResourceKind, str], Existence]) -> None:
-        """Delete what an earlier process of the run left; what cannot be deleted stays in `leftovers()`."""
-        held = [self._registry.track(kind, name, existence) for (kind, name), existence in resources.items()]
-        deleter = ResourceDeleter(self._clients.sagemaker, self._registry, self._retry_policy, random.SystemRandom())
-        await shielded(deleter.delete_all(held))
+    async def delete_leftovers(self, journal_state: JournalState) -> Sequence[str]:
+        """Delete what an earlier process of the run left; what cannot be deleted stays in `leftovers()`.
+
+        Returns:
+            A line for each resource that does not agree with the journal and was left alone.
+        """
+        scan = await find_orphans(self._connection, self._run_id, journal_state=journal_state)
+        await shielded(delete_verified(self._clients.sagemaker, self._registry, self._retry_policy, scan))
+        return scan.skipped
 
     @property
     def location(self) -> ResourceLocation:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+from datetime import UTC, datetime
 
 from loadgen.cli.options import AddParser, add_debug_option
 from loadgen.errors import ExitStatus
@@ -20,6 +21,13 @@ def add_parser(add: AddParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="list the resources, then exit")
     parser.add_argument("--yes", action="store_true", help="delete without confirmation")
+    parser.add_argument(
+        "--assume-ended",
+        default="",
+        metavar="HOST",
+        help="clean up after a run that cannot be seen from here and whose process on HOST has ended; "
+        "if the host is unknown, give the run's id",
+    )
     add_debug_option(parser)
     parser.set_defaults(handler=run)
 
@@ -34,8 +42,9 @@ def run(options: argparse.Namespace) -> ExitStatus:
     from loadgen.cli.run_cleanup import clean_up, cleanup_requests
 
     state_dir = state_directory(os.environ)
+    requests = cleanup_requests(options.run, state_dir, assume_ended=options.assume_ended, now=datetime.now(UTC))
     statuses = [
         asyncio.run(clean_up(request, state_dir, dry_run=options.dry_run, is_confirmed=options.yes))
-        for request in cleanup_requests(options.run, state_dir)
+        for request in requests
     ]
     return max(statuses, default=ExitStatus.OK, key=lambda status: status is ExitStatus.RESOURCE_LEAK)

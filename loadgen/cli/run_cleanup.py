@@ -1,13 +1,13 @@
 """Clean up after a run: find its resources by journal and tags, confirm, delete, report."""
 
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadgen.aws.deployment.cleanup import OrphanedResource, delete_orphans, find_expired_orphans, find_orphans
+from loadgen.aws.deployment.cleanup import CleanupScan, delete_orphans, find_expired_orphans, find_orphans
+from loadgen.aws.deployment.ended_run import check_orphans_ended, check_process_ended
 from loadgen.aws.deployment.journal import JOURNAL_FILE, JournalState, JournalWriter, read_journal
 from loadgen.aws.deployment.resources import Journal, NullJournal
 from loadgen.aws.deployment.run_registry import list_dead_runs, list_runs, unregister_run
@@ -25,60 +25,63 @@ class CleanupRequest:
         run_id: empty to select every run whose expiry tag has passed.
         journal_path: the run's journal; None when it is unknown or unreadable.
         journal_state: content of that journal.
+        is_ended: True when the run's process is known, or declared by the user, to have ended.
     """
 
     run_id: str = ""
     journal_path: Path | None = None
     journal_state: JournalState | None = None
+    is_ended: bool = False
 
 
-def cleanup_requests(run_or_directory: str | None, state_dir: Path | None) -> list[CleanupRequest]:
+def cleanup_requests(
+    run_or_directory: str | None, state_dir: Path | None, *, assume_ended: str = "", now: datetime
+) -> list[CleanupRequest]:
     """Return the runs that the command's argument names.
 
     Args:
         run_or_directory: a run's id or output directory; None for every run that has ended.
         state_dir: directory of the run registry; None without one.
+        assume_ended: host of a run that cannot be seen from here and that the user declares to have ended.
+        now: with a time zone.
 
     Raises:
         InputError: the directory has no readable journal.
-        ConfigError: the run is still running.
+        ConfigError: the run is still running, or may be.
     """
     if run_or_directory is None:
         dead_runs = [] if state_dir is None else list_dead_runs(state_dir)
         return [*(_request_from_journal(run.run_id, run.journal_path) for run in dead_runs), CleanupRequest()]
     if Path(run_or_directory).is_dir():
-        return [_request_from_directory(Path(run_or_directory))]
+        return [_request_from_directory(Path(run_or_directory), assume_ended, now)]
     for run in [] if state_dir is None else list_runs(state_dir):
         if run.run_id == run_or_directory:
-            if run.process.is_local and run.process.is_running():
-                raise _still_running_error(run_or_directory, str(run.process))
-            return [_request_from_journal(run_or_directory, run.journal_path)]
-    return [CleanupRequest(run_or_directory)]
+            request = _request_from_journal(run_or_directory, run.journal_path)
+            last_entry = request.journal_state.last_entry if request.journal_state is not None else 0.0
+            check_process_ended(run.run_id, run.process, last_entry, assume_ended, now)
+            return [request]
+    return [CleanupRequest(run_or_directory, is_ended=bool(assume_ended) and assume_ended == run_or_directory)]
 
 
-def _request_from_directory(directory: Path) -> CleanupRequest:
+def _request_from_directory(directory: Path, assume_ended: str, now: datetime) -> CleanupRequest:
     journal_path = directory / JOURNAL_FILE
     try:
         state = read_journal(journal_path)
     except LoadgenError as error:
         raise InputError(f"{directory} has no readable journal", hint="give the run's id instead") from error
-    # The journal of a finished run names a process whose id may have been reused; it lists no resources.
-    if state.process is not None and state.resources and state.process.is_local and state.process.is_running():
-        raise _still_running_error(state.run_id, str(state.process))
-    return CleanupRequest(state.run_id, journal_path, state)
+    # The journal of a finished run lists no resources; it may come from another machine.
+    if state.resources:
+        check_process_ended(state.run_id, state.process, state.last_entry, assume_ended, now)
+    is_declared = bool(assume_ended) and assume_ended == (state.process.host or state.run_id)
+    is_ended = bool(state.resources) or is_declared or not state.process.is_running()
+    return CleanupRequest(state.run_id, journal_path, state, is_ended)
 
 
 def _request_from_journal(run_id: str, journal_path: Path) -> CleanupRequest:
     try:
-        return CleanupRequest(run_id, journal_path, read_journal(journal_path))
+        return CleanupRequest(run_id, journal_path, read_journal(journal_path), is_ended=True)
     except LoadgenError:
-        return CleanupRequest(run_id)  # the tags remain
-
-
-def _still_running_error(run_id: str, process: str) -> ConfigError:
-    return ConfigError(
-        f"run {run_id} is still running: {process}", hint="stop it with Ctrl-C; it deletes its own resources"
-    )
+        return CleanupRequest(run_id, is_ended=True)  # the tags remain
 
 
 async def clean_up(request: CleanupRequest, state_dir: Path | None, *, dry_run: bool, is_confirmed: bool) -> ExitStatus:
@@ -95,24 +98,35 @@ async def clean_up(request: CleanupRequest, state_dir: Path | None, *, dry_run: 
     """
     async with connect(_connection_config(request)) as connection:
         _check_location(request, connection)
-        orphans, skipped = await _find_orphans(request, connection)
+        scan = await _find_orphans(request, connection)
+        orphans, remaining_status = scan.orphans, _remaining_status(request, scan)
         location = ", ".join(
             filter(None, (connection.identity.kind, connection.identity.account_id, connection.identity.region))
         )
-        for line in skipped:
-            echo(f"skipped {line}")
+        for line in scan.skipped:
+            echo(f"left alone: {line}")
+        of_run = f" of run {request.run_id}" if request.run_id else ""
         if not orphans:
-            echo(f"no resources left{f' of run {request.run_id}' if request.run_id else ''} in {location}")
-            _unregister(request, state_dir)
-            return ExitStatus.OK
+            if remaining_status is ExitStatus.OK:
+                echo(f"{'nothing to delete' if scan.skipped else 'no resources left'}{of_run} in {location}")
+                _unregister(request, state_dir)
+            else:
+                echo(f"nothing was deleted; resources{of_run} may exist in {location}")
+            return remaining_status
         echo(f"left in {location}:", *(f"  {orphan}" for orphan in orphans))
         if dry_run:
             echo("nothing was deleted (--dry-run)")
-            return ExitStatus.OK
+            return remaining_status
+        if not request.is_ended and request.run_id:
+            check_orphans_ended(request.run_id, orphans, datetime.now(UTC))
         if not (is_confirmed or _confirm(len(orphans))):
             echo("nothing was deleted")
             return ExitStatus.RESOURCE_LEAK
-        return await _delete_orphans(request, connection, orphans, state_dir)
+        deletion_status = await _delete_orphans(request, connection, scan)
+        if ExitStatus.RESOURCE_LEAK in {deletion_status, remaining_status}:
+            return ExitStatus.RESOURCE_LEAK
+        _unregister(request, state_dir)
+        return ExitStatus.OK
 
 
 def _connection_config(request: CleanupRequest) -> AwsConnectionConfig:
@@ -149,22 +163,31 @@ def _check_location(request: CleanupRequest, connection: AwsConnection) -> None:
         )
 
 
-async def _find_orphans(request: CleanupRequest, connection: AwsConnection) -> tuple[list[OrphanedResource], list[str]]:
+async def _find_orphans(request: CleanupRequest, connection: AwsConnection) -> CleanupScan:
     """Return what to delete, and what is skipped and why."""
     if request.run_id:
-        journaled = request.journal_state.resources if request.journal_state is not None else {}
-        scan = await find_orphans(connection, request.run_id, journaled=journaled)
+        scan = await find_orphans(connection, request.run_id, journal_state=request.journal_state)
     else:
         scan = await find_expired_orphans(connection, datetime.now(UTC))
     if scan.unreadable:
         consequence = "using the journal" if request.journal_state else "some resources may be missed"
         echo(f"cannot read all tags ({scan.unreadable}); {consequence}")
-    return scan.orphans, scan.skipped
+    return scan
 
 
-async def _delete_orphans(
-    request: CleanupRequest, connection: AwsConnection, orphans: Sequence[OrphanedResource], state_dir: Path | None
-) -> ExitStatus:
+def _remaining_status(request: CleanupRequest, scan: CleanupScan) -> ExitStatus:
+    """Return whether the scan shows that a resource of the run remains, or cannot tell.
+
+    Without a run, what is skipped belongs to runs that may still be running.
+    """
+    is_journal_complete = request.journal_state is not None and not request.journal_state.damaged_lines
+    is_unknown = bool(scan.unreadable) and not is_journal_complete
+    if is_unknown or (request.run_id and scan.skipped):
+        return ExitStatus.RESOURCE_LEAK
+    return ExitStatus.OK
+
+
+async def _delete_orphans(request: CleanupRequest, connection: AwsConnection, scan: CleanupScan) -> ExitStatus:
     journal: Journal = NullJournal()
     writer: JournalWriter | None = None
     if request.journal_state is not None and request.journal_path is not None:
@@ -174,7 +197,7 @@ async def _delete_orphans(
                 request.journal_path, run_id=request.run_id, location=request.journal_state.location
             )
     try:
-        registry = await delete_orphans(connection, orphans, journal)
+        registry = await delete_orphans(connection, scan, journal)
     finally:
         if writer is not None:
             writer.close()
@@ -182,8 +205,8 @@ async def _delete_orphans(
     if lines:
         echo("could not be deleted:", *(f"  {line}" for line in lines))
         return ExitStatus.RESOURCE_LEAK
-    echo(f"deleted {len(orphans)} resource{'s' if len(orphans) != 1 else ''}; none are left")
-    _unregister(request, state_dir)
+    count, others = len(scan.orphans), "" if scan.skipped else "; none are left"
+    echo(f"deleted {count} resource{'s' if count != 1 else ''}{others}")
     return ExitStatus.OK
 
 

@@ -187,7 +187,8 @@ class _ScenarioRun:
             if journal_state.resources:
                 names = ", ".join(sorted({name for _, name in journal_state.resources}))
                 self.progress.log(f"deleting what the interrupted run left: {names}")
-                await self.account.delete_leftovers(journal_state.resources)
+                for line in await self.account.delete_leftovers(journal_state):
+                    self.progress.log(f"left alone {line}")
         completed = self.results.read_completed_runs()
         self.plan_executor.restore(completed)
         archived = self.results.archive_incomplete(completed)

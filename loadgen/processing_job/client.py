@@ -206,10 +206,12 @@ async def _delete_leftovers(connection: AwsConnection, job: ProcessingJob, log: 
     scan = await find_orphans(connection, job.run_id, any_owner=True)
     if scan.unreadable:
         raise UnavailableError(f"cannot list the resources that run {job.run_id} left: {scan.unreadable}")
+    for line in scan.skipped:
+        log(f"left alone {line}")
     if scan.orphans:
         names = ", ".join(dict.fromkeys(orphan.name for orphan in scan.orphans))
         log(f"deleting {names}, which the job left behind")
-    return tuple((await delete_orphans(connection, scan.orphans, NullJournal())).leftovers())
+    return tuple((await delete_orphans(connection, scan, NullJournal())).leftovers())
 
 
 def check_reachable(target: Any) -> None:

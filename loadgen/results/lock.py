@@ -35,8 +35,10 @@ def directory_lock(directory: Path) -> Iterator[str]:
                 _remove_stale(path)
                 continue
             hint = "choose another --out"
-            hint += "" if owner.is_local else f", or remove {path} if that process no longer runs"
-            raise OutputError(f"{directory} is in use by {owner}", hint=hint) from None
+            invisibility = owner.invisibility
+            hint += f", or remove {path} if that process no longer runs" if invisibility else ""
+            note = f" ({invisibility}; whether it runs cannot be seen from here)" if invisibility else ""
+            raise OutputError(f"{directory} is in use by {owner}{note}", hint=hint) from None
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}", hint="choose another --out") from error
     else:

@@ -20,4 +20,31 @@ def test_a_reused_process_id_is_another_process():
     """The id of this process with another start time is not running (C121)."""
     if not ProcessIdentity.current().started:
         pytest.skip("this system does not report the start of a process")
-    assert not replace(ProcessIdentity.current(), started="1 another-boot").is_running()
+    this = ProcessIdentity.current()
+    assert not replace(this, started=f"1 {this.started.split()[1]}").is_running()
+
+
+@pytest.mark.parametrize("change", ["host", "namespace", "unrecorded", "both"])
+def test_what_cannot_be_seen_counts_as_running(change):
+    """A dead process id of another host or PID namespace, or of an unknown one, may be alive there; the reason is given."""
+    if not ProcessIdentity.current().pid_namespace:
+        pytest.skip("this system has no PID namespaces")
+    dead = dead_process()
+    assert dead.invisibility == ""
+    changes = {
+        "host": {"host": "elsewhere"},
+        "namespace": {"pid_namespace": "pid:[4026532999]"},
+        "unrecorded": {"pid_namespace": ""},
+        "both": {"host": "elsewhere", "pid_namespace": "pid:[4026532999]"},
+    }
+    unseen = replace(dead, **changes[change])
+    assert unseen.is_running()
+    assert unseen.invisibility
+
+
+@pytest.mark.parametrize("is_container", [False, True])
+def test_another_boot_means_a_restart_outside_of_containers_only(monkeypatch, is_container):
+    """After a restart of the machine its processes have ended; in a container, another boot can be another machine."""
+    namespace = "pid:[4026532999]" if is_container else "pid:[4026531836]"
+    monkeypatch.setattr("loadgen.process_identity._pid_namespace", lambda: namespace)
+    assert replace(ProcessIdentity.current(), started="1 another-boot").is_running() == is_container

@@ -1,98 +1,44 @@
 """Cleanup: find the resources that runs left in an account, and delete them. The only implementation.
 
-A resource is attributed to a run by the run's journal, by the resource's tags, or by both; if the two conflict, it is
-skipped. A journal names what its run was about to create, under names with a random suffix. Tags count only if name,
-run, owner and creation time all agree.
+attribution.py decides what belongs to a run; nothing is deleted unless it was described, and its tags were read, just
+before. deletion.py deletes one resource.
 
 Use it in two steps, with a list to show or confirm in between:
 
-    scan = await find_orphans(connection, run_id, journaled=journal_state.resources)
-    registry = await delete_orphans(connection, scan.orphans, journal)
+    scan = await find_orphans(connection, run_id, journal_state=journal_state)
+    registry = await delete_orphans(connection, scan, journal)
     remaining = registry.leftovers()
 
-The command `cleanup` and the Processing job client both do so. See deletion.py for how one resource is deleted.
+The command `cleanup`, --resume and the Processing job client all do so.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from types import MappingProxyType
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from loadgen.aws.deployment.attribution import (
+    Attribution,
+    OrphanedResource,
+    TaggedResource,
+    describe_skipped,
+    select_expired,
+    select_orphans,
+    sort_orphans,
+)
 from loadgen.aws.deployment.deletion import ResourceDeleter
-from loadgen.aws.deployment.names_and_tags import CREATED_TAG, EXPIRES_TAG, NAME_PREFIX, OWNER_TAG, RUN_TAG, tag_value
-from loadgen.aws.deployment.resources import Existence, Journal, ResourceKind, ResourceRegistry
+from loadgen.aws.deployment.journal import JournalState
+from loadgen.aws.deployment.names_and_tags import NAME_PREFIX
+from loadgen.aws.deployment.resources import Existence, Journal, ResourceKind, ResourceRegistry, TrackedResource
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection
 from loadgen.aws.retry import EMULATOR_RETRY_POLICY, RetryPolicy
 from loadgen.event_loop import shielded
 
-# Tags are made just before the Create that carries them, and a Create is retried for minutes at most.
-_MAX_BEFORE_TAG, _MAX_AFTER_TAG = timedelta(minutes=15), timedelta(hours=1)
 _PAGE_SIZE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class OrphanedResource:
-    """A resource that a run may have left.
-
-    Args:
-        kind: of the resource.
-        name: unique in the account and region.
-        run_id: the run that created it.
-        existence: how much is known of it.
-        evidence: how it was found, human-readable.
-    """
-
-    kind: ResourceKind
-    name: str
-    run_id: str
-    existence: Existence
-    evidence: str
-
-    def __str__(self) -> str:
-        price = "billable" if self.kind is ResourceKind.ENDPOINT else "costs nothing"
-        return f"{self.kind} {self.name} ({price}) of run {self.run_id}, {self.evidence}"
-
-
-@dataclass(frozen=True, slots=True)
-class TaggedResource:
-    """A resource in the account whose name has loadgen's prefix.
-
-    Args:
-        kind: of the resource.
-        name: unique in the account and region.
-        created: AWS's creation time.
-        tags: its tags; None when the caller may not read them.
-    """
-
-    kind: ResourceKind
-    name: str
-    created: datetime
-    tags: Mapping[str, str] | None
-
-    def belongs_to(self, run_id: str, owner: str | None) -> bool:
-        """Return whether tags, name and creation time agree that this run of this owner created it.
-
-        A tag that was copied to another resource does not match: that resource is older or younger than its tag.
-
-        Args:
-            run_id: of the run.
-            owner: ARN of the caller; None accepts every owner.
-        """
-        if self.tags is None or self.tags.get(RUN_TAG) != tag_value(run_id) or not run_id:
-            return False
-        created_at = _parse_timestamp(self.tags.get(CREATED_TAG, ""))
-        is_timely = created_at is not None and -_MAX_BEFORE_TAG <= self.created - created_at <= _MAX_AFTER_TAG
-        return is_timely and (owner is None or _is_same_owner(self.tags.get(OWNER_TAG, ""), tag_value(owner)))
-
-    def is_expired(self, now: datetime) -> bool:
-        """Return whether its run must have ended, by the expiry tag."""
-        expires = _parse_timestamp((self.tags or {}).get(EXPIRES_TAG, ""))
-        return expires is not None and expires < now
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,106 +48,50 @@ class CleanupScan:
     Args:
         orphans: resources to delete, endpoints first.
         skipped: one human-readable line for each resource, or run, that was found and left alone.
+        attribution: what each orphan must agree with when it is deleted.
         unreadable: why resources or tags could not all be read; empty when they could. Orphans may be missing then.
     """
 
     orphans: list[OrphanedResource]
     skipped: list[str]
+    attribution: Attribution
     unreadable: str = ""
 
 
-def _parse_timestamp(text: str) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return instant if instant.tzinfo is not None else None
-
-
-def _is_same_owner(theirs: str, ours: str) -> bool:
-    # The last part of an assumed role's ARN is the session name, which changes with each login.
-    def without_session(arn: str) -> str:
-        return arn.rpartition("/")[0] if ":assumed-role/" in arn else arn
-
-    return bool(ours) and without_session(theirs) == without_session(ours)
-
-
-def select_orphans(
-    journaled: Mapping[tuple[ResourceKind, str], Existence],
-    tagged: Sequence[TaggedResource],
-    *,
-    run_id: str,
-    owner: str | None,
-) -> tuple[list[OrphanedResource], list[str]]:
-    """Decide which resources of an account a run left.
-
-    Args:
-        journaled: resources of the run's journal; empty without a journal.
-        tagged: what the account holds under loadgen's name prefix.
-        run_id: of the run.
-        owner: ARN of the caller, compared with the owner tag; None accepts every owner.
-
-    Returns:
-        The resources to delete, endpoints first; and a line for each journaled resource that is skipped.
-    """
-    tagged_by_name = {(resource.kind, resource.name): resource for resource in tagged}
-    orphans, skipped = [], []
-    for (kind, name), existence in journaled.items():
-        found = tagged_by_name.get((kind, name))
-        if found is None:
-            orphans.append(OrphanedResource(kind, name, run_id, existence, "in its journal"))
-        elif found.tags is None:
-            evidence = "in its journal; its tags cannot be read"
-            orphans.append(OrphanedResource(kind, name, run_id, Existence.OBSERVED, evidence))
-        elif found.tags.get(RUN_TAG) == tag_value(run_id):
-            orphans.append(OrphanedResource(kind, name, run_id, Existence.OBSERVED, "in its journal and tagged"))
-        else:
-            skipped.append(f"{kind} {name} is in the journal of run {run_id}, but is not tagged with this run")
-    selected = {(orphan.kind, orphan.name) for orphan in orphans}
-    orphans += [
-        OrphanedResource(resource.kind, resource.name, run_id, Existence.OBSERVED, "tagged")
-        for resource in tagged
-        if (resource.kind, resource.name) not in selected and resource.belongs_to(run_id, owner)
-    ]
-    return sorted(orphans, key=lambda orphan: (orphan.kind is not ResourceKind.ENDPOINT, orphan.name)), skipped
-
-
-def select_expired(tagged: Sequence[TaggedResource], *, owner: str, now: datetime) -> CleanupScan:
-    """Decide which resources belong to runs that must have ended, by their expiry tags.
-
-    Args:
-        tagged: what the account holds under loadgen's name prefix.
-        owner: ARN of the caller.
-        now: with a time zone.
-    """
-    expired = [resource for resource in tagged if resource.is_expired(now)]
-    unexpired = [resource for resource in tagged if not resource.is_expired(now)]
-    orphans, skipped = list[OrphanedResource](), list[str]()
-    for run_id in dict.fromkeys((resource.tags or {}).get(RUN_TAG, "") for resource in tagged):
-        orphans += select_orphans({}, expired, run_id=run_id, owner=owner)[0]
-        if count := len(select_orphans({}, unexpired, run_id=run_id, owner=owner)[0]):
-            skipped.append(f"{count} resources of run {run_id}: it may still be running (loadgen cleanup {run_id})")
-    return CleanupScan(orphans, skipped)
-
-
 async def find_orphans(
-    connection: AwsConnection,
-    run_id: str,
-    *,
-    journaled: Mapping[tuple[ResourceKind, str], Existence] = MappingProxyType({}),
-    any_owner: bool = False,
+    connection: AwsConnection, run_id: str, *, journal_state: JournalState | None = None, any_owner: bool = False
 ) -> CleanupScan:
     """Find what one run left, by its journal and by tags.
 
     Args:
         connection: to the account.
         run_id: of the run.
-        journaled: resources of the run's journal (`JournalState.resources`); empty without a journal.
+        journal_state: the run's journal; None without one.
         any_owner: accept any owner tag. For a Processing job, which runs under its own role.
     """
-    tagged, unreadable = await list_tagged_resources(connection.clients.sagemaker)
-    owner = None if any_owner else connection.owner
-    return CleanupScan(*select_orphans(journaled, tagged, run_id=run_id, owner=owner), unreadable)
+    api = connection.clients.sagemaker
+    existing, unreadable = await list_tagged_resources(api)
+    attribution = _attribution(connection, journal_state, any_owner=any_owner)
+    listed = {(resource.kind, resource.name) for resource in existing}
+    absent, undescribed = list[OrphanedResource](), list[str]()
+    for (kind, name), existence in (journal_state.resources if journal_state is not None else {}).items():
+        if (kind, name) in listed:
+            continue
+        if kind is ResourceKind.MODEL:
+            undescribed.append(describe_skipped(kind, name, run_id, "loadgen creates no models"))
+            continue
+        try:
+            resource = await _describe_resource(api, kind, name)
+        except SDK_ERRORS as error:
+            reason = f"it cannot be described ({to_loadgen_error(error, _describe_operation(kind), now=time.time())})"
+            undescribed.append(describe_skipped(kind, name, run_id, reason))
+            continue
+        if resource is not None:
+            existing.append(resource)
+        elif name.startswith(NAME_PREFIX):  # a Create in flight may still create it
+            absent.append(OrphanedResource(kind, name, run_id, min(existence, Existence.CREATED), "in its journal"))
+    orphans, skipped = select_orphans(existing, run_id=run_id, attribution=attribution)
+    return CleanupScan(sort_orphans([*orphans, *absent]), skipped + undescribed, attribution, unreadable)
 
 
 async def find_expired_orphans(connection: AwsConnection, now: datetime) -> CleanupScan:
@@ -212,7 +102,18 @@ async def find_expired_orphans(connection: AwsConnection, now: datetime) -> Clea
         now: with a time zone.
     """
     tagged, unreadable = await list_tagged_resources(connection.clients.sagemaker)
-    return replace(select_expired(tagged, owner=connection.owner, now=now), unreadable=unreadable)
+    attribution = _attribution(connection, None, any_owner=False)
+    orphans, skipped = select_expired(tagged, attribution=attribution, now=now)
+    return CleanupScan(orphans, skipped, attribution, unreadable)
+
+
+def _attribution(connection: AwsConnection, journal_state: JournalState | None, *, any_owner: bool) -> Attribution:
+    owner = None if any_owner else connection.owner
+    return Attribution(owner, journal_state, connection.clients.region, _endpoint_url(connection))
+
+
+def _endpoint_url(connection: AwsConnection) -> str:
+    return "" if connection.identity.kind == "aws" else connection.clients.control_url
 
 
 async def list_tagged_resources(api: Any) -> tuple[list[TaggedResource], str]:
@@ -258,8 +159,37 @@ async def _pages(call: Any, member: str) -> AsyncIterator[Mapping[str, Any]]:
 
 
 async def _tags(api: Any, arn: str) -> Mapping[str, str]:
-    page = await _retry_read(lambda: api.list_tags(ResourceArn=arn))
-    return {tag["Key"]: tag["Value"] for tag in page["Tags"]}
+    found: dict[str, str] = {}
+    pagination: dict[str, str] = {}
+    while True:
+        page = await _retry_read(lambda: api.list_tags(ResourceArn=arn, **pagination))  # noqa: B023 - awaited here
+        found |= {tag["Key"]: tag["Value"] for tag in page["Tags"]}
+        if not page.get("NextToken"):
+            return found
+        pagination = {"NextToken": page["NextToken"]}
+
+
+def _describe_operation(kind: ResourceKind) -> str:
+    return "DescribeEndpoint" if kind is ResourceKind.ENDPOINT else "DescribeEndpointConfig"
+
+
+async def _describe_resource(api: Any, kind: ResourceKind, name: str) -> TaggedResource | None:
+    """Return a resource with its tags; None if it does not exist. Raises what Describe raises."""
+    member = "Endpoint" if kind is ResourceKind.ENDPOINT else "EndpointConfig"
+    describe = api.describe_endpoint if kind is ResourceKind.ENDPOINT else api.describe_endpoint_config
+    tags: Mapping[str, str] | None = None
+    try:
+        shown = await _retry_read(lambda: describe(**{f"{member}Name": name}))
+    except SDK_ERRORS as error:
+        if classify_error(error) is ErrorKind.NOT_FOUND:
+            return None
+        raise
+    try:
+        tags = await _tags(api, str(shown[f"{member}Arn"]))
+    except SDK_ERRORS as error:
+        if classify_error(error) is ErrorKind.NOT_FOUND:
+            return None  # deleted since it was described
+    return TaggedResource(kind, name, shown["CreationTime"], tags)
 
 
 async def _retry_read(call: Any) -> Any:
@@ -274,25 +204,75 @@ async def _retry_read(call: Any) -> Any:
     return await call()
 
 
-async def delete_orphans(
-    connection: AwsConnection, orphans: Iterable[OrphanedResource], journal: Journal
-) -> ResourceRegistry:
-    """Delete resources, and return a registry of those that could not be deleted (`.leftovers()`).
+async def delete_orphans(connection: AwsConnection, scan: CleanupScan, journal: Journal) -> ResourceRegistry:
+    """Delete the orphans of a scan, and return a registry of those that could not be deleted (`.leftovers()`).
 
     A cancellation waits until the deletions have ended.
 
     Args:
         connection: to the account.
-        orphans: what to delete.
+        scan: what to delete.
         journal: records each deletion; `NullJournal()` records none.
     """
-    registry = ResourceRegistry(
-        journal,
-        region=connection.clients.region,
-        endpoint_url="" if connection.identity.kind == "aws" else connection.clients.control_url,
-    )
-    resources = [registry.track(orphan.kind, orphan.name, orphan.existence) for orphan in orphans]
+    registry = ResourceRegistry(journal, region=connection.clients.region, endpoint_url=_endpoint_url(connection))
     retry_policy = EMULATOR_RETRY_POLICY if connection.identity.kind == "emulator" else RetryPolicy()
-    deleter = ResourceDeleter(connection.clients.sagemaker, registry, retry_policy, random.SystemRandom())
-    await shielded(deleter.delete_all(resources))
+    await shielded(delete_verified(connection.clients.sagemaker, registry, retry_policy, scan))
     return registry
+
+
+async def delete_verified(api: Any, registry: ResourceRegistry, retry_policy: RetryPolicy, scan: CleanupScan) -> None:
+    """Delete orphans, each after it was described and agrees; the others stay in `registry` with the reason.
+
+    Concurrent, but each endpoint before its configuration.
+    """
+    deleter = ResourceDeleter(api, registry, retry_policy, random.SystemRandom())
+    tracked = [(orphan, registry.track(orphan.kind, orphan.name, orphan.existence)) for orphan in scan.orphans]
+
+    async def delete_named(name: str) -> None:
+        is_endpoint_left = False
+        for orphan, resource in tracked:
+            if orphan.name != name:
+                continue
+            if is_endpoint_left:
+                resource.delete_error = "its endpoint still exists"
+            elif await _verify(api, registry, retry_policy, resource, orphan, scan.attribution):
+                await deleter.delete([resource])
+            is_endpoint_left = any(left is resource for left in registry)
+
+    async with asyncio.TaskGroup() as group:
+        for name in dict.fromkeys(orphan.name for orphan in scan.orphans):
+            group.create_task(delete_named(name))
+
+
+async def _verify(
+    api: Any,
+    registry: ResourceRegistry,
+    retry_policy: RetryPolicy,
+    resource: TrackedResource,
+    orphan: OrphanedResource,
+    attribution: Attribution,
+) -> bool:
+    """Return whether a resource exists and may be deleted; otherwise record why not."""
+    try:
+        found = await _describe_settled(api, retry_policy, orphan)
+    except SDK_ERRORS as error:
+        resource.delete_error = str(to_loadgen_error(error, _describe_operation(orphan.kind), now=time.time()))
+        return False
+    if found is None:
+        registry.mark_gone(resource)
+        return False
+    resource.existence = Existence.OBSERVED
+    resource.delete_error = attribution.disagreement(found, orphan.run_id)
+    return not resource.delete_error
+
+
+async def _describe_settled(api: Any, retry_policy: RetryPolicy, orphan: OrphanedResource) -> TaggedResource | None:
+    """Describe an orphan; while no call has found it, wait until a Create in flight must have taken effect."""
+    found = await _describe_resource(api, orphan.kind, orphan.name)
+    if found is not None or orphan.existence is Existence.OBSERVED:
+        return found
+    for delay in retry_policy.poll_delays(retry_policy.create_settle_time, random.SystemRandom()):
+        await asyncio.sleep(delay)
+        if found := await _describe_resource(api, orphan.kind, orphan.name):
+            return found
+    return None

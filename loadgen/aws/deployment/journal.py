@@ -23,6 +23,7 @@ from loadgen.interfaces import Leftover
 from loadgen.process_identity import ProcessIdentity, process_from_json
 
 JOURNAL_FILE = "journal.jsonl"
+_MAX_TIME = 2.0**35  # seconds since the epoch, beyond which an entry's time is invalid
 _RESERVED_BYTES = 1 << 16  # bytes reserved: some two hundred endpoints
 
 
@@ -65,6 +66,8 @@ class JournalState:
         process: the last process of the run.
         resources: that may still exist, and how much is known of each.
         damaged_lines: number of lines that cannot be parsed.
+        intended: when the Create of each resource was announced, seconds since the epoch.
+        last_entry: time of the youngest entry, seconds since the epoch; 0 if no entry has one.
     """
 
     run_id: str
@@ -72,6 +75,8 @@ class JournalState:
     process: ProcessIdentity
     resources: Mapping[tuple[ResourceKind, str], Existence] = field(default_factory=dict)
     damaged_lines: int = 0
+    intended: Mapping[tuple[ResourceKind, str], float] = field(default_factory=dict)
+    last_entry: float = 0.0
 
 
 @runtime_checkable
@@ -87,8 +92,12 @@ class SupportsJournal(Protocol):
         """Record creations and deletions in this journal from now on."""
         ...
 
-    async def delete_leftovers(self, resources: Mapping[tuple[ResourceKind, str], Existence]) -> None:
-        """Delete what an earlier process of the run left; what cannot be deleted stays in `leftovers()`."""
+    async def delete_leftovers(self, journal_state: JournalState) -> Sequence[str]:
+        """Delete what an earlier process of the run left; what cannot be deleted stays in `leftovers()`.
+
+        Returns:
+            A line for each resource that does not agree with the journal and was left alone.
+        """
         ...
 
     def leftovers(self) -> Sequence[Leftover]:
@@ -207,13 +216,15 @@ def read_journal(path: Path) -> JournalState:
         ) from error
     opening_entry: Mapping[str, Any] | None = None
     resources: dict[tuple[ResourceKind, str], Existence] = {}
-    damaged_lines = 0
+    intended: dict[tuple[ResourceKind, str], float] = {}
+    damaged_lines, last_entry = 0, 0.0
     for entry in _parse_lines(content):
+        last_entry = max(last_entry, _entry_time(entry or {}))
         if entry is None:
             damaged_lines += 1
         elif entry.get("event") == "opened":
             opening_entry = entry
-        elif not _apply_event(entry, resources):
+        elif not _apply_event(entry, resources, intended):
             damaged_lines += 1
     process = process_from_json(opening_entry.get("process")) if opening_entry is not None else None
     if opening_entry is None or process is None:
@@ -224,6 +235,8 @@ def read_journal(path: Path) -> JournalState:
         process,
         resources,
         damaged_lines,
+        intended,
+        last_entry,
     )
 
 
@@ -244,7 +257,17 @@ def _parse_lines(content: bytes) -> Iterator[Mapping[str, Any] | None]:
             yield entry if isinstance(entry, dict) else None
 
 
-def _apply_event(entry: Mapping[str, Any], resources: dict[tuple[ResourceKind, str], Existence]) -> bool:
+def _entry_time(entry: Mapping[str, Any]) -> float:
+    """Return the time of an entry; 0 for an invalid one."""
+    value = entry.get("time")
+    return float(value) if isinstance(value, int | float) and 0 <= value < _MAX_TIME else 0.0
+
+
+def _apply_event(
+    entry: Mapping[str, Any],
+    resources: dict[tuple[ResourceKind, str], Existence],
+    intended: dict[tuple[ResourceKind, str], float],
+) -> bool:
     """Apply one event; return False if it is unknown."""
     try:
         event, kind, name = JournalEvent(entry["event"]), ResourceKind(entry["kind"]), str(entry["name"])
@@ -254,6 +277,7 @@ def _apply_event(entry: Mapping[str, Any], resources: dict[tuple[ResourceKind, s
         resources.pop((kind, name), None)
     elif event is JournalEvent.INTENT:
         resources[kind, name] = Existence.UNCERTAIN
+        intended[kind, name] = _entry_time(entry)
     else:
         resources[kind, name] = Existence.CREATED
     return True

@@ -25,7 +25,21 @@ def endpoint_name(run_id: str, config: ServerlessConfig, suffix: str) -> str:
         >>> endpoint_name("2026-11-22 a/b", ServerlessConfig(3072, 8), "x7k2")
         'loadgen-2026-11-22-a-b-3072-8-x7k2'
     """
-    tail = f"-{config.memory_mb}-{config.max_concurrency}-{suffix}"
+    return _named_after(run_id, f"-{config.memory_mb}-{config.max_concurrency}-{suffix}")
+
+
+def is_name_of_run(name: str, run_id: str) -> bool:
+    """Return whether `endpoint_name` gives such a name to an endpoint of the run.
+
+    Example:
+        >>> is_name_of_run("loadgen-r-1024-8-x7k2", "r"), is_name_of_run("loadgen-r2-1024-8-x7k2", "r")
+        (True, False)
+    """
+    tail = re.search(r"-\d+-\d+-[a-z0-9]+$", name)
+    return bool(run_id) and tail is not None and name == _named_after(run_id, tail.group())
+
+
+def _named_after(run_id: str, tail: str) -> str:
     run = re.sub(r"[^a-zA-Z0-9]+", "-", run_id).strip("-")
     return f"{NAME_PREFIX}{run}"[: _MAX_NAME_LENGTH - len(tail)].rstrip("-") + tail
 

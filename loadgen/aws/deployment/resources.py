@@ -87,7 +87,7 @@ class ResourceRegistry:
 
     def __init__(self, journal: Journal, *, region: str, endpoint_url: str = "") -> None:
         self.journal = journal
-        self._cli_options = f" --region {region}" + (f" --endpoint-url {endpoint_url}" if endpoint_url else "")
+        self._region, self._endpoint_url = region, endpoint_url
         self._resources: dict[tuple[ResourceKind, str], TrackedResource] = {}
 
     def __iter__(self) -> Iterator[TrackedResource]:
@@ -131,8 +131,7 @@ class ResourceRegistry:
                 resource.name,
                 is_billable=resource.kind is ResourceKind.ENDPOINT,
                 reason=_leftover_reason(resource),
-                delete_command=f"aws sagemaker delete-{resource.kind} --{resource.kind}-name {resource.name}"
-                + self._cli_options,
+                delete_command=delete_command(resource.kind, resource.name, self._region, self._endpoint_url),
             )
             for resource in resources
         ]
@@ -140,6 +139,12 @@ class ResourceRegistry:
     def lines(self) -> list[str]:
         """Return one line for each leftover: resource, reason and the command that deletes it."""
         return [str(leftover) for leftover in self.leftovers()]
+
+
+def delete_command(kind: ResourceKind, name: str, region: str, endpoint_url: str = "") -> str:
+    """Return the AWS CLI's command that deletes a resource."""
+    options = f" --region {region}" + (f" --endpoint-url {endpoint_url}" if endpoint_url else "")
+    return f"aws sagemaker delete-{kind} --{kind}-name {name}{options}"
 
 
 def _leftover_reason(resource: TrackedResource) -> str:

@@ -31,7 +31,8 @@ def test_a_stale_lock_is_taken_over(tmp_path, content):
     if content == "dead":
         content = json.dumps(asdict(dead_process()))
     elif content == "reused":
-        content = json.dumps(asdict(replace(ProcessIdentity.current(), started="1 another-boot")))
+        this = ProcessIdentity.current()
+        content = json.dumps(asdict(replace(this, started=f"1 {this.started.partition(' ')[2]}")))
     (tmp_path / LOCK_FILE_NAME).write_text(content)
     with directory_lock(tmp_path) as note:
         assert "took over" in note
@@ -39,10 +40,14 @@ def test_a_stale_lock_is_taken_over(tmp_path, content):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_of_another_machine_is_not_taken_over(tmp_path):
-    """Whether the owner still runs is unknown; the message names the lock file to remove (C121)."""
-    (tmp_path / LOCK_FILE_NAME).write_text(json.dumps(asdict(replace(dead_process(), host="elsewhere"))))
-    with pytest.raises(OutputError, match=r"elsewhere.*loadgen\.lock"), directory_lock(tmp_path):
+@pytest.mark.parametrize("change", [{"host": "elsewhere"}, {"pid_namespace": "pid:[elsewhere]"}])
+def test_a_lock_of_another_machine_or_container_is_not_taken_over(tmp_path, change):
+    """Whether the owner still runs is unknown; the message says why and names the lock file to remove (C121)."""
+    (tmp_path / LOCK_FILE_NAME).write_text(json.dumps(asdict(replace(dead_process(), **change))))
+    with (
+        pytest.raises(OutputError, match=r"elsewhere.*cannot be seen from here.*loadgen\.lock"),
+        directory_lock(tmp_path),
+    ):
         pass
 
 

@@ -1,5 +1,7 @@
 """Run registry: which runs may have left resources, as the next start of loadgen reads it."""
 
+from dataclasses import replace
+
 from loadgen.aws.deployment.journal import ResourceLocation
 from loadgen.aws.deployment.run_registry import (
     RegisteredRun,
@@ -14,7 +16,7 @@ from loadgen.process_identity import ProcessIdentity
 
 def test_only_dead_runs_are_listed_as_dead(tmp_path):
     """A dead run is listed until it is unregistered; a live one, or one whose emulator has ended, is not (C120)."""
-    dead = ProcessIdentity(2**22 + 1, ProcessIdentity.current().host, "1 gone")
+    dead = replace(ProcessIdentity.current(), pid=2**22 + 1)
     aws = ResourceLocation("aws", "123456789012", "eu-west-1")
     runs = [
         RegisteredRun("alive", tmp_path / "a.jsonl", aws, ProcessIdentity.current()),
