@@ -139,7 +139,9 @@ class RequestSender:
             self.completed += 1
         elif outcome.category is not OutcomeCategory.UNFINISHED:
             name = reply.code or str(reply.status)
-            code = self._error_code_number(outcome, name, reply.status, reply.message, request.body)
+            code = self._error_code_number(
+                outcome, name, reply.status, reply.message, request.body, reply.original_status
+            )
             self.completed += 1
             self.errors += 1
         origin = self.origin

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.measurement.histogram import SparseCounts
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
-from loadgen.measurement.sample import SAMPLE, ErrorCode, checksum
+from loadgen.measurement.sample import SAMPLE, ErrorCode, checksum, fold_message
 from loadgen.measurement.tally import Tally, Window
 
 Samples = NDArray[np.void]
@@ -26,12 +26,13 @@ def merge_samples(parts: Sequence[tuple[Samples, Sequence[ErrorCode]]]) -> tuple
     """
     if len(parts) == 1:
         return parts[0][0], tuple(parts[0][1])
-    table: dict[tuple[Outcome, str], ErrorCode] = {}
+    table: dict[tuple[Outcome, str, int, str], ErrorCode] = {}
     pieces = []
     for samples, codes in parts:
         numbers = np.zeros(1 << 16, dtype=np.uint16)
         for code in codes:
-            known = table.setdefault((code.outcome, code.code), code._replace(number=min(len(table) + 1, 0xFFFF)))
+            key = (code.outcome, code.code, code.original_status, fold_message(code.message))
+            known = table.setdefault(key, code._replace(number=min(len(table) + 1, 0xFFFF)))
             numbers[code.number] = known.number
         pieces.append(_renumber_error_codes(samples, numbers))
     merged = np.concatenate(pieces) if pieces else np.empty(0, dtype=SAMPLE)

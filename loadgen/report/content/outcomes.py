@@ -107,6 +107,7 @@ def errors_table(rows: Sequence[RunAnalysis]) -> Table:
         Column("Outcome", "", "How loadgen classifies the error.", is_text=True),
         Column("Code", "", "Error code of the service, or the local cause.", is_text=True),
         Column("HTTP", "", "HTTP status; a dash if there was no response."),
+        Column("Container", "", "Status that the model container returned; a dash if there is none.", is_wide=True),
         Column("Calls"),
         Column("First message", "", is_text=True, is_wide=True),
     )
@@ -116,6 +117,7 @@ def errors_table(rows: Sequence[RunAnalysis]) -> Table:
             Cell(code.outcome.label),
             text_cell(code.code),
             Cell(str(code.status)) if code.status else MISSING_CELL,
+            Cell(str(code.original_status)) if code.original_status else MISSING_CELL,
             count_cell(calls),
             text_cell(code.message),
         )
