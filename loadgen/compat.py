@@ -28,6 +28,7 @@ from loadgen.report.build import build_report
 from loadgen.scenario.benchmark_parameters import DEFAULTS, argv_from_settings, settings_from_arguments
 from loadgen.scenario.loader import LoadedScenario
 from loadgen.scenario.serverless_benchmark import ServerlessBenchmark
+from loadgen.standard_streams import lossy_output
 from loadgen.targets.sagemaker import SageMaker
 from loadgen.workload.payload import read_requests
 
@@ -184,7 +185,7 @@ def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
                 loaded, out, command=_COMMAND, progress=progress, stop=asyncio.Event(), policy=policy
             )
 
-    with new_runner() as runner:
+    with lossy_output(), new_runner() as runner:
         result = runner.run(main())
     assert result is not None  # noqa: S101 - None only after a dry run
     analysis, report_path = build_report(result.results, incomplete_reason=result.incomplete_reason)
