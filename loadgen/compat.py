@@ -12,11 +12,11 @@ from typing import Any
 
 from loadgen.aws.deployment.run_registry import state_directory
 from loadgen.aws.s3 import S3Location
-from loadgen.errors import ResourceLeakError
+from loadgen.errors import ResourceLeakError, error_of_status
 from loadgen.event_loop import new_runner, run_outside_loop
 from loadgen.execution.preflight import RunPolicy
 from loadgen.execution.run_identity import RunContext
-from loadgen.execution.scenario_result import ScenarioResult, exit_causes, result_json
+from loadgen.execution.scenario_result import ScenarioResult, cause_of_no_ok_call, exit_causes, result_json
 from loadgen.execution.scenario_runner import run_scenario
 from loadgen.interfaces import Target
 from loadgen.processing_job import client
@@ -28,6 +28,7 @@ from loadgen.report.build import build_report
 from loadgen.scenario.benchmark_parameters import DEFAULTS, argv_from_settings, settings_from_arguments
 from loadgen.scenario.loader import LoadedScenario
 from loadgen.scenario.serverless_benchmark import ServerlessBenchmark
+from loadgen.standard_streams import lossy_output
 from loadgen.targets.sagemaker import SageMaker
 from loadgen.workload.payload import read_requests
 
@@ -67,7 +68,7 @@ def run_serverless_benchmarks(
         target: where to deploy instead of SageMaker, such as `Emulated(...)`.
 
     Raises:
-        LoadgenError: the benchmark could not start, failed, or may have left resources.
+        LoadgenError: the benchmark could not start, failed, had no ok call, or may have left resources.
     """
     settings = settings_from_arguments(locals())
     loaded = load_benchmark(model_name, Path(invoke_args_examples_file), target=target, **settings)
@@ -184,11 +185,12 @@ def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
                 loaded, out, command=_COMMAND, progress=progress, stop=asyncio.Event(), policy=policy
             )
 
-    with new_runner() as runner:
+    with lossy_output(), new_runner() as runner:
         result = runner.run(main())
     assert result is not None  # noqa: S101 - None only after a dry run
     analysis, report_path = build_report(result.results, incomplete_reason=result.incomplete_reason)
-    result.results.write_result(result_json(result, exit_causes(result, analysis), analysis))
+    causes = exit_causes(result, analysis)
+    result.results.write_result(result_json(result, causes, analysis))
     if result.leftovers:
         details = [str(leftover) for leftover in result.leftovers]
         raise ResourceLeakError(
@@ -196,4 +198,6 @@ def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
         ) from result.failure
     if result.failure is not None:
         raise result.failure
+    if unmeasured := cause_of_no_ok_call(result.runs, causes):
+        raise error_of_status(unmeasured.status, f"{unmeasured.message}; the report is {report_path}")
     return report_path

@@ -181,3 +181,9 @@ class ScriptExitError(LoadgenError):
     """The scenario file called `sys.exit`."""
 
     status = ExitStatus.SCRIPT_EXIT
+
+
+def error_of_status(status: ExitStatus, message: str) -> LoadgenError:
+    """Return the error that ends with a status; UnavailableError for a status without a type of its own."""
+    types = {subclass.status: subclass for subclass in LoadgenError.__subclasses__()}
+    return types.get(status, UnavailableError)(message)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from loadgen.analysis.commonest_failure import commonest_failure, has_ok_calls
 from loadgen.analysis.cost import ASSUMPTIONS, Savings, compare_with_instance
 from loadgen.analysis.prices import PriceBook
 from loadgen.analysis.recommendation import (
@@ -13,7 +14,7 @@ from loadgen.analysis.recommendation import (
 )
 from loadgen.analysis.run_analysis import RunAnalysis, analyze_run
 from loadgen.analysis.slo import Slo, SloCheck
-from loadgen.analysis.verdict import DEFAULT_LIMITS, ValidityLimits, Verdict
+from loadgen.analysis.verdict import DEFAULT_LIMITS, NO_OK_CALLS, Reason, ValidityLimits, Verdict
 from loadgen.measurement.run import Run
 
 STABILITY = "stability"
@@ -26,7 +27,8 @@ class Analysis:
 
     Args:
         runs: every run, in order of execution.
-        verdict: INVALID if one of the runs is; each reason names its step.
+        verdict: INVALID if one of the runs is, except a configuration of a benchmark that had no ok call while others
+            had; each reason names its step.
         recommendation: the recommended memory size; None without a stability benchmark.
         savings: cost of the recommended size compared with an instance; None if no size is recommended.
         concurrency_recommendations: one per client count of the concurrency benchmark, ascending.
@@ -49,6 +51,15 @@ class Analysis:
     def in_phase(self, phase: str) -> tuple[RunAnalysis, ...]:
         """Return the runs of one phase: `stability`, `concurrency`, or empty for a scenario's own steps."""
         return tuple(row for row in self.runs if row.run.step.phase == phase)
+
+    @property
+    def nothing_measured(self) -> str:
+        """Why no call of any step was ok; empty if one was."""
+        runs = [row.run for row in self.runs]
+        if any(has_ok_calls(run) for run in runs):
+            return ""
+        causes = [str(commonest_failure(runs) or ""), *(run.failure for run in runs), "no step was executed"]
+        return next(filter(None, causes))
 
     @property
     def violated_slos(self) -> tuple[SloCheck, ...]:
@@ -130,18 +141,26 @@ def _is_slo_relevant(row: RunAnalysis) -> bool:
 
 
 def _overall_verdict(runs: Sequence[RunAnalysis]) -> Verdict:
-    """Return the verdict on all runs: reasons and notes with their step; a note of several steps is given once."""
-    reasons = tuple(
-        replace(reason, problem=f"{row.run.step.label}: {reason.problem}")
-        for row in runs
-        for reason in row.verdict.reasons
-    )
+    """Return the verdict on all runs: reasons and notes with their step; a note of several steps is given once.
+
+    A configuration of a benchmark on which no call is ok is a result of the benchmark, and a note, unless it is so on
+    all of them.
+    """
+    if not runs:
+        return Verdict((Reason(NO_OK_CALLS, "no step was executed", "at least 1 ok call", "see why the run ended"),))
+    is_measured = any(has_ok_calls(row.run) for row in runs)
+    reasons: list[Reason] = []
     steps: dict[str, list[str]] = {}
     for row in runs:
+        for reason in row.verdict.reasons:
+            if reason.problem == NO_OK_CALLS and row.run.step.phase and is_measured:
+                steps.setdefault(f"{NO_OK_CALLS}: {reason.observed}", []).append(row.run.step.label)
+            else:
+                reasons.append(replace(reason, problem=f"{row.run.step.label}: {reason.problem}"))
         for note in row.verdict.notes:
             steps.setdefault(note, []).append(row.run.step.label)
     notes = tuple(
         f"all {len(runs)} steps: {note}" if len(names) == len(runs) > 1 else f"{'; '.join(names)}: {note}"
         for note, names in steps.items()
     )
-    return Verdict(reasons, notes)
+    return Verdict(tuple(reasons), notes)

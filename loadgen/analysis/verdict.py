@@ -1,7 +1,8 @@
 """The verdict on a run: VALID, or INVALID with reasons, from what the load generator measured about itself.
 
-Errors, throttles and slow responses of the target are results and never reasons. A reason is a fault of the
-generator, of this machine, of the result files, or a mismatch with the server-side counts. A note limits what the
+Errors, throttles and slow responses of the target are results and not reasons, unless no call was ok: then nothing was
+measured. Any other reason is a fault of the generator, of this machine, of the result files, or a mismatch with the
+server-side counts. A note limits what the
 numbers say and does not change the verdict.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadgen.analysis.commonest_failure import commonest_failure, has_ok_calls
 from loadgen.measurement.histogram import Histogram
 from loadgen.measurement.order_statistics import calls_needed
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
@@ -94,6 +96,7 @@ class ValidityLimits:
 
 
 DEFAULT_LIMITS = ValidityLimits()
+NO_OK_CALLS = "no call was ok"  # the problem of a step that measured nothing
 _REDUCE_LOAD = "use fewer clients or a lower rate, the wire transport, or spread the load over processes"
 _CHUNK = 1 << 18  # samples per chunk
 _NOTED_PERCENTILES = {"p95": 95.0, "p99": 99.0, "p99.9": 99.9}
@@ -103,8 +106,9 @@ _MIN_DURATION_FOR_P99 = 1.0  # seconds; in a shorter run a single pause is the p
 def judge(run: Run, limits: ValidityLimits = DEFAULT_LIMITS) -> Verdict:
     """Return the verdict on a run."""
     if run.failure and not run.scheduled:
-        return Verdict(notes=(f"nothing was measured: {run.failure}",))
+        return Verdict(tuple(_ok_calls(run, limits)))
     checks = (
+        _ok_calls,
         _cpu_saturation,
         _loop_lag,
         _read_lag,
@@ -124,6 +128,15 @@ def judge(run: Run, limits: ValidityLimits = DEFAULT_LIMITS) -> Verdict:
 
 
 # --- reasons ---------------------------------------------------------------------------------------------------------
+
+
+def _ok_calls(run: Run, _: ValidityLimits) -> Iterator[Reason]:
+    """Check that there is something to measure: a latency is that of an ok call."""
+    if has_ok_calls(run):
+        return
+    failure = commonest_failure([run])
+    observed = run.failure or (str(failure) if failure is not None else "no request was due after the warm-up")
+    yield Reason(NO_OK_CALLS, observed, "at least 1 ok call", "remove the cause of the failures, and run again")
 
 
 def _cpu_saturation(run: Run, limits: ValidityLimits) -> Iterator[Reason]:
@@ -332,9 +345,7 @@ def _stop_notes(run: Run, limits: ValidityLimits) -> Iterator[str]:
         yield f"stopped early after {run.scheduled:,} requests; results are partial"
     if cancelled := _count_with_warmup(run, Outcome.CANCELLED_IN_FLIGHT):
         yield f"{cancelled:,} requests in flight at the end of the run were cancelled"
-    if not ok:
-        yield "no successful responses"
-    elif ok < limits.min_ok_calls:
+    if 0 < ok < limits.min_ok_calls:
         needed = ", ".join(f"{name} needs {calls_needed(p):,}" for name, p in _NOTED_PERCENTILES.items())
         yield f"{ok} ok call{'' if ok == 1 else 's'}: {needed}"
 

@@ -32,8 +32,8 @@ STATUS_MEANINGS = {
         "Check the path and its permissions.",
     ),
     ExitStatus.UNAVAILABLE: StatusMeaning(
-        "An endpoint failed, is unreachable, or did not come up in time.",
-        "Read its FailureReason in the report; the other configurations were measured.",
+        "An endpoint failed, is unreachable, or did not come up in time, or no call was ok.",
+        "Read the cause in the first line, or the FailureReason in the report; other configurations were measured.",
     ),
     ExitStatus.INTERNAL: StatusMeaning(
         "An invariant of loadgen is broken: a bug.",
@@ -80,7 +80,7 @@ STATUS_MEANINGS = {
         "Remove the call from the scenario file.",
     ),
     ExitStatus.INVALID: StatusMeaning(
-        "The run took place, but the load generator limited it.",
+        "The run took place, but the load generator limited it, or no call of a step was ok.",
         "Apply the remedy of each reason in the report, then run again.",
     ),
     ExitStatus.INTERRUPTED: StatusMeaning(

@@ -16,6 +16,7 @@ from loadgen.cli.messages import echo
 from loadgen.cli.options import Parser
 from loadgen.cli.signals import Interrupted
 from loadgen.errors import ExitStatus, LoadgenError, ResourceError
+from loadgen.standard_streams import lossy_output, open_missing_descriptors
 
 _EPILOG = """\
 A scenario file is the default command: `python -m loadgen scenario.py` is `python -m loadgen run scenario.py`.
@@ -27,13 +28,15 @@ Existing, Processing jobs, and the command benchmark incur AWS charges.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; `argv` is `sys.argv[1:]` by default."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if "--debug" not in argv:
-        with quiet_sdk_logging():
-            return _run_command(argv)
-    from loadgen.redaction import secrets_in
+    open_missing_descriptors()
+    with lossy_output():
+        if "--debug" not in argv:
+            with quiet_sdk_logging():
+                return _run_command(argv)
+        from loadgen.redaction import secrets_in
 
-    with debug_logging(sys.stderr, secrets_in(os.environ)):
-        return _run_command(argv, debug=True)
+        with debug_logging(sys.stderr, secrets_in(os.environ)):
+            return _run_command(argv, debug=True)
 
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
@@ -64,9 +67,6 @@ def _run_command(argv: list[str], *, debug: bool = False) -> int:
         hint = "use fewer clients, smaller payloads, or a larger machine"
         _print_error(ResourceError("out of memory", hint=hint), debug=debug)
         return int(ExitStatus.OS_RESOURCE)
-    except BrokenPipeError:  # `... | head`: the reader closed the pipe, which is not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitStatus.OK)
     except Interrupted as interrupt:
         return int(interrupt.status)
     except KeyboardInterrupt:

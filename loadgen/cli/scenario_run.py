@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadgen.analysis.analysis import Analysis
 from loadgen.aws.deployment.run_registry import list_dead_runs, state_directory
 from loadgen.cli.messages import echo
 from loadgen.cli.signals import Interrupted, SignalHandler
@@ -17,7 +16,7 @@ from loadgen.errors import ExitStatus, LoadgenError, UsageError, worst_status
 from loadgen.event_loop import new_runner
 from loadgen.execution.executor import Executor
 from loadgen.execution.preflight import DEFAULT_GRACE, RunPolicy
-from loadgen.execution.scenario_result import ExitCause, ScenarioResult, exit_causes, result_json
+from loadgen.execution.scenario_result import ExitCause, ScenarioResult, cause_of_no_ok_call, exit_causes, result_json
 from loadgen.execution.scenario_runner import run_scenario
 from loadgen.report import console
 from loadgen.report.build import build_report
@@ -117,38 +116,42 @@ def run_and_report(
 
 
 def finish_run(result: ScenarioResult, signal_status: ExitStatus | None) -> ExitStatus:
-    """Write the report and result.json, print them, and return the exit status.
+    """Write the report and result.json, print the report, and return the exit status.
 
     Args:
         result: of the scenario.
         signal_status: the exit status of a received signal; None without one.
     """
     results, causes = result.results, list[ExitCause]()
-    analysis: Analysis | None = None
+    analysis, page, messages = None, None, list[str]()
     try:
         analysis, page = build_report(results, incomplete_reason=result.incomplete_reason)
-        console.print_report(results.manifest, analysis, page)
-    except BrokenPipeError:  # `... | head`: the reader closed the pipe; the files hold everything
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LoadgenError as error:
         causes.append(ExitCause(error.status, str(error)))
-        echo(f"report not written: {error}")
+        messages.append(f"report not written: {error}")
     except Interrupted as interrupt:
         signal_status = signal_status or interrupt.status
-        echo(f"interrupted while writing the report; the runs are saved: python -m loadgen report {results.path}")
-    if result.failure is not None:
-        echo(f"ended early: {result.failure}")
+        command = f"python -m loadgen report {results.path}"
+        messages.append(f"interrupted while writing the report; the runs are saved: {command}")
     causes += exit_causes(result, analysis)
+    unmeasured = cause_of_no_ok_call(result.runs, causes)
     if signal_status is not None:
         causes.append(ExitCause(signal_status, "stopped by a signal"))
-    if result.leftovers:
-        echo("resources may still exist:", *(f"  {leftover}" for leftover in result.leftovers))
-        echo(f"  To delete them: python -m loadgen cleanup {results.manifest.run_id}")
-    try:
+    try:  # before anything is printed: no output device decides what is saved
         results.write_result(result_json(result, causes, analysis))
     except LoadgenError as error:
         causes.append(ExitCause(error.status, str(error)))
-        echo(str(error))
+        messages.append(str(error))
+    if unmeasured is not None:
+        messages.insert(0, f"loadgen: error[{unmeasured.status.name}]: {unmeasured.message}")
+    echo(*messages)
+    if analysis is not None and page is not None:
+        console.print_report(results.manifest, analysis, page)
+    if result.failure is not None:
+        echo(f"ended early: {result.failure}")
+    if result.leftovers:
+        echo("resources may still exist:", *(f"  {leftover}" for leftover in result.leftovers))
+        echo(f"  To delete them: python -m loadgen cleanup {results.manifest.run_id}")
     return worst_status([cause.status for cause in causes])
 
 

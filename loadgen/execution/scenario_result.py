@@ -1,10 +1,11 @@
 """The result of a scenario: its runs, the causes of its exit status, and the content of result.json."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.commonest_failure import commonest_failure, has_ok_calls
 from loadgen.errors import ExitStatus, worst_status
 from loadgen.interfaces import Leftover
 from loadgen.measurement.run import Run
@@ -84,10 +85,29 @@ def result_json(result: ScenarioResult, causes: Sequence[ExitCause], analysis: A
 
 
 def exit_causes(result: ScenarioResult, analysis: Analysis | None) -> list[ExitCause]:
-    """Return all causes for an exit status other than 0: execution, verdict and SLOs."""
-    causes = list(result.causes)
+    """Return all causes for an exit status other than 0: no ok call at all, execution, verdict and SLOs."""
+    causes = [*_no_ok_call(result.runs), *result.causes]
     if analysis is not None:
         if not analysis.verdict.is_valid:
             causes.append(ExitCause(ExitStatus.INVALID, "; ".join(map(str, analysis.verdict.reasons))))
         causes += [ExitCause(ExitStatus.THRESHOLD, check.reason) for check in analysis.violated_slos]
     return causes
+
+
+def cause_of_no_ok_call(runs: Sequence[Run], causes: Sequence[ExitCause]) -> ExitCause | None:
+    """Return the most severe cause if there are runs and no call of them was ok; None otherwise.
+
+    Resources that may still exist are reported by themselves.
+    """
+    found = [cause for cause in causes if cause.status is not ExitStatus.RESOURCE_LEAK]
+    if not runs or not found or any(has_ok_calls(run) for run in runs):
+        return None
+    worst = worst_status([cause.status for cause in found])
+    return next(cause for cause in found if cause.status is worst)
+
+
+def _no_ok_call(runs: Sequence[Run]) -> Iterator[ExitCause]:
+    """Yield the commonest failure if no call of any run was ok; a failed deployment is a cause of the execution."""
+    failure = commonest_failure(runs)
+    if failure is not None and not any(has_ok_calls(run) for run in runs):
+        yield ExitCause(failure.status, f"no call was ok: {failure}")

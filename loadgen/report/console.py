@@ -64,29 +64,32 @@ class _StepStats:
         self.seconds = 0.0
         self.throttled = 0
         self.failed = 0
-        self.tps = 0.0
+        self.tps: float | None = None  # None before a whole second
 
     def add(self, window: Window) -> None:
         self.completed += sum(window.counts.values()) + window.warmup
         self.throttled += window.count(OutcomeCategory.THROTTLED)
         self.failed += window.count(OutcomeCategory.FAILED)
         self.seconds += window.length
-        if window.length > 0:
+        if window.length >= _MIN_SECONDS_FOR_TPS:
             self.tps = window.count(OutcomeCategory.OK) / window.length
         if OutcomeCategory.OK in window.service:
             self.service.add(window.service[OutcomeCategory.OK])
 
     def set_final_tps(self, run: Run) -> None:
-        """Replace the TPS of the last window with that of the whole run."""
-        self.tps = run.count(OutcomeCategory.OK) / run.duration if run.duration else 0.0
+        """Replace the TPS of the last window with that of the whole run; none for less than a second."""
+        is_long = run.duration >= _MIN_SECONDS_FOR_TPS
+        self.tps = run.count(OutcomeCategory.OK) / run.duration if is_long else None
 
     def __str__(self) -> str:
         p50 = f"{self.service.percentile(50) * 1000:,.1f}" if self.service.total else "-"
         p99 = f"{self.service.percentile(99) * 1000:,.1f}" if self.service.total >= _MIN_CALLS_FOR_P99 else "-"
-        return f"{self.tps:6,.1f} TPS  p50 {p50} ms  p99 {p99} ms  throttled {self.throttled:,}  failed {self.failed:,}"
+        tps = "-" if self.tps is None else f"{self.tps:,.1f}"
+        return f"{tps:>6} TPS  p50 {p50} ms  p99 {p99} ms  throttled {self.throttled:,}  failed {self.failed:,}"
 
 
 _PIPED_WIDTH = 120
+_MIN_SECONDS_FOR_TPS = 1.0  # as in the tables
 _MIN_CALLS_FOR_P99 = calls_needed(99)
 
 

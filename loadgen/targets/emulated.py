@@ -164,7 +164,8 @@ class Emulated:
             stdin=asyncio.subprocess.PIPE,  # the emulator exits when stdin closes: when this process ends
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr_file,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(search_path)},
+            # The URL is read as UTF-8, whatever the encoding of this process's own output.
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(search_path), "PYTHONIOENCODING": "utf-8"},
             start_new_session=True,  # without the terminal's Ctrl-C: the emulator is needed until teardown is complete
         )
 

@@ -31,6 +31,7 @@ errors
 redaction
 event_loop
 process_identity
+standard_streams
 validation:       errors
 atomic_file:      errors
 workload:         errors validation
@@ -48,8 +49,8 @@ execution:        errors workload measurement interfaces engine analysis results
 report:           errors workload measurement interfaces analysis results
 distributed:      errors event_loop workload measurement interfaces engine results execution
 processing_job:   errors validation workload interfaces analysis results aws execution distributed
-compat:           errors event_loop workload interfaces aws scenario targets execution report processing_job
-cli:              errors redaction event_loop analysis results aws scenario targets emulator execution report distributed processing_job compat
+compat:           errors event_loop standard_streams workload interfaces aws scenario targets execution report processing_job
+cli:              errors redaction event_loop standard_streams results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli
 """
 EDGES = {

@@ -30,7 +30,7 @@ def run_notes(rows: Sequence[RunAnalysis]) -> tuple[str, ...]:
         f"{short_label(row)}: no successful responses." for row in rows if row.summary.scheduled and not row.summary.ok
     ]
     notes += [f"{short_label(row)}: {sanitize_text(note)}." for row in rows for note in row.run.data_errors]
-    if invalid := [short_label(row) for row in rows if not row.verdict.is_valid]:
+    if invalid := [short_label(row) for row in rows if not row.verdict.is_valid and row.summary.ok]:
         notes.append(f"INVALID (see the reasons at the top): {'; '.join(invalid)}.")
     if stopped := [short_label(row) for row in rows if row.run.stop_reason == "errors"]:
         notes.append(f"Stopped at the error limit: {'; '.join(stopped)}.")

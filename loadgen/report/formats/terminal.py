@@ -61,7 +61,9 @@ def _verdict(manifest: Manifest, analysis: Analysis) -> Iterator[RenderableType]
     provenance = provenance_view(manifest)
     if provenance.watermark:
         yield _text(f"{provenance.watermark}: {provenance.headline}", "bold yellow")
-    yield _text(str(analysis.verdict), "bold green" if analysis.verdict.is_valid else "bold red")
+    why = analysis.nothing_measured
+    headline = f"{analysis.verdict}: no call was ok: {sanitize_text(why)}" if why else str(analysis.verdict)
+    yield _text(headline, "bold green" if analysis.verdict.is_valid else "bold red")
     for reason in analysis.verdict.reasons:
         yield _bullet(f"{sanitize_text(str(reason))}; {sanitize_text(reason.remedy)}")
     for note in analysis.verdict.notes:
