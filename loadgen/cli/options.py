@@ -174,7 +174,7 @@ def executor(options: argparse.Namespace) -> "Executor | None":
         LoadgenError: the executor cannot be used.
     """
     if options.job_files is not None:
-        from loadgen.cli.processing_instance import cluster_executor
+        from loadgen.processing_job.cluster import cluster_executor
 
         return cluster_executor(*map(Path, options.job_files))
     if options.dask is not None:

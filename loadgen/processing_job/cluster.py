@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from loadgen.aws.s3 import S3Location, download, upload
 from loadgen.aws.session import AwsConnectionConfig, open_clients
@@ -176,3 +177,28 @@ def _listen_address(host: str) -> str:
         return socket.gethostbyname(host)
     except OSError:
         return "127.0.0.1"
+
+
+def cluster_executor(resource_config: Path, job_config: Path) -> "ProcessingJobExecutor | None":
+    """Return the executor of a job's leader; None when the job has one instance.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    hosts, config = ClusterHosts.read(resource_config), read_job_config(job_config)
+    if len(hosts.hosts) == 1:
+        return None
+    return ProcessingJobExecutor(hosts, S3Location.parse(config["rendezvous"]), bytes.fromhex(config["secret"]))
+
+
+def read_job_config(path: Path) -> dict[str, Any]:
+    """Read the job configuration that the bootstrap program downloaded.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the job configuration {path}: {error}") from error
+    return config

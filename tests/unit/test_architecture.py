@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,12 @@ def test_allowed_imports_point_one_way():
     for unit, names in EDGES.items():
         assert set(names) <= above, f"{unit}: {sorted(set(names) - above)} must be above it"
         above.add(unit)
+
+
+def test_no_modules_import_each_other():
+    """No module imports itself through others, wherever the imports are in the file."""
+    graph = {module: own_imports(module) & set(MODULES) - {module, "loadgen"} for module in MODULES}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
 
 
 def test_allowed_imports_are_exact():
