@@ -23,31 +23,63 @@ def directory_lock(directory: Path) -> Iterator[str]:
     Raises:
         OutputError: another process holds the lock, or it cannot be written.
     """
-    path, note = directory / LOCK_FILE_NAME, ""
-    for _ in range(2):
-        try:
-            _acquire(path)
-            break
-        except FileExistsError:
-            owner = _lock_owner(path)
-            if owner is None or not owner.is_running():
-                note = f"took over the lock {path} of {owner or 'an unknown process'}, which no longer runs"
-                _remove_stale(path)
-                continue
-            hint = "choose another --out"
-            invisibility = owner.invisibility
-            hint += f", or remove {path} if that process no longer runs" if invisibility else ""
-            note = f" ({invisibility}; whether it runs cannot be seen from here)" if invisibility else ""
-            raise OutputError(f"{directory} is in use by {owner}{note}", hint=hint) from None
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}", hint="choose another --out") from error
-    else:
-        raise OutputError(f"another process is acquiring the lock of {directory}", hint="choose another --out")
+    path = directory / LOCK_FILE_NAME
+    try:
+        with _acquisition_turn(directory):
+            note = _take_over_or_acquire(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}", hint="choose another --out") from error
     try:
         yield note
     finally:
         with suppress(FileNotFoundError):
             path.unlink()
+
+
+@contextmanager
+def _acquisition_turn(directory: Path) -> Iterator[None]:
+    """Let one process at a time look at the lock and replace it; the kernel ends the turn of a process that dies.
+
+    Without it, a process that has read a stale lock could remove the new lock of another that was quicker.
+    """
+    try:
+        import fcntl  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without flock
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take_over_or_acquire(path: Path) -> str:
+    """Write the lock of this process, in place of a stale one.
+
+    Returns:
+        A note if the lock of a dead process was taken over; empty otherwise.
+
+    Raises:
+        OutputError: another process holds the lock.
+        OSError: the lock cannot be written.
+    """
+    try:
+        _acquire(path)
+    except FileExistsError:
+        owner = _lock_owner(path)
+        if owner is None or not owner.is_running():
+            path.unlink(missing_ok=True)
+            _acquire(path)
+            return f"took over the lock {path} of {owner or 'an unknown process'}, which no longer runs"
+        hint = "choose another --out"
+        invisibility = owner.invisibility
+        hint += f", or remove {path} if that process no longer runs" if invisibility else ""
+        note = f" ({invisibility}; whether it runs cannot be seen from here)" if invisibility else ""
+        raise OutputError(f"{path.parent} is in use by {owner}{note}", hint=hint) from None
+    return ""
 
 
 def _acquire(path: Path) -> None:
@@ -64,11 +96,3 @@ def _lock_owner(path: Path) -> ProcessIdentity | None:
     with suppress(OSError, ValueError):
         return process_from_json(json.loads(path.read_text("utf-8")))
     return None
-
-
-def _remove_stale(path: Path) -> None:
-    # If several processes find the same stale lock, one renames it and the others find the new lock.
-    aside = path.with_name(f"{path.name}.dead.{os.getpid()}")
-    with suppress(FileNotFoundError):
-        path.rename(aside)
-        aside.unlink()

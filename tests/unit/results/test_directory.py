@@ -55,11 +55,11 @@ def test_a_directory_without_a_run_cannot_be_opened(tmp_path):
             ResultsDirectory.open(tmp_path)
 
 
-def test_a_later_format_is_rejected(results):
-    """A directory of a later format is a DataError with the hint to upgrade (C128)."""
+def test_another_format_is_rejected(results):
+    """A directory of another format is a DataError that names both formats (C128)."""
     path = results.path / "manifest.json"
     path.write_text(path.read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT + 1}'))
-    with pytest.raises(DataError, match="upgrade"):
+    with pytest.raises(DataError, match=rf"format {FORMAT + 1}; this version reads {FORMAT}"):
         ResultsDirectory.open(results.path)
 
 
