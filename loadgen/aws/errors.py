@@ -253,8 +253,8 @@ _ACCESS_DENIED_PATTERN = re.compile(
 _POLICY_OWNERS = {
     "service control policy": "the administrators of your AWS organization",
     "resource control policy": "the administrators of your AWS organization",
-    "permissions boundary": "whoever set the boundary of this role",
-    "session policy": "whoever starts the session",
+    "permissions boundary": "the administrator who set the boundary of this role",
+    "session policy": "the operator who starts the session",
     "resource-based policy": "the owner of the resource",
     "vpc endpoint policy": "the owner of the VPC endpoint",
 }
