@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from loadgen.analysis.cost import Cost
 from loadgen.analysis.summary import Latency, Summary
 from loadgen.errors import UsageError
-from loadgen.measurement.order_statistics import calls_needed
+from loadgen.statistics.order_statistics import calls_needed
 
 _LATENCY_KINDS = ("service", "response")
 _PERCENTILE_RANKS = {"p50": 50.0, "p75": 75.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}

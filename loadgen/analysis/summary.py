@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from loadgen.analysis.cold_start import StartLabel, label_cold_starts
 from loadgen.measurement.histogram import Histogram, highest_equivalent_value, lowest_equivalent_value
-from loadgen.measurement.order_statistics import confidence_interval_ranks, nearest_rank
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
 from loadgen.measurement.sample import WARMUP
+from loadgen.statistics.order_statistics import interpolated_ranks, nearest_rank, value_between
 from loadgen.workload.load import OpenLoop
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
@@ -293,9 +293,10 @@ def _percentiles(count: int, value_at_rank: Callable[[int], float]) -> Mapping[f
     """Return each percentile with its interval; `value_at_rank(1)` is the shortest latency."""
     found: dict[float, Percentile | None] = {}
     for percent in PERCENTILES:
-        ranks = confidence_interval_ranks(percent, count)
-        found[percent] = ranks and Percentile(
-            value_at_rank(nearest_rank(percent, count)), value_at_rank(ranks[0]), value_at_rank(ranks[1])
+        shares = interpolated_ranks(percent, count)
+        found[percent] = shares and Percentile(
+            value_at_rank(nearest_rank(percent, count)),
+            *(value_between(value_at_rank, share * (count + 1)) for share in shares),
         )
     return found
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from loadgen.analysis.commonest_failure import commonest_failure, has_ok_calls
 from loadgen.measurement.histogram import Histogram
-from loadgen.measurement.order_statistics import calls_needed
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
+from loadgen.statistics.order_statistics import calls_needed
 from loadgen.workload.load import ClosedLoop, OpenLoop
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
-from loadgen.measurement.order_statistics import nearest_rank
+from loadgen.statistics.order_statistics import nearest_rank
 
 # 1 us to one hour at three significant digits; an InvokeEndpoint call lasts a few minutes at most.
 LOWEST_US = 1

@@ -16,12 +16,12 @@ from rich.text import Text
 from loadgen.analysis.analysis import Analysis
 from loadgen.interfaces import Progress as ProgressListener
 from loadgen.measurement.histogram import Histogram
-from loadgen.measurement.order_statistics import calls_needed
 from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.measurement.run import Run
 from loadgen.measurement.tally import Window
 from loadgen.report.formats.terminal import render_report
 from loadgen.results.manifest import Manifest
+from loadgen.statistics.order_statistics import calls_needed
 from loadgen.workload.load import ClosedLoop
 from loadgen.workload.step import Step
 

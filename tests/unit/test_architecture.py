@@ -33,13 +33,14 @@ redaction
 event_loop
 process_identity
 standard_streams
+statistics
 validation:       errors
 atomic_file:      errors
 workload:         errors validation
-measurement:      errors redaction workload
+measurement:      errors redaction workload statistics
 interfaces:       workload measurement
 engine:           errors validation workload measurement interfaces
-analysis:         errors workload measurement
+analysis:         errors workload statistics measurement
 transport:        errors workload measurement interfaces
 results:          errors atomic_file process_identity workload measurement interfaces analysis
 aws:              errors redaction event_loop process_identity atomic_file workload measurement interfaces
@@ -47,7 +48,7 @@ scenario:         errors validation workload measurement interfaces analysis
 emulator:         errors workload
 targets:          errors event_loop validation workload interfaces transport aws emulator
 execution:        errors workload measurement interfaces engine analysis results aws scenario
-report:           errors workload measurement interfaces analysis results
+report:           errors workload statistics measurement interfaces analysis results
 distributed:      errors event_loop workload measurement interfaces engine results execution
 processing_job:   errors validation workload interfaces analysis results aws execution distributed
 compat:           errors event_loop standard_streams workload interfaces aws scenario targets execution report processing_job

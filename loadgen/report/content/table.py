@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadgen.analysis.summary import Percentile
-from loadgen.measurement.order_statistics import calls_needed
+from loadgen.statistics.order_statistics import calls_needed
 
 DASH = "–"
 
