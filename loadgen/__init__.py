@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from loadgen.analysis.size_choice import Objective as Objective
     from loadgen.analysis.slo import Slo as Slo
     from loadgen.analysis.summary import summarize as summarize
     from loadgen.analysis.verdict import judge as judge
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     Column, read_instants = OutcomeCategory, read_timestamps
 
 _NAMES_BY_MODULE = {
+    "analysis.size_choice": ("Objective",),
     "analysis.slo": ("Slo",),
     "analysis.summary": ("summarize",),
     "analysis.verdict": ("judge",),

@@ -7,12 +7,14 @@ from loadgen.analysis.commonest_failure import commonest_failure, has_ok_calls
 from loadgen.analysis.cost import ASSUMPTIONS, Savings, compare_with_instance
 from loadgen.analysis.prices import PriceBook
 from loadgen.analysis.recommendation import (
+    DEFAULT_OBJECTIVE,
     ConcurrencyRecommendation,
     Recommendation,
     recommend_concurrency,
     recommend_memory,
 )
 from loadgen.analysis.run_analysis import RunAnalysis, analyze_run
+from loadgen.analysis.size_choice import Objective
 from loadgen.analysis.slo import Slo, SloCheck
 from loadgen.analysis.verdict import DEFAULT_LIMITS, NO_OK_CALLS, Reason, ValidityLimits, Verdict
 from loadgen.measurement.run import Run
@@ -72,7 +74,7 @@ def analyze(
     *,
     region: str,
     prices: PriceBook,
-    objective: str = "balanced",
+    objective: Objective | str = DEFAULT_OBJECTIVE,
     instance: str | None = None,
     limits: ValidityLimits = DEFAULT_LIMITS,
     slos: Sequence[Slo] = (),
@@ -83,7 +85,7 @@ def analyze(
         runs: in order of execution.
         region: AWS region whose prices apply.
         prices: the price book.
-        objective: what the recommended memory size optimizes: `cost`, `speed` or `balanced`.
+        objective: what the recommended memory size optimizes: an Objective, or its name.
         instance: real-time instance type to compare with; None for the default of the memory size.
         limits: limits of the validity checks.
         slos: checked on every run. A size that violates one on latency or failures is not recommended while another

@@ -56,6 +56,7 @@ class Cost:
         unavailable_reason: why there is no price; empty if there is one.
         provisioned_hourly: USD per hour for provisioned concurrency, in addition to the invocations; None without
             provisioned concurrency or if its price is unknown.
+        usd_per_second: USD per billed second of this memory size; 0 if the price is unknown.
     """
 
     memory_mb: int
@@ -69,6 +70,7 @@ class Cost:
     per_million_with_cold_starts: float | None
     unavailable_reason: str = ""
     provisioned_hourly: float | None = None
+    usd_per_second: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,7 @@ def cost_of_run(run: Run, summary: Summary, prices: PriceBook, region: str) -> C
         per_million_with_cold_starts=None if with_cold is None else with_cold * 1e6,
         unavailable_reason=unknown,
         provisioned_hourly=provisioned,
+        usd_per_second=execution.usd * config.memory_mb / 1024 if isinstance(execution, Price) else 0.0,
     )
 
 

@@ -1,16 +1,22 @@
-"""Recommendation of a memory size and of a MaxConcurrency, with the figures that decided.
+"""Recommendation of a memory size and of a MaxConcurrency, with the figures that decided and how certain they are.
 
 Pure. A size that was not stable is never recommended, whatever its figures.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from loadgen.analysis.run_analysis import RunAnalysis
-from loadgen.errors import UsageError
+import numpy as np
 
-OBJECTIVES = ("balanced", "cost", "speed")
+from loadgen.analysis.run_analysis import RunAnalysis
+from loadgen.analysis.size_choice import Objective, SizeChoice, SizeSeries, choose_size, to_objective
+from loadgen.analysis.size_series import size_series
+from loadgen.statistics.decision import Decision, decide_share
+
+DEFAULT_OBJECTIVE = Objective()
 MAX_FAILED_SHARE = 0.01  # failed / (ok + throttled + failed) above which a size is not stable
+_CERTAIN = 0.9  # probability below which a recommendation says first that it is not certain
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +25,32 @@ class Recommendation:
 
     Args:
         memory_mb: the recommended size; None if no size was stable.
-        objective: `cost`, `speed` or `balanced`.
-        reason: one or two sentences with the figures that decided.
-        runner_up: the second best size; None if there is none.
+        objective: what it optimizes: `cost`, `speed` or `balanced`.
+        criterion: what the score is, such as `cost x median latency`.
+        reason: a few sentences with the figures that decided, and how certain that is.
+        runner_up: the size that is best if the recommended one is not, or else the second best; None if there is none.
         scores: size -> score, lower is better; compared sizes only.
         excluded: size -> why it was excluded: not stable, or an SLO violated that another size meets.
+        choice: probability and intervals; None if no size was stable.
+        efficient: compared sizes for which no other one is both cheaper and faster, ascending.
         is_trustworthy: False if one of the compared runs is INVALID.
     """
 
     memory_mb: int | None
     objective: str
+    criterion: str
     reason: str
     runner_up: int | None
     scores: Mapping[int, float]
     excluded: Mapping[int, str]
+    choice: SizeChoice | None = None
+    efficient: tuple[int, ...] = ()
     is_trustworthy: bool = True
+
+    @property
+    def probability(self) -> float | None:
+        """Probability that no other size is better by more than the equivalence margin; None if it is unknown."""
+        return None if self.choice is None else self.choice.probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +68,25 @@ class ConcurrencyRecommendation:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A stable size with its cost, its median service time and a description of both."""
-
-    memory_mb: int
-    cost: float
-    median: float
-    median_low: float  # 95 % confidence interval of `median`
-    median_high: float
-    description: str
-    is_valid: bool
-
-
 def recommend_memory(
-    runs: Iterable[RunAnalysis], objective: str = "balanced", *, slo_violations: Mapping[int, str] | None = None
+    runs: Iterable[RunAnalysis],
+    objective: Objective | str = DEFAULT_OBJECTIVE,
+    *,
+    slo_violations: Mapping[int, str] | None = None,
+    is_interleaved: bool = True,
 ) -> Recommendation:
     """Recommend a memory size among the stable ones.
 
     Args:
         runs: runs of the stability benchmark; the last run of a size counts.
-        objective: `cost`: lowest cost per call. `speed`: lowest median service time; of the sizes whose 95 % interval
-            overlaps that of the fastest, the smallest is taken. `balanced`: lowest mean of cost and median service
-            time, each divided by its maximum over the stable sizes (AWS Lambda Power Tuning).
+        objective: what to optimize (size_choice.py).
         slo_violations: size -> violated SLOs; such a size is recommended only if no stable size meets all SLOs.
+        is_interleaved: whether the sizes were called in turns.
 
     Raises:
         UsageError: the objective is unknown.
     """
-    if objective not in OBJECTIVES:
-        raise UsageError(f"objective {objective!r}", hint=f"one of {', '.join(OBJECTIVES)}")
+    objective = to_objective(objective)
     latest = {row.memory_mb: row for row in runs if row.memory_mb is not None}
     unstable = {size: reason for size in sorted(latest) if (reason := instability_reason(latest[size]))}
     violations = slo_violations or {}
@@ -90,24 +96,38 @@ def recommend_memory(
     stable = [latest[size] for size in sorted(latest) if size not in excluded]
     if not stable:
         reason = "no memory size was measured" if not latest else "no memory size was stable"
-        return Recommendation(None, objective, reason, None, {}, excluded)
-    priced = all(row.cost is not None and row.cost.per_million is not None for row in stable)
-    candidates = [_build_candidate(row, is_priced=priced) for row in stable]
-    scores = _scores(candidates, objective)
-    ranked = sorted(candidates, key=lambda one: (scores[one.memory_mb], one.memory_mb))
-    if objective == "speed":
-        tied = [one for one in candidates if one.median_low <= ranked[0].median_high]
-        ranked = [tied[0], *(one for one in ranked if one is not tied[0])]
-    return Recommendation(
-        memory_mb=ranked[0].memory_mb,
-        objective=objective,
-        reason=_reason(ranked, scores, objective, is_priced=priced)
-        + (" No stable size meets all SLOs." if all_violate else ""),
-        runner_up=ranked[1].memory_mb if len(ranked) > 1 else None,
-        scores=scores,
-        excluded=excluded,
-        is_trustworthy=all(one.is_valid for one in candidates),
+        return Recommendation(None, objective.name, str(objective), reason, None, {}, excluded)
+    is_priced = all(row.cost is not None and row.cost.per_million is not None for row in stable)
+    choice = choose_size(
+        [_series(row, is_priced=is_priced) for row in stable], objective, is_interleaved=is_interleaved
     )
+    sentences = [
+        *_choice_sentences(choice, objective, is_priced=is_priced),
+        *_certainty_sentences(choice, objective),
+        *(["No stable size meets all SLOs."] if all_violate else []),
+        *([] if is_interleaved or len(stable) == 1 else [_NOT_INTERLEAVED]),
+        *([] if is_priced else ["Costs are compared in GB-seconds because a price is unavailable."]),
+        *([] if all(row.verdict.is_valid for row in stable) else [_INVALID_RUN]),
+    ]
+    return Recommendation(
+        memory_mb=choice.memory_mb,
+        objective=objective.name,
+        criterion=str(objective),
+        reason=" ".join(sentences),
+        runner_up=_runner_up(choice),
+        scores=choice.scores,
+        excluded=excluded,
+        choice=choice,
+        efficient=_efficient_sizes(choice),
+        is_trustworthy=all(row.verdict.is_valid for row in stable),
+    )
+
+
+_INVALID_RUN = "One of the compared runs is INVALID; repeat the benchmark."
+_NOT_INTERLEAVED = (
+    "The sizes were called one after the other, not in turns: "
+    "a change of the service in between counts as a difference."
+)
 
 
 def instability_reason(analyzed: RunAnalysis) -> str:
@@ -120,76 +140,126 @@ def instability_reason(analyzed: RunAnalysis) -> str:
         return f"stopped at the error limit: {summary.throttled + summary.failed} errors in {completed} responses"
     if summary.service is None:
         return "no successful responses"
-    if summary.failed > MAX_FAILED_SHARE * completed:
-        return f"{summary.failed} of {completed} calls failed (limit {100 * MAX_FAILED_SHARE:g} %)"
-    return ""
+    if summary.failed <= MAX_FAILED_SHARE * completed:
+        return ""
+    failed = f"{summary.failed} of {completed} calls failed (limit {100 * MAX_FAILED_SHARE:g} %)"
+    decided = decide_share(summary.failed, completed, MAX_FAILED_SHARE) is Decision.ABOVE
+    return failed if decided else f"{failed}; so few calls do not decide whether that is above the limit"
 
 
-def _build_candidate(analyzed: RunAnalysis, *, is_priced: bool) -> _Candidate:
+def _series(analyzed: RunAnalysis, *, is_priced: bool) -> SizeSeries:
+    """Return the calls of a stable size; a single one with the summary's figures if its samples were not kept."""
+    found = size_series(analyzed, is_priced=is_priced)
+    if found is not None:
+        return found
     memory_mb, service, cost = analyzed.memory_mb, analyzed.summary.service, analyzed.cost
     assert memory_mb is not None and service is not None  # noqa: S101, PT018 - the size is stable
-    median = service.percentiles.get(50.0)
-    if is_priced and cost is not None and cost.per_million is not None:
-        amount, cost_text = cost.per_million, f"{cost.per_million:.2f} USD per million invocations"
+    if is_priced and cost is not None and cost.per_invocation is not None:
+        amount = cost.per_invocation
     else:
         amount = memory_mb / 1024 * (service.median if cost is None else cost.billed_duration)
-        cost_text = f"{amount:.4f} GB-seconds per invocation"
-    return _Candidate(
-        memory_mb=memory_mb,
-        cost=amount,
-        median=service.median,
-        median_low=service.median if median is None else median.low,
-        median_high=service.median if median is None else median.high,
-        description=f"{service.median * 1e3:.0f} ms median service time, {cost_text}",
-        is_valid=analyzed.verdict.is_valid,
-    )
+    return SizeSeries(memory_mb, np.array([amount]), np.array([service.median]))
 
 
-def _scores(candidates: Sequence[_Candidate], objective: str) -> Mapping[int, float]:
-    if objective == "cost":
-        return {one.memory_mb: one.cost for one in candidates}
-    if objective == "speed":
-        return {one.memory_mb: one.median for one in candidates}
-    max_cost = max(one.cost for one in candidates)
-    max_median = max(one.median for one in candidates)
-    return {one.memory_mb: (one.cost / max_cost + one.median / max_median) / 2 for one in candidates}
+def _runner_up(choice: SizeChoice) -> int | None:
+    if choice.alternatives:
+        return choice.alternatives[0][0]
+    others = [size for size in choice.scores if size != choice.memory_mb]
+    return min(others, key=lambda size: choice.scores[size]) if others else None
 
+
+def _efficient_sizes(choice: SizeChoice) -> tuple[int, ...]:
+    """Return the sizes for which no other one is at least as cheap and as fast, and better in one of both."""
+
+    def figures(size: int) -> tuple[float, float]:
+        return choice.cost[size].value, choice.latency[size].value
+
+    def is_dominated(size: int) -> bool:
+        cost, latency = figures(size)
+        return any(
+            other[0] <= cost and other[1] <= latency and other != (cost, latency)
+            for other in map(figures, choice.scores)
+        )
+
+    return tuple(sorted(size for size in choice.scores if not is_dominated(size)))
+
+
+# --- sentences -------------------------------------------------------------------------------------------------------
 
 _CHOICE_TEXT = {
-    "balanced": "has the best balance of cost and speed of {n} stable sizes (equal weights)",
+    "balanced": "has the lowest {objective} of {n} stable sizes",
     "cost": "is the cheapest of {n} stable sizes",
-    "speed": "is the smallest size whose median is statistically indistinguishable from the fastest ({n} stable sizes)",
+    "speed": "is the smallest of {n} stable sizes whose {objective} is within {margin:.0%} of the fastest",
 }
 
 
-def _reason(ranked: Sequence[_Candidate], scores: Mapping[int, float], objective: str, *, is_priced: bool) -> str:
-    best = ranked[0]
-    if len(ranked) == 1:
-        text = f"{best.memory_mb} MB is the only stable size: {best.description}."
-    else:
-        second = ranked[1]
-        text = f"{best.memory_mb} MB {_CHOICE_TEXT[objective].format(n=len(ranked))}: {best.description}. "
-        text += f"The runner-up, {second.memory_mb} MB, {_comparison_text(best, second)}."
-        if objective == "balanced":
-            best_score, second_score = scores[best.memory_mb], scores[second.memory_mb]
-            text += f" Scores: {best_score:.3f} and {second_score:.3f} (lower is better)."
-    if not is_priced:
-        text += " Costs are compared in GB-seconds because a price is unavailable."
-    if not all(one.is_valid for one in ranked):
-        text += " One of the compared runs is INVALID; repeat the benchmark."
-    return text
+def _choice_sentences(choice: SizeChoice, objective: Objective, *, is_priced: bool) -> list[str]:
+    latency, cost = choice.latency[choice.memory_mb].value, choice.cost[choice.memory_mb].value
+    amount = f"{1e6 * cost:.2f} USD per million invocations" if is_priced else f"{cost:.4f} GB-seconds per invocation"
+    name = "median" if objective.latency == "p50" else objective.latency
+    figures = f"{latency * 1e3:.0f} ms {name} service time, {amount}"
+    if len(choice.scores) == 1:
+        return [f"{choice.memory_mb} MB is the only stable size: {figures}."]
+    text = _CHOICE_TEXT[objective.name].format(objective=objective, n=len(choice.scores), margin=objective.margin)
+    second = _runner_up(choice)
+    assert second is not None  # noqa: S101 - there are two sizes
+    return [
+        f"{choice.memory_mb} MB {text}: {figures}.",
+        f"The runner-up, {second} MB, {_comparison_text(choice, second)}.",
+    ]
 
 
-def _comparison_text(best: _Candidate, second: _Candidate) -> str:
+def _comparison_text(choice: SizeChoice, second: int) -> str:
     """Describe how the runner-up differs from the recommended size."""
-    slower_ms = (second.median - best.median) * 1e3
-    more_percent = (second.cost / best.cost - 1) * 100
+    slower_ms = (choice.latency[second].value - choice.latency[choice.memory_mb].value) * 1e3
+    more_percent = (choice.cost[second].value / choice.cost[choice.memory_mb].value - 1) * 100
     speed, cost = "is as fast", "costs the same"
     if abs(slower_ms) >= 0.5:
         speed = f"is {abs(slower_ms):.0f} ms {'slower' if slower_ms > 0 else 'faster'}"
     if abs(more_percent) >= 0.5:
         cost = f"costs {abs(more_percent):.0f} % {'more' if more_percent > 0 else 'less'}"
     return f"{speed} and {cost}"
+
+
+def _certainty_sentences(choice: SizeChoice, objective: Objective) -> list[str]:
+    if len(choice.scores) == 1:
+        return []
+    if choice.probability is None:
+        return ["How certain that is cannot be told from so few calls."]
+    better = f"no other size is better by more than {objective.margin:.0%}"
+    sentences = [f"The probability that {better} is {probability_text(choice.probability)}."]
+    if choice.probability < _CERTAIN:
+        sentences.insert(0, "This is not certain.")
+    if choice.equivalent:
+        sentences.append(f"Equivalent within {objective.margin:.0%}: {_sizes_text(choice.equivalent)}.")
+    elif choice.alternatives and choice.probability < 0.995:
+        listed = ", ".join(f"{size} MB {probability_text(share)}" for size, share in choice.alternatives[:3])
+        sentences.append(f"Probability of the lowest score: {listed}.")
+    if choice.more_calls:
+        more = f"{choice.more_calls:,} more calls of the two best sizes"
+        sentences.append(f"About {more} would make it {choice.target:g}.")
+    elif choice.more_calls is None:
+        sentences.append("More calls would not make it certain: the sizes differ by about the margin.")
+    return sentences
+
+
+def _sizes_text(sizes: Sequence[int]) -> str:
+    return ", ".join(f"{size} MB" for size in sorted(sizes))
+
+
+def probability_text(probability: float) -> str:
+    """Return a probability with two digits, rounded down, so that it never reads as more certain than it is.
+
+    Example:
+        >>> [probability_text(p) for p in (0.978, 0.9996, 0.004)]
+        ['0.97', 'above 0.99', 'below 0.01']
+    """
+    if probability > 0.99:
+        return "above 0.99"
+    return "below 0.01" if probability < 0.01 else f"{math.floor(100 * probability) / 100:.2f}"
+
+
+# --- MaxConcurrency --------------------------------------------------------------------------------------------------
 
 
 def recommend_concurrency(runs: Iterable[RunAnalysis]) -> tuple[ConcurrencyRecommendation, ...]:

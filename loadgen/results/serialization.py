@@ -13,6 +13,7 @@ from enum import Enum
 from numbers import Integral, Real
 from typing import Any
 
+from loadgen.analysis.size_choice import Objective
 from loadgen.analysis.slo import Slo
 from loadgen.errors import DataError, LoadgenError
 from loadgen.interfaces import Identity
@@ -30,7 +31,7 @@ _TYPES: Mapping[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         *(Arrivals, ClosedLoop, OpenLoop, Rate, Uniform),
-        *(ErrorLimit, Step, ServerlessConfig, Slo),
+        *(ErrorLimit, Step, ServerlessConfig, Slo, Objective),
         *(Identity, Manifest, CloudWatchMetric, CloudWatchMetrics, GeneratorStats, WorkerReport),
     )
 }

@@ -5,7 +5,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from loadgen.analysis.recommendation import OBJECTIVES
+from loadgen.analysis.size_choice import Objective, to_objective
 from loadgen.analysis.slo import Slo
 from loadgen.errors import UsageError
 from loadgen.interfaces import Target
@@ -50,8 +50,8 @@ class ScenarioProtocol(Protocol):
         ...
 
     @property
-    def objective(self) -> str:
-        """What the recommendation optimises: `cost`, `speed` or `balanced`."""
+    def objective(self) -> Objective | str:
+        """What the recommendation optimises: `cost`, `speed`, `balanced`, or an Objective."""
         ...
 
     @property
@@ -93,8 +93,7 @@ def validate_scenario(scenario: ScenarioProtocol) -> None:
         )
     if not 0 < scenario.timeout < math.inf:
         raise UsageError(f"timeout must be finite and above 0 seconds, got {scenario.timeout!r}")
-    if scenario.objective not in OBJECTIVES:
-        raise UsageError(f"objective must be one of {', '.join(OBJECTIVES)}, got {scenario.objective!r}")
+    to_objective(scenario.objective)
     if not all(isinstance(slo, Slo) for slo in scenario.slos):
         raise UsageError("slos must contain Slo values", hint='give Slo("response_p99", at_most=0.8)')
     object.__setattr__(scenario, "seed", to_int(scenario.seed, "seed", 0))
@@ -120,7 +119,7 @@ class Scenario:
         seed: seed of the payload sequence.
         timeout: seconds that one request may take, cold start included.
         together: True to measure all endpoints at the same time: faster, but they may disturb each other.
-        objective: what the recommendation optimises: `cost`, `speed` or `balanced`.
+        objective: what the recommendation optimises: `cost`, `speed`, `balanced`, or an Objective.
         instance: the real-time instance type to compare with; None for a comparable one of each size.
 
     Raises:
@@ -134,7 +133,7 @@ class Scenario:
     seed: int = 0
     timeout: float = DEFAULT_TIMEOUT
     together: bool = False
-    objective: str = DEFAULT_OBJECTIVE
+    objective: Objective | str = DEFAULT_OBJECTIVE
     instance: str | None = None
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from loadgen.analysis.analysis import CONCURRENCY, STABILITY, analyze
 from loadgen.analysis.prices import PriceBook
+from loadgen.analysis.size_choice import Objective
 from loadgen.analysis.slo import Slo
 from loadgen.errors import UsageError
 from loadgen.interfaces import Target
@@ -41,8 +42,8 @@ class ServerlessBenchmark:
         memory_size: size of the concurrency benchmark, MB; None for the recommended one.
         think: seconds a client pauses after each response.
         backoff: seconds a client pauses after a throttled or failed call.
-        objective: what the recommendation optimises: `cost`, `speed` or `balanced` (equal weights of normalised cost
-            and latency).
+        objective: what the recommendation optimises: `cost`, `speed`, `balanced` (cost x median latency), or an
+            Objective with other weights or another statistic.
         instance: the real-time instance type to compare with; None for a comparable one of each size.
         slos: SLOs; a violated one makes the exit status 99.
         seed: seed of the payload sequence.
@@ -67,7 +68,7 @@ class ServerlessBenchmark:
     memory_size: int | None = None
     think: Pause = 0.0
     backoff: Pause = 0.1
-    objective: str = DEFAULT_OBJECTIVE
+    objective: Objective | str = DEFAULT_OBJECTIVE
     instance: str | None = None
     slos: Sequence[Slo] = ()
     seed: int = 0

@@ -30,8 +30,8 @@ def scores_table(analysis: Analysis) -> Table | None:
     cells += [
         (Cell(str(mb)), MISSING_CELL, text_cell(f"excluded: {reason}")) for mb, reason in sorted(found.excluded.items())
     ]
-    score = Column("Score", "", "Score of the objective; the lowest is recommended.")
-    notes = (f"Objective: {sanitize_text(found.objective)}. The lowest score is recommended.",)
+    score = Column("Score", "", "Score of the objective; a lower one is better.")
+    notes = (f"Objective: {sanitize_text(found.objective)}; the score is {sanitize_text(found.criterion)}.",)
     return Table(
         "Comparison of the memory sizes",
         (MEMORY_COLUMN, score, Column("", is_text=True)),
