@@ -6,7 +6,7 @@ share of replicates in which no other size has a score that is lower by more tha
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
 from loadgen.statistics.interval import Interval
-from loadgen.statistics.joint_bootstrap import joint_bootstrap
+from loadgen.statistics.joint_bootstrap import REPLICATES, JointBootstrap, joint_bootstrap
 
 OBJECTIVES = ("balanced", "cost", "speed")
 LATENCY_STATISTICS: Mapping[str, float | None] = MappingProxyType(
     {"mean": None, "p50": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 )
+_REPLICATES_FOR_DEVIATIONS = 300  # a standard deviation needs fewer than a tail: its error is 4 %
 MIN_CALLS = 5  # calls of a size below which a choice has no probability
 _EQUIVALENT = 0.9  # probability from which on a size counts as equivalent to the best one
 _MAX_FACTOR = 1000  # of the calls that were made; a difference that needs more is not worth measuring
@@ -219,7 +220,7 @@ def score_differences(
 ) -> ScoreDifferences:
     """Compare the scores of sizes, in the order given, with the lowest score of the candidates."""
     sizes = [one.memory_mb for one in series]
-    logs = _log_figures(series, objective, is_interleaved=True, seed=seed)
+    logs = _log_figures(series, objective, is_interleaved=True, seed=seed, replicates=_REPLICATES_FOR_DEVIATIONS)
     best = min(candidates, key=lambda size: logs.score[sizes.index(size)])
     column = sizes.index(best)
     drawn = logs.unscaled - logs.unscaled[:, [column]]
@@ -227,33 +228,67 @@ def score_differences(
 
 
 def _log_figures(
-    ordered: Sequence[SizeSeries], objective: Objective, *, is_interleaved: bool, seed: int
+    ordered: Sequence[SizeSeries],
+    objective: Objective,
+    *,
+    is_interleaved: bool,
+    seed: int,
+    replicates: int = REPLICATES,
 ) -> _LogFigures:
     calls = max(one.latency.size for one in ordered)
-    padded = [_padded(one.latency, calls) for one in ordered]
-    draws = joint_bootstrap(np.log(np.maximum(padded, _TINY)), seed=seed, common=is_interleaved)
-    share = LATENCY_STATISTICS[objective.latency]
-    cost = np.array([math.log(max(float(np.nanmean(one.cost)), _TINY)) for one in ordered])
-    latency = np.array([math.log(max(latency_statistic(one.latency, share), _TINY)) for one in ordered])
-    costs = np.log(np.maximum([draws.means(_padded(one.cost, calls)) for one in ordered], _TINY)).T
-    drawn = [draws.means(row) if share is None else draws.quantiles(row, share) for row in padded]
-    latencies = np.log(np.maximum(drawn, _TINY)).T
-    weight = objective.weight
-    score, unscaled = weight * cost + (1 - weight) * latency, weight * costs + (1 - weight) * latencies
+    costs = [_padded(one.cost, calls) for one in ordered]
+    latencies = [_padded(one.latency, calls) for one in ordered]
+    draws = joint_bootstrap(
+        np.log(np.maximum(latencies, _TINY)), replicates=replicates, seed=seed, common=is_interleaved
+    )
+    share, weight = LATENCY_STATISTICS[objective.latency], objective.weight
+    # Row 0 is the estimate, the other rows are the replicates.
+    cost = np.stack([_log_rows(draws, row, None) for row in costs], axis=1)
+    latency = np.stack([_log_rows(draws, row, share) for row in latencies], axis=1)
+    score = weight * cost + (1 - weight) * latency
+    for partial_size, whole in _partial_sizes(latencies) if is_interleaved else ():
+        known = ~np.isnan(latencies[partial_size])
+        same_calls = [
+            weight * _log_rows(draws, np.where(known, costs[i], np.nan), None)
+            + (1 - weight) * _log_rows(draws, np.where(known, latencies[i], np.nan), share)
+            for i in whole
+        ]
+        # The calls of the partial size had certain payloads and were made at certain times. What that means for its
+        # score is seen in the other sizes: their score over the same calls, less that over all.
+        score[:, partial_size] -= np.mean(same_calls, axis=0) - score[:, whole].mean(axis=1)
     return _LogFigures(
-        *(cost, latency, score),
-        *(draws.spread(cost, costs), draws.spread(latency, latencies), draws.spread(score, unscaled)),
-        unscaled=unscaled,
+        cost=cost[0],
+        latency=latency[0],
+        score=score[0],
+        costs=draws.spread(cost[0], cost[1:]),
+        latencies=draws.spread(latency[0], latency[1:]),
+        scores=draws.spread(score[0], score[1:]),
+        unscaled=score[1:],
         inflation=draws.inflation,
         freedom=draws.freedom,
         effective_calls=draws.effective_count,
     )
 
 
+def _log_rows(draws: JointBootstrap, values: NDArray[np.float64], share: float | None) -> NDArray[np.float64]:
+    """Return logarithms of the mean (share None) or of a quantile: of all values, then of each replicate."""
+    drawn = draws.means(values) if share is None else draws.quantiles(values, share)
+    return np.log(np.maximum(np.concatenate(([_statistic(values, share)], drawn)), _TINY))
+
+
+def _partial_sizes(latencies: Sequence[NDArray[np.float64]]) -> Iterator[tuple[int, list[int]]]:
+    """Yield each size that has clearly fewer calls than the others, with the sizes that have all."""
+    counts = np.array([np.count_nonzero(~np.isnan(row)) for row in latencies])
+    whole = np.flatnonzero(counts >= _WHOLE * counts.max()).tolist()
+    for index in np.flatnonzero(counts < _WHOLE * counts.max()).tolist():
+        yield index, whole
+
+
+_WHOLE = 0.9  # share of the calls of the most called size from which on a size counts as called equally often
 _TINY = 1e-12  # below every cost and latency; keeps the logarithm of a zero finite
 
 
-def latency_statistic(values: NDArray[np.float64], share: float | None) -> float:
+def _statistic(values: NDArray[np.float64], share: float | None) -> float:
     """Return the mean (share None) or the nearest-rank quantile of the values that are not NaN."""
     known = values[~np.isnan(values)]
     return float(known.mean() if share is None else np.quantile(known, share, method="inverted_cdf"))
