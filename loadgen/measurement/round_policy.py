@@ -49,11 +49,3 @@ class RoundPolicy(Protocol):
             Such a step ends with the stop reason `decided`, and the reason becomes its run's `stop_detail`.
         """
         ...
-
-
-class MeasureAll:
-    """A policy that measures every step to its end."""
-
-    def steps_to_end(self, measured: Sequence[MeasuredStep]) -> Mapping[int, str]:  # noqa: ARG002 - the protocol's
-        """Return no step."""
-        return {}

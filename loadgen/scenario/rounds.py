@@ -7,10 +7,10 @@ where steps measured one after the other would each get another part of it.
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from loadgen.errors import UsageError
-from loadgen.measurement.round_policy import MeasureAll, RoundPolicy
+from loadgen.measurement.round_policy import RoundPolicy
 from loadgen.validation import to_int, to_tuple
 from loadgen.workload.step import Step
 
@@ -25,7 +25,7 @@ class Rounds:
         seed: selects the order of the steps in each round.
         max_duration: seconds that a round should take at most. After a longer one the blocks become shorter, because
             an endpoint without calls for long may remove its instances, and the next call is then cold.
-        policy: ends steps early.
+        policy: ends steps early; None to measure every step to its end.
 
     Raises:
         UsageError: a value is out of its range.
@@ -35,7 +35,7 @@ class Rounds:
     block_size: int
     seed: int = 0
     max_duration: float = math.inf
-    policy: RoundPolicy = field(default_factory=MeasureAll)
+    policy: RoundPolicy | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", to_tuple(self.steps, "steps"))

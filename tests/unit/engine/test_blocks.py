@@ -1,6 +1,8 @@
 """A run that is sent in blocks: it equals the same run in one piece, on a clock that stands still in between."""
 
 import asyncio
+import math
+from contextlib import AsyncExitStack
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from loadgen.engine.engine import open_run
 from loadgen.errors import WriteError
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
+from loadgen.scenario.rounds import round_order
 from loadgen.workload.arrivals import even, poisson
 from loadgen.workload.load import ClosedLoop, OpenLoop, Uniform
 from loadgen.workload.rate import constant
@@ -39,12 +42,9 @@ def by_number(number, _at):
 def execute_in_blocks(
     load, transport=None, *, block_size=20, standstill=100.0, stop_at=None, end_after=None, **options
 ):
-    """Run a load in blocks on virtual time; return the run, the transport and the sink.
+    """Run a load in blocks on virtual time, `standstill` seconds apart; return the run, the transport and the sink.
 
-    Args:
-        standstill: seconds between two blocks.
-        stop_at: seconds from the start after which the run is stopped.
-        end_after: number of blocks after which the run is ended as decided.
+    It is stopped `stop_at` seconds after its start, and ended as decided after `end_after` blocks.
     """
     transport, sink = transport or FakeTransport(by_number), MemorySink()
 
@@ -212,3 +212,45 @@ def test_throttled_calls_are_part_of_a_block():
 
     assert [block.count for block in done.blocks] == [20, 20]
     assert (done.count(OutcomeCategory.OK), done.tally.counts[Outcome.THROTTLED]) == (20, 20)
+
+
+def measure_three_equal_targets(block_size, drift):
+    """Call three targets of equal latency, which changes with time, in rounds; return the mean latency of each."""
+
+    async def main():
+        sinks = [MemorySink() for _ in range(3)]
+        async with AsyncExitStack() as stack:
+            runs = [
+                await stack.enter_async_context(
+                    open_run(
+                        ClosedLoop(1, count=200),
+                        FakeTransport(lambda _n, at: FakeReply(drift(at))),
+                        ONE_REQUEST,
+                        clock=VirtualClock(),
+                        sink=sink,
+                    )
+                )
+                for sink in sinks
+            ]
+            for number in range(1, 200 // block_size + 1):
+                for index in round_order(range(3), number, seed=4):
+                    await runs[index].send(block_size=block_size, round_number=number)
+        return [float((sink.all["done"] - sink.all["sent"]).mean()) for sink in sinks]
+
+    return run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [lambda at: 0.1 + 0.001 * at, lambda at: 0.1 if at < 25 else 0.15, lambda at: 0.1 + 0.05 * math.sin(at / 30)],
+    ids=["steady", "a step", "a wave"],
+)
+def test_a_drift_falls_on_all_targets_alike(drift):
+    """Equal targets differ by less than 4 % in rounds of 20 calls, and by 8 to 80 % one after the other.
+
+    The bound is that of a step from 0.1 to 0.15 s between two blocks of one round: one block of ten has the difference.
+    """
+    in_rounds, one_by_one = (measure_three_equal_targets(size, drift) for size in (20, 200))
+
+    assert max(in_rounds) / min(in_rounds) < 1.04
+    assert 1.08 < max(one_by_one) / min(one_by_one) < 1.8
