@@ -84,11 +84,12 @@ def label_cold_starts(run: Run, *, idle_expiry: float = IDLE_EXPIRY) -> ColdStar
     served = np.flatnonzero(_SERVED[samples["outcome"]]).astype(np.uint32)
     if not served.size:
         return ColdStartLabels(labels, counted)
-    sent = np.asarray(samples["sent"][served])
+    # Real time: an instance is idle while other steps are measured, although the run's clock stands still.
+    sent = run.real_elapsed(np.asarray(samples["sent"][served]), samples["seq"][served])
     order = np.argsort(sent, kind="stable").astype(np.uint32)
     served, sent = served[order], sent[order]
     del order
-    latency = (np.asarray(samples["done"][served]) - sent).astype(np.float32)  # only compared, never reported
+    latency = (samples["done"][served] - samples["sent"][served]).astype(np.float32)  # only compared, never reported
     slots = run.step.load.connections if config is None else min(config.max_concurrency, run.step.load.connections)
     labels[served] = _assign_labels(latency, _can_be_cold(sent, latency, slots, idle_expiry), slots)
     return ColdStartLabels(_resolve_unknown(labels, counted), counted)

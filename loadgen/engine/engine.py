@@ -7,7 +7,9 @@ every task that it starts and leaves none behind.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +21,7 @@ from loadgen.engine.monitor import GeneratorMonitor
 from loadgen.engine.request_sender import RequestSender
 from loadgen.errors import DataError, UsageError
 from loadgen.interfaces import Transport
+from loadgen.measurement.block import Block
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES
 from loadgen.measurement.recorder import Recorder
 from loadgen.measurement.run import Run
@@ -89,26 +92,73 @@ async def run(
         >>> result.scheduled, result.count(OutcomeCategory.OK)
         (10, 10)
     """
+    async with open_run(
+        load,
+        transport,
+        requests,
+        seed=seed,
+        window=window,
+        drain=drain,
+        grace=grace,
+        on_window=on_window,
+        stop=stop,
+        sink=sink,
+        clock=clock,
+    ) as load_run:
+        await load_run.send(start=start)
+        return load_run.finish()
+
+
+@asynccontextmanager
+async def open_run(
+    load: Load | Step,
+    transport: Transport,
+    requests: Sequence[Request],
+    *,
+    seed: int = 0,
+    window: float = 1.0,
+    drain: float = 60.0,
+    grace: float = 10.0,
+    on_window: Callable[[Window], None] | None = None,
+    stop: asyncio.Event | None = None,
+    sink: SampleSink | None = None,
+    clock: Clock | None = None,
+) -> AsyncIterator["LoadRun"]:
+    """Open a run that sends its load in blocks; see `run` for the arguments.
+
+    The run's clock stands still between its blocks: sequence numbers, pauses of clients, windows, warm-up and error
+    limit continue as if there were none.
+
+    Raises:
+        DataError, UsageError: as `run`.
+
+    Example:
+        >>> from loadgen.transport.null import NullTransport
+        >>> async def send_in_blocks():
+        ...     async with open_run(ClosedLoop(2, count=50), NullTransport(), [Request(b"{}")]) as load_run:
+        ...         while not load_run.stop_reason:
+        ...             await load_run.send(block_size=20, round_number=len(load_run.blocks) + 1)
+        ...         return load_run.finish()
+        >>> [block.count for block in asyncio.run(send_in_blocks()).blocks]
+        [20, 20, 10]
+    """
     requests = to_tuple(requests, "requests")
     if not requests:
         raise DataError("no requests to send", hint="give at least one Request")
-    _validate_settings(window, drain, grace)
-    seed = to_int(seed, "seed", 0)
-    step = load if isinstance(load, Step) else Step(None, load)
-    async with open_clock(clock) as run_clock:
-        load_run = _LoadRun(step, transport, requests, run_clock, seed, window, sink, on_window)
-        try:
-            return await load_run.run(drain, grace, stop, start)
-        except BaseExceptionGroup as group:
-            raise first_exception(group) from group
-
-
-def _validate_settings(window: float, drain: float, grace: float) -> None:
     if not 0 < window < math.inf:
         raise UsageError(f"window is {window!r} seconds", hint="must be finite and above 0")
     for name, seconds in (("drain", drain), ("grace", grace)):
         if not seconds >= 0:
             raise UsageError(f"{name} is {seconds!r} seconds", hint="must be at least 0")
+    seed = to_int(seed, "seed", 0)
+    step = load if isinstance(load, Step) else Step(None, load)
+    async with open_clock(clock) as run_clock:
+        load_run = LoadRun(step, transport, requests, run_clock, seed, window, sink, on_window, drain, grace, stop)
+        try:
+            yield load_run
+        finally:
+            # However the run ended, the samples recorded so far reach the sink.
+            load_run.recorder.finish(load_run.elapsed)
 
 
 def first_exception(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -117,8 +167,12 @@ def first_exception(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return first_exception(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-class _LoadRun:
-    """The life of one run: start, stop, drain, result."""
+class LoadRun:
+    """The life of one run: start, stop, drain, result. Made by `open_run`.
+
+    Attributes:
+        stop_reason: why the load ended, as in Run; empty while there is more to send.
+    """
 
     def __init__(
         self,
@@ -130,6 +184,9 @@ class _LoadRun:
         window: float,
         sink: SampleSink | None,
         on_window: Callable[[Window], None] | None,
+        drain: float,
+        grace: float,
+        stop: asyncio.Event | None,
     ) -> None:
         self.step = step
         self.clock = clock
@@ -159,7 +216,12 @@ class _LoadRun:
             if isinstance(load, OpenLoop)
             else ClosedLoopDriver(load, self.sender, clock, self._stop_load)
         )
-        self.origin = 0.0
+        self.drain = drain
+        self.grace = grace
+        self.stop = stop
+        self.origin = 0.0  # the instant on the clock at which the run would have started without a standstill
+        self.elapsed = 0.0  # seconds of the run at the end of the last block
+        self.blocks: list[Block] = []
         self.stop_reason = ""
         self.stopped_at = 0.0
         self.stopping = asyncio.Event()
@@ -175,34 +237,66 @@ class _LoadRun:
         if self.on_window is not None:
             self.on_window(window)
 
-    async def run(self, drain: float, grace: float, stop: asyncio.Event | None, start: float | None = None) -> Run:
-        """Send the load, drain and return the Run. However it ends, no task is left behind."""
-        load = self.step.load
-        self.origin = self.sender.origin = self.clock.now() if start is None else start
-        await self.clock.sleep_until(self.origin)
-        started = time.time() - (self.clock.now() - self.origin)
+    async def send(
+        self,
+        *,
+        start: float | None = None,
+        block_size: int | None = None,
+        round_number: int = 0,
+        on_block: Callable[[Block], None] | None = None,
+    ) -> None:
+        """Send the load, or its next block, and wait for the replies. However it ends, no task is left behind.
+
+        Args:
+            start: as in `run`.
+            block_size: how many requests to send; None for all.
+            round_number: number of the round, for the run's table of blocks.
+            on_block: called with the block when it starts; its count is not known yet.
+        """
+        load, origin = self.step.load, self.clock.now() if start is None else start
+        await self.clock.sleep_until(origin)
+        started = time.time() - (self.clock.now() - origin)
+        block = Block(round_number, self.driver.next_seq, started, self.elapsed)
+        if on_block is not None:
+            on_block(block)
+        self.origin = self.sender.origin = origin - self.elapsed
+        scheduled = self.sender.scheduled
         background: list[Coroutine[Any, Any, None]] = [
             self.monitor.run(),
-            self._flush_periodically(),
-            self._cancel_after_drain(drain),
+            self._flush_periodically(origin),
+            self._cancel_after_drain(self.drain),
         ]
-        if stop is not None:
-            background.append(self._stop_on_event(stop, grace))
+        if self.stop is not None:
+            background.append(self._stop_on_event(self.stop, self.grace))
         if isinstance(load, ClosedLoop) and load.duration is not None:
             background.append(self._stop_after(load.duration))
         try:
             async with asyncio.TaskGroup() as background_group:
                 tasks = [background_group.create_task(coroutine) for coroutine in background]
                 async with asyncio.TaskGroup() as request_group:
-                    request_group.create_task(self.driver.run(request_group))
+                    request_group.create_task(self.driver.run(request_group, block_size))
                 for task in tasks:
                     task.cancel()
+        except BaseExceptionGroup as group:
+            raise first_exception(group) from group
         finally:
-            # However the run ended, the samples recorded so far reach the sink.
-            duration = self.clock.now() - self.origin
-            self.recorder.finish(duration)
+            self.elapsed = self.clock.now() - self.origin
+            self.recorder.flush()
+        self.blocks.append(replace(block, count=self.sender.scheduled - scheduled))
+
+    def end(self, reason: str) -> None:
+        """End the load between two blocks, before all of it was sent."""
+        self._stop_load(reason)
+
+    def finish(self) -> Run:
+        """Return the run.
+
+        Raises:
+            InternalError: the counts are inconsistent, which is a bug.
+        """
+        self.recorder.finish(self.elapsed)
         self.recorder.check_conservation(self.sender.scheduled)
-        return self._build_run(load, started, duration)
+        return self._build_run(self.step.load)
 
     def _stop_load(self, reason: str) -> None:
         """Stop sending requests; only the first reason is recorded."""
@@ -212,8 +306,8 @@ class _LoadRun:
             self.stopping.set()
             self.driver.stop()
 
-    async def _flush_periodically(self) -> None:
-        due = self.origin
+    async def _flush_periodically(self, start: float) -> None:
+        due = start
         while True:
             due += FLUSH_INTERVAL
             await self.clock.sleep_until(due)
@@ -237,18 +331,18 @@ class _LoadRun:
             await self.clock.sleep_until(self.clock.now() + drain)
             self.driver.cancel_in_flight()
 
-    def _build_run(self, load: Load, started: float, duration: float) -> Run:
+    def _build_run(self, load: Load) -> Run:
         sender = self.sender
         send_duration, target_rate = self.stopped_at, 0.0
         if isinstance(load, OpenLoop):
             if self.stop_reason == "schedule":
                 # The length of the schedule, which may be longer than the time of its last arrival.
-                send_duration = min(load.duration or math.inf, load.arrivals.duration)
+                send_duration = min(load.duration or math.inf, load.arrivals.duration) + self.driver.standstill
             target_rate = sender.scheduled / send_duration if send_duration else 0.0
         return Run(
             step=self.step,
-            started=started,
-            duration=duration,
+            started=self.blocks[0].started if self.blocks else time.time(),
+            duration=self.elapsed,
             stop_reason=self.stop_reason,
             scheduled=sender.scheduled,
             tally=self.recorder.tally,
@@ -261,4 +355,5 @@ class _LoadRun:
             generator_stats=self.monitor.snapshot(
                 scheduled=sender.scheduled, dropped=sender.dropped, send_duration=send_duration, target_rate=target_rate
             ),
+            blocks=tuple(block for block in self.blocks if block.round),
         )

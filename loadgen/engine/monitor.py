@@ -40,9 +40,14 @@ class GeneratorMonitor:
     _gc_started: float = 0.0
     _cpu_at_start: float = 0.0
     _started: float = 0.0
+    _active: float = 0.0  # seconds and CPU seconds of the blocks that have ended
+    _cpu: float = 0.0
 
     async def run(self) -> None:
-        """Measure the loop lag every TICK_INTERVAL seconds and the CPU share every second, until cancelled."""
+        """Measure the loop lag every TICK_INTERVAL seconds and the CPU share every second, until cancelled.
+
+        Called once for each block of a run; the statistics are those of all blocks.
+        """
         now = self.clock.now
         self._started, self._cpu_at_start = now(), time.thread_time()
         last_check, last_cpu = self._started, self._cpu_at_start
@@ -66,6 +71,9 @@ class GeneratorMonitor:
         finally:
             gc.callbacks.remove(self._on_gc)
             self._record_loop_lag(lags)
+            self._check_saturation(last_check, last_cpu)  # a block may be shorter than a second
+            self._active += now() - self._started
+            self._cpu += time.thread_time() - self._cpu_at_start
 
     def _check_saturation(self, last_check: float, last_cpu: float) -> tuple[float, float]:
         """Extend the current stretch of CPU saturation, or end it; return the new reference values."""
@@ -108,10 +116,9 @@ class GeneratorMonitor:
             send_duration: length of the schedule in seconds, without the drain.
             target_rate: requests per second of the load; 0 in a closed loop.
         """
-        duration = max(self.clock.now() - self._started, 1e-9)
         lag, send = self.loop_lag, self.send_lag
         return GeneratorStats(
-            cpu_share=(time.thread_time() - self._cpu_at_start) / duration,
+            cpu_share=self._cpu / max(self._active, 1e-9),
             longest_saturated=self._longest_saturated,
             loop_lag_p99=lag.percentile(99) if lag.total else 0.0,
             loop_lag_max=self.loop_lag_max,

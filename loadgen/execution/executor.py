@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from loadgen.engine import engine
 from loadgen.execution.gc_freeze import gc_frozen
 from loadgen.interfaces import Endpoint, Identity, Target
+from loadgen.measurement.block import Block
 from loadgen.measurement.run import Run
 from loadgen.measurement.tally import Window
 from loadgen.results.writer import RunWriter
@@ -61,6 +62,39 @@ class WorkerPool(Protocol):
         ...
 
 
+class BlockRun(Protocol):
+    """A step that is executed in blocks. `engine.LoadRun` is one.
+
+    Attributes:
+        stop_reason: why the load ended, as in Run; empty while there is more to send.
+        blocks: the blocks sent so far, with their counts.
+    """
+
+    stop_reason: str
+    blocks: list[Block]
+
+    async def send(self, *, block_size: int, round_number: int, on_block: Callable[[Block], None]) -> None:
+        """Send the next block and wait for its replies; `on_block` is called when it starts."""
+        ...
+
+    def end(self, reason: str) -> None:
+        """End the load between two blocks."""
+        ...
+
+    def finish(self) -> Run:
+        """Return the run, without the samples, which the task's run writer has."""
+        ...
+
+
+@runtime_checkable
+class BlockPool(WorkerPool, Protocol):
+    """Started workers that can execute several steps in turns, a block of each at a time."""
+
+    def open_run(self, task: StepTask) -> AbstractAsyncContextManager[BlockRun]:
+        """Open a step that is executed in blocks; its run writer is closed when the context exits."""
+        ...
+
+
 class Executor(Protocol):
     """Describes which processes execute steps; does no I/O until `start`."""
 
@@ -99,9 +133,15 @@ class _LocalPool:
     is_local = True
 
     async def run_step(self, task: StepTask) -> Run:
+        async with self.open_run(task) as load_run:
+            await load_run.send()
+            return load_run.finish()
+
+    @asynccontextmanager
+    async def open_run(self, task: StepTask) -> AsyncIterator[engine.LoadRun]:
         try:
             with gc_frozen():
-                return await engine.run(
+                async with engine.open_run(
                     task.step,
                     task.endpoint.transport,
                     task.requests,
@@ -111,6 +151,7 @@ class _LocalPool:
                     on_window=task.on_window,
                     stop=task.stop,
                     sink=task.run_writer.sink,
-                )
+                ) as load_run:
+                    yield load_run
         finally:
             await asyncio.to_thread(task.run_writer.close)

@@ -1,33 +1,31 @@
 """The plan executor: a plan's batches in waves that fit the account's quotas, and the order of measuring.
 
-The endpoints of a wave are deployed in parallel and measured one at a time, so that no configuration disturbs another.
+The endpoints of a wave are deployed in parallel and called one at a time, so that no configuration disturbs another:
+each step in one piece, or in rounds of short blocks (rounds_runner.py).
 """
 
 import asyncio
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from loadgen.aws.quotas import deployment_waves
 from loadgen.errors import ConfigError, ExitStatus, LoadgenError
 from loadgen.execution.endpoint_deployments import EndpointLease
-from loadgen.execution.executor import StepTask, WorkerPool
+from loadgen.execution.executor import BlockPool, WorkerPool
+from loadgen.execution.rounds_runner import DeployedStep, RoundsRunner
 from loadgen.execution.scenario_result import ExitCause
 from loadgen.execution.spend_limit import SpendLimit
+from loadgen.execution.step_runner import StepRunner
 from loadgen.execution.stop_event import acquire_or_stop, sleep_until, wait_or_stop
-from loadgen.interfaces import Account, Endpoint, Progress, RemoteTarget
+from loadgen.interfaces import Account, Endpoint, Progress
 from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetrics
 from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.measurement.run import Run
-from loadgen.measurement.tally import Window
 from loadgen.results.directory import ResultsDirectory
 from loadgen.results.reader import read_run
 from loadgen.results.serialization import to_json
 from loadgen.results.writer import RunWriter
+from loadgen.scenario.rounds import Rounds
 from loadgen.scenario.scenario import ScenarioProtocol
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
@@ -71,19 +69,18 @@ class PlanExecutor:
         self.incomplete_reason = ""
         self._scenario = scenario
         self._account = account
-        self._results = results
         self._progress = progress
         self._stop = stop
-        self._grace = grace
-        self._spend_limit = spend_limit
         self._completed_runs: Mapping[int, Run] = {}
+        self._step_runner = StepRunner(
+            scenario, account, results, progress, stop, grace=grace, spend_limit=spend_limit, abort=self._abort
+        )
 
     def restore(self, completed_runs: Mapping[int, Run]) -> None:
         """Take over the runs of steps that an earlier process completed, by their numbers; they are not repeated."""
         self._completed_runs = completed_runs
-        if self._spend_limit is not None:
-            for run in completed_runs.values():
-                self._add_spend(self._spend_limit, run.step, run.samples)
+        for run in completed_runs.values():
+            self._step_runner.add_spend(run.step, run.samples)
 
     async def execute_plan(self, pool: WorkerPool) -> None:
         """Execute the plan's batches, and send the plan their runs, until it ends or is stopped.
@@ -95,7 +92,7 @@ class PlanExecutor:
         try:
             batch = next(plan, None)
             while batch is not None:
-                runs = await self._run_batch(list(batch), pool) if not self._stop.is_set() else []
+                runs = await self._run_batch(batch, pool) if not self._stop.is_set() else []
                 if self._stop.is_set():
                     self.incomplete_reason = self.incomplete_reason or "stopped before its end"
                     return
@@ -114,15 +111,17 @@ class PlanExecutor:
 
     # -- batches and waves -------------------------------------------------------------------------------------------
 
-    async def _run_batch(self, steps: Sequence[Step], pool: WorkerPool) -> list[Run]:
+    async def _run_batch(self, batch: Sequence[Step] | Rounds, pool: WorkerPool) -> list[Run]:
         """Execute steps; those of one configuration share an endpoint."""
+        steps, rounds = (batch.steps, batch) if isinstance(batch, Rounds) else (batch, None)
         numbered = list(enumerate(steps, self.planned_steps + 1))
         self.planned_steps += len(numbered)
         runs = {n: self._completed_run(n, step) for n, step in numbered if n in self._completed_runs}
         missing = [(n, step) for n, step in numbered if n not in runs]
         for configs in self._deployment_waves([step for _, step in missing]):
             wave = [_EndpointSteps(config, [(n, s) for n, s in missing if s.config == config]) for config in configs]
-            for endpoint_steps, metrics in zip(wave, await self._run_wave(wave, pool), strict=True):
+            metrics_of_wave = await self._run_wave(wave, pool, rounds, runs)
+            for endpoint_steps, metrics in zip(wave, metrics_of_wave, strict=True):
                 for number, run_writer, run in endpoint_steps.measured:
                     runs[number] = await asyncio.to_thread(_save_and_reload, run_writer, replace(run, metrics=metrics))
         return [run for _, run in sorted(runs.items())]
@@ -148,8 +147,21 @@ class PlanExecutor:
             yield [None]
         yield from deployment_waves([config for config in configs if config is not None], self._account.quotas)
 
-    async def _run_wave(self, wave: Sequence[_EndpointSteps], pool: WorkerPool) -> list[CloudWatchMetrics]:
-        """Deploy the endpoints of a wave in parallel, measure them, and return the CloudWatch metrics of each."""
+    async def _run_wave(
+        self, wave: Sequence[_EndpointSteps], pool: WorkerPool, rounds: Rounds | None, completed_runs: Mapping[int, Run]
+    ) -> list[CloudWatchMetrics]:
+        """Deploy the endpoints of a wave in parallel, measure them, and return the CloudWatch metrics of each.
+
+        Args:
+            wave: the endpoints and their steps.
+            pool: executes the steps.
+            rounds: how to measure them in rounds; None to measure each step in one piece.
+            completed_runs: the runs of the batch that earlier waves, or an earlier process, completed.
+        """
+        if rounds is not None and not self._scenario.together:
+            if isinstance(pool, BlockPool):
+                return await self._run_wave_in_rounds(wave, pool, rounds, completed_runs)
+            self._progress.log("several workers: steps are measured one after the other, not in rounds")
         semaphore = asyncio.Semaphore(len(wave) if self._scenario.together else 1)
         async with asyncio.TaskGroup() as group:
             leases = [self._deploy(group, endpoint_steps, pool) for endpoint_steps in wave]
@@ -158,6 +170,39 @@ class PlanExecutor:
                 for endpoint_steps, lease in zip(wave, leases, strict=True)
             ]
         return [task.result() for task in measurements]
+
+    async def _run_wave_in_rounds(
+        self, wave: Sequence[_EndpointSteps], pool: BlockPool, rounds: Rounds, completed_runs: Mapping[int, Run]
+    ) -> list[CloudWatchMetrics]:
+        """Deploy the endpoints of a wave, and measure their steps in rounds once all of them are in service."""
+        async with asyncio.TaskGroup() as group:
+            leases = [self._deploy(group, endpoint_steps, pool) for endpoint_steps in wave]
+            try:
+                deployed: list[DeployedStep] = []
+                for endpoint_steps, lease in zip(wave, leases, strict=True):
+                    endpoint = await self._wait_in_service(endpoint_steps, lease)
+                    if endpoint is not None:
+                        deployed += [
+                            DeployedStep(number, step, endpoint, lease.in_service_at + step.delay)
+                            for number, step in endpoint_steps.steps
+                        ]
+                runner = RoundsRunner(
+                    rounds,
+                    deployed,
+                    completed_runs,
+                    step_runner=self._step_runner,
+                    pool=pool,
+                    progress=self._progress,
+                    stop=self._stop,
+                )
+                measured = {number: (number, run_writer, run) for number, run_writer, run in await runner.run()}
+            finally:
+                for lease in leases:
+                    lease.release()
+            for endpoint_steps in wave:
+                endpoint_steps.measured.extend(measured[n] for n, _ in endpoint_steps.steps if n in measured)
+            reads = [group.create_task(self._read_metrics([run for *_, run in e.measured])) for e in wave]
+        return [read.result() for read in reads]
 
     def _deploy(self, group: asyncio.TaskGroup, endpoint_steps: _EndpointSteps, pool: WorkerPool) -> EndpointLease:
         # Workers open connections of their own; this process then needs one at most.
@@ -175,11 +220,7 @@ class PlanExecutor:
         self, endpoint_steps: _EndpointSteps, lease: EndpointLease, semaphore: asyncio.Semaphore, pool: WorkerPool
     ) -> CloudWatchMetrics:
         """Execute the steps of one endpoint when it is in service and its turn has come, then release it."""
-        try:
-            endpoint = await lease.wait_in_service(self._stop)
-        except LoadgenError as error:
-            self._save_failed_deployment(endpoint_steps, error)
-            return CloudWatchMetrics()
+        endpoint = await self._wait_in_service(endpoint_steps, lease)
         if endpoint is None:
             return CloudWatchMetrics()
         try:
@@ -187,34 +228,36 @@ class PlanExecutor:
                 for number, step in endpoint_steps.steps:
                     if not self._stop.is_set():
                         await sleep_until(lease.in_service_at + step.delay, self._stop)
-                        endpoint_steps.measured.append((number, *await self._run_step(number, step, endpoint, pool)))
+                        run_writer, run = await self._step_runner.run_step(number, step, endpoint, pool)
+                        endpoint_steps.measured.append((number, run_writer, run))
         finally:
             lease.release()
         return await self._read_metrics([run for _, _, run in endpoint_steps.measured])
 
-    def _save_failed_deployment(self, endpoint_steps: _EndpointSteps, error: LoadgenError) -> None:
-        """Save a run with the failure for each step of an endpoint that was not deployed; the plan goes on."""
-        self.causes.append(ExitCause(error.status, f"{endpoint_steps.config}: {error}"))
-        self._progress.log(f"not deployed: {endpoint_steps.config}: {error}")
-        for number, step in endpoint_steps.steps:
-            run_writer = self._results.create_run(number, step, {"started": time.time()})
-            run_writer.sink.close()
-            run = Run(step, time.time(), 0.0, "not deployed", 0, failure=str(error))
-            endpoint_steps.measured.append((number, run_writer, run))
-            self._progress.step_finished(step, run)
+    async def _wait_in_service(self, endpoint_steps: _EndpointSteps, lease: EndpointLease) -> Endpoint | None:
+        """Return the endpoint; None after a stop, and if it was not deployed: then its steps get a run that says so."""
+        try:
+            return await lease.wait_in_service(self._stop)
+        except LoadgenError as error:
+            self.causes.append(ExitCause(error.status, f"{endpoint_steps.config}: {error}"))
+            self._progress.log(f"not deployed: {endpoint_steps.config}: {error}")
+            for number, step in endpoint_steps.steps:
+                run_writer, run = self._step_runner.save_failed_deployment(number, step, str(error))
+                endpoint_steps.measured.append((number, run_writer, run))
+            return None
 
     async def _read_metrics(self, runs: Sequence[Run]) -> CloudWatchMetrics:
         """Read the CloudWatch metrics of one endpoint over all of its runs.
 
         CloudWatch resolves one minute at best, so that the runs of one endpoint cannot be separated.
         """
-        if not runs:
+        if not runs or not runs[0].endpoint:
             return CloudWatchMetrics()
         read_task = asyncio.ensure_future(
             self._account.metrics(
                 runs[0].endpoint,
-                start=runs[0].started,
-                end=runs[-1].started + runs[-1].duration,
+                start=min(run.started for run in runs),
+                end=max(run.ended for run in runs),
                 # CloudWatch may or may not count throttled calls: the reader does not wait for these.
                 invocations=sum(run.count(OutcomeCategory.OK) + run.count(OutcomeCategory.FAILED) for run in runs),
             )
@@ -228,69 +271,6 @@ class PlanExecutor:
             )
         finally:
             read_task.cancel()
-
-    # -- one step ----------------------------------------------------------------------------------------------------
-
-    async def _run_step(self, number: int, step: Step, endpoint: Endpoint, pool: WorkerPool) -> tuple[RunWriter, Run]:
-        """Execute one step against an endpoint that is in service."""
-        run_fields: dict[str, Any] = {
-            "started": time.time(),
-            "endpoint": endpoint.name,
-            "deploy_duration": endpoint.deploy_duration,
-            "transport": endpoint.transport_name,
-            "transport_note": endpoint.transport_note,
-            "together": self._scenario.together,
-        }
-        run_writer = self._results.create_run(number, step, run_fields)
-        try:
-            before = await self._account.server_counts(endpoint.name)
-            self._progress.step_started(step)
-            run = await pool.run_step(self._step_task(step, endpoint, run_writer))
-            after = await self._account.server_counts(endpoint.name)
-        finally:
-            await asyncio.to_thread(run_writer.close)
-        if run.workers and all(worker.lost_reason for worker in run.workers):
-            self._abort(ExitStatus.OS_RESOURCE, "every worker was lost")
-        if before is not None and after is not None:
-            run_fields["server_counts"] = {name: count - before.get(name, 0) for name, count in after.items()}
-        del run_fields["started"]  # the engine's own instant is more exact
-        run = replace(run, **run_fields)
-        run_writer.write_metadata(run)
-        self._add_new_spend(run_writer)
-        self._progress.step_finished(step, run)
-        return run_writer, run
-
-    def _step_task(self, step: Step, endpoint: Endpoint, run_writer: RunWriter) -> StepTask:
-        target = self._scenario.target
-        return StepTask(
-            step,
-            endpoint,
-            # The executor has checked at its start that the target supports workers.
-            lambda: cast("RemoteTarget", target).for_workers(self._account, endpoint.name),
-            self._account.identity,
-            self._scenario.requests,
-            run_writer,
-            seed=self._scenario.seed,
-            timeout=self._scenario.timeout,
-            grace=self._grace,
-            on_window=lambda window: self._on_window(run_writer, window),
-            stop=self._stop,
-        )
-
-    def _on_window(self, run_writer: RunWriter, window: Window) -> None:
-        self._progress.window_closed(run_writer.step, window)
-        self._add_new_spend(run_writer)
-
-    def _add_new_spend(self, run_writer: RunWriter) -> None:
-        if self._spend_limit is not None:
-            self._add_spend(self._spend_limit, run_writer.step, run_writer.read_new_samples())
-
-    def _add_spend(self, limit: SpendLimit, step: Step, samples: NDArray[np.void]) -> None:
-        """Add the cost of samples to a spend limit, and abort when that reaches it."""
-        if step.config is not None and limit.add_samples(step.config, samples):
-            reason = f"spend limit reached: {limit.spent_usd:.4f} USD spent, limit {limit.limit_usd:g} USD"
-            self._progress.log(f"{reason}; sending no more requests")
-            self._abort(ExitStatus.THRESHOLD, reason)
 
 
 def _save_and_reload(run_writer: RunWriter, run: Run) -> Run:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.measurement.block import Block, block_indices
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES, OutcomeCategory
@@ -53,8 +54,8 @@ class Run:
     Args:
         step: the step that was executed.
         started: start of the run, in seconds since the epoch.
-        duration: seconds until the last request completed or was cancelled.
-        stop_reason: `count`, `duration`, `schedule`, `errors`, `stop`, `lost` or `not deployed`.
+        duration: seconds until the last request completed or was cancelled; without the time between blocks.
+        stop_reason: `count`, `duration`, `schedule`, `errors`, `decided`, `stop`, `lost` or `not deployed`.
         scheduled: number of requests that were due; each has exactly one outcome.
         tally: counts and histograms of all requests.
         window_counts: completed requests by window and category (ok, throttled, failed), shape (windows, 3), windows
@@ -73,6 +74,8 @@ class Run:
         metrics: the endpoint's CloudWatch metrics of the same interval.
         server_counts: server-side counts of the run, or None if the target has none.
         together: True when other endpoints were measured at the same time.
+        blocks: the blocks of a step that was measured in rounds, in order; empty when it was measured in one piece.
+        stop_detail: why a policy ended the step, human-readable; empty otherwise.
         data_errors: human-readable errors found in the run's files.
     """
 
@@ -99,6 +102,8 @@ class Run:
     metrics: CloudWatchMetrics = field(default_factory=CloudWatchMetrics)
     server_counts: Mapping[str, int] | None = None
     together: bool = False
+    blocks: tuple[Block, ...] = ()
+    stop_detail: str = ""
     data_errors: tuple[str, ...] = ()
 
     @property
@@ -109,3 +114,26 @@ class Run:
     def count(self, category: OutcomeCategory) -> int:
         """Return the number of requests in a category, without the warm-up."""
         return self.tally.count(category)
+
+    @property
+    def ended(self) -> float:
+        """End of the run on the wall clock, in seconds since the epoch."""
+        if not self.blocks:
+            return self.started + self.duration
+        last = self.blocks[-1]
+        return last.started + self.duration - last.offset
+
+    def real_elapsed(self, instants: NDArray[np.float64], seqs: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Return the real time that had passed since the run's start, the time between its blocks included.
+
+        Args:
+            instants: on the run's clock, seconds, shape (n,).
+            seqs: numbers of the requests that the instants belong to, shape (n,).
+
+        Returns:
+            Seconds, shape (n,); `started` plus these is the wall clock.
+        """
+        if not self.blocks:
+            return instants
+        shifts = np.array([block.started - self.started - block.offset for block in self.blocks])
+        return np.asarray(instants + shifts[block_indices(self.blocks, seqs)])

@@ -6,6 +6,7 @@
     runs/01-1024-mb/step.json        the step; written before its first request
                     samples.bin      64-byte header, then one 64-byte record per request (measurement/sample.py)
                     codes.jsonl      each distinct error code once, one per line
+                    blocks.jsonl     the blocks of a step measured in rounds, one per line; written as they start
                     samples-01.bin   the same for the first of several workers, with codes-01.jsonl; and so on
                     windows.hlog     HdrHistogram interval log; with service.ok.hgrm and so on
                     run.json         metadata of the run; written when the step has ended
@@ -35,7 +36,7 @@ from loadgen.results.writer import RunWriter
 from loadgen.workload.step import Step
 
 RESULT_FILE_NAME = "result.json"
-_COMPLETE_STOP_REASONS = frozenset({"count", "duration", "schedule", "errors"})
+_COMPLETE_STOP_REASONS = frozenset({"count", "duration", "schedule", "errors", "decided"})
 
 
 class ResultsDirectory:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from loadgen.errors import DataError
 from loadgen.measurement import merge
+from loadgen.measurement.block import Block, block_indices
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome
 from loadgen.measurement.run import NO_SAMPLES, Run
 from loadgen.measurement.sample import SAMPLE, WARMUP, ErrorCode, checksum, in_category
 from loadgen.measurement.tally import Tally
 from loadgen.results.serialization import from_json
-from loadgen.results.writer import RUN_METADATA_FIELDS, SAMPLE_FILE_HEADER
+from loadgen.results.writer import BLOCK_FIELDS, BLOCKS_FILE, RUN_METADATA_FIELDS, SAMPLE_FILE_HEADER
 from loadgen.workload.load import OpenLoop
 from loadgen.workload.step import Step
 
@@ -40,6 +41,7 @@ def read_run(directory: Path) -> Run:
     if invalid or not isinstance(step, Step) or not metadata.get("window", 1.0) > 0:
         raise DataError(f"{directory} is damaged: {', '.join(invalid) or 'its step or window'} cannot be read")
     samples, codes, sample_damage = read_worker_samples(directory)
+    blocks, block_damage = _read_blocks(directory / BLOCKS_FILE, samples["seq"])
     run = Run(
         step=step,
         started=metadata.pop("started", 0.0),
@@ -48,7 +50,8 @@ def read_run(directory: Path) -> Run:
         scheduled=metadata.pop("scheduled", len(samples)),
         error_codes=codes,
         samples=samples,
-        data_errors=(*damage, *sample_damage),
+        blocks=blocks,
+        data_errors=(*damage, *sample_damage, *block_damage),
         **{name: metadata[name] for name in RUN_METADATA_FIELDS if name in metadata},
     )
     return _aggregate(run)
@@ -142,6 +145,33 @@ def _read_error_codes(path: Path) -> tuple[tuple[ErrorCode, ...], int]:
         except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError):
             return tuple(codes), number
     return tuple(codes), 0
+
+
+def _read_blocks(path: Path, seqs: NDArray[np.generic]) -> tuple[tuple[Block, ...], list[str]]:
+    """Return the blocks of a run, with the number of its samples in each, and descriptions of the damage."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return (), []
+    blocks: list[Block] = []
+    damage: list[str] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            saved = orjson.loads(line)
+            blocks.append(Block(**{name: _number(saved[name]) for name in BLOCK_FIELDS}))
+        except (orjson.JSONDecodeError, TypeError, KeyError):
+            damage.append(f"{path.name}: unreadable from line {number} on")
+            break
+    if not blocks:
+        return (), damage
+    counts = np.bincount(block_indices(blocks, seqs), minlength=len(blocks)).tolist()
+    return tuple(replace(block, count=count) for block, count in zip(blocks, counts, strict=True)), damage
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is not a number")
+    return value
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 
 from loadgen.atomic_file import atomic_write_json, disk_write_error
 from loadgen.errors import WriteError
+from loadgen.measurement.block import Block
 from loadgen.measurement.run import Run
 from loadgen.measurement.sample import SAMPLE, ErrorCode
 from loadgen.results.serialization import to_json, to_untagged_json
 from loadgen.workload.step import Step
 
+BLOCKS_FILE = "blocks.jsonl"
+BLOCK_FIELDS = ("round", "first_seq", "started", "offset")  # the count follows from the samples
 SAMPLE_FILE_HEADER = b"loadgen samples 1\n".ljust(SAMPLE.itemsize, b"\0")
 # The fields of Run in its run.json.
 RUN_METADATA_FIELDS = (
     *("started", "duration", "stop_reason", "scheduled", "window", "measurement_start", "generator_stats", "failure"),
     "workers",
     *("endpoint", "deploy_duration", "transport", "transport_note", "metrics", "server_counts", "together"),
+    "stop_detail",
 )
 
 
@@ -121,6 +125,19 @@ class RunWriter:
         """
         for file in self._sample_writers.values():
             file.close()
+
+    def write_block(self, block: Block) -> None:
+        """Append a block that starts to blocks.jsonl, so that a killed run's instants can be mapped to the wall clock.
+
+        Raises:
+            WriteError: writing failed.
+        """
+        line = {name: getattr(block, name) for name in BLOCK_FIELDS}
+        try:
+            with (self.directory / BLOCKS_FILE).open("ab") as file:
+                file.write(orjson.dumps(line) + b"\n")
+        except OSError as error:
+            raise disk_write_error(self.directory, error) from error
 
     def read_new_samples(self) -> NDArray[np.void]:
         """Return the samples written since the previous call, by all workers; dtype SAMPLE."""

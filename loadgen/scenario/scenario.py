@@ -10,6 +10,7 @@ from loadgen.analysis.slo import Slo
 from loadgen.errors import UsageError
 from loadgen.interfaces import Target
 from loadgen.measurement.run import Run
+from loadgen.scenario.rounds import Rounds
 from loadgen.validation import to_int, to_tuple
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
@@ -18,7 +19,7 @@ from loadgen.workload.step import Step
 DEFAULT_TIMEOUT = 300.0  # seconds; a cold start of a large model takes minutes
 DEFAULT_OBJECTIVE = "balanced"
 
-Plan = Generator[Sequence[Step], Sequence[Run], None]
+Plan = Generator[Sequence[Step] | Rounds, Sequence[Run], None]
 
 
 class ScenarioProtocol(Protocol):
@@ -65,7 +66,7 @@ class ScenarioProtocol(Protocol):
         ...
 
     def plan(self) -> Plan:
-        """Yield batches of steps, and receive the runs of each batch."""
+        """Yield batches of steps, or steps to measure in rounds, and receive the runs of each batch."""
         ...
 
     def configs(self) -> Sequence[ServerlessConfig | None]:

@@ -1,7 +1,8 @@
 """ServerlessBenchmark: the plan that finds the memory size, the MaxConcurrency and the cost of a model.
 
-The stability benchmark measures each memory size with one client. The concurrency benchmark measures the recommended
-size with MaxConcurrency x multiplier clients. Pure: the plan yields steps and receives their runs.
+The stability benchmark measures each memory size with one client, in rounds of short blocks, so that a drift of the
+region falls on all sizes alike. The concurrency benchmark measures the recommended size with MaxConcurrency x
+multiplier clients. Pure: the plan yields steps and receives their runs.
 """
 
 import math
@@ -16,12 +17,18 @@ from loadgen.errors import UsageError
 from loadgen.interfaces import Target
 from loadgen.measurement.run import Run
 from loadgen.scenario.benchmark_parameters import DEFAULTS
+from loadgen.scenario.rounds import Rounds
 from loadgen.scenario.scenario import DEFAULT_OBJECTIVE, DEFAULT_TIMEOUT, Plan, validate_scenario
 from loadgen.validation import to_int, to_tuple
 from loadgen.workload.load import ClosedLoop, Pause
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import ErrorLimit, Step
+
+BLOCK_SIZE = 20  # calls of a size in one round: the change of endpoint costs less than a call, and drift is slower
+MAX_ROUNDS = 100
+# Seconds. An instance may be removed after as many seconds without a call (analysis/cold_start.py, IDLE_EXPIRY).
+MAX_ROUND_DURATION = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,9 @@ class ServerlessBenchmark:
         requests: the payloads.
         memory_sizes: sizes of the stability benchmark, MB.
         invocations: calls for each memory size, one after the other.
+        rounds: in how many rounds the sizes are called in turns, in an order that changes; 1 to measure each size in
+            one piece, one after the other; None for blocks of about 20 calls, in 100 rounds at most. Blocks become
+            shorter when a round takes longer than 30 seconds.
         error_limit: how many errors stop one memory size; the other sizes are still measured.
         cold_start_delay: seconds to wait before the first call, so that a cold start is likely.
         include_concurrency: False to skip the concurrency benchmark.
@@ -59,6 +69,7 @@ class ServerlessBenchmark:
     requests: Sequence[Request]
     memory_sizes: Sequence[int] = DEFAULTS["memory_sizes"]
     invocations: int = DEFAULTS["invocations"]
+    rounds: int | None = None
     error_limit: int = DEFAULTS["error_limit"]
     cold_start_delay: float = DEFAULTS["cold_start_delay"]
     include_concurrency: bool = DEFAULTS["include_concurrency"]
@@ -81,9 +92,11 @@ class ServerlessBenchmark:
             object.__setattr__(self, name, to_tuple(getattr(self, name), name))
         for name in ("memory_sizes", "max_concurrency"):
             object.__setattr__(self, name, tuple(to_int(item, name, 1) for item in getattr(self, name)))
-        for name in ("invocations", "error_limit", "concurrency_invocations", "memory_size"):
+        for name in ("invocations", "rounds", "error_limit", "concurrency_invocations", "memory_size"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, to_int(getattr(self, name), name, 1))
+        if self.rounds is not None and self.rounds > self.invocations:
+            raise UsageError(f"rounds must be at most invocations ({self.invocations}), got {self.rounds}")
         if not self.memory_sizes:
             raise UsageError("memory_sizes must not be empty")
         if self.include_concurrency and not (self.max_concurrency and self.multipliers):
@@ -110,6 +123,14 @@ class ServerlessBenchmark:
             for memory_mb in dict.fromkeys(self.memory_sizes)
         ]
 
+    def stability_rounds(self) -> Sequence[Step] | Rounds:
+        """Return the stability steps with the rounds in which they are measured; the steps alone for one round."""
+        steps = self.stability_steps()
+        rounds = self.rounds or min(MAX_ROUNDS, math.ceil(self.invocations / BLOCK_SIZE))
+        if rounds == 1:
+            return steps
+        return Rounds(steps, math.ceil(self.invocations / rounds), seed=self.seed, max_duration=MAX_ROUND_DURATION)
+
     def concurrency_steps(self, memory_mb: int) -> list[Step]:
         """Return a step for each MaxConcurrency and client count; equal client counts are run once."""
         cells = dict.fromkeys(
@@ -135,7 +156,7 @@ class ServerlessBenchmark:
 
     def plan(self) -> Plan:
         """Yield the stability steps, choose a memory size from their runs, and yield its concurrency steps."""
-        runs = yield self.stability_steps()
+        runs = yield self.stability_rounds()
         if not self.include_concurrency:
             return
         chosen = self.memory_size or self.recommended_memory_mb(runs)

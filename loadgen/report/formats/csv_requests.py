@@ -113,7 +113,8 @@ def _column_values(name: str, samples: NDArray[np.void], row: RunAnalysis) -> It
         is_response = name == "response_time" and row.run.is_open_loop
         yield (samples["done"] - samples["scheduled" if is_response else "sent"]) * 1000
     elif name.endswith("_time"):
-        micros = np.rint((row.run.started + samples[_SAMPLE_FIELDS[name]]) * 1e6).astype(np.int64)
+        elapsed = row.run.real_elapsed(samples[_SAMPLE_FIELDS[name]], samples["seq"])
+        micros = np.rint((row.run.started + elapsed) * 1e6).astype(np.int64)
         yield from np.divmod(micros, 1_000_000)
     else:
         yield samples[_SAMPLE_FIELDS[name]]

@@ -67,7 +67,7 @@ def test_repeated_sizes_run_once():
 def test_the_plan_runs_concurrency_at_the_size_that_stability_recommends():
     """The plan yields six sizes, receives their runs, and continues at 2048 MB, as in the published example."""
     plan = benchmark(max_concurrency=[4], multipliers=[1]).plan()
-    assert len(next(plan)) == 6
+    assert len(next(plan).steps) == 6
     steps = plan.send(example_runs.stability_runs())
     assert [step.config for step in steps] == [ServerlessConfig(2048, 4)]
     with pytest.raises(StopIteration):
