@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from loadgen.analysis.cost import Cost
-from loadgen.analysis.summary import Latency, Summary
+from loadgen.analysis.latency import Latency
+from loadgen.analysis.summary import Summary
 from loadgen.errors import UsageError
 from loadgen.statistics.order_statistics import calls_needed
 

@@ -12,46 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.analysis.cold_start import StartLabel, label_cold_starts
-from loadgen.measurement.histogram import Histogram, highest_equivalent_value, lowest_equivalent_value
+from loadgen.analysis.latency import Latency, latency_from_histogram, latency_from_values, quantile
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
 from loadgen.measurement.sample import WARMUP
-from loadgen.statistics.order_statistics import interpolated_ranks, nearest_rank, value_between
+from loadgen.statistics.autocorrelation import Dependence
+from loadgen.statistics.interval import Interval, mean_interval, share_interval, share_interval_of_counts
 from loadgen.workload.load import OpenLoop
 
-PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
-
-
-@dataclass(frozen=True, slots=True)
-class Percentile:
-    """A percentile with its distribution-free 95 % confidence interval, in seconds."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Distribution of the latencies of one category, in seconds; within 0.1 % if the samples were not kept.
-
-    Args:
-        count: number of calls, at least 1.
-        minimum: shortest latency.
-        mean: arithmetic mean.
-        median: median.
-        maximum: longest latency.
-        iqr: interquartile range.
-        percentiles: percent -> value with interval; None if there are too few calls.
-    """
-
-    count: int
-    minimum: float
-    mean: float
-    median: float
-    maximum: float
-    iqr: float
-    percentiles: Mapping[float, Percentile | None]
+MIN_SECONDS = 10  # whole seconds for quartiles and the maximum of the TPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +30,37 @@ class Tps:
     Args:
         seconds: number of whole seconds, at least 1; seconds without a response count.
         average: mean ok responses per second.
-        p25: first quartile.
+        p25: first quartile; None, as the next three, with fewer than MIN_SECONDS seconds.
         p50: median.
         p75: third quartile.
         maximum: best second.
+        interval: 95 % interval of the average; None with too few seconds.
     """
 
     seconds: int
     average: float
-    p25: float
-    p50: float
-    p75: float
-    maximum: float
+    p25: float | None
+    p50: float | None
+    p75: float | None
+    maximum: float | None
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of calls with their 95 % intervals.
+
+    Without the samples the order of the calls is unknown, and the intervals are those of independent calls.
+
+    Args:
+        throttled: of the calls that were ok, throttled or failed; None if there are none.
+        failed: likewise.
+        unfinished: of the scheduled requests; None if there are none.
+    """
+
+    throttled: Interval | None
+    failed: Interval | None
+    unfinished: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +108,7 @@ class Summary:
         response_bytes: mean body size of ok responses; None if there are none.
         measured_duration: seconds after the warm-up.
         cold_starts: calls by cold-start label; None if samples were not kept or no call was successful.
+        shares: shares of throttled, failed and unfinished calls with intervals.
     """
 
     scheduled: int
@@ -139,13 +128,14 @@ class Summary:
     response_bytes: float | None
     measured_duration: float
     cold_starts: ColdStartSummary | None = None
+    shares: Shares = Shares(None, None, None)
 
 
 _CHUNK = 1 << 18  # samples per chunk: 16 MB
 
 
 def summarize(run: Run) -> Summary:
-    """Summarize one run. O(n log n); needs 8 bytes per response and one chunk of samples."""
+    """Summarize one run. O(n log n); needs about 50 bytes per response and one chunk of samples."""
     counts = run.tally.counts
     by_category = {category: run.count(category) for category in OutcomeCategory}
     measured_duration = max(0.0, run.duration - run.measurement_start)
@@ -176,7 +166,42 @@ def summarize(run: Run) -> Summary:
         response_bytes=response_bytes,
         measured_duration=measured_duration,
         cold_starts=_summarize_cold_starts(run) if len(run.samples) and by_category[OutcomeCategory.OK] else None,
+        shares=_shares(run, by_category, None if service is None else service.dependence),
     )
+
+
+def _shares(run: Run, counts: Mapping[OutcomeCategory, int], dependence: Dependence | None) -> Shares:
+    """Return the shares; throttles and failures may come in groups, as slow calls do."""
+    scheduled = sum(counts.values())
+    completed = scheduled - counts[OutcomeCategory.UNFINISHED]
+    categories = _categories_in_order(run.samples)
+    is_completed = categories != _CATEGORIES.index(OutcomeCategory.UNFINISHED)
+
+    def share(category: OutcomeCategory, of: NDArray[np.bool_] | None, total: int) -> Interval | None:
+        if not total:
+            return None
+        if categories.size != scheduled:  # the samples were not kept, or are damaged
+            return share_interval_of_counts(counts[category], total)
+        is_hit = categories == _CATEGORIES.index(category)
+        return share_interval(is_hit if of is None else is_hit[of], dependence=dependence)
+
+    return Shares(
+        share(OutcomeCategory.THROTTLED, is_completed, completed),
+        share(OutcomeCategory.FAILED, is_completed, completed),
+        share(OutcomeCategory.UNFINISHED, None, scheduled),
+    )
+
+
+def _categories_in_order(samples: NDArray[np.void]) -> NDArray[np.uint8]:
+    """Return the index in _CATEGORIES of each measured request, in the order in which they were due, shape (n,)."""
+    count = sum(len(chunk) for chunk in _measured_chunks(samples))
+    categories, due = np.empty(count, dtype=np.uint8), np.empty(count)
+    filled = 0
+    for chunk in _measured_chunks(samples):
+        part = slice(filled, filled + len(chunk))
+        categories[part], due[part] = _CATEGORY_INDEX[chunk["outcome"]], chunk["scheduled"]
+        filled += len(chunk)
+    return np.asarray(categories[np.argsort(due, kind="stable")])
 
 
 # (category, start instant of the latency: `sent` or `scheduled`) -> distribution
@@ -191,13 +216,16 @@ def _from_samples(run: Run) -> _LatencyReader:
 
 
 def _latencies(chunks: Callable[[], Iterator[NDArray[np.void]]], since: str) -> NDArray[np.float64]:
-    """Return the latencies of all chunks in one array; `chunks` is called twice, first to count."""
-    values = np.empty(sum(len(chunk) for chunk in chunks()))
+    """Return the latencies of all chunks in the order of time; `chunks` is called twice, first to count."""
+    starts = np.empty(sum(len(chunk) for chunk in chunks()))
+    values = np.empty(starts.size)
     filled = 0
     for chunk in chunks():
-        values[filled : filled + len(chunk)] = chunk["done"] - chunk[since]
+        part = slice(filled, filled + len(chunk))
+        starts[part] = chunk[since]
+        values[part] = chunk["done"] - chunk[since]
         filled += len(chunk)
-    return values
+    return values[np.argsort(starts, kind="stable")]
 
 
 def _summarize_cold_starts(run: Run) -> ColdStartSummary:
@@ -242,63 +270,10 @@ def _category(number: int) -> OutcomeCategory | None:
 
 
 _OUTCOME_NUMBERS = frozenset(int(outcome) for outcome in Outcome)
-
-
-def latency_from_values(values: NDArray[np.float64]) -> Latency | None:
-    """Return the distribution of latencies (seconds, shape (n,), sorted in place); None if there are none."""
-    count = values.size
-    if not count:
-        return None
-    values.sort()
-    quartiles = [_quantile(values, share) for share in (0.25, 0.5, 0.75)]
-    return Latency(
-        count=count,
-        minimum=float(values[0]),
-        mean=float(values.mean()),
-        median=quartiles[1],
-        maximum=float(values[-1]),
-        iqr=quartiles[2] - quartiles[0],
-        percentiles=_percentiles(count, lambda rank: float(values[rank - 1])),
-    )
-
-
-def _quantile(values: NDArray[np.float64], share: float) -> float:
-    """Return a quantile of sorted values by linear interpolation, as pandas and spreadsheets do."""
-    position = share * (values.size - 1)
-    below = math.floor(position)
-    above = min(below + 1, values.size - 1)
-    return float(values[below] + (position - below) * (values[above] - values[below]))
-
-
-def latency_from_histogram(histogram: Histogram) -> Latency | None:
-    """Return the distribution of a histogram, within 0.1 %; None if it is empty."""
-    if not histogram.total:
-        return None
-    indices = np.flatnonzero(histogram.counts)
-    low, high = lowest_equivalent_value(indices), highest_equivalent_value(indices)
-    at = histogram.value_at_rank
-    count = histogram.total
-    return Latency(
-        count=count,
-        minimum=int(low[0]) / 1e6,
-        mean=float(np.average((low + high) / 2, weights=histogram.counts[indices])) / 1e6,
-        median=at(nearest_rank(50, count)),
-        maximum=int(high[-1]) / 1e6,
-        iqr=at(nearest_rank(75, count)) - at(nearest_rank(25, count)),
-        percentiles=_percentiles(count, at),
-    )
-
-
-def _percentiles(count: int, value_at_rank: Callable[[int], float]) -> Mapping[float, Percentile | None]:
-    """Return each percentile with its interval; `value_at_rank(1)` is the shortest latency."""
-    found: dict[float, Percentile | None] = {}
-    for percent in PERCENTILES:
-        shares = interpolated_ranks(percent, count)
-        found[percent] = shares and Percentile(
-            value_at_rank(nearest_rank(percent, count)),
-            *(value_between(value_at_rank, share * (count + 1)) for share in shares),
-        )
-    return found
+_CATEGORIES = tuple(OutcomeCategory)
+_CATEGORY_INDEX = np.array(
+    [_CATEGORIES.index(Outcome(n).category) if n in _OUTCOME_NUMBERS else 255 for n in range(256)], dtype=np.uint8
+)
 
 
 def _mean_sizes(samples: NDArray[np.void]) -> tuple[float, float | None]:
@@ -346,8 +321,13 @@ def _ok_per_second_from_windows(run: Run) -> NDArray[np.float64]:
 
 
 def _tps(rates: NDArray[np.float64]) -> Tps | None:
+    """Return the throughput of whole seconds in the order of time."""
     if not rates.size:
         return None
-    rates.sort()
-    p25, p50, p75 = (_quantile(rates, share) for share in (0.25, 0.5, 0.75))
-    return Tps(rates.size, float(rates.mean()), p25, p50, p75, float(rates[-1]))
+    average = mean_interval(rates)
+    interval = None if average.ends is None else average
+    if rates.size < MIN_SECONDS:
+        return Tps(rates.size, average.value, None, None, None, None, interval)
+    ascending = np.sort(rates)
+    p25, p50, p75 = (quantile(ascending, share) for share in (0.25, 0.5, 0.75))
+    return Tps(rates.size, average.value, p25, p50, p75, float(ascending[-1]), interval)

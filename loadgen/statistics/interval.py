@@ -104,7 +104,7 @@ def quantile_interval(
     """
     count = values.size
     ascending = np.sort(values) if ascending is None else ascending
-    dependence = measure_latency_dependence(values) if dependence is None else dependence
+    dependence = measure_latency_dependence(values, ascending=ascending) if dependence is None else dependence
     value = float(ascending[nearest_rank(percent, count) - 1])
     of_hits = _dependence_of_hits(values > value, percent, dependence)
     ends = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.analysis.summary import Latency
+from loadgen.analysis.latency import Latency
 from loadgen.measurement.histogram import Histogram, highest_equivalent_value, lowest_equivalent_value
 from loadgen.report.charts.vega import (
     BLUE,

@@ -6,6 +6,7 @@ from loadgen.analysis.analysis import Analysis
 from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.report.content.columns import THROTTLED_COLUMN, TPS_COLUMN
 from loadgen.report.content.labels import client_count_of, max_concurrency_of, runs_in_phase
+from loadgen.report.content.latency import tps_cell
 from loadgen.report.content.notes import SAME_RESPONSE_TIME_NOTE, percentile_notes, run_notes, tps_notes
 from loadgen.report.content.table import (
     MISSING_CELL,
@@ -13,6 +14,7 @@ from loadgen.report.content.table import (
     Column,
     Table,
     count_cell,
+    interval_cell,
     milliseconds_cell,
     number_cell,
     percent_cell,
@@ -56,19 +58,20 @@ def concurrency_table(analysis: Analysis) -> Table:
 
 def _cells(row: RunAnalysis) -> tuple[Cell, ...]:
     s, tps, latency = row.summary, row.summary.tps, row.summary.service
+    mean = milliseconds_cell(latency.mean if latency else None)
     return (
         count_cell(max_concurrency_of(row)),
         count_cell(client_count_of(row)),
         count_cell(s.scheduled),
-        number_cell(tps.average if tps else None),
+        tps_cell(tps),
         number_cell(tps.p50 if tps else None),
         number_cell(tps.maximum if tps else None),
         count_cell(s.throttled),
         number_cell(s.throttled_per_second),
-        percent_cell(s.throttled, s.scheduled),
+        Cell(percent_cell(s.throttled, s.scheduled).text, interval_cell(s.shares.throttled, factor=100).detail),
         count_cell(s.failed),
         milliseconds_cell(latency.median if latency else None),
-        milliseconds_cell(latency.mean if latency else None),
+        interval_cell(latency.mean_interval, factor=1000) if latency and latency.mean_interval else mean,
         percentile_cell(latency.percentiles.get(95.0)) if latency else MISSING_CELL,
         percentile_cell(latency.percentiles.get(99.0)) if latency else MISSING_CELL,
         milliseconds_cell(latency.maximum if latency else None),

@@ -1,7 +1,9 @@
 """Latency tables: of each memory size, and of a scenario's own steps."""
 
 from loadgen.analysis.analysis import Analysis
-from loadgen.analysis.summary import Latency
+from loadgen.analysis.latency import Latency
+from loadgen.analysis.run_analysis import RunAnalysis
+from loadgen.analysis.summary import Tps
 from loadgen.report.content.columns import MEMORY_COLUMN, OK_COLUMN, STEP_COLUMN, TPS_COLUMN
 from loadgen.report.content.labels import memory_cell, recommended_row, runs_in_phase, short_label
 from loadgen.report.content.notes import SAME_RESPONSE_TIME_NOTE, percentile_notes, run_notes, tps_notes
@@ -10,7 +12,8 @@ from loadgen.report.content.table import (
     Cell,
     Column,
     Table,
-    count_cell,
+    independent_count_cell,
+    interval_cell,
     milliseconds_cell,
     number_cell,
     percent_cell,
@@ -40,13 +43,26 @@ def _latency_cells(latency: Latency | None) -> tuple[Cell, ...]:
         return (MISSING_CELL,) * len(_LATENCY_COLUMNS)
     return (
         milliseconds_cell(latency.minimum),
-        milliseconds_cell(latency.mean),
+        Cell(milliseconds_cell(latency.mean).text, interval_cell(latency.mean_interval, factor=1000).detail),
         Cell(milliseconds_cell(latency.median).text, percentile_cell(latency.percentiles.get(50.0)).detail),
         percentile_cell(latency.percentiles.get(75.0)),
         *(percentile_cell(latency.percentiles.get(p)) for p in (*_TAIL, *_EXTREME_TAIL)),
         milliseconds_cell(latency.maximum),
         milliseconds_cell(latency.iqr if latency.count > 1 else None),
     )
+
+
+def ok_cell(row: RunAnalysis) -> Cell:
+    """Return the number of ok calls, and of how many independent ones they carry as much."""
+    latency = row.summary.service
+    return independent_count_cell(row.summary.ok, None if latency is None else latency.effective_count)
+
+
+def tps_cell(tps: Tps | None) -> Cell:
+    """Return the average TPS with its interval; a dash without a whole second."""
+    if tps is None:
+        return MISSING_CELL
+    return Cell(number_cell(tps.average).text, interval_cell(tps.interval).detail)
 
 
 def stability_table(analysis: Analysis) -> Table:
@@ -56,7 +72,7 @@ def stability_table(analysis: Analysis) -> Table:
     return Table(
         "Latency of each memory size",
         (MEMORY_COLUMN, OK_COLUMN, *_LATENCY_COLUMNS),
-        tuple((memory_cell(row), count_cell(row.summary.ok), *_latency_cells(row.summary.service)) for row in rows),
+        tuple((memory_cell(row), ok_cell(row), *_latency_cells(row.summary.service)) for row in rows),
         (note, *percentile_notes(rows, _TAIL), *run_notes(rows)),
         highlighted_row=recommended_row(rows, analysis),
         wide_notes=percentile_notes(rows, _EXTREME_TAIL),
@@ -77,9 +93,9 @@ def steps_table(analysis: Analysis) -> Table:
     for row in rows:
         s = row.summary
         rates = (
-            count_cell(s.ok),
-            number_cell(s.tps.average if s.tps else None),
-            percent_cell(s.throttled, s.scheduled),
+            ok_cell(row),
+            tps_cell(s.tps),
+            Cell(percent_cell(s.throttled, s.scheduled).text, interval_cell(s.shares.throttled, factor=100).detail),
         )
         kind = Cell("service" if row.run.is_open_loop else "both*")
         cells.append((Cell(short_label(row)), kind, *rates, *_latency_cells(s.service)))

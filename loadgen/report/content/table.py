@@ -8,7 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadgen.analysis.summary import Percentile
+from loadgen.analysis.latency import Percentile
+from loadgen.statistics.interval import Interval
 from loadgen.statistics.order_statistics import calls_needed
 
 DASH = "–"
@@ -116,6 +117,31 @@ def percentile_cell(value: Percentile | None) -> Cell:
     )
 
 
+def interval_cell(interval: Interval | None, *, factor: float = 1.0) -> Cell:
+    """Format a value with its 95 % interval as detail; `factor` converts the unit, such as 1000 to milliseconds.
+
+    Example:
+        >>> interval_cell(Interval(0.05, 0.0025, 0.222, 20, 20.0), factor=100)
+        Cell(text='5.00', detail='0.25 to 22.2')
+    """
+    if interval is None:
+        return MISSING_CELL
+    scaled = interval.scaled(factor)
+    detail = "" if scaled.ends is None else " to ".join(number_cell(end).text for end in scaled.ends)
+    return Cell(number_cell(scaled.value).text, detail)
+
+
+def independent_count_cell(count: int, effective_count: float | None) -> Cell:
+    """Format a number of calls; detail: of how many independent ones they carry as much, if these are fewer.
+
+    Example:
+        >>> independent_count_cell(1000, 52.6)
+        Cell(text='1,000', detail='as 53 independent')
+    """
+    is_less = effective_count is not None and effective_count < 0.95 * count
+    return Cell(f"{count:,}", f"as {effective_count:,.0f} independent" if is_less else "")
+
+
 def count_cell(n: float | None) -> Cell:
     """Format a count."""
     return MISSING_CELL if n is None or not math.isfinite(n) else Cell(f"{n:,.0f}")
@@ -165,4 +191,4 @@ def percentile_note(missing: Sequence[float]) -> tuple[str, ...]:
     if not missing:
         return ()
     needs = ", ".join(f"{percentile_name(p)} needs {calls_needed(p):,} ok calls" for p in sorted(set(missing)))
-    return (f"{DASH}: too few calls for a 95 % interval: {needs}.",)
+    return (f"{DASH}: too few independent calls for a 95 % interval: {needs}.",)

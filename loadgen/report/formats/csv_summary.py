@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 
 from loadgen.analysis.analysis import Analysis
 from loadgen.analysis.cost import Cost
+from loadgen.analysis.latency import PERCENTILES, Latency
 from loadgen.analysis.run_analysis import RunAnalysis
-from loadgen.analysis.summary import PERCENTILES, Latency, Tps
+from loadgen.analysis.summary import Tps
 from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetric
 from loadgen.report.content.cloudwatch import metric_value
 from loadgen.report.content.labels import client_count_of, max_concurrency_of, runs_in_phase
@@ -76,13 +77,15 @@ def stability_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
         | _tps_columns(row.summary.tps)
         | _cold_start_columns(row)
         | _context_columns(manifest, row)
+        | _interval_columns(row)
         for row in runs_in_phase(analysis, "stability")
     )
 
 
 def concurrency_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
     """Return `concurrency_benchmark_summary.csv`: one row per MaxConcurrency and number of clients."""
-    return csv_text(_concurrency_row(manifest, row) for row in runs_in_phase(analysis, "concurrency"))
+    rows = runs_in_phase(analysis, "concurrency")
+    return csv_text(_concurrency_row(manifest, row) | _interval_columns(row) for row in rows)
 
 
 def _concurrency_row(manifest: Manifest, row: RunAnalysis) -> dict[str, CsvValue]:
@@ -113,6 +116,7 @@ def steps_summary_csv(manifest: Manifest, analysis: Analysis) -> str:
         | _concurrency_row(manifest, row)
         | _latency_columns("response_time", row.summary.response, ("min", "mean", "median", "max", "iqr"))
         | _percentile_columns("response_time", row.summary.response)
+        | _interval_columns(row)
         for row in runs_in_phase(analysis, "")
     )
 
@@ -175,6 +179,27 @@ def _tps_columns(tps: Tps | None) -> dict[str, CsvValue]:
     if tps is None:
         return dict.fromkeys(names)
     return dict(zip(names, (tps.average, tps.p25, tps.p50, tps.p75, tps.maximum, tps.seconds), strict=True))
+
+
+def _interval_columns(row: RunAnalysis) -> dict[str, CsvValue]:
+    """Return the ends of the 95 % intervals of mean, TPS and shares, and the effective number of ok calls."""
+    s, latency = row.summary, row.summary.service
+    intervals = {
+        "invocation_latency_mean": latency.mean_interval.scaled(1000) if latency and latency.mean_interval else None,
+        "tps_avg": None if s.tps is None else s.tps.interval,
+        "throttle_share": s.shares.throttled,
+        "failure_share": s.shares.failed,
+        "unfinished_share": s.shares.unfinished,
+    }
+    columns: dict[str, CsvValue] = {"effective_invocations": latency.effective_count if latency else None}
+    for name, interval in intervals.items():
+        if name.endswith("_share"):
+            columns[name] = None if interval is None else interval.value
+        columns |= {
+            f"{name}_low": interval.low if interval else None,
+            f"{name}_high": interval.high if interval else None,
+        }
+    return columns
 
 
 def _context_columns(manifest: Manifest, row: RunAnalysis) -> dict[str, CsvValue]:

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.analysis.cost import Cost
+from loadgen.analysis.latency import Latency, Percentile
 from loadgen.analysis.recommendation import recommend_concurrency, recommend_memory
 from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.analysis.size_choice import OBJECTIVES
-from loadgen.analysis.summary import Latency, Percentile, Summary
+from loadgen.analysis.summary import Summary
 from loadgen.analysis.verdict import Reason, Verdict
 from loadgen.errors import UsageError
 from loadgen.measurement.outcome import Outcome

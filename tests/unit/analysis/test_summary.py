@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.analysis import summary
-from loadgen.analysis.summary import PERCENTILES, summarize
+from loadgen.analysis.latency import PERCENTILES
+from loadgen.analysis.summary import summarize
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.sample import SAMPLE, WARMUP
+from loadgen.statistics.order_statistics import calls_needed
 from loadgen.workload.arrivals import even
 from loadgen.workload.load import ClosedLoop, OpenLoop
 from loadgen.workload.rate import constant
@@ -111,7 +113,7 @@ def test_percentiles_with_too_few_calls_are_none():
     """p95 exists from 72 calls on, p99 from 368 on."""
 
     def carried(count):
-        found = summarize(run_of(one_after_another(np.linspace(0.1, 0.2, count)))).service
+        found = summarize(run_of(one_after_another(np.random.default_rng(1).uniform(0.1, 0.2, count)))).service
         return [percent for percent in PERCENTILES if found.percentiles[percent] is not None]
 
     assert carried(1) == []
@@ -125,7 +127,8 @@ def test_percentiles_with_too_few_calls_are_none():
 
 @pytest.mark.parametrize("name", ["stable", "cold", "cell", "open_loop", "all_failed", "throttled open loop"])
 def test_histograms_agree_within_a_thousandth(name):
-    """Without samples, latencies from histograms differ by at most 0.1 % and 1 us."""
+    """Without samples, latencies from histograms differ by at most 0.1 % and 1 us; intervals, which assume independent
+    calls then, lie within those of the samples."""
     run = EVERY_RUN[name]()
     exact, coarse = summarize(run), summarize(made.without_samples(run))
 
@@ -139,9 +142,13 @@ def test_histograms_agree_within_a_thousandth(name):
             assert getattr(other, figure) == pytest.approx(getattr(one, figure), rel=1.1e-3, abs=2e-6)
         for percent in PERCENTILES:
             a, b = one.percentiles[percent], other.percentiles[percent]
-            assert (a is None) == (b is None)
+            assert (b is None) == (one.count < calls_needed(percent))
             if a is not None:
-                assert (b.value, b.low, b.high) == pytest.approx((a.value, a.low, a.high), rel=1.1e-3, abs=2e-6)
+                assert b.value == pytest.approx(a.value, rel=1.1e-3, abs=2e-6)
+                assert b.low >= a.low * 0.9989 - 2e-6
+                assert b.high <= a.high * 1.0011 + 2e-6
+            if one.effective_count == one.count and a is not None and percent == 50:
+                assert (b.low, b.high) == pytest.approx((a.low, a.high), rel=1.1e-3, abs=2e-6)
 
 
 def test_nothing_is_trimmed():
@@ -186,13 +193,57 @@ def test_response_time_counts_from_the_schedule_in_an_open_loop_only():
 
 
 def test_tps_counts_whole_seconds_including_empty_ones():
-    """Responses at 0.2, 0.4, 0.6, 3.5 and 4.1 of 4.5 s are 3, 0, 0 and 1 per second."""
-    calls = [(at - 0.1, at - 0.1, at, Outcome.OK) for at in (0.2, 0.4, 0.6, 3.5, 4.1)]
+    """Responses at 0.2, 0.4, 0.6, 3.5 and 10.1 of 10.5 s are 3, 0, 0, 1 and then none per second."""
+    calls = [(at - 0.1, at - 0.1, at, Outcome.OK) for at in (0.2, 0.4, 0.6, 3.5, 10.1)]
 
-    tps = summarize(run_of(calls, duration=4.5)).tps
+    tps = summarize(run_of(calls, duration=10.5)).tps
 
-    assert (tps.seconds, tps.average, tps.p50, tps.maximum) == (4, 1.0, 0.5, 3.0)
-    assert (tps.p25, tps.p75) == (0.0, 1.5)
+    assert (tps.seconds, tps.average, tps.p50, tps.maximum) == (10, 0.4, 0.0, 3.0)
+
+
+def test_a_few_seconds_have_no_percentiles_of_tps():
+    """9 whole seconds have an average and, from 8 on, its interval; quartiles and the maximum need 10."""
+    calls = [(at, at, at + 0.05, Outcome.OK) for at in np.arange(0, 9.5, 0.13)]
+
+    tps = summarize(run_of(calls, duration=9.5)).tps
+
+    assert tps.seconds == 9
+    assert (tps.p25, tps.p50, tps.p75, tps.maximum) == (None, None, None, None)
+    assert tps.interval.low <= tps.average <= tps.interval.high
+    assert summarize(run_of(calls[:30], duration=4.5)).tps.interval is None
+
+
+def test_shares_have_intervals_with_and_without_samples():
+    """One throttle of 20 calls is a share of 5 % with an interval of 0.3 to 22 % (mid-P tables); of none, None."""
+    calls = one_after_another([0.1] * 19)
+    calls.append((1.95, 1.95, 1.96, Outcome.THROTTLED))
+    run = run_of(calls)
+
+    for found in (summarize(run).shares, summarize(made.without_samples(run)).shares):
+        assert found.throttled.value == 1 / 20
+        assert (found.throttled.low, found.throttled.high) == pytest.approx((0.0025, 0.222), abs=0.001)
+        assert (found.failed.value, found.failed.low) == (0, 0)
+        assert found.failed.high == pytest.approx(1 - 0.025 ** (1 / 20))  # exact: 0.975 of runs would have shown one
+        assert found.unfinished.count == 20
+    dropped = run_of([(0.1, math.nan, 0.1, Outcome.DROPPED)])
+    assert summarize(dropped).shares.throttled is None
+
+
+def test_intervals_of_dependent_calls_are_wider():
+    """Latencies that move slowly carry less than as many independent ones: the interval of the median is wider."""
+    random = np.random.default_rng(4)
+    slow = np.convolve(random.standard_normal(2019), np.ones(20) / 20**0.5, "valid")
+    independent = summarize(run_of(one_after_another(0.1 * np.exp(0.2 * random.permutation(slow))))).service
+    dependent = summarize(run_of(one_after_another(0.1 * np.exp(0.2 * slow)))).service
+
+    assert independent.effective_count == independent.count == dependent.count == 2000
+    assert dependent.effective_count < 400  # a moving average of 20 has an autocorrelation time of 20
+    one, other = (found.percentiles[50.0] for found in (independent, dependent))
+    assert other.high - other.low > 2 * (one.high - one.low)
+    assert dependent.mean_interval.high - dependent.mean_interval.low > 2 * (
+        independent.mean_interval.high - independent.mean_interval.low
+    )
+    assert dependent.percentiles[99.0] is None  # 368 independent calls are needed
 
 
 def test_tps_excludes_the_warm_up():
@@ -223,7 +274,9 @@ def test_a_run_of_less_than_a_second_has_no_tps():
     assert summarize(run_of(one_after_another([0.3, 0.3]))).tps is None
 
 
-@pytest.mark.parametrize(("window", "counts"), [(1.0, [2, 4, 1]), (0.5, [1, 1, 0, 4, 1, 0, 7]), (2.0, [6, 2])])
+@pytest.mark.parametrize(
+    ("window", "counts"), [(1.0, [2, 4, 1] * 4), (0.5, [1, 1, 0, 4, 1, 0] * 4 + [7]), (2.0, [6, 2] * 5)]
+)
 def test_tps_from_windows_of_any_length(window, counts):
     """Without samples, windows are added up to seconds; longer windows are used as they are."""
     window_counts = np.array([[count, 0, 0] for count in counts])
@@ -236,7 +289,7 @@ def test_tps_from_windows_of_any_length(window, counts):
 
     tps = summarize(run).tps
 
-    expected = {1.0: [2, 4, 1], 0.5: [2, 4, 1], 2.0: [3, 1]}[window]
+    expected = {1.0: [2, 4, 1] * 4, 0.5: [2, 4, 1] * 4, 2.0: [3, 1] * 5}[window]
     assert (tps.seconds, tps.average, tps.maximum) == (len(expected), np.mean(expected), max(expected))
 
 
