@@ -1,6 +1,6 @@
 """Analysis of saved runs: everything that a report states, computed once. Renderers only format it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from loadgen.analysis.commonest_failure import commonest_failure, has_ok_calls
@@ -12,6 +12,7 @@ from loadgen.analysis.recommendation import (
     Recommendation,
     recommend_concurrency,
     recommend_memory,
+    slo_violations,
 )
 from loadgen.analysis.run_analysis import RunAnalysis, analyze_run
 from loadgen.analysis.size_choice import Objective
@@ -97,7 +98,14 @@ def analyze(
     analyzed = tuple(analyze_run(run, region=region, prices=prices, limits=limits, slos=slos) for run in runs)
     stability = [row for row in analyzed if row.run.step.phase == STABILITY]
     recommendation = (
-        recommend_memory(stability, objective, slo_violations=_slo_violations(stability)) if stability else None
+        recommend_memory(
+            stability,
+            objective,
+            violations=slo_violations(stability),
+            is_interleaved=all(row.run.blocks for row in stability if row.run.scheduled),
+        )
+        if stability
+        else None
     )
     recommended = _recommended_run(stability, recommendation)
     cost = recommended.cost if recommended is not None else None
@@ -117,21 +125,6 @@ def _recommended_run(runs: Sequence[RunAnalysis], recommendation: Recommendation
     if recommendation is None or recommendation.memory_mb is None:
         return None
     return [row for row in runs if row.memory_mb == recommendation.memory_mb][-1]
-
-
-def _slo_violations(runs: Sequence[RunAnalysis]) -> Mapping[int, str]:
-    """Return the memory sizes that violate an SLO on latency or failures, with the reasons.
-
-    Throughput and throttles depend on the number of clients, not on the size. A cost depends on a region's prices,
-    and a benchmark must recommend the same size in all regions.
-    """
-    found: dict[int, str] = {}
-    for row in runs:
-        checks = [check for check in row.slos if check.slo.metric.startswith(("service_", "response_", "failure_"))]
-        violated = [check.reason for check in checks if not check.is_met and check.value is not None]
-        if violated and row.memory_mb is not None:
-            found[row.memory_mb] = "; ".join(violated)
-    return found
 
 
 def _is_slo_relevant(row: RunAnalysis) -> bool:

@@ -13,6 +13,7 @@ from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.analysis.size_choice import Objective, SizeChoice, SizeSeries, choose_size, to_objective
 from loadgen.analysis.size_series import size_series
 from loadgen.statistics.decision import Decision, decide_share
+from loadgen.workload.load import ClosedLoop
 
 DEFAULT_OBJECTIVE = Objective()
 MAX_FAILED_SHARE = 0.01  # failed / (ok + throttled + failed) above which a size is not stable
@@ -72,7 +73,7 @@ def recommend_memory(
     runs: Iterable[RunAnalysis],
     objective: Objective | str = DEFAULT_OBJECTIVE,
     *,
-    slo_violations: Mapping[int, str] | None = None,
+    violations: Mapping[int, str] | None = None,
     is_interleaved: bool = True,
 ) -> Recommendation:
     """Recommend a memory size among the stable ones.
@@ -80,7 +81,7 @@ def recommend_memory(
     Args:
         runs: runs of the stability benchmark; the last run of a size counts.
         objective: what to optimize (size_choice.py).
-        slo_violations: size -> violated SLOs; such a size is recommended only if no stable size meets all SLOs.
+        violations: size -> violated SLOs; such a size is recommended only if no stable size meets all SLOs.
         is_interleaved: whether the sizes were called in turns.
 
     Raises:
@@ -89,7 +90,7 @@ def recommend_memory(
     objective = to_objective(objective)
     latest = {row.memory_mb: row for row in runs if row.memory_mb is not None}
     unstable = {size: reason for size in sorted(latest) if (reason := instability_reason(latest[size]))}
-    violations = slo_violations or {}
+    violations = violations or {}
     violating = {size: violations[size] for size in violations if size in latest and size not in unstable}
     all_violate = len(violating) + len(unstable) == len(latest)
     excluded = unstable if all_violate else unstable | violating
@@ -104,6 +105,7 @@ def recommend_memory(
     sentences = [
         *_choice_sentences(choice, objective, is_priced=is_priced),
         *_certainty_sentences(choice, objective),
+        *_saved_sentences(stable),
         *(["No stable size meets all SLOs."] if all_violate else []),
         *([] if is_interleaved or len(stable) == 1 else [_NOT_INTERLEAVED]),
         *([] if is_priced else ["Costs are compared in GB-seconds because a price is unavailable."]),
@@ -145,6 +147,21 @@ def instability_reason(analyzed: RunAnalysis) -> str:
     failed = f"{summary.failed} of {completed} calls failed (limit {100 * MAX_FAILED_SHARE:g} %)"
     decided = decide_share(summary.failed, completed, MAX_FAILED_SHARE) is Decision.ABOVE
     return failed if decided else f"{failed}; so few calls do not decide whether that is above the limit"
+
+
+def slo_violations(runs: Sequence[RunAnalysis]) -> Mapping[int, str]:
+    """Return the memory sizes that violate an SLO on latency or failures, with the reasons.
+
+    Throughput and throttles depend on the number of clients, not on the size. A cost depends on a region's prices,
+    and a benchmark must recommend the same size in all regions.
+    """
+    found: dict[int, str] = {}
+    for row in runs:
+        checks = [check for check in row.slos if check.slo.metric.startswith(("service_", "response_", "failure_"))]
+        violated = [check.reason for check in checks if not check.is_met and check.value is not None]
+        if violated and row.memory_mb is not None:
+            found[row.memory_mb] = "; ".join(violated)
+    return found
 
 
 def _series(analyzed: RunAnalysis, *, is_priced: bool) -> SizeSeries:
@@ -241,6 +258,16 @@ def _certainty_sentences(choice: SizeChoice, objective: Objective) -> list[str]:
     elif choice.more_calls is None:
         sentences.append("More calls would not make it certain: the sizes differ by about the margin.")
     return sentences
+
+
+def _saved_sentences(stable: Sequence[RunAnalysis]) -> list[str]:
+    """Return what early elimination saved; nothing if no size was decided early."""
+    runs = [row.run for row in stable]
+    planned = sum(run.step.load.count or 0 for run in runs if isinstance(run.step.load, ClosedLoop))
+    made = sum(run.scheduled for run in runs)
+    if planned <= made or not any(run.stop_reason == "decided" for run in runs):
+        return []
+    return [f"Decided after {made:,} of {planned:,} calls."]
 
 
 def _sizes_text(sizes: Sequence[int]) -> str:

@@ -55,7 +55,8 @@ class _StepInRounds:
         if self.started is None or self.block_run is None:
             raise InternalError(f"step {self.deployed.number} was not measured in the first round")
         samples, _ = read_samples(self.started.task.run_writer.directory / "samples.bin")
-        return MeasuredStep(self.deployed.step, samples, tuple(self.block_run.blocks), self.stop_reason)
+        region = self.started.run_fields["region"]
+        return MeasuredStep(self.deployed.step, samples, tuple(self.block_run.blocks), region, self.stop_reason)
 
 
 class RoundsRunner:
@@ -135,7 +136,7 @@ class RoundsRunner:
         if self._rounds.policy is None:
             return
         measured = {
-            number: MeasuredStep(run.step, run.samples, run.blocks, run.stop_reason)
+            number: MeasuredStep(run.step, run.samples, run.blocks, run.region, run.stop_reason)
             for number, run in self._completed_runs.items()
             if not run.failure
         }

@@ -89,6 +89,7 @@ class StepRunner:
             "deploy_duration": endpoint.deploy_duration,
             "transport": endpoint.transport_name,
             "transport_note": endpoint.transport_note,
+            "region": self._account.identity.region,
             "together": self._scenario.together,
         }
         run_writer = self._results.create_run(number, step, run_fields)

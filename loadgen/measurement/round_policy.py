@@ -19,12 +19,14 @@ class MeasuredStep:
         step: the step.
         samples: all its requests so far, dtype SAMPLE, in the order of completion; instants on the run's clock.
         blocks: its blocks so far, with their counts.
+        region: AWS region of its endpoint.
         stop_reason: why it is not measured further, as in Run; empty while it is.
     """
 
     step: Step
     samples: NDArray[np.void]
     blocks: tuple[Block, ...]
+    region: str = ""
     stop_reason: str = ""
 
     @property

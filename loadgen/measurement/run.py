@@ -68,6 +68,7 @@ class Run:
         samples: every request, dtype SAMPLE; empty when samples were not kept.
         failure: why nothing was measured, such as the endpoint's FailureReason; empty otherwise.
         endpoint: the endpoint's name.
+        region: AWS region of the endpoint.
         deploy_duration: seconds from CreateEndpoint to InService.
         transport: name of the transport that carried the requests.
         transport_note: why it differs from the requested transport.
@@ -96,6 +97,7 @@ class Run:
     samples: NDArray[np.void] = field(default_factory=lambda: NO_SAMPLES)
     failure: str = ""
     endpoint: str = ""
+    region: str = ""
     deploy_duration: float = 0.0
     transport: str = ""
     transport_note: str = ""

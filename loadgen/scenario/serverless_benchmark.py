@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadgen.analysis.analysis import CONCURRENCY, STABILITY, analyze
+from loadgen.analysis.elimination_policy import EliminationPolicy
 from loadgen.analysis.prices import PriceBook
-from loadgen.analysis.size_choice import Objective
+from loadgen.analysis.size_choice import MIN_CALLS, Objective, to_objective
 from loadgen.analysis.slo import Slo
 from loadgen.errors import UsageError
 from loadgen.interfaces import Target
@@ -56,6 +57,8 @@ class ServerlessBenchmark:
             Objective with other weights or another statistic.
         instance: the real-time instance type to compare with; None for a comparable one of each size.
         slos: SLOs; a violated one makes the exit status 99.
+        confidence: probability with which the sizes are told apart: sizes that cannot be recommended any more are not
+            called further, and the stability benchmark ends once it is decided; None to make all `invocations`.
         seed: seed of the payload sequence.
         timeout: seconds that one request may take, cold start included.
         together: True to measure all endpoints of a benchmark at the same time: faster, but they may disturb each
@@ -82,6 +85,7 @@ class ServerlessBenchmark:
     objective: Objective | str = DEFAULT_OBJECTIVE
     instance: str | None = None
     slos: Sequence[Slo] = ()
+    confidence: float | None = None
     seed: int = 0
     timeout: float = DEFAULT_TIMEOUT
     together: bool = False
@@ -97,6 +101,10 @@ class ServerlessBenchmark:
                 object.__setattr__(self, name, to_int(getattr(self, name), name, 1))
         if self.rounds is not None and self.rounds > self.invocations:
             raise UsageError(f"rounds must be at most invocations ({self.invocations}), got {self.rounds}")
+        if self.confidence is not None and not 0.5 < self.confidence < 1:
+            raise UsageError(f"confidence must be above 0.5 and below 1, got {self.confidence!r}", hint="such as 0.95")
+        if self.confidence is not None and self.rounds == 1:
+            raise UsageError("confidence needs rounds: with rounds=1 each size is measured to its end before the next")
         if not self.memory_sizes:
             raise UsageError("memory_sizes must not be empty")
         if self.include_concurrency and not (self.max_concurrency and self.multipliers):
@@ -126,10 +134,27 @@ class ServerlessBenchmark:
     def stability_rounds(self) -> Sequence[Step] | Rounds:
         """Return the stability steps with the rounds in which they are measured; the steps alone for one round."""
         steps = self.stability_steps()
-        rounds = self.rounds or min(MAX_ROUNDS, math.ceil(self.invocations / BLOCK_SIZE))
+        rounds = self.rounds or self._default_rounds()
         if rounds == 1:
             return steps
-        return Rounds(steps, math.ceil(self.invocations / rounds), seed=self.seed, max_duration=MAX_ROUND_DURATION)
+        return Rounds(
+            steps,
+            math.ceil(self.invocations / rounds),
+            seed=self.seed,
+            max_duration=MAX_ROUND_DURATION,
+            policy=self._elimination_policy(),
+        )
+
+    def _default_rounds(self) -> int:
+        rounds = min(MAX_ROUNDS, math.ceil(self.invocations / BLOCK_SIZE))
+        # Each round is an opportunity to stop; a block has the calls that a first look needs.
+        return rounds if self.confidence is None else max(rounds, min(5, self.invocations // MIN_CALLS), 1)
+
+    def _elimination_policy(self) -> EliminationPolicy | None:
+        if self.confidence is None:
+            return None
+        prices = PriceBook.builtin()
+        return EliminationPolicy(to_objective(self.objective), self.confidence, slos=self.slos, prices=prices)
 
     def concurrency_steps(self, memory_mb: int) -> list[Step]:
         """Return a step for each MaxConcurrency and client count; equal client counts are run once."""
@@ -176,11 +201,12 @@ class ServerlessBenchmark:
 
     def recommended_memory_mb(self, runs: Sequence[Run]) -> int | None:
         """Return the memory size that the stability runs recommend; None when no size was stable."""
-        # The prices of any region rank the sizes alike, since serverless prices are linear in memory in every region.
-        analysis = analyze(
-            runs, region="us-east-1", prices=PriceBook.builtin(), objective=self.objective, slos=self.slos
-        )
+        region = next((run.region for run in runs if run.region), _DEFAULT_REGION)
+        analysis = analyze(runs, region=region, prices=PriceBook.builtin(), objective=self.objective, slos=self.slos)
         return analysis.recommendation.memory_mb if analysis.recommendation else None
+
+
+_DEFAULT_REGION = "us-east-1"  # of runs that have no region
 
 
 def _client_count(max_concurrency: int, multiplier: float) -> int:

@@ -201,8 +201,8 @@ def test_a_size_that_violates_an_slo_is_excluded():
     """A size that meets its SLOs is preferred; if none does, the best is recommended and the reason says so."""
     rows = [measured(1024, ok=0), measured(2048), measured(3072)]
 
-    one = recommend_memory(rows, slo_violations={2048: "too slow", 6144: "not there"})
-    none = recommend_memory(rows, slo_violations={2048: "too slow", 3072: "too slow"})
+    one = recommend_memory(rows, violations={2048: "too slow", 6144: "not there"})
+    none = recommend_memory(rows, violations={2048: "too slow", 3072: "too slow"})
 
     assert one.memory_mb == 3072
     assert one.excluded == {1024: "no successful responses", 2048: "too slow"}
