@@ -84,6 +84,5 @@ def _is_settled(difference: float, width: float, tolerance: float, *, is_speed: 
 def _reason(left: Sequence[int], objective: Objective) -> str:
     if len(left) == 1:
         return "no other size is left"
-    return (
-        f"{', '.join(map(str, left))} MB are equivalent: their {objective} differs by less than {objective.margin:.0%}"
-    )
+    sizes = ", ".join(map(str, left))
+    return f"{sizes} MB are equivalent: their {objective} differs by less than {100 * objective.margin:g} %"

@@ -33,8 +33,9 @@ class Recommendation:
         scores: size -> score, lower is better; compared sizes only.
         excluded: size -> why it was excluded: not stable, or an SLO violated that another size meets.
         choice: probability and intervals; None if no size was stable.
-        efficient: compared sizes for which no other one is both cheaper and faster, ascending.
+        efficient: compared sizes for which no other one is cheaper and as fast, or faster and as cheap.
         is_trustworthy: False if one of the compared runs is INVALID.
+        is_priced: False if costs are compared in GB-seconds, because a price is unavailable.
     """
 
     memory_mb: int | None
@@ -47,6 +48,7 @@ class Recommendation:
     choice: SizeChoice | None = None
     efficient: tuple[int, ...] = ()
     is_trustworthy: bool = True
+    is_priced: bool = True
 
     @property
     def probability(self) -> float | None:
@@ -120,8 +122,9 @@ def recommend_memory(
         scores=choice.scores,
         excluded=excluded,
         choice=choice,
-        efficient=_efficient_sizes(choice),
+        efficient=_efficient_sizes(choice, objective.margin),
         is_trustworthy=all(row.verdict.is_valid for row in stable),
+        is_priced=is_priced,
     )
 
 
@@ -185,17 +188,15 @@ def _runner_up(choice: SizeChoice) -> int | None:
     return min(others, key=lambda size: choice.scores[size]) if others else None
 
 
-def _efficient_sizes(choice: SizeChoice) -> tuple[int, ...]:
-    """Return the sizes for which no other one is at least as cheap and as fast, and better in one of both."""
-
-    def figures(size: int) -> tuple[float, float]:
-        return choice.cost[size].value, choice.latency[size].value
+def _efficient_sizes(choice: SizeChoice, margin: float) -> tuple[int, ...]:
+    """Return the sizes for which no other one is better in cost or latency by a margin, and as good in the other."""
 
     def is_dominated(size: int) -> bool:
-        cost, latency = figures(size)
+        cost, latency = choice.cost[size].value, choice.latency[size].value
         return any(
-            other[0] <= cost and other[1] <= latency and other != (cost, latency)
-            for other in map(figures, choice.scores)
+            (other_cost * (1 + margin) <= cost and other_latency <= latency * (1 + margin))
+            or (other_latency * (1 + margin) <= latency and other_cost <= cost * (1 + margin))
+            for other_cost, other_latency in ((choice.cost[o].value, choice.latency[o].value) for o in choice.scores)
         )
 
     return tuple(sorted(size for size in choice.scores if not is_dominated(size)))
@@ -206,7 +207,7 @@ def _efficient_sizes(choice: SizeChoice) -> tuple[int, ...]:
 _CHOICE_TEXT = {
     "balanced": "has the lowest {objective} of {n} stable sizes",
     "cost": "is the cheapest of {n} stable sizes",
-    "speed": "is the smallest of {n} stable sizes whose {objective} is within {margin:.0%} of the fastest",
+    "speed": "is the smallest of {n} stable sizes whose {objective} is within {margin} of the fastest",
 }
 
 
@@ -217,7 +218,9 @@ def _choice_sentences(choice: SizeChoice, objective: Objective, *, is_priced: bo
     figures = f"{latency * 1e3:.0f} ms {name} service time, {amount}"
     if len(choice.scores) == 1:
         return [f"{choice.memory_mb} MB is the only stable size: {figures}."]
-    text = _CHOICE_TEXT[objective.name].format(objective=objective, n=len(choice.scores), margin=objective.margin)
+    text = _CHOICE_TEXT[objective.name].format(
+        objective=objective, n=len(choice.scores), margin=percent_text(objective.margin)
+    )
     second = _runner_up(choice)
     assert second is not None  # noqa: S101 - there are two sizes
     return [
@@ -243,12 +246,12 @@ def _certainty_sentences(choice: SizeChoice, objective: Objective) -> list[str]:
         return []
     if choice.probability is None:
         return ["How certain that is cannot be told from so few calls."]
-    better = f"no other size is better by more than {objective.margin:.0%}"
+    better = f"no other size is better by more than {percent_text(objective.margin)}"
     sentences = [f"The probability that {better} is {probability_text(choice.probability)}."]
     if choice.probability < _CERTAIN:
         sentences.insert(0, "This is not certain.")
     if choice.equivalent:
-        sentences.append(f"Equivalent within {objective.margin:.0%}: {_sizes_text(choice.equivalent)}.")
+        sentences.append(f"Equivalent within {percent_text(objective.margin)}: {_sizes_text(choice.equivalent)}.")
     elif choice.alternatives and choice.probability < 0.995:
         listed = ", ".join(f"{size} MB {probability_text(share)}" for size, share in choice.alternatives[:3])
         sentences.append(f"Probability of the lowest score: {listed}.")
@@ -272,6 +275,16 @@ def _saved_sentences(stable: Sequence[RunAnalysis]) -> list[str]:
 
 def _sizes_text(sizes: Sequence[int]) -> str:
     return ", ".join(f"{size} MB" for size in sorted(sizes))
+
+
+def percent_text(share: float) -> str:
+    """Return a share as a percentage.
+
+    Example:
+        >>> percent_text(0.05)
+        '5 %'
+    """
+    return f"{100 * share:g} %"
 
 
 def probability_text(probability: float) -> str:

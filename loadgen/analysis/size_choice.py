@@ -121,8 +121,9 @@ class SizeChoice:
             one excluded.
         scores: size -> score.
         ratios: size -> its score divided by that of the chosen size.
-        cost: size -> mean cost of a call.
+        cost: size -> mean cost of a call: USD, or GB-seconds if a price is unavailable.
         latency: size -> latency statistic, seconds.
+        latency_statistic: which one, as in Objective.
         effective_calls: number of independent calls of a size that carry as much information as were made.
         more_calls: calls, of the two sizes together, after which the probability would reach `target`; 0 if it has,
             None if it cannot be told or is more than 1,000 times what was measured.
@@ -137,6 +138,7 @@ class SizeChoice:
     ratios: Mapping[int, Interval]
     cost: Mapping[int, Interval]
     latency: Mapping[int, Interval]
+    latency_statistic: str
     effective_calls: float
     more_calls: int | None
     target: float
@@ -176,6 +178,7 @@ def choose_size(
         ratios=intervals(logs.score - logs.score[chosen], logs.scores - logs.scores[:, [chosen]]),
         cost=intervals(logs.cost, logs.costs),
         latency=intervals(logs.latency, logs.latencies),
+        latency_statistic=objective.latency,
         effective_calls=logs.effective_calls,
         more_calls=_more_calls(logs, chosen, objective, ordered, target) if is_known else None,
         target=target,

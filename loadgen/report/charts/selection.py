@@ -6,6 +6,7 @@ from loadgen.analysis.analysis import Analysis
 from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.report.charts.distribution import LatencySeries, Panel, latency_chart
+from loadgen.report.charts.trade_off import trade_off_chart
 from loadgen.report.charts.trends import cost_vs_performance, timeline
 from loadgen.report.charts.vega import Chart
 from loadgen.report.content.labels import runs_in_phase, short_label
@@ -19,6 +20,7 @@ class ReportCharts:
     """The charts of one report; None if there is nothing to draw.
 
     Args:
+        trade_off: cost against latency of the memory sizes.
         stability: latencies per memory size.
         concurrency: latencies per MaxConcurrency and number of clients.
         cost: cost and latency against memory.
@@ -26,6 +28,7 @@ class ReportCharts:
         timelines: responses over time, one per own step.
     """
 
+    trade_off: Chart | None
     stability: Chart | None
     concurrency: Chart | None
     cost: Chart | None
@@ -39,7 +42,9 @@ def build_charts(manifest: Manifest, analysis: Analysis) -> ReportCharts:
     own = runs_in_phase(analysis, "")
     costs = [row.cost for row in runs_in_phase(analysis, "stability") if row.cost is not None]
     timelines = (timeline(row.run, f"Responses over time: {short_label(row)}", watermark) for row in own)
+    found = analysis.recommendation
     return ReportCharts(
+        trade_off=trade_off_chart(found, is_priced=found is None or found.is_priced, watermark=watermark),
         stability=_stability_chart(analysis, watermark),
         concurrency=latency_chart(
             "Latency of each MaxConcurrency and number of clients", watermark, _panels_by_max_concurrency(analysis)

@@ -1,6 +1,8 @@
 """Cost tables: scores and costs of the memory sizes, and the comparison with a real-time instance."""
 
 from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.recommendation import Recommendation, probability_text
+from loadgen.analysis.size_choice import SizeChoice
 from loadgen.report.content.columns import MEMORY_COLUMN
 from loadgen.report.content.labels import memory_cell, recommended_row, runs_in_phase
 from loadgen.report.content.table import (
@@ -10,7 +12,6 @@ from loadgen.report.content.table import (
     Table,
     count_cell,
     milliseconds_cell,
-    number_cell,
     sanitize_text,
     text_cell,
     usd_cell,
@@ -20,25 +21,63 @@ _SCROLL_ROWS = 24  # a longer table scrolls in a box
 
 
 def scores_table(analysis: Analysis) -> Table | None:
-    """Return the score of each memory size; None without a stability benchmark."""
+    """Return the comparison of the memory sizes with its uncertainty; None without a stability benchmark."""
     found = analysis.recommendation
     if found is None:
         return None
-    sizes = sorted(found.scores, key=lambda size: (found.scores[size], size))
-    ranks = {found.memory_mb: "recommended", found.runner_up: "runner-up"}
-    cells = [(Cell(str(mb)), number_cell(found.scores[mb]), Cell(ranks.get(mb, ""))) for mb in sizes]
+    cells = [] if found.choice is None else _score_rows(found, found.choice)
+    highlighted = next((row for row, line in enumerate(cells) if line[0].text == str(found.memory_mb)), None)
     cells += [
-        (Cell(str(mb)), MISSING_CELL, text_cell(f"excluded: {reason}")) for mb, reason in sorted(found.excluded.items())
+        (Cell(str(mb)), MISSING_CELL, MISSING_CELL, MISSING_CELL, text_cell(f"excluded: {reason}"))
+        for mb, reason in sorted(found.excluded.items())
     ]
-    score = Column("Score", "", "Score of the objective; a lower one is better.")
+    columns = (
+        MEMORY_COLUMN,
+        Column("Score", "%", "Score of the objective relative to the recommended size; lower is better."),
+        Column("95 % interval", "%", "Interval of that difference; calls with the same payload are compared."),
+        Column("Best", "", "Probability that the size has the lowest score."),
+        Column("", is_text=True),
+    )
     notes = (f"Objective: {sanitize_text(found.objective)}; the score is {sanitize_text(found.criterion)}.",)
     return Table(
         "Comparison of the memory sizes",
-        (MEMORY_COLUMN, score, Column("", is_text=True)),
+        columns,
         tuple(cells),
         notes,
-        highlighted_row=0 if found.memory_mb else None,
+        highlighted_row=highlighted,
     )
+
+
+def _score_rows(found: Recommendation, choice: SizeChoice) -> list[tuple[Cell, ...]]:
+    rows: list[tuple[Cell, ...]] = []
+    for mb in sorted(choice.scores, key=lambda size: (choice.scores[size], size)):
+        ends = choice.ratios[mb].ends
+        interval = "" if ends is None or mb == choice.memory_mb else _percent_range(ends)
+        score = f"{100 * (choice.ratios[mb].value - 1):+.1f}"
+        share = MISSING_CELL if choice.probability is None else _probability_cell(choice, mb)
+        rows.append((Cell(str(mb)), Cell(score), Cell(interval), share, Cell(_remark(found, mb))))
+    return rows
+
+
+def _percent_range(ends: tuple[float, float]) -> str:
+    return f"{100 * (ends[0] - 1):+.1f} to {100 * (ends[1] - 1):+.1f}"
+
+
+def _probability_cell(choice: SizeChoice, memory_mb: int) -> Cell:
+    shares = dict(choice.alternatives)
+    best = 1 - sum(shares.values()) if memory_mb == choice.memory_mb else shares.get(memory_mb, 0.0)
+    return Cell(probability_text(best).replace("above ", ">").replace("below ", "<"))
+
+
+def _remark(found: Recommendation, memory_mb: int) -> str:
+    """Return what a row says about its size."""
+    if memory_mb == found.memory_mb:
+        return "recommended"
+    if found.choice is not None and memory_mb in found.choice.equivalent:
+        return "equivalent"
+    if memory_mb not in found.efficient:
+        return "another size is cheaper and as fast"
+    return "runner-up" if memory_mb == found.runner_up else ""
 
 
 def cost_table(analysis: Analysis) -> Table:

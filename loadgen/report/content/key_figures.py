@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.recommendation import Recommendation, probability_text
 from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.report.content.labels import runs_in_phase
 from loadgen.report.content.table import milliseconds_cell, percentile_name, sanitize_text, usd_cell
@@ -45,10 +46,18 @@ def recommendation_view(analysis: Analysis) -> RecommendationView | None:
         return RecommendationView("No memory size can be recommended", warning, reason, ())
     rows = [row for row in runs_in_phase(analysis, "stability") if row.memory_mb == found.memory_mb]
     figures = [figure for row in rows[-1:] for figure in (*_latency_figures(row), *_cost_figures(row))]
+    figures[:0] = _certainty_figures(found)
     figures += [*_break_even_figures(analysis), *_max_concurrency_figures(analysis)]
     if found.runner_up is not None:
         figures.append(KeyFigure("Runner-up", f"{found.runner_up} MB", f"objective: {sanitize_text(found.objective)}"))
     return RecommendationView(f"{found.memory_mb} MB", warning, reason, tuple(figures))
+
+
+def _certainty_figures(found: Recommendation) -> list[KeyFigure]:
+    if found.probability is None:
+        return []
+    detail = "that no other size is better by more than the margin"
+    return [KeyFigure("Probability", probability_text(found.probability), detail)]
 
 
 def _latency_figures(row: RunAnalysis) -> list[KeyFigure]:

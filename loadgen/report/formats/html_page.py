@@ -80,6 +80,7 @@ def render_page(manifest: Manifest, analysis: Analysis, report_charts: ReportCha
         verdict_notes=[sanitize_text(note) for note in analysis.verdict.notes],
         recommendation=recommendation_view(analysis),
         scores=scores,
+        trade_off=charts.trade_off,
         sections=sections,
         slos=slo_table(analysis),
         slo_sentence=slo_sentence(analysis),

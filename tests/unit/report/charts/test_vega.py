@@ -67,7 +67,7 @@ def test_specifications_follow_the_schema(monkeypatch):
 
     monkeypatch.setattr(loadgen.report.charts.vega, "vl_convert", Recorder)
     build_charts(manifest(), analyze_runs(*small_benchmark(10), *edge_runs()))
-    assert len(specs) == 5
+    assert len(specs) == 6
     for spec in specs:
         alt.VConcatChart.from_dict(spec, validate=True)
 
