@@ -13,7 +13,7 @@ from loadgen.analysis.recommendation import (
     recommend_memory,
 )
 from loadgen.analysis.run_analysis import RunAnalysis, analyze_run
-from loadgen.analysis.slo import Slo, SloCheck
+from loadgen.analysis.slo import Slo, SloCheck, SloStatus
 from loadgen.analysis.verdict import DEFAULT_LIMITS, NO_OK_CALLS, Reason, ValidityLimits, Verdict
 from loadgen.measurement.run import Run
 
@@ -63,7 +63,7 @@ class Analysis:
 
     @property
     def violated_slos(self) -> tuple[SloCheck, ...]:
-        """The SLO checks that are violated or could not be evaluated."""
+        """The SLO checks that do not pass: violated, or not decided unless the SLO accepts that."""
         return tuple(check for check in self.slos if not check.is_met)
 
 
@@ -126,7 +126,7 @@ def _slo_violations(runs: Sequence[RunAnalysis]) -> Mapping[int, str]:
     found: dict[int, str] = {}
     for row in runs:
         checks = [check for check in row.slos if check.slo.metric.startswith(("service_", "response_", "failure_"))]
-        violated = [check.reason for check in checks if not check.is_met and check.value is not None]
+        violated = [check.reason for check in checks if check.status is SloStatus.VIOLATED]
         if violated and row.memory_mb is not None:
             found[row.memory_mb] = "; ".join(violated)
     return found
