@@ -7,8 +7,10 @@ received, so neither signing nor waiting for a connection counts as service time
 Clients and credentials are made in aws/session.py; replies are classified in measurement/outcome.py.
 """
 
+import asyncio
 import errno
 import json
+import math
 import socket
 import ssl
 import time
@@ -37,6 +39,7 @@ class _RequestTrace:
 
     __slots__ = (
         "connected",
+        "deadline",
         "head_received",
         "is_new_connection",
         "is_signing",
@@ -44,9 +47,12 @@ class _RequestTrace:
         "requested",
         "response",
         "sent",
+        "timeout",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: asyncio.Timeout | None = None, timeout: float = math.inf) -> None:
+        self.deadline = deadline  # starts when the request is sent
+        self.timeout = timeout
         self.requested = 0.0
         self.connected = 0.0
         self.is_new_connection = False
@@ -79,6 +85,13 @@ async def _on_connection_created(_session: object, trace: Any, _params: object) 
         trace.is_new_connection = True
 
 
+async def _on_head_sent(_session: object, trace: Any, _params: object) -> None:
+    if trace is not None:
+        trace.sent = time.perf_counter()
+        if trace.deadline is not None and math.isfinite(trace.timeout):
+            trace.deadline.reschedule(asyncio.get_running_loop().time() + trace.timeout)
+
+
 async def _on_request_end(_session: object, trace: Any, params: aiohttp.TraceRequestEndParams) -> None:
     if trace is not None:
         trace.head_received = time.perf_counter()
@@ -102,9 +115,7 @@ def _trace_config() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig(trace_config_ctx_factory=lambda trace_request_ctx: trace_request_ctx)  # type: ignore[arg-type]
     trace.on_connection_reuseconn.append(_set_timestamp("connected"))
     trace.on_connection_create_end.append(_on_connection_created)
-    trace.on_request_headers_sent.append(
-        _set_timestamp("sent")
-    )  # fires when the head is complete, just before it is written
+    trace.on_request_headers_sent.append(_on_head_sent)  # fires when the head is complete, just before it is written
     trace.on_request_end.append(_on_request_end)
     trace.on_response_chunk_received.append(
         _set_timestamp("read")
@@ -144,13 +155,16 @@ class BotocoreTransport:
     Args:
         client: with retries off, `http_session_cls=TracedSession` and a pool as large as the requests in flight.
         endpoint_name: the endpoint to invoke.
+        timeout: seconds from `sent` to the last byte of the response; the client's own read timeout starts again with
+            each byte that arrives.
 
     `Reply.pool_wait` is the time until a connection was acquired, including opening it; `Reply.is_new_connection` is
     True if it was opened for this request. `Reply.first_byte` is when the whole response head was received. The body of
     an error is dropped, its message is kept. Safe for any number of concurrent calls.
     """
 
-    def __init__(self, client: Any, endpoint_name: str) -> None:
+    def __init__(self, client: Any, endpoint_name: str, *, timeout: float = math.inf) -> None:
+        self._timeout = timeout
         self._invoke_endpoint = client.invoke_endpoint
         # botocore's parser raises on an error body that is not an object of strings.
         client.meta.events.register(
@@ -172,17 +186,21 @@ class BotocoreTransport:
             TransportError: no complete response was received.
             InternalError: the client retried the request, or is not traced.
         """
-        trace = _RequestTrace()
+        deadline = asyncio.timeout(None)
+        trace = _RequestTrace(deadline, self._timeout)
         token = _CURRENT_TRACE.set(trace)
         try:
-            answer = await self._send(request, trace)
-            body = await answer["Body"].read()
-            trace.read = time.perf_counter()
+            async with deadline:
+                answer = await self._send(request, trace)
+                body = await answer["Body"].read()
+                trace.read = time.perf_counter()
         except sdk.ClientError as error:
             return _error_reply(error.response, trace)
         except (sdk.BotoCoreError, sdk.HTTPClientError, ResponseParserError, aiohttp.ClientError, OSError) as error:
             now = time.perf_counter()
             outcome, detail = _classify_error(error, trace, is_tls=self._is_tls)
+            if deadline.expired():
+                detail = f"service time: {self._timeout:g} s"
             raise TransportError(
                 outcome, detail, sent=trace.sent or now, done=now, pool_wait=trace.pool_wait
             ) from error
