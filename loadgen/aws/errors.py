@@ -18,7 +18,7 @@ import botocore.exceptions as sdk
 from botocore.model import UndefinedModelAttributeError
 from botocore.parsers import ResponseParserError
 
-from loadgen.aws.response_check import UnrecognizedResponseError
+from loadgen.aws.response_check import DeniedWithoutReasonError, RedirectError, UnrecognizedResponseError
 from loadgen.errors import AuthError, ConfigError, LoadgenError, QuotaError, UnavailableError
 from loadgen.measurement.outcome import AUTH_CODES, THROTTLE_CODES
 from loadgen.redaction import redact
@@ -57,7 +57,7 @@ _QUOTA_CODES = frozenset({"ResourceLimitExceeded", "LimitExceededException", "Se
 _NOT_SENT_ERRORS = (sdk.ConnectTimeoutError, sdk.SSLError, sdk.ProxyConnectionError)
 _NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError, ConnectionError, TimeoutError, socket.gaierror)
 # A proxy or another server replied in place of AWS.
-_RESPONSE_ERRORS = (UnrecognizedResponseError, ResponseParserError)
+_RESPONSE_ERRORS = (UnrecognizedResponseError, RedirectError, ResponseParserError)
 _CREDENTIAL_ERRORS = (
     sdk.NoCredentialsError,
     sdk.PartialCredentialsError,
@@ -79,6 +79,7 @@ _CONFIG_ERRORS = (
     sdk.UnknownRegionError,
     sdk.EndpointVariantError,
 )
+_DENIED_STATUSES = (401, 403)
 # Seconds; AWS refuses a signature with a larger clock skew (IAM user guide, "Signature Version 4": five minutes).
 _MAX_CLOCK_SKEW = 300.0
 _REGION_HINT = (
@@ -87,6 +88,7 @@ _REGION_HINT = (
 )
 _NETWORK_HINT = "check the region's name, the network, the proxy and AWS_ENDPOINT_URL"
 _SETTINGS_HINT = "check AWS_PROFILE, the AWS_* variables and ~/.aws/config; --debug shows where it failed"
+_DENIED_HINT = "check the credentials of AWS_PROFILE and the AWS_* variables, the proxy and AWS_ENDPOINT_URL"
 _LOGIN_HINT = "log in again (such as aws sso login) or refresh the credentials of AWS_PROFILE and the AWS_* variables"
 
 
@@ -176,6 +178,11 @@ def to_loadgen_error(error: BaseException, operation: str, *, now: float) -> Loa
         )
     if isinstance(error, _CONFIG_ERRORS):
         return ConfigError(f"{operation}: {text}", hint="see AWS_PROFILE, AWS_REGION and ~/.aws/config")
+    if isinstance(error, DeniedWithoutReasonError):
+        return AuthError(
+            f"{operation}: access denied without a reason ({text})",
+            hint=_DENIED_HINT,
+        )
     if isinstance(error, _RESPONSE_ERRORS):
         # botocore's message ends with the body, which can be a whole page.
         reason = text.partition(" Further retries may succeed")[0].rstrip(".,")
@@ -240,6 +247,10 @@ def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
         return QuotaError(f"{operation}: AWS throttled the call and its retries ({text})", hint="try again later")
     if _http_status(error.response) >= 500:
         return UnavailableError(f"{operation}: the service failed ({text})", hint="try again later")
+    if _http_status(error.response) in _DENIED_STATUSES:  # such as a proxy's own code, or none
+        return AuthError(f"{operation}: access denied ({text})", hint=_DENIED_HINT)
+    if _http_status(error.response) == 407:
+        return UnavailableError(f"{operation}: the proxy wants credentials ({text})", hint=_NETWORK_HINT)
     return ConfigError(f"{operation}: {text}")
 
 

@@ -22,6 +22,7 @@ from botocore.exceptions import NoCredentialsError
 
 from loadgen.aws.credential_chain import load_credentials
 from loadgen.aws.errors import SDK_ERRORS, to_loadgen_error
+from loadgen.aws.http_session import ControlPlaneSession, NoRedirectSession
 from loadgen.aws.response_check import register_response_check
 
 # A cold start can take up to four minutes (developer guide, 2023).
@@ -121,7 +122,8 @@ class Clients:
     @asynccontextmanager
     async def s3(self) -> AsyncIterator[Any]:
         """Open an `s3` client."""
-        config = _config(self._connection_config, retries={"total_max_attempts": 4, "mode": "standard"})
+        retries = {"total_max_attempts": 4, "mode": "standard"}
+        config = _config(self._connection_config, retries=retries, http_session_cls=NoRedirectSession)
         try:
             client_context = self._session.client("s3", **_client_options(self._connection_config), config=config)
             client = await client_context.__aenter__()
@@ -186,7 +188,11 @@ async def open_clients(connection_config: AwsConnectionConfig) -> AsyncIterator[
             for service, attempts in _MAX_ATTEMPTS.items():
                 retries = {"total_max_attempts": attempts, "mode": "standard"}
                 config = _config(
-                    connection_config, retries=retries, read_timeout=_CONTROL_TIMEOUT, max_pool_connections=50
+                    connection_config,
+                    retries=retries,
+                    read_timeout=_CONTROL_TIMEOUT,
+                    max_pool_connections=50,
+                    http_session_cls=ControlPlaneSession,
                 )
                 clients[service] = await stack.enter_async_context(
                     session.client(service, **_client_options(connection_config), config=config)

@@ -61,8 +61,8 @@ EDGES = {
 # Third-party package -> the packages or modules that may import it.
 FENCES = {
     "aioboto3": {"aws.session"},
-    "aiobotocore": {"aws.session", "transport.botocore"},
-    "aiohttp": {"emulator", "transport.botocore"},
+    "aiobotocore": {"aws.session", "aws.http_session", "transport.botocore"},
+    "aiohttp": {"emulator", "aws.http_session", "transport.botocore"},
     "altair": {"report.charts"},
     "botocore": {
         "aws",

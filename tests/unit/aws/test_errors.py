@@ -118,6 +118,16 @@ def test_a_bad_signature_with_a_right_clock_is_about_keys():
     assert "the signature was refused" in explained.message
 
 
+@pytest.mark.parametrize("code", ["403", "WafBlocked", "InvalidAccessKeyId", ""])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_denial_without_a_code_of_aws_is_a_denial(code, status):
+    """HTTP 401 and 403 mean missing permission whatever the code, such as a firewall's; a proxy's 407 does not."""
+    explained = to_loadgen_error(answer(code, "Forbidden", status), "DescribeModel m", now=NOW)
+    assert type(explained) is AuthError
+    assert explained.message.startswith("DescribeModel m: access denied (")
+    assert type(to_loadgen_error(answer(code, "", 407), "DescribeModel m", now=NOW)) is UnavailableError
+
+
 def test_errors_of_ours_pass_through():
     """What is explained already stays as it is."""
     error = QuotaError("q")
