@@ -5,6 +5,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from loadgen.analysis.failure_share import DEFAULT_FAILURE_SHARE_LIMIT, is_share
 from loadgen.analysis.recommendation import OBJECTIVES
 from loadgen.analysis.slo import Slo
 from loadgen.errors import UsageError
@@ -95,6 +96,9 @@ def validate_scenario(scenario: ScenarioProtocol) -> None:
         raise UsageError(f"timeout must be finite and above 0 seconds, got {scenario.timeout!r}")
     if scenario.objective not in OBJECTIVES:
         raise UsageError(f"objective must be one of {', '.join(OBJECTIVES)}, got {scenario.objective!r}")
+    limit = getattr(scenario, "failure_share_limit", DEFAULT_FAILURE_SHARE_LIMIT)  # not every scenario has the field
+    if not is_share(limit):
+        raise UsageError(f"failure_share_limit is {limit!r:.80}", hint="must be a share from 0 to 1, such as 0.01")
     if not all(isinstance(slo, Slo) for slo in scenario.slos):
         raise UsageError("slos must contain Slo values", hint='give Slo("response_p99", at_most=0.8)')
     object.__setattr__(scenario, "seed", to_int(scenario.seed, "seed", 0))
@@ -122,6 +126,8 @@ class Scenario:
         together: True to measure all endpoints at the same time: faster, but they may disturb each other.
         objective: what the recommendation optimises: `cost`, `speed` or `balanced`.
         instance: the real-time instance type to compare with; None for a comparable one of each size.
+        failure_share_limit: share of failed calls of a step, from 0 to 1, above which the report says so first and the
+            exit status is 99.
 
     Raises:
         UsageError: a value is of another type, or out of its range.
@@ -136,6 +142,7 @@ class Scenario:
     together: bool = False
     objective: str = DEFAULT_OBJECTIVE
     instance: str | None = None
+    failure_share_limit: float = DEFAULT_FAILURE_SHARE_LIMIT
 
     def __post_init__(self) -> None:
         validate_scenario(self)

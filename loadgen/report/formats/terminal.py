@@ -61,9 +61,10 @@ def _verdict(manifest: Manifest, analysis: Analysis) -> Iterator[RenderableType]
     provenance = provenance_view(manifest)
     if provenance.watermark:
         yield _text(f"{provenance.watermark}: {provenance.headline}", "bold yellow")
-    why = analysis.nothing_measured
-    headline = f"{analysis.verdict}: no call was ok: {sanitize_text(why)}" if why else str(analysis.verdict)
-    yield _text(headline, "bold green" if analysis.verdict.is_valid else "bold red")
+    is_clean = analysis.verdict.is_valid and not analysis.high_failure_shares
+    yield _text(sanitize_text(analysis.headline, 400), "bold green" if is_clean else "bold red")
+    for share in analysis.high_failure_shares:
+        yield _bullet(sanitize_text(f"{share}: {share.cause}", 400))
     for reason in analysis.verdict.reasons:
         yield _bullet(f"{sanitize_text(str(reason))}; {sanitize_text(reason.remedy)}")
     for note in analysis.verdict.notes:
