@@ -29,6 +29,7 @@ from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
 from loadgen.transport.credential_refresh import describe_refresh_error
 from loadgen.transport.os_errors import LOCAL_OUTCOMES, errno_outcome
+from loadgen.transport.wire.error_response import container_status
 from loadgen.workload.request import Reply, Request
 
 _MAX_MESSAGE_CHARACTERS = 1024  # of a server's error text, which may be an HTML page
@@ -276,7 +277,6 @@ def _error_reply(response: Mapping[str, Any], trace: _RequestTrace) -> Reply:
     done = trace.read or time.perf_counter()
     meta, error = response["ResponseMetadata"], response.get("Error", {})
     _check_sent_once(meta, trace)
-    original = response.get("OriginalStatusCode", 0)
     return Reply(
         meta["HTTPStatusCode"],
         trace.sent,
@@ -285,7 +285,7 @@ def _error_reply(response: Mapping[str, Any], trace: _RequestTrace) -> Reply:
         response_bytes=_content_length(meta.get("HTTPHeaders", {})),
         code=str(error.get("Code") or meta["HTTPStatusCode"]),
         message=str(error.get("Message") or "")[:_MAX_MESSAGE_CHARACTERS],
-        original_status=original if isinstance(original, int) else 0,
+        original_status=container_status(response.get("OriginalStatusCode")),
         pool_wait=trace.pool_wait,
         is_new_connection=trace.is_new_connection,
         request_id=meta.get("RequestId", ""),

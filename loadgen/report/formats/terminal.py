@@ -3,6 +3,7 @@
 Text from servers is never interpreted as markup and contains no control characters (table.sanitize_text).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich import box
@@ -18,7 +19,7 @@ from loadgen.report.content.cost import cost_table, savings_sentence
 from loadgen.report.content.key_figures import recommendation_view
 from loadgen.report.content.labels import runs_in_phase
 from loadgen.report.content.latency import stability_table, steps_table
-from loadgen.report.content.outcomes import outcome_table
+from loadgen.report.content.outcomes import calls_by_error_code, outcome_table
 from loadgen.report.content.provenance import provenance_view
 from loadgen.report.content.slo import slo_sentence
 from loadgen.report.content.table import DASH, MISSING_CELL, Table, sanitize_text
@@ -86,14 +87,14 @@ def _failure_details(rows: Sequence[RunAnalysis]) -> Iterator[RenderableType]:
     """Yield the outcome breakdown and the errors, unless all calls were ok."""
     if any(row.summary.ok != row.summary.scheduled or row.run.failure for row in rows):
         yield _render_table(outcome_table(rows))
-    errors = [
-        f"{code.outcome.label}: {sanitize_text(code.code, 60)} {sanitize_text(code.message, 120)}".rstrip()
-        for row in rows
-        for code in row.run.error_codes
-    ]
-    distinct = list(dict.fromkeys(errors))
-    for error in distinct[:_MAX_ERRORS]:
-        yield _bullet(error)
+    distinct = Counter[str]()
+    for row in rows:
+        for code, calls in calls_by_error_code(row):
+            text = f"{code.outcome.label}: {sanitize_text(code.code, 60)} {sanitize_text(code.message, 120)}".rstrip()
+            distinct[text] += calls or 0
+    for error, calls in distinct.most_common(_MAX_ERRORS):
+        count = f" ({calls:,} call{'' if calls == 1 else 's'})" if calls else ""
+        yield _bullet(f"{error}{count}")
     if len(distinct) > _MAX_ERRORS:
         yield _bullet(f"{len(distinct) - _MAX_ERRORS} more errors are listed in the HTML report")
 
