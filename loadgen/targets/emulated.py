@@ -16,6 +16,7 @@ from loadgen.emulator.settings import Settings
 from loadgen.errors import UnavailableError, UsageError
 from loadgen.event_loop import shielded
 from loadgen.interfaces import Account, Target, Transport
+from loadgen.process_exit import describe_exit
 from loadgen.targets.names import validate_resource_name
 from loadgen.targets.standalone import open_transport
 from loadgen.targets.transport_selection import resolve_transport
@@ -215,7 +216,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 def _emulator_exited_error(process: asyncio.subprocess.Process, stderr_file: IO[bytes]) -> UnavailableError:
     return UnavailableError(
-        f"the emulator ended with status {process.returncode}",
+        f"the emulator {describe_exit(process.returncode or 0)}",
         hint="python -m loadgen emulate shows whether it starts",
         details=_last_lines(stderr_file),
     )

@@ -31,6 +31,7 @@ ALLOWED = """
 errors
 redaction
 event_loop
+process_exit
 process_identity
 standard_streams
 validation:       errors
@@ -45,13 +46,13 @@ results:          errors atomic_file process_identity workload measurement inter
 aws:              errors redaction event_loop process_identity atomic_file workload measurement interfaces
 scenario:         errors validation workload measurement interfaces analysis
 emulator:         errors workload
-targets:          errors event_loop validation workload interfaces transport aws emulator
+targets:          errors process_exit event_loop validation workload interfaces transport aws emulator
 execution:        errors workload measurement interfaces engine analysis results aws scenario
 report:           errors workload measurement interfaces analysis results
-distributed:      errors event_loop workload measurement interfaces engine results execution
+distributed:      errors process_exit event_loop workload measurement interfaces engine results execution
 processing_job:   errors validation workload interfaces analysis results aws execution distributed
 compat:           errors event_loop standard_streams workload interfaces aws scenario targets execution report processing_job
-cli:              errors redaction event_loop standard_streams results aws scenario targets emulator execution report distributed processing_job compat
+cli:              errors process_exit redaction event_loop standard_streams results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli
 """
 EDGES = {

@@ -92,7 +92,9 @@ class JobRunner:
             is_late = True
             await self._terminate()
         uploads.upload_changes(self._clock())
-        codes = [process.returncode for process in self._job.processes]
+        # A container reports a signal as 128 + its number, as a shell does; asyncio reports it as a negative number.
+        returned = [process.returncode or 0 for process in self._job.processes]
+        codes = [128 - code if code < 0 else code for code in returned]
         self._job.exit_message = _exit_message(roots)
         if self._job.stop_requested.is_set():
             self._job.finish("Stopped", self._clock())
