@@ -24,11 +24,11 @@ async def fetch_server_counts(url: str, endpoint: str) -> Mapping[str, int]:
         async with asyncio.timeout(_TIMEOUT):
             head, body = await _get(url)
         endpoints = json.loads(body)["endpoints"] if " 200 " in head else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        counters = {} if endpoints is None else dict(endpoints.get(endpoint, {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnavailableError(f"the emulator at {url} returns no ledger ({type(error).__name__})") from error
     if endpoints is None:
         raise UnavailableError(f"the emulator at {url} returns no ledger ({head})")
-    counters = endpoints.get(endpoint, {})
     return {name: count for name, count in counters.items() if isinstance(count, int) and not isinstance(count, bool)}
 
 

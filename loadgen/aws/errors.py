@@ -4,6 +4,7 @@ Exceptions of botocore and aiobotocore are mapped here only. Pure: the caller pa
 is an Outcome instead (transport/botocore.py).
 """
 
+import asyncio
 import configparser
 import json
 import re
@@ -12,8 +13,9 @@ import subprocess
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
+import aiohttp
 import botocore.exceptions as sdk
 from botocore.model import UndefinedModelAttributeError
 from botocore.parsers import ResponseParserError
@@ -33,6 +35,9 @@ STANDARD_ERRORS = (
     AttributeError,
     ArithmeticError,
     RuntimeError,
+    AssertionError,
+    ImportError,
+    BufferError,
     subprocess.SubprocessError,
     configparser.Error,
 )
@@ -41,6 +46,7 @@ SDK_ERRORS = (
     sdk.ClientError,
     sdk.BotoCoreError,
     sdk.HTTPClientError,
+    aiohttp.ClientError,
     ResponseParserError,
     UndefinedModelAttributeError,
     *STANDARD_ERRORS,
@@ -55,7 +61,15 @@ _INVALID_CREDENTIALS_CODES = AUTH_CODES - _ACCESS_DENIED_CODES - _EXPIRED_TOKEN_
 _QUOTA_CODES = frozenset({"ResourceLimitExceeded", "LimitExceededException", "ServiceQuotaExceededException"})
 # Errors before the request was sent.
 _NOT_SENT_ERRORS = (sdk.ConnectTimeoutError, sdk.SSLError, sdk.ProxyConnectionError)
-_NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError, ConnectionError, TimeoutError, socket.gaierror)
+_NETWORK_ERRORS = (
+    sdk.HTTPClientError,
+    sdk.ConnectionError,
+    aiohttp.ClientError,
+    asyncio.IncompleteReadError,
+    ConnectionError,
+    TimeoutError,
+    socket.gaierror,
+)
 # A proxy or another server replied in place of AWS.
 _RESPONSE_ERRORS = (UnrecognizedResponseError, RedirectError, ResponseParserError)
 _CREDENTIAL_ERRORS = (
@@ -102,6 +116,11 @@ class ErrorKind(Enum):
     ALREADY_EXISTS = "a resource of that name exists"
     CONFLICT = "the resource is changing: retry after a delay"
     PERMANENT = "a retry cannot succeed"
+
+
+def is_local_error(error: BaseException) -> TypeGuard[OSError]:
+    """Return whether an error is of this machine's files, not of the network."""
+    return isinstance(error, OSError) and not isinstance(error, _NETWORK_ERRORS)
 
 
 def error_code(error: BaseException) -> str:

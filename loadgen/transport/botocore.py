@@ -101,14 +101,12 @@ async def _on_request_end(_session: object, trace: Any, params: aiohttp.TraceReq
 
 def _on_signing_start(**_: object) -> None:
     """Mark that the SDK takes credentials now, which it refreshes when they are due."""
-    trace = _CURRENT_TRACE.get()
-    if trace is not None:
+    if (trace := _CURRENT_TRACE.get()) is not None:
         trace.is_signing = True
 
 
 def _on_signing_end(**_: object) -> None:
-    trace = _CURRENT_TRACE.get()
-    if trace is not None:
+    if (trace := _CURRENT_TRACE.get()) is not None:
         trace.is_signing = False
 
 
@@ -195,9 +193,11 @@ class BotocoreTransport:
                 answer = await self._send(request, trace)
                 body = await answer["Body"].read()
                 trace.read = time.perf_counter()
-        except sdk.ClientError as error:
-            return _error_reply(error.response, trace)
-        except (sdk.BotoCoreError, sdk.HTTPClientError, ResponseParserError, aiohttp.ClientError, OSError) as error:
+        except Exception as error:  # the SDK lets exceptions of its layers pass; what happens to a call is an outcome
+            if isinstance(error, TransportError | InternalError):
+                raise
+            if isinstance(error, sdk.ClientError) and "ResponseMetadata" in error.response:
+                return _error_reply(error.response, trace)
             now = time.perf_counter()
             outcome, detail = _classify_error(error, trace, is_tls=self._is_tls)
             if deadline.expired():

@@ -63,7 +63,7 @@ EDGES = {
 FENCES = {
     "aioboto3": {"aws.session"},
     "aiobotocore": {"aws.session", "aws.http_session", "transport.botocore"},
-    "aiohttp": {"emulator", "aws.http_session", "transport.botocore"},
+    "aiohttp": {"emulator", "aws.errors", "aws.http_session", "transport.botocore"},
     "altair": {"report.charts"},
     "botocore": {
         "aws",
