@@ -16,7 +16,10 @@ _CREDENTIAL_PATTERNS = (
     re.compile(r"(?i)(?<=aws_secret_access_key)(['\"]?\s*[:=]\s*['\"]?)[^\s'\",&]+"),
     re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
 )
-_SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+_SECRET_VARIABLES = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"),
+    "LOADGEN_EMULATOR_TOKEN",
+)
 _MIN_MATCH_BYTES = 8  # shortest run of payload bytes that is redacted
 _MAX_SCANNED_BYTES = 4096  # of a payload and of a message, which can be megabytes
 

@@ -28,6 +28,25 @@ class RejectedRequest(Exception):  # noqa: N818  carries a response
         self.response = HttpResponse(status, text.encode(), "text/plain", close_connection=True)
 
 
+class AlreadySentResponse(web.StreamResponse):
+    """Tells aiohttp that the response is already written; aiohttp only has to know whether the connection is kept."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._keep_alive = keep_alive
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Whether the connection is kept."""
+        return self._keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Do nothing."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing."""
+
+
 class ServerConnection(web.RequestHandler):
     """One connection.
 

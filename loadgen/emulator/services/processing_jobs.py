@@ -13,7 +13,7 @@ from loadgen.emulator.protocol.errors import ServiceError, missing_member, valid
 from loadgen.emulator.protocol.input_validation import Operation, validated
 from loadgen.emulator.protocol.pagination import paginate
 from loadgen.emulator.services.emulated_job import EmulatedJob
-from loadgen.emulator.services.job_runner import JobRunner, parse_s3_uri
+from loadgen.emulator.services.job_runner import JobEndpoint, JobRunner, parse_s3_uri
 from loadgen.emulator.services.s3_storage import S3Storage
 from loadgen.emulator.settings import Settings
 
@@ -29,15 +29,17 @@ class ProcessingJobs:
         settings: settings of the account.
         storage: S3, the source of inputs and destination of outputs.
         clock: epoch seconds.
+        token: the emulator's token, which jobs get; empty if there is none.
 
     `url` is the endpoint URL that jobs get for AWS; `task_group` owns the tasks that run jobs.
     """
 
-    def __init__(self, settings: Settings, storage: S3Storage, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, storage: S3Storage, clock: Callable[[], float], *, token: str = "") -> None:
         self._settings = settings
         self._storage = storage
         self._clock = clock
         self._jobs: dict[str, EmulatedJob] = {}
+        self._token = token
         self.url = ""
         self.task_group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -64,7 +66,7 @@ class ProcessingJobs:
         if not self._settings.runs_jobs or self.task_group is None:
             job.finish("Failed", now, "ClientError: this emulator does not run jobs: start it with --run-jobs")
             return {"ProcessingJobArn": arn}
-        runner = JobRunner(job, self._settings, self._storage, self._clock, self.url)
+        runner = JobRunner(job, self._settings, self._storage, self._clock, JobEndpoint(self.url, self._token))
         task = self.task_group.create_task(self._run(job, runner))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
