@@ -108,7 +108,6 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 
 async def _serve(settings: "Settings", options: argparse.Namespace) -> None:
-    from loadgen.aws.deployment.run_registry import state_directory
     from loadgen.emulator.server import serve
 
     loop = asyncio.get_running_loop()
@@ -120,10 +119,10 @@ async def _serve(settings: "Settings", options: argparse.Namespace) -> None:
         # A daemon, so that a read that never returns does not keep the process alive.
         threading.Thread(target=_wait_for_stdin_eof, args=(loop, stopped), daemon=True).start()
     async with serve(settings, host=options.host, port=options.port) as emulator:
-        state_dir = state_directory(os.environ) if emulator.token else None
-        with token_file(state_dir, emulator.url, emulator.token) as path:
+        with contextlib.ExitStack() as stack:
             lines = [emulator.url]
             if emulator.token:
+                path = stack.enter_context(token_file(os.environ, emulator.url, emulator.token))
                 lines += [f"AWS_SESSION_TOKEN={emulator.token}", f"token file: {path or 'none'}"]
             sys.stdout.write("".join(f"{line}\n" for line in lines))
             sys.stdout.flush()

@@ -1,7 +1,7 @@
 """The file that holds a running emulator's token, readable by its user alone."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,16 +10,19 @@ from loadgen.cli.messages import echo
 
 
 @contextmanager
-def token_file(state_dir: Path | None, url: str, token: str) -> Iterator[Path | None]:
+def token_file(environment: Mapping[str, str], url: str, token: str) -> Iterator[Path | None]:
     """Write a token into a file of mode 0600 while the context is active.
 
     A directory that cannot be written is reported on stderr: the token is printed as well.
 
     Args:
-        state_dir: loadgen's state directory; None for no file.
+        environment: names loadgen's state directory; without one there is no file.
         url: of the emulator, from which the file gets its name.
         token: of the emulator.
     """
+    from loadgen.aws.deployment.run_registry import state_directory  # of which most emulators have no need
+
+    state_dir = state_directory(environment)
     path = None if state_dir is None else state_dir / "emulators" / f"{urlsplit(url).netloc.replace(':', '-')}.token"
     try:
         if path is not None:

@@ -23,11 +23,12 @@ from loadgen.emulator.faults import FaultKind, Faults
 from loadgen.emulator.protocol.errors import ServiceError
 from loadgen.emulator.protocol.http_server import (
     AlreadySentResponse,
+    BodyMemoryExceeded,
+    BodyReader,
     HttpServer,
     RejectedRequest,
     ServerConnection,
     gunzip,
-    read_body,
 )
 from loadgen.emulator.protocol.input_validation import Operation
 from loadgen.emulator.protocol.query import decode_query, parse_query
@@ -95,6 +96,7 @@ class Emulator:
         self._runtime = Runtime(settings, self.control, self.ledger, self.metrics, self.faults, clock)
         self._request_ids = request_ids(settings.seed)
         self._max_body_bytes = 2 * settings.payload_limit
+        self._bodies = BodyReader(max_held_bytes=settings.body_memory, timeout=settings.head_timeout)
         self._sent_keep_alive, self._sent_close = (
             AlreadySentResponse(keep_alive=True),
             AlreadySentResponse(keep_alive=False),
@@ -136,10 +138,9 @@ class Emulator:
         if transport is None:
             return self._sent_close
         connection_header = "" if is_kept and request.version >= (1, 1) else ("keep-alive" if is_kept else "close")
-        encoded = response.encode(request_id, _EMULATOR_HEADER_LINE, connection_header=connection_header)
-        if request.method == "HEAD":
-            encoded = encoded[: encoded.index(b"\r\n\r\n") + 4]
-        transport.write(encoded)
+        head = response.encode_head(request_id, _EMULATOR_HEADER_LINE, connection_header=connection_header)
+        body = b"" if request.method == "HEAD" else response.body
+        await connection.send(head, body, timeout=self.settings.head_timeout)
         return self._sent_keep_alive if is_kept else self._sent_close
 
     async def _route(self, request: web.BaseRequest, request_id: str) -> HttpResponse:
@@ -149,16 +150,31 @@ class Emulator:
             raise RejectedRequest(403, "This emulator serves its own host names only, and no other web origin")
         service, target = _signing_service(headers.get("Authorization", "")), headers.get("X-Amz-Target")
         # Before the body is read: a client without the token gets no memory.
-        if (denied := self._denied(headers, service, target, request, request_id)) is not None:
+        if (denied := self._denied(request, service, request_id)) is not None:
             return replace(denied, close_connection=True)
+        path = request.raw_path.partition("?")[0]
+        if service != "s3" and target is None and _is_invocation(request.method, path):
+            return await self._handle_invoke(request, path, request_id)
+        max_bytes = MAX_BODY_BYTES if service == "s3" else self._max_body_bytes
+        try:
+            async with self._bodies.read(request, max_bytes=max_bytes) as body:
+                return await self._handle(request, service, body, request_id)
+        except BodyMemoryExceeded:
+            code, text = (
+                ("SlowDown", "Please reduce your request rate.") if service == "s3" else ("ServiceUnavailable", "")
+            )
+            held = f"The bodies of all requests exceed {self.settings.body_memory >> 20} MiB."
+            error = ServiceError(code, f"{text} {held}".strip(), 503)
+            return replace(self._encode_error(request, service, error, request_id), close_connection=True)
+
+    async def _handle(self, request: web.BaseRequest, service: str, body: bytes, request_id: str) -> HttpResponse:
+        headers, target, path = request.headers, request.headers.get("X-Amz-Target"), request.raw_path.partition("?")[0]
         if service == "s3":
-            return await self._handle_s3(request, request_id)
-        body = await read_body(request, max_bytes=self._max_body_bytes, timeout=self.settings.head_timeout)
+            named = {name.lower(): value for name, value in headers.items()}
+            query = request.raw_path.partition("?")[2]
+            return self._s3.handle(S3Request(request.method, path, query, named, body, self.clock()), request_id)
         if target is not None:
             return await self._handle_json(target, headers, self._decompress(headers, body))
-        path = request.raw_path.partition("?")[0]
-        if _is_invocation(request.method, path):
-            return await self._handle_invoke(request, path, len(body), request_id)
         if path == "/ledger":
             return self._handle_ledger(request.method)
         if path == "/faults":
@@ -168,44 +184,48 @@ class Emulator:
             return await self._handle_query(self._decompress(headers, body), service, request_id)
         return rest_error(ServiceError("UnknownOperationException", None, 404))
 
-    def _denied(
-        self, headers: Mapping[str, str], service: str, target: str | None, request: web.BaseRequest, request_id: str
-    ) -> HttpResponse | None:
+    def _denied(self, request: web.BaseRequest, service: str, request_id: str) -> HttpResponse | None:
         """Return the response to a request that needs the token and does not have it; None for any other."""
         if not self._access.token:
             return None
+        target, path = request.headers.get("X-Amz-Target"), request.raw_path.partition("?")[0]
         name = "" if target is None else target.partition(".")[2]
         is_protected = service == "s3" or name in self.processing.operations
-        if self._access.is_permitted(headers.get(TOKEN_HEADER, ""), is_protected=is_protected):
+        if self._access.is_permitted(request.headers.get(TOKEN_HEADER, ""), is_protected=is_protected):
             return None
-        account_id = self.settings.account_id
+        code = "AccessDeniedException"
         if service == "s3":
-            return s3_error(denial("s3:*", code="AccessDenied", account_id=account_id), request.raw_path, request_id)
-        if target is not None:
-            error = denial(f"sagemaker:{name}", code="AccessDeniedException", account_id=account_id)
-            return json_error(error, self._targets.get(target.partition(".")[0], ({}, JSON_11))[1])
-        path = request.raw_path.partition("?")[0]
-        if path == "/":
-            error = denial(f"{service or 'cloudwatch'}:*", code="AccessDenied", account_id=account_id)
-            return xml_error(
-                error, namespace=_QUERY_NAMESPACES.get(service, CLOUDWATCH_NAMESPACE), request_id=request_id
-            )
-        action = "sagemaker:InvokeEndpoint" if _is_invocation(request.method, path) else path
-        return rest_error(denial(action, code="AccessDeniedException", account_id=account_id))
+            action, code = "s3:*", "AccessDenied"
+        elif target is not None:
+            action = f"sagemaker:{name}"
+        elif path == "/":
+            action, code = f"{service or 'cloudwatch'}:*", "AccessDenied"
+        else:
+            action = "sagemaker:InvokeEndpoint" if _is_invocation(request.method, path) else path
+        error = denial(action, code=code, account_id=self.settings.account_id)
+        return self._encode_error(request, service, error, request_id)
 
-    async def _handle_s3(self, request: web.BaseRequest, request_id: str) -> HttpResponse:
-        body = await read_body(request, max_bytes=MAX_BODY_BYTES, timeout=self.settings.head_timeout)
-        path, _, query = request.raw_path.partition("?")
-        named = {name.lower(): value for name, value in request.headers.items()}
-        return self._s3.handle(S3Request(request.method, path, query, named, body, self.clock()), request_id)
+    def _encode_error(
+        self, request: web.BaseRequest, service: str, error: ServiceError, request_id: str
+    ) -> HttpResponse:
+        """Encode an error in the protocol of a request that is not dispatched."""
+        target, path = request.headers.get("X-Amz-Target"), request.raw_path.partition("?")[0]
+        if service == "s3":
+            return s3_error(error, path, request_id)
+        if target is not None:
+            return json_error(error, self._targets.get(target.partition(".")[0], ({}, JSON_11))[1])
+        if path == "/":
+            namespace = _QUERY_NAMESPACES.get(service, CLOUDWATCH_NAMESPACE)
+            return xml_error(error, namespace=namespace, request_id=request_id)
+        return rest_error(error)
 
     def _decompress(self, headers: Mapping[str, str], body: bytes) -> bytes:
         encoding = headers.get("Content-Encoding", "").lower()
         return gunzip(body, max_bytes=self._max_body_bytes) if encoding == "gzip" else body
 
-    async def _handle_invoke(
-        self, request: web.BaseRequest, path: str, body_bytes: int, request_id: str
-    ) -> HttpResponse:
+    async def _handle_invoke(self, request: web.BaseRequest, path: str, request_id: str) -> HttpResponse:
+        # The container's answer is fixed: of the body only the size matters.
+        body_bytes = await self._bodies.count(request, max_bytes=self._max_body_bytes)
         connection = request.protocol
         received = (
             self.clock.to_epoch(connection.received) if isinstance(connection, ServerConnection) else self.clock()

@@ -63,6 +63,7 @@ class Settings:
         out_of_memory: the container's message when it runs out of memory (exact text not known; clients look for
             "insufficient memory").
         connections: maximum number of open connections; further ones are closed.
+        body_memory: maximum size of all request bodies that are being received or handled, bytes; beyond it, 503.
         head_timeout: maximum time for a request's head, and again for its body, seconds.
         idle_timeout: maximum time for which an unused connection stays open, seconds.
         runs_jobs: whether the commands of Processing jobs are run, with this user's rights; S3 and the operations on
@@ -93,6 +94,7 @@ class Settings:
     quota_unit: str = "Units"
     out_of_memory: str = "The container ran out of memory: insufficient memory to serve the request"
     connections: int = 2000
+    body_memory: int = 256 << 20
     head_timeout: float = 20.0
     idle_timeout: float = 300.0
     runs_jobs: bool = False

@@ -303,7 +303,8 @@ def _object_response(s3_object: S3Object, request: S3Request) -> HttpResponse:
         return HttpResponse(200, s3_object.body, s3_object.content_type, headers)
     start, end = selected
     shown = (*headers, ("Content-Range", f"bytes {start}-{end}/{size}"))
-    return HttpResponse(206, s3_object.body[start : end + 1], s3_object.content_type, shown)
+    # Without a copy: many clients may read parts of a large object at once.
+    return HttpResponse(206, memoryview(s3_object.body)[start : end + 1], s3_object.content_type, shown)
 
 
 def _xml_document(text: str) -> bytes:
