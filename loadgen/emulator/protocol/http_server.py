@@ -21,6 +21,7 @@ _LOG = logging.getLogger(__name__)
 # A signature with a session token takes some 3 KB in its headers.
 _MAX_LINE_BYTES = 16 * 1024
 _WRITE_BYTES = 256 * 1024  # of a response at once; the next part follows when the client has taken this one
+_READ_BYTES = 32 * 1024  # of a body that waits to be read, on each connection; aiohttp stops to read at twice that
 
 
 class RejectedRequest(Exception):  # noqa: N818  carries a response
@@ -170,6 +171,7 @@ class HttpServer(web.Server):
             "lingering_time": settings.head_timeout,
             "max_line_size": _MAX_LINE_BYTES,
             "max_field_size": _MAX_LINE_BYTES,
+            "read_bufsize": _READ_BYTES,
             # The container gets a body as it was sent; for the other services the server decompresses, within bounds.
             "auto_decompress": False,
         }

@@ -109,7 +109,7 @@ def emulator_connections():
 
 def test_a_client_that_never_reads_is_disconnected():
     """A client that takes nothing of a response for the head timeout loses its connection; the next one is served."""
-    with emulated(head_timeout=0.2) as emulator, client("s3", emulator) as s3, ExitStack() as stack:
+    with emulated(head_timeout=1.5) as emulator, client("s3", emulator) as s3, ExitStack() as stack:
         s3.create_bucket(Bucket="bucket-one")
         s3.put_object(Bucket="bucket-one", Key="key", Body=bytes(16 * MIB))
         reader = connect(emulator, stack)
