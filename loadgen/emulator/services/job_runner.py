@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from loadgen.emulator.protocol.errors import ServiceError, validation_error
 from loadgen.emulator.services.emulated_job import EmulatedJob
-from loadgen.emulator.services.s3_storage import S3Storage
+from loadgen.emulator.services.s3_storage import MAX_STORED_BYTES, S3Storage
 from loadgen.emulator.settings import Settings
 
 _CONTAINER_ROOT = "/opt/ml/"
@@ -232,16 +232,18 @@ class _OutputUploader:
             for path in sorted(directory.rglob("*")):
                 if not path.is_file() or not _is_real_path(path):
                     continue
+                # A file name is any bytes, a key is UTF-8.
+                relative = os.fsencode(path.relative_to(directory)).decode(errors="replace")
                 try:
                     state = path.stat()
                     version = state.st_mtime_ns, state.st_size
                     if self._uploaded.get(path) == version:
                         continue
+                    if state.st_size > MAX_STORED_BYTES:
+                        raise validation_error(f"the output {relative} of {state.st_size} bytes is too large")
                     body = path.read_bytes()
                 except FileNotFoundError:
                     continue  # the command has renamed or deleted it
-                # A file name is any bytes, a key is UTF-8.
-                relative = os.fsencode(path.relative_to(directory)).decode(errors="replace")
                 self._storage.put(bucket, "/".join(filter(None, (prefix.rstrip("/"), relative))), body, now)
                 self._uploaded[path] = version
 
