@@ -25,6 +25,7 @@ from loadgen.processing_job.client import JobSubmission
 from loadgen.processing_job.job_spec import INSTANCE_TYPE, MAX_RUNTIME, ProcessingJobSpec
 from loadgen.report import console
 from loadgen.report.build import build_report
+from loadgen.report.content.table import sanitize_text
 from loadgen.scenario.benchmark_parameters import DEFAULTS, argv_from_settings, settings_from_arguments
 from loadgen.scenario.loader import LoadedScenario
 from loadgen.scenario.serverless_benchmark import ServerlessBenchmark
@@ -167,7 +168,8 @@ async def _submit(
     """Create the job; with an output directory, wait until it ends and download its results."""
 
     def log(text: str) -> None:
-        sys.stderr.write(f"{text}\n")
+        # A status or a reason of the service is text from elsewhere.
+        sys.stderr.write(f"{sanitize_text(text, max_length=len(text))}\n")
 
     job = await client.create_job(submission, spec, s3_location=s3_location, region=region, log=log)
     if output_dir is not None:

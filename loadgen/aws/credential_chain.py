@@ -17,6 +17,7 @@ from botocore.exceptions import UnknownCredentialError
 
 from loadgen.aws.errors import SDK_ERRORS, STANDARD_ERRORS, to_loadgen_error
 from loadgen.errors import AuthError, LoadgenError
+from loadgen.redaction import remember_secrets
 
 _HINT = (
     "correct the profile in ~/.aws/config, use another AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -38,7 +39,8 @@ async def load_credentials(session: Any) -> None:
         async with asyncio.timeout(limit) as deadline:
             credentials = await session.get_credentials()
             if credentials is not None:
-                await credentials.get_frozen_credentials()
+                frozen = await credentials.get_frozen_credentials()
+                remember_secrets(frozen.access_key, frozen.secret_key, frozen.token)
     except SDK_ERRORS as error:
         if isinstance(error, TimeoutError) and deadline.expired():
             name = session.get_config_variable("profile") or "default"

@@ -302,6 +302,8 @@ def _access_denied_message(text: str) -> tuple[str, str]:
 
 
 def _access_denied_hint(action: str, reason: str) -> str:
+    if "emulator's token" in reason:
+        return "an emulator that was started anew has another token"
     is_explicit = "explicit deny" in reason
     policy = next((name for name in _POLICY_OWNERS if name in reason), "")
     if policy:

@@ -31,6 +31,9 @@ CONNECT_TIMEOUT = 10.0
 _CONTROL_TIMEOUT = 60.0
 # The emulator's region.
 EMULATOR_REGION = "us-east-1"
+# Holds the token of an emulator that asks for one. Not AWS_SESSION_TOKEN: with an emulator's URL the credentials of the
+# environment are ignored, and those of an AWS account must not be sent to it.
+EMULATOR_TOKEN_VARIABLE = "LOADGEN_EMULATOR_TOKEN"  # noqa: S105  a name
 # Fixed: botocore builds its own User-Agent for each call, which takes a quarter of the call's time.
 _USER_AGENT = f"loadgen/{version('loadgen')} aiobotocore/{version('aiobotocore')}"
 # botocore reads AWS_DEFAULT_REGION alone; AWS's CLI and its other SDKs read AWS_REGION first
@@ -118,6 +121,15 @@ class Clients:
         if found is None:
             raise to_loadgen_error(NoCredentialsError(), "Loading credentials", now=time.time())
         return found
+
+    async def session_token(self) -> str:
+        """Return the current session token; empty for long-lived keys.
+
+        Raises:
+            AuthError: there are no credentials.
+        """
+        frozen = await (await self.credentials()).get_frozen_credentials()
+        return str(frozen.token or "")
 
     @asynccontextmanager
     async def s3(self) -> AsyncIterator[Any]:
@@ -218,7 +230,8 @@ def _botocore_session(connection_config: AwsConnectionConfig) -> Any:
 
 def _session(connection_config: AwsConnectionConfig, botocore_session: Any) -> Any:
     if connection_config.emulator_url:
-        return aioboto3.Session("emulator", "emulator", botocore_session=botocore_session)
+        token = os.environ.get(EMULATOR_TOKEN_VARIABLE) or None
+        return aioboto3.Session("emulator", "emulator", token, botocore_session=botocore_session)
     return aioboto3.Session(region_name=connection_config.region, botocore_session=botocore_session)
 
 
