@@ -18,7 +18,7 @@ from loadgen.errors import ConfigError, DataError, ExitStatus, LoadgenError, Wri
 from loadgen.execution.executor import Executor, LocalExecutor
 from loadgen.execution.plan_executor import PlanExecutor
 from loadgen.execution.preflight import RunPolicy, forecast_for_account
-from loadgen.execution.resume import check_resumable
+from loadgen.execution.resume import check_interrupted, check_resumable
 from loadgen.execution.run_identity import RunContext
 from loadgen.execution.scenario_result import ExitCause, ScenarioResult
 from loadgen.execution.spend_limit import SpendLimit
@@ -71,6 +71,8 @@ async def run_scenario(
     scenario = loaded.scenario
     async with AsyncExitStack() as stack:
         lock_note = stack.enter_context(claim_directory(directory, resume=policy.resume))
+        if policy.resume:
+            check_interrupted(directory)
         account = await _open_account(stack, scenario, context.run_id, policy, progress, stop)
         spend_limit = _check_forecast(scenario, account, policy, progress, lock_note)
         if policy.dry_run:
