@@ -16,7 +16,7 @@ from loadgen.errors import ResourceLeakError, error_of_status
 from loadgen.event_loop import new_runner, run_outside_loop
 from loadgen.execution.preflight import RunPolicy
 from loadgen.execution.run_identity import RunContext
-from loadgen.execution.scenario_result import ScenarioResult, cause_of_no_ok_call, exit_causes, result_json
+from loadgen.execution.scenario_result import ScenarioResult, headline_cause, exit_causes, result_json
 from loadgen.execution.scenario_runner import run_scenario
 from loadgen.interfaces import Target
 from loadgen.processing_job import client
@@ -198,6 +198,6 @@ def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
         ) from result.failure
     if result.failure is not None:
         raise result.failure
-    if unmeasured := cause_of_no_ok_call(result.runs, causes):
+    if unmeasured := headline_cause(result.runs, causes):
         raise error_of_status(unmeasured.status, f"{unmeasured.message}; the report is {report_path}")
     return report_path

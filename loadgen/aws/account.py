@@ -18,6 +18,7 @@ from loadgen.aws.deployment.endpoint import deploy_endpoint
 from loadgen.aws.deployment.journal import JournalState, ResourceLocation
 from loadgen.aws.deployment.names_and_tags import endpoint_name, tags
 from loadgen.aws.deployment.resources import Journal, NullJournal, ResourceRegistry
+from loadgen.aws.endpoint_status import endpoint_problem
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
 from loadgen.aws.model import serverless_exclusions
@@ -138,6 +139,10 @@ class AwsAccount:
     async def server_counts(self, endpoint: str) -> Mapping[str, int] | None:
         """Return the emulator's own request counts of an endpoint; None for anything but an emulator."""
         return await read_server_counts(self.identity, self._clients, endpoint)
+
+    async def endpoint_problem(self, endpoint: str) -> str:
+        """Return why an endpoint no longer serves requests; empty if it does, or if that cannot be read."""
+        return await endpoint_problem(self._clients.sagemaker, endpoint)
 
     def leftovers(self) -> Sequence[Leftover]:
         """Return the resources that may still exist, each with the reason and the command that deletes it."""

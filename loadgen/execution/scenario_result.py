@@ -94,11 +94,14 @@ def exit_causes(result: ScenarioResult, analysis: Analysis | None) -> list[ExitC
     return causes
 
 
-def cause_of_no_ok_call(runs: Sequence[Run], causes: Sequence[ExitCause]) -> ExitCause | None:
-    """Return the most severe cause if there are runs and no call of them was ok; None otherwise.
+def headline_cause(runs: Sequence[Run], causes: Sequence[ExitCause]) -> ExitCause | None:
+    """Return the cause to state first: a lost endpoint, or the most severe one if no call was ok; None otherwise.
 
     Resources that may still exist are reported by themselves.
     """
+    problems = {run.failure for run in runs if run.failure and run.scheduled}
+    if lost := next((cause for cause in causes if cause.message in problems), None):
+        return lost
     found = [cause for cause in causes if cause.status is not ExitStatus.RESOURCE_LEAK]
     if not runs or not found or any(has_ok_calls(run) for run in runs):
         return None
@@ -107,7 +110,10 @@ def cause_of_no_ok_call(runs: Sequence[Run], causes: Sequence[ExitCause]) -> Exi
 
 
 def _no_ok_call(runs: Sequence[Run]) -> Iterator[ExitCause]:
-    """Yield the commonest failure if no call of any run was ok; a failed deployment is a cause of the execution."""
-    failure = commonest_failure(runs)
+    """Yield the commonest failure if no call of any run was ok.
+
+    A failed deployment and a lost endpoint are causes of the execution.
+    """
+    failure = commonest_failure([run for run in runs if not run.failure])
     if failure is not None and not any(has_ok_calls(run) for run in runs):
         yield ExitCause(failure.status, f"no call was ok: {failure}")

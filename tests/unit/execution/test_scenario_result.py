@@ -8,7 +8,7 @@ import pytest
 from loadgen.analysis.analysis import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ExitStatus, worst_status
-from loadgen.execution.scenario_result import ExitCause, ScenarioResult, cause_of_no_ok_call, exit_causes
+from loadgen.execution.scenario_result import ExitCause, ScenarioResult, headline_cause, exit_causes
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.sample import ErrorCode
 from tests.support import example_runs as made
@@ -69,7 +69,7 @@ def test_a_failed_deployment_is_the_cause_of_a_run_without_calls():
     """When nothing was deployed, the status and the message are those of the deployment."""
     quota = ExitCause(ExitStatus.TRY_LATER, "account quota")
     causes = causes_of(made.failed_deploy(1024), made.failed_deploy(2048), causes=[quota])
-    assert cause_of_no_ok_call((made.failed_deploy(1024),), causes) == quota
+    assert headline_cause((made.failed_deploy(1024),), causes) == quota
     assert worst_status([cause.status for cause in causes]) is ExitStatus.TRY_LATER
 
 
@@ -88,7 +88,7 @@ def test_a_step_of_a_scenario_without_ok_calls_is_invalid():
     (cause,) = causes_of(*own)
     assert cause.status is ExitStatus.INVALID
     assert "no call was ok: 2 of 2 calls auth" in cause.message
-    assert cause_of_no_ok_call(own, [cause]) is None
+    assert headline_cause(own, [cause]) is None
 
 
 def test_ok_calls_of_the_warm_up_are_not_measured():
