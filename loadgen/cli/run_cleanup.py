@@ -116,7 +116,7 @@ async def clean_up(request: CleanupRequest, state_dir: Path | None, *, dry_run: 
             else:
                 echo(f"nothing was deleted; resources{of_run} may exist in {location}")
             return remaining_status
-        echo(f"left in {location}:", *(f"  {orphan}" for orphan in orphans))
+        echo(f"{_resources(len(orphans))} left in {location}:", *(f"  {orphan}" for orphan in orphans))
         if dry_run:
             echo("nothing was deleted (--dry-run)")
             return remaining_status
@@ -208,8 +208,8 @@ async def _delete_orphans(request: CleanupRequest, connection: AwsConnection, sc
     if lines:
         echo("could not be deleted:", *(f"  {line}" for line in lines))
         return ExitStatus.RESOURCE_LEAK
-    count, others = len(scan.orphans), "" if scan.skipped else "; none are left"
-    echo(f"deleted {count} resource{'s' if count != 1 else ''}{others}")
+    count, others = len(scan.orphans), "" if scan.skipped else "; nothing is left"
+    echo(f"deleted {_resources(count)}{others}")
     return ExitStatus.OK
 
 
@@ -222,6 +222,10 @@ def _confirm(count: int) -> bool:
     if not sys.stdin.isatty():
         echo("stdin is not a terminal; pass --yes to delete without confirmation")
         return False
-    sys.stderr.write(f"Delete {count} resource{'s' if count != 1 else ''}? [y/N] ")
+    sys.stderr.write(f"Delete {_resources(count)}? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _resources(count: int) -> str:
+    return f"{count} resource{'s' if count != 1 else ''}"

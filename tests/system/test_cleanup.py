@@ -72,9 +72,9 @@ def test_cleanup_without_a_run_skips_runs_that_may_be_running(run_in_sandbox):
     run_in_sandbox(main)
 
 
-async def kill_run(sandbox, *, sizes=(1024,)):
+async def kill_run(sandbox, *, sizes=(1024,), load="duration=60"):
     """Start a run, kill it under load, and return its id."""
-    child = sandbox.start(str(sandbox.write_scenario(load="duration=60", sizes=sizes)), "--out", "out", "--quiet")
+    child = sandbox.start(str(sandbox.write_scenario(load=load, sizes=sizes)), "--out", "out", "--quiet")
     await sandbox.wait_until(lambda: sandbox.arrivals() > 4)
     child.signal(signal.SIGKILL)
     await sandbox.finish(child)
@@ -111,6 +111,26 @@ def test_a_journal_that_names_a_foreign_endpoint_deletes_nothing(run_in_sandbox,
         child.signal(signal.SIGINT)
         await sandbox.finish(child)
         assert sandbox.deleted_unrelated_resources() == set()
+
+    run_in_sandbox(main)
+
+
+def test_a_resumed_run_that_leaves_something_behind_ends_with_101(run_in_sandbox):
+    """What --resume may not delete is a cause of status 101 in result.json, as for any other run."""
+
+    async def main(sandbox):
+        await kill_run(sandbox, load="count=2000")
+        name = "loadgen-foreign-1024-2-ab12cd34ef"
+        sandbox.create_unrelated_endpoint(name, {})
+        rewrite_journal(sandbox, lambda entry: entry | {"name": name} if "name" in entry else entry)
+        status, _, err = await sandbox.run(str(sandbox.directory / "scenario.py"), "--resume", "out", "--quiet")
+        assert (status, sandbox.deleted_unrelated_resources()) == (101, set()), err
+        exit_record = sandbox.result()["exit"]
+        assert exit_record["code"] == 101
+        (cause,) = [cause for cause in exit_record["causes"] if cause["code"] == 101]
+        assert cause["message"].startswith("the interrupted run may have left 2 resources: ")
+        assert name in cause["message"]
+        assert f"left alone: endpoint {name} (billable)" in err
 
     run_in_sandbox(main)
 
