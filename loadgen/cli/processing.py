@@ -51,7 +51,12 @@ def submit_job(
     client.check_reachable(target)
     budget = _TERM_BUDGET if options.term_budget is None else min(_TERM_BUDGET, options.term_budget)
     run_id = RunContext.create(loaded, command="").run_id
-    submission = JobSubmission(run_id, [*argv, "--term-budget", str(budget)], bundle)  # the last --term-budget counts
+    submission = JobSubmission(
+        run_id,
+        [*argv, "--term-budget", str(budget)],  # the last --term-budget counts
+        bundle,
+        getattr(target, "tags", {}),
+    )
     s3_location = S3Location.parse(options.s3) if options.s3 else None
     region = getattr(target, "region", None)
 

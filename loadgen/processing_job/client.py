@@ -5,9 +5,9 @@ import json
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,13 @@ class JobSubmission:
         run_id: id of the run.
         argv: arguments of `python -m loadgen` in the job's container.
         bundle: the files that the command line needs.
+        tags: of the job, beside the run's.
     """
 
     run_id: str
     argv: Sequence[str]
     bundle: FileBundle
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -80,7 +82,13 @@ async def create_job(
         log(f"uploading to {job_location.uri}")
         await _upload(s3, job_location, submission)
         log(spec.price_summary(job_region, PriceBook.builtin()))
-        request = job_request(spec, run_id=submission.run_id, region=job_region, s3_location=job_location)
+        request = job_request(
+            spec,
+            run_id=submission.run_id,
+            region=job_region,
+            s3_location=job_location,
+            tags=submission.tags,
+        )
         try:
             await connection.clients.sagemaker.create_processing_job(**request)
         except SDK_ERRORS as error:

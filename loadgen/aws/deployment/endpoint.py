@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, cast
 
 from loadgen.aws.deployment.deletion import TRANSITIONAL_STATUSES, ResourceDeleter
-from loadgen.aws.deployment.names_and_tags import production_variant
+from loadgen.aws.deployment.names_and_tags import production_variant, to_tag_list
 from loadgen.aws.deployment.resources import Existence, ResourceKind, ResourceRegistry, TrackedResource
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, error_message, to_loadgen_error
 from loadgen.aws.retry import RetryPolicy
@@ -40,7 +40,7 @@ class EndpointDeployment:
 
     async def create(self, names: Iterator[str], model: str, config: ServerlessConfig, tags: Mapping[str, str]) -> None:
         """Create configuration and endpoint under the first free name of `names`."""
-        tag_list = [{"Key": key, "Value": value} for key, value in tags.items()]
+        tag_list = to_tag_list(tags)
         for name in islice(names, _MAX_NAME_ATTEMPTS):
             self.name = name
             arguments = {

@@ -8,7 +8,7 @@ import pytest
 from loadgen.analysis.analysis import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ExitStatus, worst_status
-from loadgen.execution.scenario_result import ExitCause, ScenarioResult, headline_cause, exit_causes
+from loadgen.execution.scenario_result import ExitCause, ScenarioResult, exit_causes, headline_cause
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.sample import ErrorCode
 from tests.support import example_runs as made
