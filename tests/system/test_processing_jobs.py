@@ -155,7 +155,7 @@ def test_fetch_without_permission_to_list_uses_the_journal(tmp_path, has_journal
         assert (done.returncode, remaining) == (69, []), done.stderr  # the job itself failed
     else:
         assert (done.returncode, remaining) == (101, left), done.stderr
-        assert "ListEndpoints" in done.stderr
+        assert "sagemaker:ListEndpoints" in done.stderr
         assert f"python -m loadgen fetch {name}" in done.stderr
 
 
