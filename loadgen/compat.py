@@ -12,11 +12,11 @@ from typing import Any
 
 from loadgen.aws.deployment.run_registry import state_directory
 from loadgen.aws.s3 import S3Location
-from loadgen.errors import ResourceLeakError, error_of_status
+from loadgen.errors import ResourceLeakError, UsageError, error_of_status
 from loadgen.event_loop import new_runner, run_outside_loop
 from loadgen.execution.preflight import RunPolicy
 from loadgen.execution.run_identity import RunContext
-from loadgen.execution.scenario_result import ScenarioResult, exit_causes, first_line_cause, result_json
+from loadgen.execution.scenario_result import ScenarioResult, exit_causes, headline_cause, result_json
 from loadgen.execution.scenario_runner import run_scenario
 from loadgen.interfaces import Target
 from loadgen.processing_job import client
@@ -97,6 +97,7 @@ def run_as_sagemaker_job(
     image: str = "",
     max_runtime: int = MAX_RUNTIME,
     region: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> str:
     """Run the benchmark as a SageMaker Processing job, and return the job's name.
 
@@ -122,12 +123,13 @@ def run_as_sagemaker_job(
         image: URI of a container image with Python 3.11 or later; empty for one of AWS's.
         max_runtime: seconds after which SageMaker stops the job.
         region: AWS region; None for the SDK's default.
+        tags: of the job and of every endpoint and configuration it creates, beside loadgen's own.
 
     Raises:
         LoadgenError: the job could not be created; with `wait`, also when it failed or may have left resources.
     """
     settings = settings_from_arguments(locals())
-    submission = _build_submission(model_name, Path(invoke_args_examples_file), settings)
+    submission = _build_submission(model_name, Path(invoke_args_examples_file), settings, tags or {})
     spec = ProcessingJobSpec(role, instance_type, instance_count, max_runtime, image)
     s3_location = S3Location.parse(s3_output_path) if s3_output_path else None
     output_dir = Path(result_save_path) if wait else None
@@ -150,12 +152,18 @@ def load_benchmark(model_name: str, examples: Path, *, target: Target | None = N
     return LoadedScenario(scenario, model_name, _TITLE, "", Path(model_name))
 
 
-def _build_submission(model_name: str, examples: Path, settings: Mapping[str, Any]) -> JobSubmission:
+def _build_submission(
+    model_name: str, examples: Path, settings: Mapping[str, Any], tags: Mapping[str, str]
+) -> JobSubmission:
     # Built here too, so that invalid examples and settings are reported before anything is uploaded.
-    loaded = load_benchmark(model_name, examples, **settings)
+    target = SageMaker(model_name, tags=tags)
+    loaded = load_benchmark(model_name, examples, target=target, **settings)
     bundle = build_bundle([], scenario=examples, working_directory=Path())
     argv = ["benchmark", model_name, bundle.remote_path(examples), *argv_from_settings(settings)]
-    return JobSubmission(RunContext.create(loaded, command="").run_id, argv, bundle)
+    if unusable := [key for key in tags if "=" in key]:
+        raise UsageError(f"tag keys {unusable}", hint="a job's tag keys must not contain =")
+    argv += [f"--tag={key}={value}" for key, value in tags.items()]
+    return JobSubmission(RunContext.create(loaded, command="").run_id, argv, bundle, target.tags)
 
 
 async def _submit(
@@ -196,10 +204,12 @@ def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
     if result.leftovers:
         details = [str(leftover) for leftover in result.leftovers]
         raise ResourceLeakError(
-            f"{len(details)} resources may still exist", hint="delete them", details=details
+            f"{len(details)} resource{'s' if len(details) != 1 else ''} may still exist",
+            hint="delete them",
+            details=details,
         ) from result.failure
     if result.failure is not None:
         raise result.failure
-    if unmeasured := first_line_cause(result.runs, causes):
+    if unmeasured := headline_cause(result.runs, causes):
         raise error_of_status(unmeasured.status, f"{unmeasured.message}; the report is {report_path}")
     return report_path

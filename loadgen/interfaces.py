@@ -7,7 +7,7 @@ implement these four.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.measurement.outcome import Outcome
@@ -195,6 +195,18 @@ class Account(Protocol):
 
     def leftovers(self) -> Sequence[Leftover]:
         """Return the resources created through this account that may still exist."""
+        ...
+
+
+@runtime_checkable
+class SupportsEndpointStatus(Protocol):
+    """An account that can tell whether an endpoint still serves requests. Optional for an `Account`."""
+
+    async def endpoint_problem(self, endpoint: str) -> str:
+        """Return why an endpoint no longer serves requests; empty if it does, or if that cannot be read.
+
+        Called after a step with failed requests.
+        """
         ...
 
 

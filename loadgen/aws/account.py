@@ -18,6 +18,7 @@ from loadgen.aws.deployment.endpoint import deploy_endpoint
 from loadgen.aws.deployment.journal import JournalState, ResourceLocation
 from loadgen.aws.deployment.names_and_tags import endpoint_name, tags
 from loadgen.aws.deployment.resources import Journal, NullJournal, ResourceRegistry
+from loadgen.aws.endpoint_status import endpoint_problem
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
 from loadgen.aws.model import serverless_exclusions
@@ -46,6 +47,7 @@ class AwsAccount:
         retry_policy: RetryPolicy,
         metrics_wait: MetricsWaitPolicy,
         journal: Journal,
+        extra_tags: Mapping[str, str],
     ) -> None:
         self.identity = connection.identity
         self.quotas = quotas
@@ -53,6 +55,7 @@ class AwsAccount:
         self._owner = connection.owner
         self._model = model
         self._run_id = run_id
+        self._extra_tags = extra_tags
         self._transport_factory = transport_factory
         self._retry_policy = retry_policy
         self._metrics_wait = metrics_wait
@@ -108,7 +111,7 @@ class AwsAccount:
             self._endpoint_names(required_config),
             model=self._model,
             config=required_config,
-            tags=tags(run_id=self._run_id, owner=self._owner, created=datetime.now(UTC)),
+            tags={**self._extra_tags, **tags(run_id=self._run_id, owner=self._owner, created=datetime.now(UTC))},
             retry_policy=self._retry_policy,
             rng=random.SystemRandom(),
         )
@@ -138,6 +141,10 @@ class AwsAccount:
     async def server_counts(self, endpoint: str) -> Mapping[str, int] | None:
         """Return the emulator's own request counts of an endpoint; None for anything but an emulator."""
         return await read_server_counts(self.identity, self._clients, endpoint)
+
+    async def endpoint_problem(self, endpoint: str) -> str:
+        """Return why an endpoint no longer serves requests; empty if it does, or if that cannot be read."""
+        return await endpoint_problem(self._clients.sagemaker, endpoint)
 
     def leftovers(self) -> Sequence[Leftover]:
         """Return the resources that may still exist, each with the reason and the command that deletes it."""
@@ -185,6 +192,7 @@ async def open_account(
     journal: Journal | None = None,
     prepare: Callable[[Clients], Awaitable[None]] | None = None,
     detail: str = "",
+    extra_tags: Mapping[str, str] | None = None,
 ) -> AsyncIterator[AwsAccount]:
     """Connect to an account in which endpoints of `model` will be deployed.
 
@@ -198,6 +206,7 @@ async def open_account(
         journal: records resources on disk; None for no journal.
         prepare: awaited once the clients are open; None for nothing.
         detail: part of the provenance in results, such as the emulator's settings.
+        extra_tags: of every created resource, beside loadgen's own; None for none.
 
     Raises:
         AuthError, ConfigError, UnavailableError: with a hint.
@@ -215,4 +224,5 @@ async def open_account(
             retry_policy=retry_policy or RetryPolicy(),
             metrics_wait=metrics_wait or MetricsWaitPolicy(),
             journal=journal or NullJournal(),
+            extra_tags=extra_tags or {},
         )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from loadgen.aws.deployment.names_and_tags import to_tag_list
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.session import Clients
 from loadgen.errors import UnavailableError
@@ -57,7 +58,7 @@ async def _get(url: str, token: str) -> tuple[str, bytes]:
 _PROFILE_VARIABLE = "LOADGEN_PROFILE"
 
 
-async def create_emulated_model(clients: Clients, model: str, *, profile: str) -> None:
+async def create_emulated_model(clients: Clients, model: str, *, profile: str, tags: Mapping[str, str]) -> None:
     """Create a model of this name that behaves like the profile; an existing model is not changed.
 
     Raises:
@@ -71,6 +72,7 @@ async def create_emulated_model(clients: Clients, model: str, *, profile: str) -
                 "Environment": {_PROFILE_VARIABLE: profile},
             },
             ExecutionRoleArn="arn:aws:iam::123456789012:role/emulated-model",
+            Tags=to_tag_list(tags),
         )
     except SDK_ERRORS as error:
         if classify_error(error) is not ErrorKind.ALREADY_EXISTS:

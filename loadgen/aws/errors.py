@@ -243,7 +243,7 @@ def _from_standard_error(error: BaseException, operation: str, text: str) -> Loa
 def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
     code, text = error_code(error), error_message(error)
     if code in _ACCESS_DENIED_CODES:
-        message, hint = _access_denied_message(text)
+        message, hint = _access_denied_message(text, operation, error.operation_name)
         return AuthError(f"{operation}: {message}", hint=hint)
     if code in _EXPIRED_TOKEN_CODES:
         return AuthError(f"{operation}: the AWS credentials have expired ({code})", hint=_LOGIN_HINT)
@@ -279,6 +279,7 @@ def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
 _ACCESS_DENIED_PATTERN = re.compile(
     r"User: (?P<who>\S+) is not authorized to perform: (?P<action>\S+)(?: on resource: (?P<what>\S+))?(?P<reason>.*)"
 )
+_ACTION_PATTERN = re.compile(r"\b[a-z0-9-]+:[A-Z][A-Za-z0-9]+\b")
 # Types of policy -> who can change them. A permission of the caller's own role does not help against these.
 _POLICY_OWNERS = {
     "service control policy": "the administrators of your AWS organization",
@@ -290,18 +291,46 @@ _POLICY_OWNERS = {
 }
 
 
-def _access_denied_message(text: str) -> tuple[str, str]:
-    """Return the message, which keeps IAM's reason, and a hint that fits the reason."""
+# Operation -> IAM action, where it is not that of SageMaker with the operation's name. Source: "Actions, resources, and
+# condition keys", Service Authorization Reference (2026-11).
+_ACTIONS = {
+    "AssumeRole": "sts:AssumeRole",
+    "GetCallerIdentity": "sts:GetCallerIdentity",
+    "GetMetricStatistics": "cloudwatch:GetMetricStatistics",
+    "GetServiceQuota": "servicequotas:GetServiceQuota",
+    "ListServiceQuotas": "servicequotas:ListServiceQuotas",
+    "CreateBucket": "s3:CreateBucket",
+    "HeadBucket": "s3:ListBucket",
+    "ListObjectsV2": "s3:ListBucket",
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "PutObject": "s3:PutObject",
+}
+_OPERATION_PATTERN = re.compile(r"(?:[A-Z][a-z0-9]+){2,}(?:V2)?")
+
+
+def _denied_action(operation: str, sdk_operation: str) -> str:
+    """Return the IAM action of an operation such as `CreateEndpoint ranker`, or else of the SDK's operation."""
+    name = operation.partition(" ")[0]
+    if not _OPERATION_PATTERN.fullmatch(name):
+        name = sdk_operation
+    return _ACTIONS.get(name, f"sagemaker:{name}")
+
+
+def _access_denied_message(text: str, operation: str, sdk_operation: str) -> tuple[str, str]:
+    """Return the message, which keeps IAM's reason, and a hint that names the action and fits the reason."""
     found = _ACCESS_DENIED_PATTERN.search(text)
     if found is None:
-        return f"not allowed ({text})", "request the permission, or use another AWS_PROFILE"
+        named = _ACTION_PATTERN.search(text)
+        action = named[0] if named is not None else _denied_action(operation, sdk_operation)
+        return f"not allowed ({text})", _access_denied_hint(action, operation.partition(" ")[2], text.lower())
     what = f" on {found['what']}" if found["what"] else ""
     reason = found["reason"].strip(" .")
     message = f"{found['who']} is not allowed {found['action']}{what}{' ' if reason else ''}{reason}"
-    return message, _access_denied_hint(found["action"].rstrip(".,"), reason.lower())
+    return message, _access_denied_hint(found["action"].rstrip(".,"), found["what"] or "", reason.lower())
 
 
-def _access_denied_hint(action: str, reason: str) -> str:
+def _access_denied_hint(action: str, resource: str, reason: str) -> str:
     if "emulator's token" in reason:
         return "an emulator that was started anew has another token"
     is_explicit = "explicit deny" in reason
@@ -313,7 +342,8 @@ def _access_denied_hint(action: str, reason: str) -> str:
         return f"ask {_POLICY_OWNERS[policy]} {change} ({policy}), or use another {other}"
     if is_explicit:
         return f"a policy denies {action}: a further permission does not help; remove the deny, or use another role"
-    return f"request the permission {action}, or use another AWS_PROFILE"
+    on = f" on {resource}" if resource else ""
+    return f"request the permission {action}{on}, or use another AWS_PROFILE"
 
 
 def _http_status(response: Mapping[str, Any]) -> int:

@@ -20,6 +20,7 @@ from aiobotocore.session import AioSession
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.exceptions import NoCredentialsError
 
+from loadgen.aws.ca_bundle import check_ca_bundle
 from loadgen.aws.credential_chain import load_credentials
 from loadgen.aws.errors import SDK_ERRORS, to_loadgen_error
 from loadgen.aws.http_session import ControlPlaneSession, NoRedirectSession
@@ -186,13 +187,15 @@ async def open_clients(connection_config: AwsConnectionConfig) -> AsyncIterator[
     """Open one session with its control clients, and close them on exit.
 
     Raises:
-        ConfigError: no region, an unknown profile, a broken configuration file.
+        ConfigError: no region, an unknown profile, a broken configuration file or CA bundle.
         AuthError: credentials that cannot be loaded.
     """
     async with AsyncExitStack() as stack:
         try:
             botocore_session = _botocore_session(connection_config)
             session = _session(connection_config, botocore_session)
+            if not connection_config.emulator_url:
+                check_ca_bundle(botocore_session, os.environ)
             # Before the clients, which would load them too and mix their errors with those of endpoint and region.
             if botocore_session.get_config_variable("region"):
                 await load_credentials(botocore_session)
@@ -236,9 +239,12 @@ def _session(connection_config: AwsConnectionConfig, botocore_session: Any) -> A
 
 
 def _client_options(connection_config: AwsConnectionConfig) -> dict[str, Any]:
-    """Return endpoint and region of the emulator; empty for the SDK's chain."""
+    """Return endpoint and region of the emulator; empty for the SDK's chain.
+
+    With `verify`, the SDK does not read REQUESTS_CA_BUNDLE, which may name no file.
+    """
     return (
-        {"endpoint_url": connection_config.emulator_url, "region_name": EMULATOR_REGION}
+        {"endpoint_url": connection_config.emulator_url, "region_name": EMULATOR_REGION, "verify": True}
         if connection_config.emulator_url
         else {}
     )

@@ -61,6 +61,13 @@ def add_run_options(parser: argparse.ArgumentParser, *, out_aliases: Sequence[st
         help="change a field of the scenario; can be repeated",
     )
     parser.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="tag every created resource, such as with a cost center; can be repeated",
+    )
+    parser.add_argument(
         "--transport",
         choices=("auto", "wire", "botocore"),
         help="HTTP client: wire (built-in), botocore (AWS SDK) or auto",
@@ -134,7 +141,7 @@ def repeatable_argv(argv: Sequence[str], *, out_aliases: Sequence[str] = ()) -> 
 
 
 def apply_options(loaded: "LoadedScenario", options: argparse.Namespace) -> "LoadedScenario":
-    """Return the scenario with --set, --emulate and --transport applied.
+    """Return the scenario with --set, --emulate, --tag and --transport applied.
 
     Raises:
         UsageError: an option does not fit the scenario.
@@ -144,6 +151,11 @@ def apply_options(loaded: "LoadedScenario", options: argparse.Namespace) -> "Loa
     scenario: Any = apply_overrides(loaded.scenario, dict(_parse_setting(text) for text in options.set))
     if options.emulate is not None:
         scenario = replace(scenario, target=_emulated_target(scenario.target, options.emulate))
+    if options.tag:
+        if not hasattr(scenario.target, "tags"):
+            raise UsageError("--tag works on SageMaker and Emulated only", hint="Existing creates nothing")
+        tags = {**scenario.target.tags, **dict(_parse_setting(text, "--tag") for text in options.tag)}
+        scenario = replace(scenario, target=replace(scenario.target, tags=tags))
     if options.transport is not None:
         if not hasattr(scenario.target, "transport"):
             raise UsageError("--transport works on SageMaker, Existing and Emulated only")
@@ -151,10 +163,10 @@ def apply_options(loaded: "LoadedScenario", options: argparse.Namespace) -> "Loa
     return replace(loaded, scenario=scenario)
 
 
-def _parse_setting(text: str) -> tuple[str, str]:
+def _parse_setting(text: str, option: str = "--set") -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise UsageError(f"--set {text}: no value", hint="write --set name=value")
+        raise UsageError(f"{option} {text}: no value", hint=f"write {option} name=value")
     return name.strip(), value.strip()
 
 
@@ -163,8 +175,9 @@ def _emulated_target(target: Any, profile: str) -> Any:
     from loadgen.targets.emulated import Emulated
 
     if isinstance(target, Emulated):
-        return Emulated(profile, model=target.model) if profile else target
-    return Emulated(profile or "mobilenet-v2", model=getattr(target, "model", None))
+        return Emulated(profile, model=target.model, tags=target.tags) if profile else target
+    tags = getattr(target, "tags", {})
+    return Emulated(profile or "mobilenet-v2", model=getattr(target, "model", None), tags=tags)
 
 
 def executor(options: argparse.Namespace) -> "Executor | None":

@@ -19,9 +19,9 @@ from loadgen.execution.executor import StepTask, WorkerPool
 from loadgen.execution.scenario_result import ExitCause
 from loadgen.execution.spend_limit import SpendLimit
 from loadgen.execution.stop_event import acquire_or_stop, sleep_until, wait_or_stop
-from loadgen.interfaces import Account, Endpoint, Progress, RemoteTarget
+from loadgen.interfaces import Account, Endpoint, Progress, RemoteTarget, SupportsEndpointStatus
 from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetrics
-from loadgen.measurement.outcome import OutcomeCategory
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
 from loadgen.measurement.tally import Window
 from loadgen.results.directory import ResultsDirectory
@@ -43,6 +43,11 @@ class _EndpointSteps:
     config: ServerlessConfig | None
     steps: Sequence[tuple[int, Step]]  # with their numbers in the plan
     measured: list[tuple[int, RunWriter, Run]] = field(default_factory=list)
+
+    @property
+    def lost_endpoint(self) -> str:
+        """Why the endpoint no longer serves requests; empty if it does."""
+        return next((run.failure for _, _, run in self.measured if run.failure), "")
 
 
 class PlanExecutor:
@@ -188,7 +193,9 @@ class PlanExecutor:
         try:
             async with acquire_or_stop(semaphore, self._stop):
                 for number, step in endpoint_steps.steps:
-                    if not self._stop.is_set():
+                    if (problem := endpoint_steps.lost_endpoint) and not self._stop.is_set():
+                        self._save_unmeasured(endpoint_steps, number, step, problem)
+                    elif not self._stop.is_set():
                         await sleep_until(lease.in_service_at + step.delay, self._stop)
                         endpoint_steps.measured.append((number, *await self._run_step(number, step, endpoint, pool)))
         finally:
@@ -200,11 +207,14 @@ class PlanExecutor:
         self.causes.append(ExitCause(error.status, f"{endpoint_steps.config}: {error}"))
         self._progress.log(f"not deployed: {endpoint_steps.config}: {error}")
         for number, step in endpoint_steps.steps:
-            run_writer = self._results.create_run(number, step, {"started": time.time()})
-            run_writer.sink.close()
-            run = Run(step, time.time(), 0.0, "not deployed", 0, failure=str(error))
-            endpoint_steps.measured.append((number, run_writer, run))
-            self._progress.step_finished(step, run)
+            self._save_unmeasured(endpoint_steps, number, step, str(error))
+
+    def _save_unmeasured(self, endpoint_steps: _EndpointSteps, number: int, step: Step, failure: str) -> None:
+        run_writer = self._results.create_run(number, step, {"started": time.time()})
+        run_writer.sink.close()
+        run = Run(step, time.time(), 0.0, "not deployed", 0, failure=failure)
+        endpoint_steps.measured.append((number, run_writer, run))
+        self._progress.step_finished(step, run)
 
     async def _read_metrics(self, runs: Sequence[Run]) -> CloudWatchMetrics:
         """Read the CloudWatch metrics of one endpoint over all of its runs.
@@ -256,12 +266,24 @@ class PlanExecutor:
             self._abort(ExitStatus.OS_RESOURCE, "every worker was lost")
         if before is not None and after is not None:
             run_fields["server_counts"] = {name: count - before.get(name, 0) for name, count in after.items()}
+        if problem := await self._endpoint_problem(run, endpoint):
+            run_fields["failure"] = problem
+            self.causes.append(ExitCause(ExitStatus.UNAVAILABLE, problem))
+            self._progress.log(problem)
         del run_fields["started"]  # the engine's own instant is more exact
         run = replace(run, **run_fields)
         run_writer.write_metadata(run)
         self._add_new_spend(run_writer)
         self._progress.step_finished(step, run)
         return run_writer, run
+
+    async def _endpoint_problem(self, run: Run, endpoint: Endpoint) -> str:
+        """Return why the endpoint was lost during a run with failed requests; empty if it was not."""
+        counts = run.tally.counts, run.tally.warmup
+        has_failed = any(n[o] for n in counts for o in Outcome if o.category is OutcomeCategory.FAILED)
+        if not has_failed or not isinstance(self._account, SupportsEndpointStatus):
+            return ""
+        return await self._account.endpoint_problem(endpoint.name)
 
     def _step_task(self, step: Step, endpoint: Endpoint, run_writer: RunWriter) -> StepTask:
         target = self._scenario.target

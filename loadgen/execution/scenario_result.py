@@ -96,14 +96,17 @@ def exit_causes(result: ScenarioResult, analysis: Analysis | None) -> list[ExitC
     return causes
 
 
-def first_line_cause(
+def headline_cause(
     runs: Sequence[Run], causes: Sequence[ExitCause], analysis: Analysis | None = None
 ) -> ExitCause | None:
-    """Return the cause to print first: why no call was ok, or more failed calls than the scenario allows.
+    """Return the cause to state first: a lost endpoint, why no call was ok, or more failed calls than allowed.
 
     None without runs, or when the calls are as they should be. Resources that may still exist are reported by
     themselves.
     """
+    problems = {run.failure for run in runs if run.failure and run.scheduled}
+    if lost := next((cause for cause in causes if cause.message in problems), None):
+        return lost
     if any(has_ok_calls(run) for run in runs):
         found = _high_failure_shares(analysis)
     else:
@@ -120,7 +123,10 @@ def _high_failure_shares(analysis: Analysis | None) -> list[ExitCause]:
 
 
 def _no_ok_call(runs: Sequence[Run]) -> Iterator[ExitCause]:
-    """Yield the commonest failure if no call of any run was ok; a failed deployment is a cause of the execution."""
-    failure = commonest_failure(runs)
+    """Yield the commonest failure if no call of any run was ok.
+
+    A failed deployment and a lost endpoint are causes of the execution.
+    """
+    failure = commonest_failure([run for run in runs if not run.failure])
     if failure is not None and not any(has_ok_calls(run) for run in runs):
         yield ExitCause(failure.status, f"no call was ok: {failure}")

@@ -18,7 +18,7 @@ from loadgen.errors import ConfigError, DataError, ExitStatus, LoadgenError, Wri
 from loadgen.execution.executor import Executor, LocalExecutor
 from loadgen.execution.plan_executor import PlanExecutor
 from loadgen.execution.preflight import RunPolicy, forecast_for_account
-from loadgen.execution.resume import check_resumable
+from loadgen.execution.resume import check_interrupted, check_resumable
 from loadgen.execution.run_identity import RunContext
 from loadgen.execution.scenario_result import ExitCause, ScenarioResult
 from loadgen.execution.spend_limit import SpendLimit
@@ -73,6 +73,8 @@ async def run_scenario(
     scenario = loaded.scenario
     async with AsyncExitStack() as stack:
         lock_note = stack.enter_context(claim_directory(directory, resume=policy.resume))
+        if policy.resume:
+            check_interrupted(directory)
         account = await _open_account(stack, scenario, context.run_id, policy, progress, stop)
         spend_limit = _check_forecast(scenario, account, policy, progress, lock_note)
         if policy.dry_run:
@@ -190,8 +192,12 @@ class _ScenarioRun:
             if journal_state.resources:
                 names = ", ".join(sorted({name for _, name in journal_state.resources}))
                 self.progress.log(f"deleting what the interrupted run left: {names}")
-                for line in await self.account.delete_leftovers(journal_state):
-                    self.progress.log(f"left alone {line}")
+                skipped = await self.account.delete_leftovers(journal_state)
+                for line in skipped:
+                    self.progress.log(f"left alone: {line}")
+                if skipped:
+                    reason = f"the interrupted run may have left {_resources(len(skipped))}: {'; '.join(skipped)}"
+                    self.plan_executor.causes.append(ExitCause(ExitStatus.RESOURCE_LEAK, reason))
         completed = self.results.read_completed_runs()
         self.plan_executor.restore(completed)
         archived = self.results.archive_incomplete(completed)
@@ -211,7 +217,7 @@ class _ScenarioRun:
         if failure is not None:
             causes.append(ExitCause(_exit_status(failure), str(failure) or type(failure).__name__))
         if leftovers:
-            causes.append(ExitCause(ExitStatus.RESOURCE_LEAK, f"{len(leftovers)} resources may still exist"))
+            causes.append(ExitCause(ExitStatus.RESOURCE_LEAK, f"{_resources(len(leftovers))} may still exist"))
         incomplete_reason = self.plan_executor.incomplete_reason or (str(failure) if failure is not None else "")
         try:
             runs = self.results.read_runs()
@@ -219,6 +225,10 @@ class _ScenarioRun:
             runs = ()
             causes.append(ExitCause(error.status, str(error)))
         return ScenarioResult(self.results, runs, tuple(causes), leftovers, incomplete_reason, failure)
+
+
+def _resources(count: int) -> str:
+    return f"{count} resource{'s' if count != 1 else ''}"
 
 
 def _exit_status(error: BaseException) -> ExitStatus:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadgen.analysis.prices import PriceBook, PriceUnavailable
-from loadgen.aws.deployment.names_and_tags import NAME_PREFIX, RUN_TAG, tag_value
+from loadgen.aws.deployment.names_and_tags import NAME_PREFIX, RUN_TAG, tag_value, to_tag_list
 from loadgen.aws.s3 import S3Location
 from loadgen.errors import ConfigError, UsageError
 from loadgen.validation import to_int
@@ -90,7 +90,14 @@ def image_uri(spec: ProcessingJobSpec, region: str) -> str:
     return _IMAGE.format(region=region)
 
 
-def job_request(spec: ProcessingJobSpec, *, run_id: str, region: str, s3_location: S3Location) -> dict[str, Any]:
+def job_request(
+    spec: ProcessingJobSpec,
+    *,
+    run_id: str,
+    region: str,
+    s3_location: S3Location,
+    tags: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Return the arguments of CreateProcessingJob.
 
     Args:
@@ -98,6 +105,7 @@ def job_request(spec: ProcessingJobSpec, *, run_id: str, region: str, s3_locatio
         run_id: id of the run; part of the job's name and value of its run tag.
         region: AWS region of the job.
         s3_location: S3 prefix of this job.
+        tags: beside the run's; None for none.
     """
     code_path = f"{_INPUT_PATH}/code"
     job_config_path = f"{code_path}/{JOB_CONFIG_FILE}"
@@ -150,7 +158,7 @@ def job_request(spec: ProcessingJobSpec, *, run_id: str, region: str, s3_locatio
                 }
             ]
         },
-        "Tags": [{"Key": RUN_TAG, "Value": tag_value(run_id)}],
+        "Tags": to_tag_list({**(tags or {}), RUN_TAG: tag_value(run_id)}),
     }
 
 

@@ -145,7 +145,7 @@ class ResultsDirectory:
             if number and (directory / "run.json").exists():
                 run = read_run(directory)
                 is_intact = not run.data_errors and not any(worker.lost_reason for worker in run.workers)
-                if is_intact and run.stop_reason in _COMPLETE_STOP_REASONS:
+                if is_intact and not run.failure and run.stop_reason in _COMPLETE_STOP_REASONS:
                     completed[number] = run
         return completed
 

@@ -4,14 +4,15 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import IO
 
+from loadgen.aws.deployment.names_and_tags import validate_tags
 from loadgen.emulator.settings import Settings
 from loadgen.errors import UnavailableError, UsageError
 from loadgen.event_loop import shielded
@@ -42,6 +43,7 @@ class Emulated:
         metric_lag: seconds until emulated CloudWatch metrics appear.
         url: of a running emulator, whose own settings apply; empty starts one.
         transport: `auto` or a transport's name.
+        tags: of every created resource, beside loadgen's own.
 
     Raises:
         UsageError: an invalid value.
@@ -59,6 +61,7 @@ class Emulated:
     metric_lag: float = 0.0
     url: str = ""
     transport: str = "auto"
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", to_int(self.seed, "seed", 0))
@@ -74,6 +77,7 @@ class Emulated:
         if self.url and not self.url.startswith("http://"):
             raise UsageError(f"emulator at {self.url!r}", hint="give the URL it prints, such as http://127.0.0.1:8080")
         resolve_transport(self.transport)
+        object.__setattr__(self, "tags", validate_tags(self.tags))
 
     @asynccontextmanager
     async def account(self, *, run_id: str) -> AsyncIterator[Account]:
@@ -111,7 +115,10 @@ class Emulated:
                 poll_interval=0.2, timeout=self.metric_lag + 5.0, settle_time=self.metric_lag + 0.5
             ),
             detail=self._detail(),
-            prepare=partial(create_emulated_model, model=self.model, profile=self.profile) if self.model else None,
+            prepare=partial(create_emulated_model, model=self.model, profile=self.profile, tags=self.tags)
+            if self.model
+            else None,
+            extra_tags=self.tags,
         )
 
     def open(

@@ -34,6 +34,7 @@ event_loop
 process_exit
 process_identity
 standard_streams
+liveness:         process_identity
 validation:       errors
 atomic_file:      errors
 workload:         errors validation
@@ -42,17 +43,17 @@ interfaces:       workload measurement
 engine:           errors validation workload measurement interfaces
 analysis:         errors workload measurement
 transport:        errors workload measurement interfaces
-results:          errors atomic_file process_identity workload measurement interfaces analysis
-aws:              errors redaction event_loop process_identity atomic_file workload measurement interfaces
+results:          errors atomic_file process_identity liveness workload measurement interfaces analysis
+aws:              errors redaction event_loop process_identity liveness atomic_file workload measurement interfaces
 scenario:         errors validation workload measurement interfaces analysis
 emulator:         errors workload
 targets:          errors process_exit event_loop validation workload interfaces transport aws emulator
-execution:        errors workload measurement interfaces engine analysis results aws scenario
+execution:        errors liveness workload measurement interfaces engine analysis results aws scenario
 report:           errors workload measurement interfaces analysis results
 distributed:      errors process_exit event_loop workload measurement interfaces engine results execution
 processing_job:   errors validation workload interfaces analysis results aws execution distributed
 compat:           errors event_loop standard_streams workload interfaces aws scenario targets execution report processing_job
-cli:              errors process_exit redaction event_loop standard_streams results aws scenario targets emulator execution report distributed processing_job compat
+cli:              errors process_exit redaction event_loop liveness standard_streams results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli
 """
 EDGES = {

@@ -86,6 +86,33 @@ def test_a_refusal_keeps_its_reason_and_the_hint_fits_it(reason, hint, not_hint)
         assert not_hint not in explained.hint
 
 
+@pytest.mark.parametrize(
+    ("operation", "sdk_operation", "message", "hint"),
+    [
+        ("CreateEndpoint e", "CreateEndpoint", "no", "permission sagemaker:CreateEndpoint on e,"),
+        ("CreateEndpointConfig e", "", "", "permission sagemaker:CreateEndpointConfig on e,"),
+        ("DeleteEndpoint e", "", "no", "permission sagemaker:DeleteEndpoint on e,"),
+        ("ListTags", "", "no", "permission sagemaker:ListTags,"),
+        ("CreateProcessingJob j", "", "no", "permission sagemaker:CreateProcessingJob on j,"),
+        ("GetCallerIdentity", "", "no", "permission sts:GetCallerIdentity,"),
+        ("Loading credentials of profile p", "AssumeRole", "no", "permission sts:AssumeRole on"),
+        ("HeadBucket b", "HeadBucket", "Forbidden", "permission s3:ListBucket on b,"),
+        ("reading s3://b/k", "ListObjectsV2", "no", "permission s3:ListBucket on s3://b/k,"),
+        ("PutObject s3://b/k", "PutObject", "no", "permission s3:PutObject on s3://b/k,"),
+        # The message names another action than the operation: that one is missing.
+        ("CreateEndpoint e", "", "caller needs sagemaker:AddTags", "permission sagemaker:AddTags on e,"),
+        ("CreateEndpoint e", "", "denied by a service control policy", "allow sagemaker:CreateEndpoint (service"),
+        ("CreateEndpoint e", "", "explicit deny", "a policy denies sagemaker:CreateEndpoint"),
+        ("CreateEndpoint e", "", "no permissions boundary allows it", "allow sagemaker:CreateEndpoint (permissions"),
+    ],
+)
+def test_every_refusal_names_the_missing_action(operation, sdk_operation, message, hint):
+    """A denial without IAM's sentence names the action of the call and its resource, or the action in its message (C46)."""
+    error = answer("AccessDeniedException", message, 403)
+    error.operation_name = sdk_operation
+    assert hint in to_loadgen_error(error, operation, now=NOW).hint
+
+
 def test_a_refusal_without_a_resource_keeps_its_reason():
     """Messages without a resource name the action in the hint, and keep their reason."""
     text = "User: u is not authorized to perform: sts:AssumeRole because no session policy allows the sts:AssumeRole action"

@@ -122,6 +122,7 @@ def test_the_control_plane(error):
             transport_factory=None,
             retry_policy=None,
             metrics_wait=None,
+            extra_tags={},
             journal=NullJournal(),
         )
         with pytest.raises(LoadgenError) as caught:

@@ -1,11 +1,17 @@
 """Options of the commands that run a scenario, and the arguments that run the same again."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from loadgen import ClosedLoop, Existing, Request, SageMaker, Scenario, ServerlessConfig, Step
 from loadgen.cli.main import build_parser
-from loadgen.cli.options import repeatable_argv
+from loadgen.cli.options import apply_options, repeatable_argv
+from loadgen.errors import UsageError
 from loadgen.processing_job.job_spec import INSTANCE_TYPE, MAX_RUNTIME
 from loadgen.scenario.benchmark_parameters import PARAMETERS, settings_from_arguments
+from loadgen.scenario.loader import LoadedScenario
 from loadgen.scenario.serverless_benchmark import ServerlessBenchmark
 
 
@@ -33,6 +39,32 @@ def test_repeatable_argv_drops_aliases_of_out():
     argv = ["model", "examples.jsonl", "--result_save_path", "x", "--memory_sizes", "1024", "2048"]
     repeated = ["model", "examples.jsonl", "--memory_sizes", "1024", "2048"]
     assert repeatable_argv(argv, out_aliases=("--result_save_path",)) == repeated
+
+
+@pytest.mark.parametrize("emulate", [(), ("--emulate",)])
+def test_tag_adds_to_the_tags_of_the_target(emulate):
+    """--tag KEY=VALUE adds a tag or replaces that of the scenario, with --emulate too; the value may contain =."""
+    scenario = Scenario(
+        SageMaker("m", tags={"Team": "a", "Stage": "x"}),
+        [Request(b"1")],
+        [Step(ServerlessConfig(1024), ClosedLoop(1, count=1), name="s")],
+    )
+    loaded = LoadedScenario(scenario, "test", "", "", Path("ask.py"))
+    options = build_parser()[1]["run"].parse_args(["ask.py", "--tag", "Team=b", "--tag=Cost=1=2", *emulate])
+    assert apply_options(loaded, options).scenario.target.tags == {"Team": "b", "Stage": "x", "Cost": "1=2"}
+
+
+def test_tag_needs_a_target_that_creates_something():
+    """--tag is refused for an existing endpoint, without a value, and with an invalid key."""
+    parser = build_parser()[1]["run"]
+    step = Step(None, ClosedLoop(1, count=1), name="s")
+    loaded = LoadedScenario(Scenario(Existing("e"), [Request(b"1")], [step]), "test", "", "", Path("ask.py"))
+    with pytest.raises(UsageError, match="SageMaker and Emulated only"):
+        apply_options(loaded, parser.parse_args(["ask.py", "--tag", "Team=b"]))
+    loaded = replace(loaded, scenario=replace(loaded.scenario, target=SageMaker("m")))
+    for tag, message in (("Team", "no value"), ("aws:x=1", "AWS reserves")):
+        with pytest.raises(UsageError, match=message):
+            apply_options(loaded, parser.parse_args(["ask.py", "--tag", tag]))
 
 
 def test_defaults_in_help_texts_are_the_real_ones():

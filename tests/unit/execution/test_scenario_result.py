@@ -8,7 +8,7 @@ import pytest
 from loadgen.analysis.analysis import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ExitStatus, worst_status
-from loadgen.execution.scenario_result import ExitCause, ScenarioResult, exit_causes, first_line_cause
+from loadgen.execution.scenario_result import ExitCause, ScenarioResult, exit_causes, headline_cause
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.sample import ErrorCode
 from tests.support import example_runs as made
@@ -69,7 +69,7 @@ def test_a_failed_deployment_is_the_cause_of_a_run_without_calls():
     """When nothing was deployed, the status and the message are those of the deployment."""
     quota = ExitCause(ExitStatus.TRY_LATER, "account quota")
     causes = causes_of(made.failed_deploy(1024), made.failed_deploy(2048), causes=[quota])
-    assert first_line_cause((made.failed_deploy(1024),), causes) == quota
+    assert headline_cause((made.failed_deploy(1024),), causes) == quota
     assert worst_status([cause.status for cause in causes]) is ExitStatus.TRY_LATER
 
 
@@ -90,7 +90,7 @@ def test_a_step_of_a_scenario_without_ok_calls_is_invalid():
     share, verdict = causes_of(*own)
     assert (share.status, verdict.status) == (ExitStatus.NO_PERMISSION, ExitStatus.INVALID)
     assert "no call was ok: 2 of 2 calls auth" in verdict.message
-    assert first_line_cause(own, [verdict]) is None
+    assert headline_cause(own, [verdict]) is None
 
 
 def test_ok_calls_of_the_warm_up_are_not_measured():
@@ -133,7 +133,7 @@ def test_a_share_of_failures_above_the_limit_is_the_headline_and_a_cause(phase, 
     run = measured(outcomes, phase=phase)
     analysis = analyze([run], region="us-east-1", prices=PriceBook.builtin(), failure_share_limit=limit)
     causes = exit_causes(ScenarioResult(None, (run,), (), (), ""), analysis)
-    first = first_line_cause([run], causes, analysis)
+    first = headline_cause([run], causes, analysis)
     if share:
         assert analysis.headline == f"VALID, but steady: {share}"
         assert [cause.status for cause in causes] == [ExitStatus.THRESHOLD]
