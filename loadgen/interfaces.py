@@ -7,7 +7,7 @@ implement these four.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.measurement.outcome import Outcome
@@ -123,6 +123,19 @@ class Transport(Protocol):
 
         Raises:
             TransportError: no complete reply was received; its `outcome` states why.
+        """
+        ...
+
+
+@runtime_checkable
+class PreconnectingTransport(Transport, Protocol):
+    """A transport that can open connections before a load, so that its first requests do not wait for them."""
+
+    async def open_connections(self, count: int) -> None:
+        """Open connections until `count` are open, or as many as the transport may have.
+
+        Raises:
+            LoadgenError: none can be opened, or this machine has no descriptors or ports left.
         """
         ...
 

@@ -74,7 +74,9 @@ def run(options: argparse.Namespace) -> ExitStatus:
     """
     from loadgen.emulator.settings import Settings
     from loadgen.event_loop import new_runner
+    from loadgen.open_files import raise_open_files_limit
 
+    raise_open_files_limit()
     settings = Settings(
         profile=options.profile,
         seed=options.seed,

@@ -57,7 +57,9 @@ def run_loaded(
         LoadgenError: the run could not start.
     """
     from loadgen.cli import scenario_run
+    from loadgen.open_files import raise_open_files_limit
 
+    raise_open_files_limit()  # each client needs a connection
     loaded = apply_options(loaded, options)
     return scenario_run.run_and_report(
         loaded, options, argv=argv, executor=executor(options), signal_handler=signal_handler

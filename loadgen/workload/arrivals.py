@@ -61,6 +61,15 @@ class Arrivals:
             return self.instants[-1] if self.instants else 0.0
         return self.rate.duration
 
+    @property
+    def peak_rate(self) -> float:
+        """The largest number of requests that this shard sends in one second, on average over a Poisson process."""
+        if self.rate is not None:
+            return max(rate for _, rate in self.rate.knots) / self.part[1]
+        instants = np.array(self.instants, dtype=np.float64)
+        within = np.searchsorted(instants, instants + 1.0) - np.arange(len(instants))
+        return float(within.max(initial=0)) / self.part[1]
+
     def __iter__(self) -> Iterator[tuple[int, float]]:
         index, count = self.part
         for first, chunk in self._chunks():

@@ -10,6 +10,7 @@ from loadgen.analysis.analysis import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ExitStatus, QuotaError
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
+from loadgen.results.directory import ResultsDirectory
 from tests.support.emulator import QUICK, emulated, fetch, profile_of_latency
 from tests.support.scenario_runs import REQUESTS, assert_ledger_agrees, execute, list_resources
 
@@ -158,3 +159,22 @@ def test_a_stopped_scenario_keeps_its_samples_and_deletes_its_endpoints(tmp_path
     assert [run.stop_reason for run in finished.runs] == ["stop"]
     (run,) = finished.runs
     assert run.scheduled == run.tally.total == len(run.samples) > 0
+
+
+def test_several_runs_share_one_emulator(run_in_sandbox):
+    """Five processes that each run an open loop on two endpoints against one emulator all complete every request."""
+
+    async def main(sandbox):
+        path = sandbox.write_scenario(load="", sizes=[1024, 2048])
+        text = path.read_text().replace("ClosedLoop(2, )", "OpenLoop(even(constant(20)), duration=1)")
+        path.write_text(text.replace("import ClosedLoop,", "import OpenLoop, constant, even,"))
+        children = [sandbox.start(str(path), "--quiet", "--out", f"out-{n}") for n in range(5)]
+        statuses = [await sandbox.finish(child) for child in children]
+        assert set(statuses) <= {0, 110}, [child.stderr.read_text() for child in children]
+        for n in range(5):
+            runs = ResultsDirectory.open(sandbox.directory / f"out-{n}").read_runs()
+            assert [run.tally.counts[Outcome.OK] + run.tally.counts[Outcome.THROTTLED] for run in runs] == [20, 20]
+        assert sandbox.arrivals() == 5 * 2 * 20
+        assert sandbox.existing_resources() == set()
+
+    run_in_sandbox(main, service=0.005)

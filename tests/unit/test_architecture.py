@@ -31,6 +31,7 @@ ALLOWED = """
 errors
 redaction
 event_loop
+open_files
 process_identity
 standard_streams
 validation:       errors
@@ -40,18 +41,18 @@ measurement:      errors redaction workload
 interfaces:       workload measurement
 engine:           errors validation workload measurement interfaces
 analysis:         errors workload measurement
-transport:        errors workload measurement interfaces
+transport:        errors open_files workload measurement interfaces
 results:          errors atomic_file process_identity workload measurement interfaces analysis
 aws:              errors redaction event_loop process_identity atomic_file workload measurement interfaces
 scenario:         errors validation workload measurement interfaces analysis
-emulator:         errors workload
+emulator:         errors open_files workload
 targets:          errors event_loop validation workload interfaces transport aws emulator
 execution:        errors workload measurement interfaces engine analysis results aws scenario
 report:           errors workload measurement interfaces analysis results
 distributed:      errors event_loop workload measurement interfaces engine results execution
 processing_job:   errors validation workload interfaces analysis results aws execution distributed
 compat:           errors event_loop standard_streams workload interfaces aws scenario targets execution report processing_job
-cli:              errors redaction event_loop standard_streams results aws scenario targets emulator execution report distributed processing_job compat
+cli:              errors redaction event_loop open_files standard_streams results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli
 """
 EDGES = {
