@@ -5,6 +5,7 @@ The endpoints of a wave are deployed in parallel and measured one at a time, so 
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -12,8 +13,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.aws.quotas import deployment_waves
-from loadgen.errors import ConfigError, ExitStatus, LoadgenError
+from loadgen.aws.quotas import deployment_waves, smaller_waves
+from loadgen.errors import ConfigError, ExitStatus, LoadgenError, QuotaError
 from loadgen.execution.endpoint_deployments import EndpointLease
 from loadgen.execution.executor import StepTask, WorkerPool
 from loadgen.execution.scenario_result import ExitCause
@@ -40,6 +41,7 @@ class _EndpointSteps:
     config: ServerlessConfig | None
     steps: Sequence[tuple[int, Step]]  # with their numbers in the plan
     measured: list[tuple[int, RunWriter, Run]] = field(default_factory=list)
+    refusals: list[QuotaError] = field(default_factory=list)  # by a quota, while other endpoints of the wave existed
 
 
 class PlanExecutor:
@@ -120,11 +122,14 @@ class PlanExecutor:
         self.planned_steps += len(numbered)
         runs = {n: self._completed_run(n, step) for n, step in numbered if n in self._completed_runs}
         missing = [(n, step) for n, step in numbered if n not in runs]
-        for configs in self._deployment_waves([step for _, step in missing]):
+        waves = deque(self._deployment_waves([step for _, step in missing]))
+        while waves:
+            configs = waves.popleft()
             wave = [_EndpointSteps(config, [(n, s) for n, s in missing if s.config == config]) for config in configs]
             for endpoint_steps, metrics in zip(wave, await self._run_wave(wave, pool), strict=True):
                 for number, run_writer, run in endpoint_steps.measured:
                     runs[number] = await asyncio.to_thread(_save_and_reload, run_writer, replace(run, metrics=metrics))
+            waves.extendleft(reversed(self._retry_waves(wave)))
         return [run for _, run in sorted(runs.items())]
 
     def _completed_run(self, number: int, step: Step) -> Run:
@@ -148,13 +153,25 @@ class PlanExecutor:
             yield [None]
         yield from deployment_waves([config for config in configs if config is not None], self._account.quotas)
 
+    def _retry_waves(self, wave: Sequence[_EndpointSteps]) -> list[list[ServerlessConfig]]:
+        """Return smaller waves of what a quota refused while the wave's other endpoints existed, which are now gone."""
+        refused = [steps.config for steps in wave if steps.refusals and steps.config is not None]
+        if not refused or self._stop.is_set():
+            return []
+        waves = smaller_waves(refused, len(wave) - len(refused))
+        self._progress.log(
+            f"a quota refused {len(refused)} of {len(wave)} endpoints; the others are deleted: trying again with "
+            f"{len(waves[0])} at a time"
+        )
+        return waves
+
     async def _run_wave(self, wave: Sequence[_EndpointSteps], pool: WorkerPool) -> list[CloudWatchMetrics]:
         """Deploy the endpoints of a wave in parallel, measure them, and return the CloudWatch metrics of each."""
         semaphore = asyncio.Semaphore(len(wave) if self._scenario.together else 1)
         async with asyncio.TaskGroup() as group:
             leases = [self._deploy(group, endpoint_steps, pool) for endpoint_steps in wave]
             measurements = [
-                group.create_task(self._measure(endpoint_steps, lease, semaphore, pool))
+                group.create_task(self._measure(endpoint_steps, lease, semaphore, pool, is_alone=len(wave) == 1))
                 for endpoint_steps, lease in zip(wave, leases, strict=True)
             ]
         return [task.result() for task in measurements]
@@ -172,13 +189,23 @@ class PlanExecutor:
         )
 
     async def _measure(
-        self, endpoint_steps: _EndpointSteps, lease: EndpointLease, semaphore: asyncio.Semaphore, pool: WorkerPool
+        self,
+        endpoint_steps: _EndpointSteps,
+        lease: EndpointLease,
+        semaphore: asyncio.Semaphore,
+        pool: WorkerPool,
+        *,
+        is_alone: bool,
     ) -> CloudWatchMetrics:
         """Execute the steps of one endpoint when it is in service and its turn has come, then release it."""
         try:
             endpoint = await lease.wait_in_service(self._stop)
         except LoadgenError as error:
-            self._save_failed_deployment(endpoint_steps, error)
+            if isinstance(error, QuotaError) and not is_alone:
+                endpoint_steps.refusals.append(error)
+                self._progress.log(f"not deployed yet: {endpoint_steps.config}: {error}")
+            else:
+                self._save_failed_deployment(endpoint_steps, error)
             return CloudWatchMetrics()
         if endpoint is None:
             return CloudWatchMetrics()

@@ -11,8 +11,8 @@ from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ExitStatus, QuotaError
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.results.directory import ResultsDirectory
-from tests.support.emulator import QUICK, emulated, fetch, profile_of_latency
-from tests.support.scenario_runs import REQUESTS, assert_ledger_agrees, execute, list_resources
+from tests.support.emulator import QUICK, deploy, emulated, fetch, profile_of_latency
+from tests.support.scenario_runs import REQUESTS, RecordingProgress, assert_ledger_agrees, execute, list_resources
 
 
 def test_counts_equal_the_ledger(tmp_path):
@@ -143,6 +143,44 @@ def test_more_endpoints_than_the_quota_are_deployed_in_waves(tmp_path):
         )
         finished = execute(scenario, tmp_path / "out")
     assert [run.count(OutcomeCategory.OK) for run in finished.runs] == [6] * 8
+
+
+@pytest.mark.parametrize(
+    ("in_use", "measured"),
+    [
+        ([5], [2, 4]),  # 5 of 10 are free: one at a time
+        ([1, 1, 1, 1], [1, 1, 1]),  # one endpoint of 5 is free
+        ([4], [2, 2, 2, 4]),
+        ([1], [1, 9]),
+    ],
+)
+def test_what_a_quota_in_use_refuses_is_deployed_when_the_rest_of_its_wave_is_gone(tmp_path, in_use, measured):
+    """Endpoints of others use a part of a quota: what is refused is deployed later, and every step is measured."""
+    with emulated(quotas="ordinary") as emulator:
+        for number, max_concurrency in enumerate(in_use):
+            deploy(emulator, f"other{number}", max_concurrency=max_concurrency)
+        steps = [Step(ServerlessConfig(1024 * n, c), ClosedLoop(1, count=4)) for n, c in zip((1, 2, 3, 1), measured)]
+        finished = execute(Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps), tmp_path / "out")
+        assert [name for name in list_resources(emulator) if "other" not in name] == []
+    assert [run.step for run in finished.runs] == steps
+    assert [run.count(OutcomeCategory.OK) for run in finished.runs] == [4] * len(steps)
+    assert finished.statuses == ()
+
+
+def test_a_quota_that_others_use_up_is_the_cause_of_a_failed_run(tmp_path):
+    """With the whole quota in use each endpoint is at last tried alone, and AWS's refusal is the cause of status 75."""
+    progress = RecordingProgress()
+    with emulated(quotas="ordinary") as emulator:
+        deploy(emulator, "other", max_concurrency=10)
+        steps = [Step(ServerlessConfig(m, 2), ClosedLoop(1, count=4)) for m in (1024, 2048, 3072)]
+        finished = execute(
+            Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps), tmp_path / "out", progress=progress
+        )
+    assert [run.stop_reason for run in finished.runs] == ["not deployed"] * 3
+    assert finished.statuses == (ExitStatus.TRY_LATER,) * 3
+    assert all("current utilization of 10 Units" in run.failure for run in finished.runs)
+    assert "trying again with 1 at a time" in "\n".join(progress.messages)
+    assert sum(message.startswith("not deployed:") for message in progress.messages) == 3
 
 
 def test_a_stopped_scenario_keeps_its_samples_and_deletes_its_endpoints(tmp_path):
