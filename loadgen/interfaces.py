@@ -4,11 +4,12 @@ Only protocols and the values that cross them; no AWS, no sockets, no event loop
 implement these four.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from loadgen.errors import LoadgenError
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.run import Run
@@ -208,6 +209,21 @@ class Account(Protocol):
 
     def leftovers(self) -> Sequence[Leftover]:
         """Return the resources created through this account that may still exist."""
+        ...
+
+
+@runtime_checkable
+class EndingAccount(Protocol):
+    """An account in a server that this process has started, such as an emulator; its resources end with it.
+
+    Attributes:
+        end_error: why the server ended before it was stopped; None while it runs.
+    """
+
+    end_error: LoadgenError | None
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call back when the server ends before it is stopped."""
         ...
 
 

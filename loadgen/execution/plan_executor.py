@@ -108,6 +108,10 @@ class PlanExecutor:
         finally:
             plan.close()
 
+    def stop(self) -> None:
+        """Execute no further step, and end the one in progress."""
+        self._stop.set()
+
     def _abort(self, status: ExitStatus, reason: str) -> None:
         """Execute no further step, and end the one in progress."""
         self.causes.append(ExitCause(status, reason))
@@ -273,16 +277,18 @@ class PlanExecutor:
             before = await self._account.server_counts(endpoint.name)
             self._progress.step_started(step)
             run = await pool.run_step(self._step_task(step, endpoint, run_writer))
-            after = await self._account.server_counts(endpoint.name)
         finally:
             await asyncio.to_thread(run_writer.close)
         if run.workers and all(worker.lost_reason for worker in run.workers):
             self._abort(ExitStatus.OS_RESOURCE, "every worker was lost")
-        if before is not None and after is not None:
-            run_fields["server_counts"] = {name: count - before.get(name, 0) for name, count in after.items()}
         del run_fields["started"]  # the engine's own instant is more exact
         run = replace(run, **run_fields)
-        run_writer.write_metadata(run)
+        run_writer.write_metadata(run)  # before the next call, which fails if the emulator has ended
+        after = await self._account.server_counts(endpoint.name)
+        if before is not None and after is not None:
+            counts = {name: count - before.get(name, 0) for name, count in after.items()}
+            run = replace(run, server_counts=counts)
+            run_writer.write_metadata(run)
         self._add_new_spend(run_writer)
         self._progress.step_finished(step, run)
         return run_writer, run

@@ -85,8 +85,8 @@ def result_json(result: ScenarioResult, causes: Sequence[ExitCause], analysis: A
 
 
 def exit_causes(result: ScenarioResult, analysis: Analysis | None) -> list[ExitCause]:
-    """Return all causes for an exit status other than 0: no ok call at all, execution, verdict and SLOs."""
-    causes = [*_no_ok_call(result.runs), *result.causes]
+    """Return all causes for an exit status other than 0: execution, no ok call at all, verdict and SLOs."""
+    causes = [*result.causes, *_no_ok_call(result.runs)]
     if analysis is not None:
         if not analysis.verdict.is_valid:
             causes.append(ExitCause(ExitStatus.INVALID, "; ".join(map(str, analysis.verdict.reasons))))

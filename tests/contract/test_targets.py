@@ -96,7 +96,7 @@ def test_an_emulator_that_exits_is_reported_with_its_status():
 
     async def main() -> None:
         before = children()
-        with pytest.raises(UnavailableError, match="the emulator ended with status -9"):
+        with pytest.raises(UnavailableError, match="the emulator was ended by SIGKILL"):
             async with Emulated("instant", time_scale=10_000.0).account(run_id="r") as account:
                 (emulator,) = children() - before
                 os.kill(emulator, signal.SIGKILL)

@@ -1,7 +1,10 @@
 """From a scenario to saved runs, compared with the emulator's ledger."""
 
 import json
+import os
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -216,3 +219,25 @@ def test_several_runs_share_one_emulator(run_in_sandbox):
         assert sandbox.existing_resources() == set()
 
     run_in_sandbox(main, service=0.005)
+
+
+@pytest.mark.parametrize("moment", ["deploying", "under load"])
+def test_an_emulator_of_the_run_that_is_killed_is_the_cause(tmp_path, moment):
+    """When a run's own emulator is killed, status 69 and the first cause name the signal, and nothing may remain."""
+
+    def kill_emulator():
+        for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+            if b"emulate" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+    progress = RecordingProgress(lambda *_: kill_emulator())
+    if moment == "deploying":
+        progress.log = lambda text: kill_emulator() if text.startswith("deploying") else None
+    steps = [Step(ServerlessConfig(m), ClosedLoop(1, duration=60)) for m in (1024, 2048)]
+    finished = execute(Scenario(Emulated("instant"), REQUESTS, steps), tmp_path / "out", progress=progress)
+    assert finished.leftovers == ()
+    assert finished.statuses[0] is ExitStatus.UNAVAILABLE
+    assert "the emulator was ended by SIGKILL" in finished.causes[0].message
+    assert "the emulator was ended by SIGKILL" in finished.incomplete_reason
+    assert ExitStatus.RESOURCE_LEAK not in finished.statuses
+    assert not any(run.data_errors for run in finished.runs)

@@ -38,7 +38,7 @@ validation:       errors
 atomic_file:      errors
 workload:         errors validation
 measurement:      errors redaction workload
-interfaces:       workload measurement
+interfaces:       errors workload measurement
 engine:           errors validation workload measurement interfaces
 analysis:         errors workload measurement
 transport:        errors open_files workload measurement interfaces
