@@ -5,14 +5,16 @@ Each call builds the scenario that a scenario file would define, and runs it as 
 
 import asyncio
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from loadgen.aws.deployment.run_registry import state_directory
 from loadgen.aws.s3 import S3Location
-from loadgen.errors import ResourceLeakError, error_of_status
+from loadgen.errors import OutputError, ResourceLeakError, UsageError, error_of_status
 from loadgen.event_loop import new_runner, run_outside_loop
 from loadgen.execution.preflight import RunPolicy
 from loadgen.execution.run_identity import RunContext
@@ -30,8 +32,11 @@ from loadgen.scenario.loader import LoadedScenario
 from loadgen.scenario.serverless_benchmark import ServerlessBenchmark
 from loadgen.standard_streams import lossy_output
 from loadgen.targets.sagemaker import SageMaker
+from loadgen.validation import to_bool
 from loadgen.workload.payload import read_requests
 
+# Source: the regions of botocore's endpoints.json (2025), such as us-gov-west-1, us-isob-east-1 and eusc-de-east-1.
+_REGION_PATTERN = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
 _COMMAND = "loadgen.run_serverless_benchmarks(...)"
 _TITLE = "Which memory size and MaxConcurrency should this model have?"
 
@@ -71,8 +76,10 @@ def run_serverless_benchmarks(
         LoadgenError: the benchmark could not start, failed, had no ok call, or may have left resources.
     """
     settings = settings_from_arguments(locals())
-    loaded = load_benchmark(model_name, Path(invoke_args_examples_file), target=target, **settings)
-    return run_outside_loop(lambda: _run_and_report(loaded, Path(result_save_path))).read_text("utf-8")
+    examples = _to_path(invoke_args_examples_file, "invoke_args_examples_file")
+    out = _to_path(result_save_path, "result_save_path")
+    loaded = load_benchmark(model_name, examples, target=target, **settings)
+    return run_outside_loop(lambda: _run_and_report(loaded, out)).read_text("utf-8")
 
 
 def run_as_sagemaker_job(
@@ -125,12 +132,46 @@ def run_as_sagemaker_job(
     Raises:
         LoadgenError: the job could not be created; with `wait`, also when it failed or may have left resources.
     """
+    # Every argument is checked before anything is uploaded.
     settings = settings_from_arguments(locals())
-    submission = _build_submission(model_name, Path(invoke_args_examples_file), settings)
     spec = ProcessingJobSpec(role, instance_type, instance_count, max_runtime, image)
-    s3_location = S3Location.parse(s3_output_path) if s3_output_path else None
-    output_dir = Path(result_save_path) if wait else None
+    s3_location = None if s3_output_path is None else S3Location.parse(s3_output_path)
+    output_dir = _to_path(result_save_path, "result_save_path")
+    if region is not None and not (isinstance(region, str) and _REGION_PATTERN.fullmatch(region)):
+        raise UsageError(
+            f"region {region!r:.80}", hint="give a region such as us-east-1, or None for the SDK's default"
+        )
+    submission = _build_submission(
+        model_name, _to_path(invoke_args_examples_file, "invoke_args_examples_file"), settings
+    )
+    if not to_bool(wait, "wait"):
+        return run_outside_loop(lambda: asyncio.run(_submit(submission, spec, s3_location, region, None)))
+    _check_writable(output_dir)
     return run_outside_loop(lambda: asyncio.run(_submit(submission, spec, s3_location, region, output_dir)))
+
+
+def _to_path(value: str | Path, name: str) -> Path:
+    try:
+        return Path(value)
+    except TypeError as error:
+        raise UsageError(f"{name} is of type {type(value).__name__}", hint="give a path") from error
+
+
+def _check_writable(directory: Path) -> None:
+    """Create a directory and check that files can be created in it.
+
+    Raises:
+        OutputError: it cannot be created or written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(
+            f"cannot write to result_save_path {str(directory)!r}: {reason}", hint="choose another result_save_path"
+        ) from error
 
 
 def load_benchmark(model_name: str, examples: Path, *, target: Target | None = None, **settings: Any) -> LoadedScenario:
