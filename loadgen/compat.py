@@ -27,6 +27,7 @@ from loadgen.processing_job.client import JobSubmission
 from loadgen.processing_job.job_spec import INSTANCE_TYPE, MAX_RUNTIME, ProcessingJobSpec
 from loadgen.report import console
 from loadgen.report.build import build_report
+from loadgen.results.directory import free_directory
 from loadgen.scenario.benchmark_parameters import DEFAULTS, argv_from_settings, settings_from_arguments
 from loadgen.scenario.loader import LoadedScenario
 from loadgen.scenario.serverless_benchmark import ServerlessBenchmark
@@ -69,7 +70,8 @@ def run_serverless_benchmarks(
         concurrency_benchmark_max_conc: MaxConcurrency settings.
         concurrency_benchmark_invocations: calls for each MaxConcurrency and client count.
         concurrency_num_clients_multiplier: client counts for each MaxConcurrency, as multiples of it.
-        result_save_path: the output directory; it must not hold a run.
+        result_save_path: the output directory. If it holds an earlier benchmark, this one is saved beside it as
+            `NAME-2`, `NAME-3`, ..., for the default `.` inside it as `run-2`, `run-3`, ...
         target: where to deploy instead of SageMaker, such as `Emulated(...)`.
 
     Raises:
@@ -219,6 +221,9 @@ async def _submit(
 
 def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
     policy = RunPolicy(state_dir=state_directory(os.environ))
+    given, out = out, free_directory(out)
+    if out != given:
+        sys.stderr.write(f"result_save_path {str(given)!r} holds an earlier benchmark; saving to {str(out)!r}\n")
 
     async def main() -> ScenarioResult | None:
         with console.show_progress() as progress:
@@ -226,8 +231,12 @@ def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
                 loaded, out, command=_COMMAND, progress=progress, stop=asyncio.Event(), policy=policy
             )
 
-    with lossy_output(), new_runner() as runner:
-        result = runner.run(main())
+    try:
+        with lossy_output(), new_runner() as runner:
+            result = runner.run(main())
+    except OutputError as error:
+        hint = error.hint.replace("--out", "result_save_path")
+        raise OutputError(error.message, hint=hint, details=error.details) from error
     assert result is not None  # noqa: S101 - None only after a dry run
     analysis, report_path = build_report(result.results, incomplete_reason=result.incomplete_reason)
     causes = exit_causes(result, analysis)

@@ -51,7 +51,7 @@ execution:        errors workload measurement interfaces engine analysis results
 report:           errors workload measurement interfaces analysis results
 distributed:      errors event_loop workload measurement interfaces engine results execution
 processing_job:   errors validation workload interfaces analysis results aws execution distributed
-compat:           errors event_loop standard_streams validation workload interfaces aws scenario targets execution report processing_job
+compat:           errors event_loop standard_streams validation workload interfaces aws scenario targets execution report results processing_job
 cli:              errors redaction event_loop open_files standard_streams results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli
 """

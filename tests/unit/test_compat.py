@@ -137,3 +137,28 @@ def test_a_region_without_an_image_is_refused_before_anything_is_uploaded(exampl
         with pytest.raises(ConfigError, match="no default container image for eu-south-2"):
             loadgen.run_as_sagemaker_job(ROLE, "m", examples, region="eu-south-2")
         assert not list(emulator.storage.bucket_names())
+
+
+def test_a_second_benchmark_in_a_directory_is_saved_beside_the_first(examples, monkeypatch, capsys):
+    """Three calls with one `result_save_path` keep three results; the second and third name their directory."""
+    monkeypatch.chdir(examples.parent)
+    with emulated() as emulator:
+        target = Emulated(model="quick", url=emulator.url)
+        settings = {"memory_sizes": [1024], "stability_benchmark_invocations": 5, "target": target}
+        for _ in range(3):
+            page = loadgen.run_serverless_benchmarks(
+                "quick", examples, include_concurrency_benchmark=False, result_save_path="out", **settings
+            )
+            assert "<html" in page
+    written = capsys.readouterr().err
+    for name in ("out", "out-2", "out-3"):
+        assert (Path(name) / "result.json").exists()
+    assert "result_save_path 'out' holds an earlier benchmark; saving to 'out-2'" in written
+    assert "saving to 'out-3'" in written
+
+
+def test_an_unusable_result_save_path_is_named_in_the_predecessors_words(examples):
+    """A `result_save_path` that is a file is refused with a hint at that parameter, not at the command line's --out."""
+    with pytest.raises(LoadgenError, match="result_save_path") as caught:
+        loadgen.run_serverless_benchmarks("quick", examples, result_save_path=examples, target=Emulated())
+    assert "--out" not in str(caught.value)
