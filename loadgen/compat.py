@@ -5,14 +5,16 @@ Each call builds the scenario that a scenario file would define, and runs it as 
 
 import asyncio
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from loadgen.aws.deployment.run_registry import state_directory
 from loadgen.aws.s3 import S3Location
-from loadgen.errors import ResourceLeakError, UsageError, error_of_status
+from loadgen.errors import OutputError, ResourceLeakError, UsageError, error_of_status
 from loadgen.event_loop import new_runner, run_outside_loop
 from loadgen.execution.preflight import RunPolicy
 from loadgen.execution.run_identity import RunContext
@@ -26,13 +28,17 @@ from loadgen.processing_job.job_spec import INSTANCE_TYPE, MAX_RUNTIME, Processi
 from loadgen.report import console
 from loadgen.report.build import build_report
 from loadgen.report.content.table import sanitize_text
+from loadgen.results.directory import free_directory
 from loadgen.scenario.benchmark_parameters import DEFAULTS, argv_from_settings, settings_from_arguments
 from loadgen.scenario.loader import LoadedScenario
 from loadgen.scenario.serverless_benchmark import ServerlessBenchmark
 from loadgen.standard_streams import lossy_output
 from loadgen.targets.sagemaker import SageMaker
+from loadgen.validation import to_bool
 from loadgen.workload.payload import read_requests
 
+# Source: the regions of botocore's endpoints.json (2025), such as us-gov-west-1, us-isob-east-1 and eusc-de-east-1.
+_REGION_PATTERN = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
 _COMMAND = "loadgen.run_serverless_benchmarks(...)"
 _TITLE = "Which memory size and MaxConcurrency should this model have?"
 
@@ -65,15 +71,18 @@ def run_serverless_benchmarks(
         concurrency_benchmark_max_conc: MaxConcurrency settings.
         concurrency_benchmark_invocations: calls for each MaxConcurrency and client count.
         concurrency_num_clients_multiplier: client counts for each MaxConcurrency, as multiples of it.
-        result_save_path: the output directory; it must not hold a run.
+        result_save_path: the output directory. If it holds an earlier benchmark, this one is saved beside it as
+            `NAME-2`, `NAME-3`, ..., for the default `.` inside it as `run-2`, `run-3`, ...
         target: where to deploy instead of SageMaker, such as `Emulated(...)`.
 
     Raises:
         LoadgenError: the benchmark could not start, failed, had no ok call, or may have left resources.
     """
     settings = settings_from_arguments(locals())
-    loaded = load_benchmark(model_name, Path(invoke_args_examples_file), target=target, **settings)
-    return run_outside_loop(lambda: _run_and_report(loaded, Path(result_save_path))).read_text("utf-8")
+    examples = _to_path(invoke_args_examples_file, "invoke_args_examples_file")
+    out = _to_path(result_save_path, "result_save_path")
+    loaded = load_benchmark(model_name, examples, target=target, **settings)
+    return run_outside_loop(lambda: _run_and_report(loaded, out)).read_text("utf-8")
 
 
 def run_as_sagemaker_job(
@@ -128,12 +137,45 @@ def run_as_sagemaker_job(
     Raises:
         LoadgenError: the job could not be created; with `wait`, also when it failed or may have left resources.
     """
+    # Every argument is checked before anything is uploaded.
     settings = settings_from_arguments(locals())
-    submission = _build_submission(model_name, Path(invoke_args_examples_file), settings, tags or {})
     spec = ProcessingJobSpec(role, instance_type, instance_count, max_runtime, image)
-    s3_location = S3Location.parse(s3_output_path) if s3_output_path else None
-    output_dir = Path(result_save_path) if wait else None
+    s3_location = None if s3_output_path is None else S3Location.parse(s3_output_path)
+    output_dir = _to_path(result_save_path, "result_save_path")
+    if region is not None and not (isinstance(region, str) and _REGION_PATTERN.fullmatch(region)):
+        raise UsageError(
+            f"region {region!r:.80}", hint="give a region such as us-east-1, or None for the SDK's default"
+        )
+    examples = _to_path(invoke_args_examples_file, "invoke_args_examples_file")
+    submission = _build_submission(model_name, examples, settings, tags or {})
+    if not to_bool(wait, "wait"):
+        return run_outside_loop(lambda: asyncio.run(_submit(submission, spec, s3_location, region, None)))
+    _check_writable(output_dir)
     return run_outside_loop(lambda: asyncio.run(_submit(submission, spec, s3_location, region, output_dir)))
+
+
+def _to_path(value: str | Path, name: str) -> Path:
+    try:
+        return Path(value)
+    except TypeError as error:
+        raise UsageError(f"{name} is of type {type(value).__name__}", hint="give a path") from error
+
+
+def _check_writable(directory: Path) -> None:
+    """Create a directory and check that files can be created in it.
+
+    Raises:
+        OutputError: it cannot be created or written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(
+            f"cannot write to result_save_path {str(directory)!r}: {reason}", hint="choose another result_save_path"
+        ) from error
 
 
 def load_benchmark(model_name: str, examples: Path, *, target: Target | None = None, **settings: Any) -> LoadedScenario:
@@ -188,6 +230,9 @@ async def _submit(
 
 def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
     policy = RunPolicy(state_dir=state_directory(os.environ))
+    given, out = out, free_directory(out)
+    if out != given:
+        sys.stderr.write(f"result_save_path {str(given)!r} holds an earlier benchmark; saving to {str(out)!r}\n")
 
     async def main() -> ScenarioResult | None:
         with console.show_progress() as progress:
@@ -195,8 +240,12 @@ def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
                 loaded, out, command=_COMMAND, progress=progress, stop=asyncio.Event(), policy=policy
             )
 
-    with lossy_output(), new_runner() as runner:
-        result = runner.run(main())
+    try:
+        with lossy_output(), new_runner() as runner:
+            result = runner.run(main())
+    except OutputError as error:
+        hint = error.hint.replace("--out", "result_save_path")
+        raise OutputError(error.message, hint=hint, details=error.details) from error
     assert result is not None  # noqa: S101 - None only after a dry run
     analysis, report_path = build_report(result.results, incomplete_reason=result.incomplete_reason)
     causes = exit_causes(result, analysis)

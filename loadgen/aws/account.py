@@ -26,7 +26,7 @@ from loadgen.aws.open_endpoint import OpenEndpoint, TransportFactory, read_metri
 from loadgen.aws.quotas import check_quota, read_quotas
 from loadgen.aws.retry import RetryPolicy
 from loadgen.aws.session import AwsConnectionConfig, Clients
-from loadgen.errors import ConfigError, UsageError
+from loadgen.errors import ConfigError, LoadgenError, UsageError
 from loadgen.event_loop import shielded
 from loadgen.interfaces import Endpoint, Leftover, Quotas
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
@@ -50,6 +50,8 @@ class AwsAccount:
         extra_tags: Mapping[str, str],
     ) -> None:
         self.identity = connection.identity
+        self.end_error: LoadgenError | None = None
+        self._end_callbacks: list[Callable[[], None]] = []
         self.quotas = quotas
         self._connection, self._clients = connection, connection.clients
         self._owner = connection.owner
@@ -148,7 +150,19 @@ class AwsAccount:
 
     def leftovers(self) -> Sequence[Leftover]:
         """Return the resources that may still exist, each with the reason and the command that deletes it."""
-        return self._registry.leftovers()
+        return self._registry.leftovers() if self.end_error is None else ()
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call back when the account's server ends before it is stopped; see `end`."""
+        self._end_callbacks.append(callback)
+
+    def end(self, error: LoadgenError) -> None:
+        """Record that the account's server, which this process had started, has ended, and its resources with it."""
+        self.end_error = error
+        for resource in self._registry:
+            self._registry.mark_gone(resource)
+        for callback in self._end_callbacks:
+            callback()
 
     def set_journal(self, journal: Journal) -> None:
         """Record creations and deletions in this journal from now on."""

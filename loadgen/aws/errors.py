@@ -260,7 +260,7 @@ def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
         return AuthError(f"{operation}: AWS does not accept these credentials ({text})", hint=_LOGIN_HINT)
     if code in _QUOTA_CODES:
         return QuotaError(
-            f"{operation}: {text}", hint="request an increase in Service Quotas, or deploy fewer endpoints at once"
+            f"{operation}: {text}", hint="request an increase in Service Quotas, or delete endpoints that use it"
         )
     if code in THROTTLE_CODES:
         return QuotaError(f"{operation}: AWS throttled the call and its retries ({text})", hint="try again later")

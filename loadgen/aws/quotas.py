@@ -123,7 +123,7 @@ def deployment_waves(configs: Sequence[ServerlessConfig], quotas: Quotas) -> lis
     """Split a batch into deployment waves that fit the quotas (first fit).
 
     Every wave takes minutes to deploy, so a smaller configuration may move to an earlier wave; the order within a wave
-    is kept. What the account's other endpoints use is not taken into account.
+    is kept. What the account's other endpoints use is not known; see `smaller_waves`.
 
     Raises:
         QuotaError: a configuration is above a quota on its own.
@@ -145,3 +145,19 @@ def deployment_waves(configs: Sequence[ServerlessConfig], quotas: Quotas) -> lis
         else:
             split.append([config])
     return split
+
+
+def smaller_waves(refused: Sequence[ServerlessConfig], deployed: int) -> list[list[ServerlessConfig]]:
+    """Split the configurations of a wave that a quota refused, because others use a part of it, into smaller waves.
+
+    Args:
+        refused: what was not deployed.
+        deployed: how many of the wave were: as many are tried at once. With none, half of the wave is.
+
+    Example:
+        >>> configs = [ServerlessConfig(1024, n) for n in (2, 4, 8)]
+        >>> [len(wave) for wave in smaller_waves(configs, 2)], [len(wave) for wave in smaller_waves(configs, 0)]
+        ([2, 1], [1, 1, 1])
+    """
+    size = max(1, deployed or len(refused) // 2)
+    return [list(refused[first : first + size]) for first in range(0, len(refused), size)]

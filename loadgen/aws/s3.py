@@ -37,7 +37,7 @@ class S3Location:
         Raises:
             UsageError: not an S3 URI.
         """
-        found = _URI_PATTERN.fullmatch(uri)
+        found = _URI_PATTERN.fullmatch(uri) if isinstance(uri, str) else None
         if found is None:
             raise UsageError(f"{uri!r} is not an S3 URI", hint="write s3://bucket/prefix")
         return cls(found[1], (found[2] or "").strip("/"))

@@ -91,7 +91,9 @@ def run(options: argparse.Namespace) -> ExitStatus:
     from loadgen.emulator.access import TOKEN_VARIABLE, new_token
     from loadgen.emulator.settings import Settings
     from loadgen.event_loop import new_runner
+    from loadgen.open_files import raise_open_files_limit
 
+    raise_open_files_limit()
     settings = Settings(
         profile=options.profile,
         seed=options.seed,

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """Raise UsageError for an invalid command line instead of printing the usage and exiting."""
+    """Raise UsageError for an invalid command line instead of printing the usage and exiting.
+
+    Options are not abbreviated: an abbreviation that is unique today can be ambiguous, or another option, tomorrow.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False} | settings)
 
     def error(self, message: str) -> Any:
         """Raise the error that argparse found.
@@ -106,6 +112,13 @@ def _add_invocation_options(parser: argparse.ArgumentParser, out_aliases: Sequen
     )
     add_quiet_option(parser)
     add_debug_option(parser)
+    # Added by _processing-instance to the command line of a job.
+    parser.add_argument("--run-id", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--job-files", nargs=2, help=argparse.SUPPRESS)
+
+
+def add_processing_job_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command that can run a scenario as a Processing job."""
     group = parser.add_argument_group("SageMaker Processing job")
     group.add_argument("--processing-job", action="store_true", help="run the scenario as a Processing job")
     group.add_argument("--role", metavar="ARN", help="execution role of the job")
@@ -118,9 +131,20 @@ def _add_invocation_options(parser: argparse.ArgumentParser, out_aliases: Sequen
     group.add_argument("--max-runtime", type=int, metavar="S", help="maximum job runtime in seconds (default 86400)")
     group.add_argument("--s3", metavar="s3://BUCKET/PREFIX", help="location of the job's code and results")
     group.add_argument("--wait", action="store_true", help="wait for the job's end and download its results")
-    # Added by _processing-instance to the command line of a job.
-    parser.add_argument("--run-id", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--job-files", nargs=2, help=argparse.SUPPRESS)
+
+
+def check_processing_job_options(options: argparse.Namespace) -> None:
+    """Refuse an option of Processing jobs without --processing-job, which would have no effect.
+
+    Raises:
+        UsageError: there is one.
+    """
+    parser = Parser(add_help=False)
+    add_processing_job_options(parser)
+    unset = vars(parser.parse_args([]))
+    if not options.processing_job and (given := [name for name in unset if getattr(options, name) != unset[name]]):
+        option = "instance-count" if given[0] == "instances" else given[0].replace("_", "-")
+        raise UsageError(f"--{option} without --processing-job", hint="add --processing-job, or leave it out")
 
 
 def repeatable_argv(argv: Sequence[str], *, out_aliases: Sequence[str] = ()) -> list[str]:
@@ -134,9 +158,9 @@ def repeatable_argv(argv: Sequence[str], *, out_aliases: Sequence[str] = ()) -> 
         >>> repeatable_argv(["--quiet", "ask.py", "--out=x", "--set", "seed=7", "--max-spend", "5"])
         ['ask.py', '--set', 'seed=7', '--max-spend', '5']
     """
-    # An abbreviation means the same here as in the command's parser, which has more options.
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = Parser(add_help=False)
     _add_invocation_options(parser, out_aliases)
+    add_processing_job_options(parser)
     return parser.parse_known_args(argv)[1]
 
 

@@ -124,7 +124,7 @@ class Emulator:
         request_id = next(self._request_ids)
         connection.is_handling, connection.head_started = True, 0.0
         try:
-            response = await self._route(request, request_id)
+            response = connection.refusal or await self._route(request, request_id)
         except RejectedRequest as rejected:
             response = rejected.response
         except DropConnection:

@@ -62,7 +62,8 @@ class Settings:
         quota_unit: unit in the ResourceLimitExceeded message for concurrency and endpoints (not known).
         out_of_memory: the container's message when it runs out of memory (exact text not known; clients look for
             "insufficient memory").
-        connections: maximum number of open connections; further ones are closed.
+        connections: maximum number of open connections; a request on a further one is refused with status 503. The
+            limit of open files of the process can lower it.
         body_memory: maximum size of all request bodies that are being received or handled, bytes; beyond it, 503.
         head_timeout: maximum time for a request's head, and again for its body, seconds.
         idle_timeout: maximum time for which an unused connection stays open, seconds.
@@ -93,7 +94,7 @@ class Settings:
     throttles_are_4xx: bool = False
     quota_unit: str = "Units"
     out_of_memory: str = "The container ran out of memory: insufficient memory to serve the request"
-    connections: int = 2000
+    connections: int = 20_000
     body_memory: int = 256 << 20
     head_timeout: float = 20.0
     idle_timeout: float = 300.0

@@ -18,7 +18,7 @@ from loadgen.engine.load_drivers import ClosedLoopDriver, OpenLoopDriver
 from loadgen.engine.monitor import GeneratorMonitor
 from loadgen.engine.request_sender import RequestSender
 from loadgen.errors import DataError, UsageError
-from loadgen.interfaces import Transport
+from loadgen.interfaces import PreconnectingTransport, Transport
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES
 from loadgen.measurement.recorder import Recorder
 from loadgen.measurement.run import Run
@@ -80,6 +80,7 @@ async def run(
     Raises:
         DataError: `requests` is empty.
         UsageError: `window` is not above 0, or a time or the seed is negative.
+        UnavailableError, ResourceError: the connections to begin with could not be opened.
         InternalError: the counts are inconsistent, which is a bug.
 
     Example:
@@ -95,12 +96,29 @@ async def run(
     _validate_settings(window, drain, grace)
     seed = to_int(seed, "seed", 0)
     step = load if isinstance(load, Step) else Step(None, load)
+    await _open_connections(transport, step.load.initial_connections, stop)
     async with open_clock(clock) as run_clock:
         load_run = _LoadRun(step, transport, requests, run_clock, seed, window, sink, on_window)
         try:
             return await load_run.run(drain, grace, stop, start)
         except BaseExceptionGroup as group:
             raise first_exception(group) from group
+
+
+async def _open_connections(transport: Transport, count: int, stop: asyncio.Event | None) -> None:
+    """Open a load's first connections, so that its first requests do not wait for them; `stop` ends this early."""
+    if not isinstance(transport, PreconnectingTransport):
+        return
+    opening: asyncio.Task[Any] = asyncio.ensure_future(transport.open_connections(count))
+    stopped: asyncio.Task[Any] = asyncio.ensure_future((stop or asyncio.Event()).wait())
+    try:
+        await asyncio.wait({opening, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if opening.done():
+            opening.result()
+    finally:
+        opening.cancel()
+        stopped.cancel()
+        await asyncio.wait({opening, stopped})
 
 
 def _validate_settings(window: float, drain: float, grace: float) -> None:

@@ -5,6 +5,7 @@ The endpoints of a wave are deployed in parallel and measured one at a time, so 
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
@@ -12,8 +13,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.aws.quotas import deployment_waves
-from loadgen.errors import ConfigError, ExitStatus, LoadgenError, ScriptError
+from loadgen.aws.quotas import deployment_waves, smaller_waves
+from loadgen.errors import ConfigError, ExitStatus, LoadgenError, QuotaError, ScriptError
 from loadgen.execution.endpoint_deployments import EndpointLease
 from loadgen.execution.executor import StepTask, WorkerPool
 from loadgen.execution.scenario_result import ExitCause
@@ -43,6 +44,7 @@ class _EndpointSteps:
     config: ServerlessConfig | None
     steps: Sequence[tuple[int, Step]]  # with their numbers in the plan
     measured: list[tuple[int, RunWriter, Run]] = field(default_factory=list)
+    refusals: list[QuotaError] = field(default_factory=list)  # by a quota, while other endpoints of the wave existed
 
     @property
     def lost_endpoint(self) -> str:
@@ -114,6 +116,10 @@ class PlanExecutor:
         finally:
             _call_user_code(plan.close)
 
+    def stop(self) -> None:
+        """Execute no further step, and end the one in progress."""
+        self._stop.set()
+
     def _abort(self, status: ExitStatus, reason: str) -> None:
         """Execute no further step, and end the one in progress."""
         self.causes.append(ExitCause(status, reason))
@@ -128,11 +134,14 @@ class PlanExecutor:
         self.planned_steps += len(numbered)
         runs = {n: self._completed_run(n, step) for n, step in numbered if n in self._completed_runs}
         missing = [(n, step) for n, step in numbered if n not in runs]
-        for configs in self._deployment_waves([step for _, step in missing]):
+        waves = deque(self._deployment_waves([step for _, step in missing]))
+        while waves:
+            configs = waves.popleft()
             wave = [_EndpointSteps(config, [(n, s) for n, s in missing if s.config == config]) for config in configs]
             for endpoint_steps, metrics in zip(wave, await self._run_wave(wave, pool), strict=True):
                 for number, run_writer, run in endpoint_steps.measured:
                     runs[number] = await asyncio.to_thread(_save_and_reload, run_writer, replace(run, metrics=metrics))
+            waves.extendleft(reversed(self._retry_waves(wave)))
         return [run for _, run in sorted(runs.items())]
 
     def _completed_run(self, number: int, step: Step) -> Run:
@@ -156,13 +165,25 @@ class PlanExecutor:
             yield [None]
         yield from deployment_waves([config for config in configs if config is not None], self._account.quotas)
 
+    def _retry_waves(self, wave: Sequence[_EndpointSteps]) -> list[list[ServerlessConfig]]:
+        """Return smaller waves of what a quota refused while the wave's other endpoints existed, which are now gone."""
+        refused = [steps.config for steps in wave if steps.refusals and steps.config is not None]
+        if not refused or self._stop.is_set():
+            return []
+        waves = smaller_waves(refused, len(wave) - len(refused))
+        self._progress.log(
+            f"a quota refused {len(refused)} of {len(wave)} endpoints; the others are deleted: trying again with "
+            f"{len(waves[0])} at a time"
+        )
+        return waves
+
     async def _run_wave(self, wave: Sequence[_EndpointSteps], pool: WorkerPool) -> list[CloudWatchMetrics]:
         """Deploy the endpoints of a wave in parallel, measure them, and return the CloudWatch metrics of each."""
         semaphore = asyncio.Semaphore(len(wave) if self._scenario.together else 1)
         async with asyncio.TaskGroup() as group:
             leases = [self._deploy(group, endpoint_steps, pool) for endpoint_steps in wave]
             measurements = [
-                group.create_task(self._measure(endpoint_steps, lease, semaphore, pool))
+                group.create_task(self._measure(endpoint_steps, lease, semaphore, pool, is_alone=len(wave) == 1))
                 for endpoint_steps, lease in zip(wave, leases, strict=True)
             ]
         return [task.result() for task in measurements]
@@ -180,13 +201,23 @@ class PlanExecutor:
         )
 
     async def _measure(
-        self, endpoint_steps: _EndpointSteps, lease: EndpointLease, semaphore: asyncio.Semaphore, pool: WorkerPool
+        self,
+        endpoint_steps: _EndpointSteps,
+        lease: EndpointLease,
+        semaphore: asyncio.Semaphore,
+        pool: WorkerPool,
+        *,
+        is_alone: bool,
     ) -> CloudWatchMetrics:
         """Execute the steps of one endpoint when it is in service and its turn has come, then release it."""
         try:
             endpoint = await lease.wait_in_service(self._stop)
         except LoadgenError as error:
-            self._save_failed_deployment(endpoint_steps, error)
+            if isinstance(error, QuotaError) and not is_alone:
+                endpoint_steps.refusals.append(error)
+                self._progress.log(f"not deployed yet: {endpoint_steps.config}: {error}")
+            else:
+                self._save_failed_deployment(endpoint_steps, error)
             return CloudWatchMetrics()
         if endpoint is None:
             return CloudWatchMetrics()
@@ -259,20 +290,23 @@ class PlanExecutor:
             before = await self._account.server_counts(endpoint.name)
             self._progress.step_started(step)
             run = await pool.run_step(self._step_task(step, endpoint, run_writer))
-            after = await self._account.server_counts(endpoint.name)
         finally:
             await asyncio.to_thread(run_writer.close)
         if run.workers and all(worker.lost_reason for worker in run.workers):
             self._abort(ExitStatus.OS_RESOURCE, "every worker was lost")
-        if before is not None and after is not None:
-            run_fields["server_counts"] = {name: count - before.get(name, 0) for name, count in after.items()}
-        if problem := await self._endpoint_problem(run, endpoint):
-            run_fields["failure"] = problem
-            self.causes.append(ExitCause(ExitStatus.UNAVAILABLE, problem))
-            self._progress.log(problem)
         del run_fields["started"]  # the engine's own instant is more exact
         run = replace(run, **run_fields)
-        run_writer.write_metadata(run)
+        run_writer.write_metadata(run)  # before the next calls, which fail if the emulator has ended
+        if problem := await self._endpoint_problem(run, endpoint):
+            run = replace(run, failure=problem)
+            run_writer.write_metadata(run)
+            self.causes.append(ExitCause(ExitStatus.UNAVAILABLE, problem))
+            self._progress.log(problem)
+        after = await self._account.server_counts(endpoint.name)
+        if before is not None and after is not None:
+            counts = {name: count - before.get(name, 0) for name, count in after.items()}
+            run = replace(run, server_counts=counts)
+            run_writer.write_metadata(run)
         self._add_new_spend(run_writer)
         self._progress.step_finished(step, run)
         return run_writer, run

@@ -86,8 +86,8 @@ def result_json(result: ScenarioResult, causes: Sequence[ExitCause], analysis: A
 
 
 def exit_causes(result: ScenarioResult, analysis: Analysis | None) -> list[ExitCause]:
-    """Return all causes for an exit status other than 0: no ok call at all, execution, failures, verdict and SLOs."""
-    causes = [*_no_ok_call(result.runs), *result.causes]
+    """Return all causes for an exit status other than 0: execution, no ok call at all, failures, verdict and SLOs."""
+    causes = [*result.causes, *_no_ok_call(result.runs)]
     if analysis is not None:
         causes += _high_failure_shares(analysis)
         if not analysis.verdict.is_valid:

@@ -23,7 +23,7 @@ from loadgen.execution.run_identity import RunContext
 from loadgen.execution.scenario_result import ExitCause, ScenarioResult
 from loadgen.execution.spend_limit import SpendLimit
 from loadgen.execution.stop_event import cancel_on
-from loadgen.interfaces import Account, Progress
+from loadgen.interfaces import Account, EndingAccount, Progress
 from loadgen.results.directory import ResultsDirectory, claim_directory
 from loadgen.results.manifest import Manifest
 from loadgen.scenario.loader import LoadedScenario
@@ -152,6 +152,8 @@ class _ScenarioRun:
             BaseException: the execution failed, and nothing was planned or left; or it was interrupted.
         """
         failure: BaseException | None = None
+        if isinstance(self.account, EndingAccount):
+            self.account.on_end(self.plan_executor.stop)
         try:
             await self._execute()
         except BaseExceptionGroup as group:
@@ -206,6 +208,9 @@ class _ScenarioRun:
         )
 
     def _result(self, failure: BaseException | None) -> ScenarioResult:
+        end_error = self.account.end_error if isinstance(self.account, EndingAccount) else None
+        if end_error is not None and (failure is None or isinstance(failure, LoadgenError)):
+            failure = end_error  # of which other errors are consequences
         leftovers = tuple(self.account.leftovers())
         for leftover in leftovers:
             self.progress.log(f"not deleted: {leftover}")
@@ -215,10 +220,13 @@ class _ScenarioRun:
             raise failure
         causes = list(self.plan_executor.causes)
         if failure is not None:
-            causes.append(ExitCause(_exit_status(failure), str(failure) or type(failure).__name__))
+            cause = ExitCause(_exit_status(failure), str(failure) or type(failure).__name__)
+            causes.insert(0 if failure is end_error else len(causes), cause)
         if leftovers:
             causes.append(ExitCause(ExitStatus.RESOURCE_LEAK, f"{_resources(len(leftovers))} may still exist"))
         incomplete_reason = self.plan_executor.incomplete_reason or (str(failure) if failure is not None else "")
+        if end_error is not None:
+            incomplete_reason = str(end_error)
         try:
             runs = self.results.read_runs()
         except LoadgenError as error:  # the leftovers must be reported all the same

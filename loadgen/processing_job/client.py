@@ -78,17 +78,14 @@ async def create_job(
         job_location = (
             s3_location or S3Location(f"sagemaker-{job_region}-{account}", "loadgen")
         ) / f"{NAME_PREFIX}{submission.run_id}"
+        # First, because it checks that there is an image for the region.
+        request = job_request(
+            spec, run_id=submission.run_id, region=job_region, s3_location=job_location, tags=submission.tags
+        )
         await ensure_bucket(s3, job_location.bucket, job_region)
         log(f"uploading to {job_location.uri}")
         await _upload(s3, job_location, submission)
         log(spec.price_summary(job_region, PriceBook.builtin()))
-        request = job_request(
-            spec,
-            run_id=submission.run_id,
-            region=job_region,
-            s3_location=job_location,
-            tags=submission.tags,
-        )
         try:
             await connection.clients.sagemaker.create_processing_job(**request)
         except SDK_ERRORS as error:

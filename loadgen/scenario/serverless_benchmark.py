@@ -17,11 +17,13 @@ from loadgen.interfaces import Target
 from loadgen.measurement.run import Run
 from loadgen.scenario.benchmark_parameters import DEFAULTS
 from loadgen.scenario.scenario import DEFAULT_OBJECTIVE, DEFAULT_TIMEOUT, Plan, validate_scenario
-from loadgen.validation import to_int, to_tuple
+from loadgen.validation import is_number, to_bool, to_int, to_seconds, to_tuple
 from loadgen.workload.load import ClosedLoop, Pause
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import ErrorLimit, Step
+
+_MAX_MULTIPLIER = 1000  # of MaxConcurrency, which is at most 200: one machine has no more clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +86,22 @@ class ServerlessBenchmark:
             object.__setattr__(self, name, to_tuple(getattr(self, name), name))
         for name in ("memory_sizes", "max_concurrency"):
             object.__setattr__(self, name, tuple(to_int(item, name, 1) for item in getattr(self, name)))
-        for name in ("invocations", "error_limit", "concurrency_invocations", "memory_size"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, to_int(getattr(self, name), name, 1))
+        for name in ("invocations", "error_limit", "concurrency_invocations"):
+            object.__setattr__(self, name, to_int(getattr(self, name), name, 1))
+        if self.memory_size is not None:
+            object.__setattr__(self, "memory_size", to_int(self.memory_size, "memory_size", 1))
+        object.__setattr__(self, "include_concurrency", to_bool(self.include_concurrency, "include_concurrency"))
+        object.__setattr__(self, "cold_start_delay", to_seconds(self.cold_start_delay, "cold_start_delay"))
         if not self.memory_sizes:
             raise UsageError("memory_sizes must not be empty")
         if self.include_concurrency and not (self.max_concurrency and self.multipliers):
             raise UsageError(
                 "max_concurrency and multipliers must not be empty", hint="or give include_concurrency=False"
             )
-        if not all(math.isfinite(m) and m > 0 for m in self.multipliers):
-            raise UsageError(f"multipliers must be finite and above 0, got {list(self.multipliers)}")
+        if not all(is_number(m) and 0 < m <= _MAX_MULTIPLIER for m in self.multipliers):
+            raise UsageError(
+                f"multipliers must be numbers above 0, at most {_MAX_MULTIPLIER}, got {list(self.multipliers)!r:.80}"
+            )
         # Building the steps validates every other value.
         self.stability_steps()
         self.concurrency_steps(self.memory_sizes[0] if self.memory_size is None else self.memory_size)

@@ -31,6 +31,7 @@ ALLOWED = """
 errors
 redaction
 event_loop
+open_files
 process_exit
 process_identity
 standard_streams
@@ -39,21 +40,21 @@ validation:       errors
 atomic_file:      errors
 workload:         errors validation
 measurement:      errors redaction workload
-interfaces:       workload measurement
+interfaces:       errors workload measurement
 engine:           errors validation workload measurement interfaces
 analysis:         errors workload measurement
-transport:        errors workload measurement interfaces
+transport:        errors open_files workload measurement interfaces
 results:          errors atomic_file process_identity liveness workload measurement interfaces analysis
 aws:              errors redaction event_loop process_identity liveness atomic_file workload measurement interfaces
 scenario:         errors validation workload measurement interfaces analysis
-emulator:         errors workload
+emulator:         errors open_files workload
 targets:          errors process_exit event_loop validation workload interfaces transport aws emulator
 execution:        errors liveness workload measurement interfaces engine analysis results aws scenario
 report:           errors workload measurement interfaces analysis results
 distributed:      errors process_exit event_loop workload measurement interfaces engine results execution
 processing_job:   errors validation workload interfaces analysis results aws execution distributed
-compat:           errors event_loop standard_streams workload interfaces aws scenario targets execution report processing_job
-cli:              errors process_exit redaction event_loop liveness standard_streams results aws scenario targets emulator execution report distributed processing_job compat
+compat:           errors event_loop standard_streams validation workload interfaces aws scenario targets execution report results processing_job
+cli:              errors process_exit redaction event_loop liveness open_files standard_streams results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli
 """
 EDGES = {

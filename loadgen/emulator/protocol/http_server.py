@@ -10,18 +10,25 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
-from loadgen.emulator.protocol.responses import HttpResponse
+from loadgen.emulator.protocol.errors import ServiceError
+from loadgen.emulator.protocol.responses import HttpResponse, rest_error
 from loadgen.emulator.settings import Settings
+from loadgen.open_files import open_files_limit
 
 _LOG = logging.getLogger(__name__)
 # A signature with a session token takes some 3 KB in its headers.
 _MAX_LINE_BYTES = 16 * 1024
 _WRITE_BYTES = 256 * 1024  # of a response at once; the next part follows when the client has taken this one
 _READ_BYTES = 32 * 1024  # of a body that waits to be read, on each connection; aiohttp stops to read at twice that
+# Files that the emulator opens for itself, its jobs' children included.
+_OWN_FILES = 100
+# Connections above the limit that are told so by a response; further ones are closed without one.
+_MAX_REFUSED = 100
 
 
 class RejectedRequest(Exception):  # noqa: N818  carries a response
@@ -60,9 +67,10 @@ class ServerConnection(web.RequestHandler):
 
     `received` is the instant at which its last bytes arrived, `head_started` that of the first bytes of a request, 0 if
     there are none (`perf_counter` seconds). `is_handling` is True from a request's head until its response is written.
+    `refusal` is the response to its first request when the server has too many connections, else None.
     """
 
-    __slots__ = ("_is_over_limit", "_writable", "head_started", "is_handling", "received")
+    __slots__ = ("_is_dropped", "_writable", "head_started", "is_handling", "received", "refusal")
 
     def __init__(self, server: "HttpServer", **limits: Any) -> None:
         super().__init__(server, **limits)
@@ -71,12 +79,14 @@ class ServerConnection(web.RequestHandler):
         self.is_handling = False
         self._writable = asyncio.Event()
         self._writable.set()
-        self._is_over_limit = len(server.connections) >= server.settings.connections
+        excess = len(server.connections) - server.max_connections
+        self.refusal = server.too_many_connections() if excess >= 0 else None
+        self._is_dropped = excess >= _MAX_REFUSED
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accept the connection, or close it if there are too many."""
+        """Accept the connection; close it if there are too many even of those that are refused by a response."""
         super().connection_made(transport)
-        if self._is_over_limit:
+        if self._is_dropped:
             self.force_close()
 
     def data_received(self, data: bytes) -> None:
@@ -139,6 +149,8 @@ class ServerConnection(web.RequestHandler):
             return False
         if self.head_started:
             return now - self.head_started > settings.head_timeout
+        if self.refusal is not None:
+            return True
         return now - self.received > settings.idle_timeout
 
     def handle_error(
@@ -163,6 +175,7 @@ class HttpServer(web.Server):
     def __init__(self, handler: Any, settings: Settings) -> None:
         super().__init__(handler)
         self.settings = settings
+        self.max_connections = max(1, min(settings.connections, open_files_limit() - _OWN_FILES - _MAX_REFUSED))
         self._connection_options = {
             "loop": asyncio.get_running_loop(),
             "access_log": None,
@@ -179,6 +192,17 @@ class HttpServer(web.Server):
     def __call__(self) -> web.RequestHandler:
         """Create the protocol of a new connection."""
         return ServerConnection(self, **self._connection_options)
+
+    def too_many_connections(self) -> HttpResponse:
+        """Return the response to a request on a connection above the limit; it names what decided the limit."""
+        if self.max_connections < self.settings.connections:
+            cause = f"its limit of open files (`ulimit -n`) is {open_files_limit():,}"
+        else:
+            cause = "the limit of its settings"
+        message = f"The emulator has {self.max_connections:,} connections open, its maximum ({cause})"
+        code = "ServiceUnavailable"
+        # The JSON protocols read the code from the body, REST from a header.
+        return replace(rest_error(ServiceError(code, message, 503, {"__type": code})), close_connection=True)
 
     async def close_slow_connections(self) -> None:
         """Close timed-out connections, until cancelled."""
