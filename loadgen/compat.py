@@ -5,18 +5,20 @@ Each call builds the scenario that a scenario file would define, and runs it as 
 
 import asyncio
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from loadgen.aws.deployment.run_registry import state_directory
 from loadgen.aws.s3 import S3Location
-from loadgen.errors import ResourceLeakError, error_of_status
+from loadgen.errors import OutputError, ResourceLeakError, UsageError, error_of_status
 from loadgen.event_loop import new_runner, run_outside_loop
 from loadgen.execution.preflight import RunPolicy
 from loadgen.execution.run_identity import RunContext
-from loadgen.execution.scenario_result import ScenarioResult, cause_of_no_ok_call, exit_causes, result_json
+from loadgen.execution.scenario_result import ScenarioResult, exit_causes, headline_cause, result_json
 from loadgen.execution.scenario_runner import run_scenario
 from loadgen.interfaces import Target
 from loadgen.processing_job import client
@@ -25,13 +27,18 @@ from loadgen.processing_job.client import JobSubmission
 from loadgen.processing_job.job_spec import INSTANCE_TYPE, MAX_RUNTIME, ProcessingJobSpec
 from loadgen.report import console
 from loadgen.report.build import build_report
+from loadgen.report.content.table import sanitize_text
+from loadgen.results.directory import free_directory
 from loadgen.scenario.benchmark_parameters import DEFAULTS, argv_from_settings, settings_from_arguments
 from loadgen.scenario.loader import LoadedScenario
 from loadgen.scenario.serverless_benchmark import ServerlessBenchmark
 from loadgen.standard_streams import lossy_output
 from loadgen.targets.sagemaker import SageMaker
+from loadgen.validation import to_bool
 from loadgen.workload.payload import read_requests
 
+# Source: the regions of botocore's endpoints.json (2025), such as us-gov-west-1, us-isob-east-1 and eusc-de-east-1.
+_REGION_PATTERN = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
 _COMMAND = "loadgen.run_serverless_benchmarks(...)"
 _TITLE = "Which memory size and MaxConcurrency should this model have?"
 
@@ -64,15 +71,18 @@ def run_serverless_benchmarks(
         concurrency_benchmark_max_conc: MaxConcurrency settings.
         concurrency_benchmark_invocations: calls for each MaxConcurrency and client count.
         concurrency_num_clients_multiplier: client counts for each MaxConcurrency, as multiples of it.
-        result_save_path: the output directory; it must not hold a run.
+        result_save_path: the output directory. If it holds an earlier benchmark, this one is saved beside it as
+            `NAME-2`, `NAME-3`, ..., for the default `.` inside it as `run-2`, `run-3`, ...
         target: where to deploy instead of SageMaker, such as `Emulated(...)`.
 
     Raises:
         LoadgenError: the benchmark could not start, failed, had no ok call, or may have left resources.
     """
     settings = settings_from_arguments(locals())
-    loaded = load_benchmark(model_name, Path(invoke_args_examples_file), target=target, **settings)
-    return run_outside_loop(lambda: _run_and_report(loaded, Path(result_save_path))).read_text("utf-8")
+    examples = _to_path(invoke_args_examples_file, "invoke_args_examples_file")
+    out = _to_path(result_save_path, "result_save_path")
+    loaded = load_benchmark(model_name, examples, target=target, **settings)
+    return run_outside_loop(lambda: _run_and_report(loaded, out)).read_text("utf-8")
 
 
 def run_as_sagemaker_job(
@@ -96,6 +106,7 @@ def run_as_sagemaker_job(
     image: str = "",
     max_runtime: int = MAX_RUNTIME,
     region: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> str:
     """Run the benchmark as a SageMaker Processing job, and return the job's name.
 
@@ -121,16 +132,50 @@ def run_as_sagemaker_job(
         image: URI of a container image with Python 3.11 or later; empty for one of AWS's.
         max_runtime: seconds after which SageMaker stops the job.
         region: AWS region; None for the SDK's default.
+        tags: of the job and of every endpoint and configuration it creates, beside loadgen's own.
 
     Raises:
         LoadgenError: the job could not be created; with `wait`, also when it failed or may have left resources.
     """
+    # Every argument is checked before anything is uploaded.
     settings = settings_from_arguments(locals())
-    submission = _build_submission(model_name, Path(invoke_args_examples_file), settings)
     spec = ProcessingJobSpec(role, instance_type, instance_count, max_runtime, image)
-    s3_location = S3Location.parse(s3_output_path) if s3_output_path else None
-    output_dir = Path(result_save_path) if wait else None
+    s3_location = None if s3_output_path is None else S3Location.parse(s3_output_path)
+    output_dir = _to_path(result_save_path, "result_save_path")
+    if region is not None and not (isinstance(region, str) and _REGION_PATTERN.fullmatch(region)):
+        raise UsageError(
+            f"region {region!r:.80}", hint="give a region such as us-east-1, or None for the SDK's default"
+        )
+    examples = _to_path(invoke_args_examples_file, "invoke_args_examples_file")
+    submission = _build_submission(model_name, examples, settings, tags or {})
+    if not to_bool(wait, "wait"):
+        return run_outside_loop(lambda: asyncio.run(_submit(submission, spec, s3_location, region, None)))
+    _check_writable(output_dir)
     return run_outside_loop(lambda: asyncio.run(_submit(submission, spec, s3_location, region, output_dir)))
+
+
+def _to_path(value: str | Path, name: str) -> Path:
+    try:
+        return Path(value)
+    except TypeError as error:
+        raise UsageError(f"{name} is of type {type(value).__name__}", hint="give a path") from error
+
+
+def _check_writable(directory: Path) -> None:
+    """Create a directory and check that files can be created in it.
+
+    Raises:
+        OutputError: it cannot be created or written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(
+            f"cannot write to result_save_path {str(directory)!r}: {reason}", hint="choose another result_save_path"
+        ) from error
 
 
 def load_benchmark(model_name: str, examples: Path, *, target: Target | None = None, **settings: Any) -> LoadedScenario:
@@ -149,12 +194,18 @@ def load_benchmark(model_name: str, examples: Path, *, target: Target | None = N
     return LoadedScenario(scenario, model_name, _TITLE, "", Path(model_name))
 
 
-def _build_submission(model_name: str, examples: Path, settings: Mapping[str, Any]) -> JobSubmission:
+def _build_submission(
+    model_name: str, examples: Path, settings: Mapping[str, Any], tags: Mapping[str, str]
+) -> JobSubmission:
     # Built here too, so that invalid examples and settings are reported before anything is uploaded.
-    loaded = load_benchmark(model_name, examples, **settings)
+    target = SageMaker(model_name, tags=tags)
+    loaded = load_benchmark(model_name, examples, target=target, **settings)
     bundle = build_bundle([], scenario=examples, working_directory=Path())
     argv = ["benchmark", model_name, bundle.remote_path(examples), *argv_from_settings(settings)]
-    return JobSubmission(RunContext.create(loaded, command="").run_id, argv, bundle)
+    if unusable := [key for key in tags if "=" in key]:
+        raise UsageError(f"tag keys {unusable}", hint="a job's tag keys must not contain =")
+    argv += [f"--tag={key}={value}" for key, value in tags.items()]
+    return JobSubmission(RunContext.create(loaded, command="").run_id, argv, bundle, target.tags)
 
 
 async def _submit(
@@ -167,7 +218,8 @@ async def _submit(
     """Create the job; with an output directory, wait until it ends and download its results."""
 
     def log(text: str) -> None:
-        sys.stderr.write(f"{text}\n")
+        # A status or a reason of the service is text from elsewhere.
+        sys.stderr.write(f"{sanitize_text(text, max_length=len(text))}\n")
 
     job = await client.create_job(submission, spec, s3_location=s3_location, region=region, log=log)
     if output_dir is not None:
@@ -178,6 +230,9 @@ async def _submit(
 
 def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
     policy = RunPolicy(state_dir=state_directory(os.environ))
+    given, out = out, free_directory(out)
+    if out != given:
+        sys.stderr.write(f"result_save_path {str(given)!r} holds an earlier benchmark; saving to {str(out)!r}\n")
 
     async def main() -> ScenarioResult | None:
         with console.show_progress() as progress:
@@ -185,8 +240,12 @@ def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
                 loaded, out, command=_COMMAND, progress=progress, stop=asyncio.Event(), policy=policy
             )
 
-    with lossy_output(), new_runner() as runner:
-        result = runner.run(main())
+    try:
+        with lossy_output(), new_runner() as runner:
+            result = runner.run(main())
+    except OutputError as error:
+        hint = error.hint.replace("--out", "result_save_path")
+        raise OutputError(error.message, hint=hint, details=error.details) from error
     assert result is not None  # noqa: S101 - None only after a dry run
     analysis, report_path = build_report(result.results, incomplete_reason=result.incomplete_reason)
     causes = exit_causes(result, analysis)
@@ -194,10 +253,12 @@ def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
     if result.leftovers:
         details = [str(leftover) for leftover in result.leftovers]
         raise ResourceLeakError(
-            f"{len(details)} resources may still exist", hint="delete them", details=details
+            f"{len(details)} resource{'s' if len(details) != 1 else ''} may still exist",
+            hint="delete them",
+            details=details,
         ) from result.failure
     if result.failure is not None:
         raise result.failure
-    if unmeasured := cause_of_no_ok_call(result.runs, causes):
+    if unmeasured := headline_cause(result.runs, causes):
         raise error_of_status(unmeasured.status, f"{unmeasured.message}; the report is {report_path}")
     return report_path

@@ -4,11 +4,12 @@ Only protocols and the values that cross them; no AWS, no sockets, no event loop
 implement these four.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from loadgen.errors import LoadgenError
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.run import Run
@@ -127,6 +128,19 @@ class Transport(Protocol):
         ...
 
 
+@runtime_checkable
+class PreconnectingTransport(Transport, Protocol):
+    """A transport that can open connections before a load, so that its first requests do not wait for them."""
+
+    async def open_connections(self, count: int) -> None:
+        """Open connections until `count` are open, or as many as the transport may have.
+
+        Raises:
+            LoadgenError: none can be opened, or this machine has no descriptors or ports left.
+        """
+        ...
+
+
 class Endpoint(Protocol):
     """An endpoint that is in service.
 
@@ -195,6 +209,33 @@ class Account(Protocol):
 
     def leftovers(self) -> Sequence[Leftover]:
         """Return the resources created through this account that may still exist."""
+        ...
+
+
+@runtime_checkable
+class SupportsEndpointStatus(Protocol):
+    """An account that can tell whether an endpoint still serves requests. Optional for an `Account`."""
+
+    async def endpoint_problem(self, endpoint: str) -> str:
+        """Return why an endpoint no longer serves requests; empty if it does, or if that cannot be read.
+
+        Called after a step with failed requests.
+        """
+        ...
+
+
+@runtime_checkable
+class EndingAccount(Protocol):
+    """An account in a server that this process has started, such as an emulator; its resources end with it.
+
+    Attributes:
+        end_error: why the server ended before it was stopped; None while it runs.
+    """
+
+    end_error: LoadgenError | None
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call back when the server ends before it is stopped."""
         ...
 
 

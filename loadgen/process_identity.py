@@ -44,18 +44,30 @@ class ProcessIdentity:
         namespace = _pid_namespace()
         if self.pid_namespace != namespace:
             return f"it is in PID namespace {self.pid_namespace or '(unknown)'}, this is {namespace or '(unknown)'}"
-        # Outside of containers, another boot of the same host means a restart, which ended the process.
-        is_other_boot = _boot_id(self.started) != _boot_id(_start_token(os.getpid()))
-        if is_other_boot and namespace != _INITIAL_PID_NAMESPACE:
+        if self._has_other_boot_id:
             return "it is of another boot, or of another machine of this name"
         return ""
 
+    @property
+    def is_of_another_boot(self) -> bool:
+        """Whether a restart of this machine would explain why it cannot be seen; never in a container."""
+        return (
+            self.host == platform.node()
+            and self.pid_namespace == _pid_namespace() == _INITIAL_PID_NAMESPACE
+            and self._has_other_boot_id
+        )
+
+    @property
+    def _has_other_boot_id(self) -> bool:
+        return _boot_id(self.started) != _boot_id(_start_token(os.getpid()))
+
     def is_running(self) -> bool:
-        """Return True unless the process is known to have ended; always True for one that cannot be seen."""
+        """Return True unless the process is seen to have ended; always True for one that cannot be seen.
+
+        See liveness.py for one that cannot be seen.
+        """
         if self.invisibility:
             return True
-        if _boot_id(self.started) != _boot_id(_start_token(os.getpid())):
-            return False
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:

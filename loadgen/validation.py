@@ -1,6 +1,7 @@
 """Validators for numbers and sequences that several values share; each error names the value and the allowed range."""
 
 import math
+import numbers
 import operator
 from collections.abc import Iterable
 from typing import Any, SupportsIndex
@@ -46,6 +47,38 @@ def to_tuple(value: Iterable[Any], name: str) -> tuple[Any, ...]:
         return tuple(value)
     except TypeError as error:  # an array without dimensions is iterable by its type only
         raise UsageError(f"{name} is {value!r:.80}", hint="must be a list of values") from error
+
+
+def to_bool(value: Any, name: str) -> bool:
+    """Return a boolean, numpy's included, as a bool; text such as "no", which Python takes as true, is refused.
+
+    Raises:
+        UsageError: the value is of another type.
+    """
+    if type(value).__name__ not in {"bool", "bool_"}:  # numpy's types, by name: numpy is expensive to import
+        raise UsageError(f"{name} is {value!r:.80}", hint="must be True or False")
+    return bool(value)
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a real number, numpy's included; booleans are none here.
+
+    Example:
+        >>> [is_number(value) for value in (1, 0.5, "1", True)]
+        [True, True, False, False]
+    """
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def to_seconds(value: Any, name: str) -> float:
+    """Return a number of seconds, finite and at least 0, as a float.
+
+    Raises:
+        UsageError: the value is no number or out of range.
+    """
+    if not (is_number(value) and 0 <= value < math.inf):
+        raise UsageError(f"{name} is {value!r:.80} seconds", hint="must be finite and at least 0")
+    return float(value)
 
 
 def validate_duration(value: float, *, allow_zero: bool = False) -> float:

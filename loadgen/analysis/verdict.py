@@ -2,8 +2,7 @@
 
 Errors, throttles and slow responses of the target are results and not reasons, unless no call was ok: then nothing was
 measured. Any other reason is a fault of the generator, of this machine, of the result files, or a mismatch with the
-server-side counts. A note limits what the
-numbers say and does not change the verdict.
+server-side counts. A note limits what the numbers say and does not change the verdict.
 """
 
 import math
@@ -133,6 +132,10 @@ def judge(run: Run, limits: ValidityLimits = DEFAULT_LIMITS) -> Verdict:
 def _ok_calls(run: Run, _: ValidityLimits) -> Iterator[Reason]:
     """Check that there is something to measure: a latency is that of an ok call."""
     if has_ok_calls(run):
+        if run.failure:
+            yield Reason(
+                "endpoint lost", run.failure, "in service to the end", "find out who deleted it, and run again"
+            )
         return
     failure = commonest_failure([run])
     observed = run.failure or (str(failure) if failure is not None else "no request was due after the warm-up")
@@ -337,8 +340,6 @@ def _format_percent(share: float) -> str:
 
 def _stop_notes(run: Run, limits: ValidityLimits) -> Iterator[str]:
     ok = run.count(OutcomeCategory.OK)
-    if run.failure:
-        yield f"results are partial: {run.failure}"
     if run.stop_reason == "errors":
         yield f"stopped at the error limit after {run.scheduled:,} requests; results are partial"
     if run.stop_reason == "stop":

@@ -18,6 +18,7 @@ from loadgen.aws.deployment.endpoint import deploy_endpoint
 from loadgen.aws.deployment.journal import JournalState, ResourceLocation
 from loadgen.aws.deployment.names_and_tags import endpoint_name, tags
 from loadgen.aws.deployment.resources import Journal, NullJournal, ResourceRegistry
+from loadgen.aws.endpoint_status import endpoint_problem
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
 from loadgen.aws.model import serverless_exclusions
@@ -25,7 +26,7 @@ from loadgen.aws.open_endpoint import OpenEndpoint, TransportFactory, read_metri
 from loadgen.aws.quotas import check_quota, read_quotas
 from loadgen.aws.retry import RetryPolicy
 from loadgen.aws.session import AwsConnectionConfig, Clients
-from loadgen.errors import ConfigError, UsageError
+from loadgen.errors import ConfigError, LoadgenError, UsageError
 from loadgen.event_loop import shielded
 from loadgen.interfaces import Endpoint, Leftover, Quotas
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
@@ -46,13 +47,17 @@ class AwsAccount:
         retry_policy: RetryPolicy,
         metrics_wait: MetricsWaitPolicy,
         journal: Journal,
+        extra_tags: Mapping[str, str],
     ) -> None:
         self.identity = connection.identity
+        self.end_error: LoadgenError | None = None
+        self._end_callbacks: list[Callable[[], None]] = []
         self.quotas = quotas
         self._connection, self._clients = connection, connection.clients
         self._owner = connection.owner
         self._model = model
         self._run_id = run_id
+        self._extra_tags = extra_tags
         self._transport_factory = transport_factory
         self._retry_policy = retry_policy
         self._metrics_wait = metrics_wait
@@ -108,7 +113,7 @@ class AwsAccount:
             self._endpoint_names(required_config),
             model=self._model,
             config=required_config,
-            tags=tags(run_id=self._run_id, owner=self._owner, created=datetime.now(UTC)),
+            tags={**self._extra_tags, **tags(run_id=self._run_id, owner=self._owner, created=datetime.now(UTC))},
             retry_policy=self._retry_policy,
             rng=random.SystemRandom(),
         )
@@ -139,9 +144,25 @@ class AwsAccount:
         """Return the emulator's own request counts of an endpoint; None for anything but an emulator."""
         return await read_server_counts(self.identity, self._clients, endpoint)
 
+    async def endpoint_problem(self, endpoint: str) -> str:
+        """Return why an endpoint no longer serves requests; empty if it does, or if that cannot be read."""
+        return await endpoint_problem(self._clients.sagemaker, endpoint)
+
     def leftovers(self) -> Sequence[Leftover]:
         """Return the resources that may still exist, each with the reason and the command that deletes it."""
-        return self._registry.leftovers()
+        return self._registry.leftovers() if self.end_error is None else ()
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call back when the account's server ends before it is stopped; see `end`."""
+        self._end_callbacks.append(callback)
+
+    def end(self, error: LoadgenError) -> None:
+        """Record that the account's server, which this process had started, has ended, and its resources with it."""
+        self.end_error = error
+        for resource in self._registry:
+            self._registry.mark_gone(resource)
+        for callback in self._end_callbacks:
+            callback()
 
     def set_journal(self, journal: Journal) -> None:
         """Record creations and deletions in this journal from now on."""
@@ -185,6 +206,7 @@ async def open_account(
     journal: Journal | None = None,
     prepare: Callable[[Clients], Awaitable[None]] | None = None,
     detail: str = "",
+    extra_tags: Mapping[str, str] | None = None,
 ) -> AsyncIterator[AwsAccount]:
     """Connect to an account in which endpoints of `model` will be deployed.
 
@@ -198,6 +220,7 @@ async def open_account(
         journal: records resources on disk; None for no journal.
         prepare: awaited once the clients are open; None for nothing.
         detail: part of the provenance in results, such as the emulator's settings.
+        extra_tags: of every created resource, beside loadgen's own; None for none.
 
     Raises:
         AuthError, ConfigError, UnavailableError: with a hint.
@@ -215,4 +238,5 @@ async def open_account(
             retry_policy=retry_policy or RetryPolicy(),
             metrics_wait=metrics_wait or MetricsWaitPolicy(),
             journal=journal or NullJournal(),
+            extra_tags=extra_tags or {},
         )

@@ -4,6 +4,7 @@ Exceptions of botocore and aiobotocore are mapped here only. Pure: the caller pa
 is an Outcome instead (transport/botocore.py).
 """
 
+import asyncio
 import configparser
 import json
 import re
@@ -12,13 +13,14 @@ import subprocess
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
+import aiohttp
 import botocore.exceptions as sdk
 from botocore.model import UndefinedModelAttributeError
 from botocore.parsers import ResponseParserError
 
-from loadgen.aws.response_check import UnrecognizedResponseError
+from loadgen.aws.response_check import DeniedWithoutReasonError, RedirectError, UnrecognizedResponseError
 from loadgen.errors import AuthError, ConfigError, LoadgenError, QuotaError, UnavailableError
 from loadgen.measurement.outcome import AUTH_CODES, THROTTLE_CODES
 from loadgen.redaction import redact
@@ -33,6 +35,9 @@ STANDARD_ERRORS = (
     AttributeError,
     ArithmeticError,
     RuntimeError,
+    AssertionError,
+    ImportError,
+    BufferError,
     subprocess.SubprocessError,
     configparser.Error,
 )
@@ -41,6 +46,7 @@ SDK_ERRORS = (
     sdk.ClientError,
     sdk.BotoCoreError,
     sdk.HTTPClientError,
+    aiohttp.ClientError,
     ResponseParserError,
     UndefinedModelAttributeError,
     *STANDARD_ERRORS,
@@ -55,9 +61,17 @@ _INVALID_CREDENTIALS_CODES = AUTH_CODES - _ACCESS_DENIED_CODES - _EXPIRED_TOKEN_
 _QUOTA_CODES = frozenset({"ResourceLimitExceeded", "LimitExceededException", "ServiceQuotaExceededException"})
 # Errors before the request was sent.
 _NOT_SENT_ERRORS = (sdk.ConnectTimeoutError, sdk.SSLError, sdk.ProxyConnectionError)
-_NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError, ConnectionError, TimeoutError, socket.gaierror)
+_NETWORK_ERRORS = (
+    sdk.HTTPClientError,
+    sdk.ConnectionError,
+    aiohttp.ClientError,
+    asyncio.IncompleteReadError,
+    ConnectionError,
+    TimeoutError,
+    socket.gaierror,
+)
 # A proxy or another server replied in place of AWS.
-_RESPONSE_ERRORS = (UnrecognizedResponseError, ResponseParserError)
+_RESPONSE_ERRORS = (UnrecognizedResponseError, RedirectError, ResponseParserError)
 _CREDENTIAL_ERRORS = (
     sdk.NoCredentialsError,
     sdk.PartialCredentialsError,
@@ -79,6 +93,7 @@ _CONFIG_ERRORS = (
     sdk.UnknownRegionError,
     sdk.EndpointVariantError,
 )
+_DENIED_STATUSES = (401, 403)
 # Seconds; AWS refuses a signature with a larger clock skew (IAM user guide, "Signature Version 4": five minutes).
 _MAX_CLOCK_SKEW = 300.0
 _REGION_HINT = (
@@ -87,6 +102,7 @@ _REGION_HINT = (
 )
 _NETWORK_HINT = "check the region's name, the network, the proxy and AWS_ENDPOINT_URL"
 _SETTINGS_HINT = "check AWS_PROFILE, the AWS_* variables and ~/.aws/config; --debug shows where it failed"
+_DENIED_HINT = "check the credentials of AWS_PROFILE and the AWS_* variables, the proxy and AWS_ENDPOINT_URL"
 _LOGIN_HINT = "log in again (such as aws sso login) or refresh the credentials of AWS_PROFILE and the AWS_* variables"
 
 
@@ -100,6 +116,11 @@ class ErrorKind(Enum):
     ALREADY_EXISTS = "a resource of that name exists"
     CONFLICT = "the resource is changing: retry after a delay"
     PERMANENT = "a retry cannot succeed"
+
+
+def is_local_error(error: BaseException) -> TypeGuard[OSError]:
+    """Return whether an error is of this machine's files, not of the network."""
+    return isinstance(error, OSError) and not isinstance(error, _NETWORK_ERRORS)
 
 
 def error_code(error: BaseException) -> str:
@@ -176,6 +197,11 @@ def to_loadgen_error(error: BaseException, operation: str, *, now: float) -> Loa
         )
     if isinstance(error, _CONFIG_ERRORS):
         return ConfigError(f"{operation}: {text}", hint="see AWS_PROFILE, AWS_REGION and ~/.aws/config")
+    if isinstance(error, DeniedWithoutReasonError):
+        return AuthError(
+            f"{operation}: access denied without a reason ({text})",
+            hint=_DENIED_HINT,
+        )
     if isinstance(error, _RESPONSE_ERRORS):
         # botocore's message ends with the body, which can be a whole page.
         reason = text.partition(" Further retries may succeed")[0].rstrip(".,")
@@ -217,7 +243,7 @@ def _from_standard_error(error: BaseException, operation: str, text: str) -> Loa
 def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
     code, text = error_code(error), error_message(error)
     if code in _ACCESS_DENIED_CODES:
-        message, hint = _access_denied_message(text)
+        message, hint = _access_denied_message(text, operation, error.operation_name)
         return AuthError(f"{operation}: {message}", hint=hint)
     if code in _EXPIRED_TOKEN_CODES:
         return AuthError(f"{operation}: the AWS credentials have expired ({code})", hint=_LOGIN_HINT)
@@ -234,12 +260,16 @@ def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
         return AuthError(f"{operation}: AWS does not accept these credentials ({text})", hint=_LOGIN_HINT)
     if code in _QUOTA_CODES:
         return QuotaError(
-            f"{operation}: {text}", hint="request an increase in Service Quotas, or deploy fewer endpoints at once"
+            f"{operation}: {text}", hint="request an increase in Service Quotas, or delete endpoints that use it"
         )
     if code in THROTTLE_CODES:
         return QuotaError(f"{operation}: AWS throttled the call and its retries ({text})", hint="try again later")
     if _http_status(error.response) >= 500:
         return UnavailableError(f"{operation}: the service failed ({text})", hint="try again later")
+    if _http_status(error.response) in _DENIED_STATUSES:  # such as a proxy's own code, or none
+        return AuthError(f"{operation}: access denied ({text})", hint=_DENIED_HINT)
+    if _http_status(error.response) == 407:
+        return UnavailableError(f"{operation}: the proxy wants credentials ({text})", hint=_NETWORK_HINT)
     return ConfigError(f"{operation}: {text}")
 
 
@@ -249,6 +279,7 @@ def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
 _ACCESS_DENIED_PATTERN = re.compile(
     r"User: (?P<who>\S+) is not authorized to perform: (?P<action>\S+)(?: on resource: (?P<what>\S+))?(?P<reason>.*)"
 )
+_ACTION_PATTERN = re.compile(r"\b[a-z0-9-]+:[A-Z][A-Za-z0-9]+\b")
 # Types of policy -> who can change them. A permission of the caller's own role does not help against these.
 _POLICY_OWNERS = {
     "service control policy": "the administrators of your AWS organization",
@@ -260,18 +291,48 @@ _POLICY_OWNERS = {
 }
 
 
-def _access_denied_message(text: str) -> tuple[str, str]:
-    """Return the message, which keeps IAM's reason, and a hint that fits the reason."""
+# Operation -> IAM action, where it is not that of SageMaker with the operation's name. Source: "Actions, resources, and
+# condition keys", Service Authorization Reference (2026-11).
+_ACTIONS = {
+    "AssumeRole": "sts:AssumeRole",
+    "GetCallerIdentity": "sts:GetCallerIdentity",
+    "GetMetricStatistics": "cloudwatch:GetMetricStatistics",
+    "GetServiceQuota": "servicequotas:GetServiceQuota",
+    "ListServiceQuotas": "servicequotas:ListServiceQuotas",
+    "CreateBucket": "s3:CreateBucket",
+    "HeadBucket": "s3:ListBucket",
+    "ListObjectsV2": "s3:ListBucket",
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "PutObject": "s3:PutObject",
+}
+_OPERATION_PATTERN = re.compile(r"(?:[A-Z][a-z0-9]+){2,}(?:V2)?")
+
+
+def _denied_action(operation: str, sdk_operation: str) -> str:
+    """Return the IAM action of an operation such as `CreateEndpoint ranker`, or else of the SDK's operation."""
+    name = operation.partition(" ")[0]
+    if not _OPERATION_PATTERN.fullmatch(name):
+        name = sdk_operation
+    return _ACTIONS.get(name, f"sagemaker:{name}")
+
+
+def _access_denied_message(text: str, operation: str, sdk_operation: str) -> tuple[str, str]:
+    """Return the message, which keeps IAM's reason, and a hint that names the action and fits the reason."""
     found = _ACCESS_DENIED_PATTERN.search(text)
     if found is None:
-        return f"not allowed ({text})", "request the permission, or use another AWS_PROFILE"
+        named = _ACTION_PATTERN.search(text)
+        action = named[0] if named is not None else _denied_action(operation, sdk_operation)
+        return f"not allowed ({text})", _access_denied_hint(action, operation.partition(" ")[2], text.lower())
     what = f" on {found['what']}" if found["what"] else ""
     reason = found["reason"].strip(" .")
     message = f"{found['who']} is not allowed {found['action']}{what}{' ' if reason else ''}{reason}"
-    return message, _access_denied_hint(found["action"].rstrip(".,"), reason.lower())
+    return message, _access_denied_hint(found["action"].rstrip(".,"), found["what"] or "", reason.lower())
 
 
-def _access_denied_hint(action: str, reason: str) -> str:
+def _access_denied_hint(action: str, resource: str, reason: str) -> str:
+    if "emulator's token" in reason:
+        return "an emulator that was started anew has another token"
     is_explicit = "explicit deny" in reason
     policy = next((name for name in _POLICY_OWNERS if name in reason), "")
     if policy:
@@ -281,7 +342,8 @@ def _access_denied_hint(action: str, reason: str) -> str:
         return f"ask {_POLICY_OWNERS[policy]} {change} ({policy}), or use another {other}"
     if is_explicit:
         return f"a policy denies {action}: a further permission does not help; remove the deny, or use another role"
-    return f"request the permission {action}, or use another AWS_PROFILE"
+    on = f" on {resource}" if resource else ""
+    return f"request the permission {action}{on}, or use another AWS_PROFILE"
 
 
 def _http_status(response: Mapping[str, Any]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from loadgen.aws.cloudwatch import MetricsWaitPolicy
+from loadgen.aws.endpoint_status import SERVING_STATUSES, endpoint_problem
 from loadgen.aws.errors import SDK_ERRORS, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
 from loadgen.aws.open_endpoint import OpenEndpoint, TransportFactory, read_metrics, read_server_counts
@@ -17,9 +18,6 @@ from loadgen.errors import AuthError, UnavailableError, UsageError
 from loadgen.interfaces import Endpoint, Leftover
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.workload.serverless_config import ServerlessConfig
-
-# EndpointStatus values in which an endpoint serves requests: it keeps serving while it is updated.
-_SERVING_STATUSES = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
 
 
 class ExistingEndpointAccount:
@@ -59,8 +57,8 @@ class ExistingEndpointAccount:
             if isinstance(mapped_error, AuthError) and self.identity.account_id:
                 return
             raise mapped_error from error
-        status = description["EndpointStatus"]
-        if status not in _SERVING_STATUSES:
+        status = description.get("EndpointStatus", "of unknown status: DescribeEndpoint gave no EndpointStatus")
+        if status not in SERVING_STATUSES:
             raise UnavailableError(f"endpoint {self._endpoint} is {status}", hint="wait until it is InService")
 
     @asynccontextmanager
@@ -92,6 +90,10 @@ class ExistingEndpointAccount:
     async def server_counts(self, endpoint: str) -> Mapping[str, int] | None:
         """Return the emulator's own request counts of the endpoint; None for anything but an emulator."""
         return await read_server_counts(self.identity, self._clients, endpoint)
+
+    async def endpoint_problem(self, endpoint: str) -> str:
+        """Return why the endpoint no longer serves requests; empty if it does, or if that cannot be read."""
+        return await endpoint_problem(self._clients.sagemaker, endpoint)
 
     def leftovers(self) -> Sequence[Leftover]:
         """Return nothing: no resource was created."""

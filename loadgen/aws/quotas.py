@@ -6,7 +6,7 @@ AWS refuses CreateEndpoint, and its message is reported.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from loadgen.aws.errors import SDK_ERRORS, error_code
 from loadgen.errors import QuotaError
@@ -89,9 +89,9 @@ async def read_quotas(client: Any, region: str) -> Quotas:
             if not page.get("NextToken") or len({_quota_field(quota) for quota in listed}) == len(_QUOTA_NAMES):
                 break
             pagination = {"NextToken": page["NextToken"]}
+        return parse_quotas(listed, region)
     except SDK_ERRORS as error:
         return default_quotas(region, f"Service Quotas could not be read: {error_code(error)}")
-    return parse_quotas(listed, region)
 
 
 def check_quota(config: ServerlessConfig, quotas: Quotas) -> None:
@@ -123,7 +123,7 @@ def deployment_waves(configs: Sequence[ServerlessConfig], quotas: Quotas) -> lis
     """Split a batch into deployment waves that fit the quotas (first fit).
 
     Every wave takes minutes to deploy, so a smaller configuration may move to an earlier wave; the order within a wave
-    is kept. What the account's other endpoints use is not taken into account.
+    is kept. What the account's other endpoints use is not known; see `smaller_waves`.
 
     Raises:
         QuotaError: a configuration is above a quota on its own.
@@ -145,3 +145,22 @@ def deployment_waves(configs: Sequence[ServerlessConfig], quotas: Quotas) -> lis
         else:
             split.append([config])
     return split
+
+
+_Item = TypeVar("_Item")
+
+
+def smaller_waves(refused: Sequence[_Item], deployed: int) -> list[list[_Item]]:
+    """Split the endpoints of a wave that a quota refused, because others use a part of it, into smaller waves.
+
+    Args:
+        refused: what was not deployed.
+        deployed: how many of the wave were: as many are tried at once. With none, half of the wave is.
+
+    Example:
+        >>> configs = [ServerlessConfig(1024, n) for n in (2, 4, 8)]
+        >>> [len(wave) for wave in smaller_waves(configs, 2)], [len(wave) for wave in smaller_waves(configs, 0)]
+        ([2, 1], [1, 1, 1])
+    """
+    size = max(1, deployed or len(refused) // 2)
+    return [list(refused[first : first + size]) for first in range(0, len(refused), size)]

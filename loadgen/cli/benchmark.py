@@ -5,7 +5,7 @@ from pathlib import Path
 
 from loadgen.cli.options import AddParser, add_run_options, repeatable_argv
 from loadgen.cli.signals import SignalHandler
-from loadgen.errors import ExitStatus, UsageError
+from loadgen.errors import ExitStatus
 from loadgen.scenario.benchmark_parameters import PARAMETERS, settings_from_arguments
 
 _OUT_ALIASES = ("--result_save_path",)
@@ -17,6 +17,7 @@ def add_parser(add: AddParser) -> None:
         "benchmark",
         help="benchmark a SageMaker model over memory sizes and MaxConcurrency",
         description="Benchmark a SageMaker model over memory sizes and MaxConcurrency.",
+        epilog="To run it as a SageMaker Processing job, call loadgen.run_as_sagemaker_job().",
     )
     parser.add_argument("model_name", help="name of the SageMaker Model")
     parser.add_argument("invoke_args_examples_file", type=Path, help="JSON Lines or pickle of InvokeEndpoint arguments")
@@ -45,10 +46,6 @@ def run(options: argparse.Namespace) -> ExitStatus:
     Raises:
         LoadgenError: the benchmark cannot be run.
     """
-    if options.processing_job:
-        raise UsageError(
-            "benchmark --processing-job", hint="call loadgen.run_as_sagemaker_job(), or write a scenario file"
-        )
     signal_handler = SignalHandler()
     with signal_handler.install():
         from loadgen.cli.run import run_loaded

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-from datetime import UTC, datetime
 
 from loadgen.cli.options import AddParser, add_debug_option
 from loadgen.errors import ExitStatus
@@ -42,7 +41,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     from loadgen.cli.run_cleanup import clean_up, cleanup_requests
 
     state_dir = state_directory(os.environ)
-    requests = cleanup_requests(options.run, state_dir, assume_ended=options.assume_ended, now=datetime.now(UTC))
+    requests = cleanup_requests(options.run, state_dir, assume_ended=options.assume_ended)
     statuses = [
         asyncio.run(clean_up(request, state_dir, dry_run=options.dry_run, is_confirmed=options.yes))
         for request in requests

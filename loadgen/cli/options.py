@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """Raise UsageError for an invalid command line instead of printing the usage and exiting."""
+    """Raise UsageError for an invalid command line instead of printing the usage and exiting.
+
+    Options are not abbreviated: an abbreviation that is unique today can be ambiguous, or another option, tomorrow.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False} | settings)
 
     def error(self, message: str) -> Any:
         """Raise the error that argparse found.
@@ -61,6 +67,13 @@ def add_run_options(parser: argparse.ArgumentParser, *, out_aliases: Sequence[st
         help="change a field of the scenario; can be repeated",
     )
     parser.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="tag every created resource, such as with a cost center; can be repeated",
+    )
+    parser.add_argument(
         "--transport",
         choices=("auto", "wire", "botocore"),
         help="HTTP client: wire (built-in), botocore (AWS SDK) or auto",
@@ -99,6 +112,13 @@ def _add_invocation_options(parser: argparse.ArgumentParser, out_aliases: Sequen
     )
     add_quiet_option(parser)
     add_debug_option(parser)
+    # Added by _processing-instance to the command line of a job.
+    parser.add_argument("--run-id", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--job-files", nargs=2, help=argparse.SUPPRESS)
+
+
+def add_processing_job_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command that can run a scenario as a Processing job."""
     group = parser.add_argument_group("SageMaker Processing job")
     group.add_argument("--processing-job", action="store_true", help="run the scenario as a Processing job")
     group.add_argument("--role", metavar="ARN", help="execution role of the job")
@@ -111,9 +131,20 @@ def _add_invocation_options(parser: argparse.ArgumentParser, out_aliases: Sequen
     group.add_argument("--max-runtime", type=int, metavar="S", help="maximum job runtime in seconds (default 86400)")
     group.add_argument("--s3", metavar="s3://BUCKET/PREFIX", help="location of the job's code and results")
     group.add_argument("--wait", action="store_true", help="wait for the job's end and download its results")
-    # Added by _processing-instance to the command line of a job.
-    parser.add_argument("--run-id", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--job-files", nargs=2, help=argparse.SUPPRESS)
+
+
+def check_processing_job_options(options: argparse.Namespace) -> None:
+    """Refuse an option of Processing jobs without --processing-job, which would have no effect.
+
+    Raises:
+        UsageError: there is one.
+    """
+    parser = Parser(add_help=False)
+    add_processing_job_options(parser)
+    unset = vars(parser.parse_args([]))
+    if not options.processing_job and (given := [name for name in unset if getattr(options, name) != unset[name]]):
+        option = "instance-count" if given[0] == "instances" else given[0].replace("_", "-")
+        raise UsageError(f"--{option} without --processing-job", hint="add --processing-job, or leave it out")
 
 
 def repeatable_argv(argv: Sequence[str], *, out_aliases: Sequence[str] = ()) -> list[str]:
@@ -127,14 +158,14 @@ def repeatable_argv(argv: Sequence[str], *, out_aliases: Sequence[str] = ()) -> 
         >>> repeatable_argv(["--quiet", "ask.py", "--out=x", "--set", "seed=7", "--max-spend", "5"])
         ['ask.py', '--set', 'seed=7', '--max-spend', '5']
     """
-    # An abbreviation means the same here as in the command's parser, which has more options.
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = Parser(add_help=False)
     _add_invocation_options(parser, out_aliases)
+    add_processing_job_options(parser)
     return parser.parse_known_args(argv)[1]
 
 
 def apply_options(loaded: "LoadedScenario", options: argparse.Namespace) -> "LoadedScenario":
-    """Return the scenario with --set, --emulate and --transport applied.
+    """Return the scenario with --set, --emulate, --tag and --transport applied.
 
     Raises:
         UsageError: an option does not fit the scenario.
@@ -144,6 +175,11 @@ def apply_options(loaded: "LoadedScenario", options: argparse.Namespace) -> "Loa
     scenario: Any = apply_overrides(loaded.scenario, dict(_parse_setting(text) for text in options.set))
     if options.emulate is not None:
         scenario = replace(scenario, target=_emulated_target(scenario.target, options.emulate))
+    if options.tag:
+        if not hasattr(scenario.target, "tags"):
+            raise UsageError("--tag works on SageMaker and Emulated only", hint="Existing creates nothing")
+        tags = {**scenario.target.tags, **dict(_parse_setting(text, "--tag") for text in options.tag)}
+        scenario = replace(scenario, target=replace(scenario.target, tags=tags))
     if options.transport is not None:
         if not hasattr(scenario.target, "transport"):
             raise UsageError("--transport works on SageMaker, Existing and Emulated only")
@@ -151,10 +187,10 @@ def apply_options(loaded: "LoadedScenario", options: argparse.Namespace) -> "Loa
     return replace(loaded, scenario=scenario)
 
 
-def _parse_setting(text: str) -> tuple[str, str]:
+def _parse_setting(text: str, option: str = "--set") -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise UsageError(f"--set {text}: no value", hint="write --set name=value")
+        raise UsageError(f"{option} {text}: no value", hint=f"write {option} name=value")
     return name.strip(), value.strip()
 
 
@@ -163,8 +199,9 @@ def _emulated_target(target: Any, profile: str) -> Any:
     from loadgen.targets.emulated import Emulated
 
     if isinstance(target, Emulated):
-        return Emulated(profile, model=target.model) if profile else target
-    return Emulated(profile or "mobilenet-v2", model=getattr(target, "model", None))
+        return Emulated(profile, model=target.model, tags=target.tags) if profile else target
+    tags = getattr(target, "tags", {})
+    return Emulated(profile or "mobilenet-v2", model=getattr(target, "model", None), tags=tags)
 
 
 def executor(options: argparse.Namespace) -> "Executor | None":

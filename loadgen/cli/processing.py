@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadgen.aws.s3 import S3Location
+from loadgen.cli.messages import echo
 from loadgen.cli.signals import SignalHandler
 from loadgen.errors import ExitStatus, InputError, UsageError, worst_status
 from loadgen.event_loop import new_runner
@@ -50,7 +51,12 @@ def submit_job(
     client.check_reachable(target)
     budget = _TERM_BUDGET if options.term_budget is None else min(_TERM_BUDGET, options.term_budget)
     run_id = RunContext.create(loaded, command="").run_id
-    submission = JobSubmission(run_id, [*argv, "--term-budget", str(budget)], bundle)  # the last --term-budget counts
+    submission = JobSubmission(
+        run_id,
+        [*argv, "--term-budget", str(budget)],  # the last --term-budget counts
+        bundle,
+        getattr(target, "tags", {}),
+    )
     s3_location = S3Location.parse(options.s3) if options.s3 else None
     region = getattr(target, "region", None)
 
@@ -60,6 +66,8 @@ def submit_job(
             console.show_progress(quiet=options.quiet) as progress,
             signal_handler.stop_on_signal(stop, progress.log),
         ):
+            for omitted in bundle.omitted:
+                progress.log(f"not uploaded: {omitted}")
             job = await client.create_job(submission, spec, s3_location=s3_location, region=region, log=progress.log)
             if not options.wait:
                 progress.log(f"after its end, download the results: python -m loadgen fetch {job.name}")
@@ -116,6 +124,7 @@ def report_job(fetched: FetchedResults) -> ExitStatus:
 
     Raises:
         InputError: the job is running and has no results yet.
+        ResourceLeakError: there are no results, and resources may still exist.
         UnavailableError: the job failed before it had results.
     """
     job = fetched.job
@@ -124,6 +133,8 @@ def report_job(fetched: FetchedResults) -> ExitStatus:
     except InputError as error:
         if not job.is_finished:
             raise InputError(f"{job}; it has no results yet", hint="fetch again later") from error
+        if fetched.may_have_leftovers:
+            raise client.leak_error(fetched, str(job)) from error
         raise client.job_failed_error(job) from error
     analysis, page = build_report(results)
     console.print_report(results.manifest, analysis, page)
@@ -132,8 +143,10 @@ def report_job(fetched: FetchedResults) -> ExitStatus:
         statuses.append(ExitStatus.UNAVAILABLE)
     if job.status == "Stopped":
         statuses.append(ExitStatus.TERMINATED)
-    if fetched.leftovers:
-        statuses.append(ExitStatus.RESOURCE_LEAK)
+    if fetched.may_have_leftovers:
+        leak = client.leak_error(fetched)
+        echo(f"{leak}", *(f"  {line}" for line in leak.details))
+        statuses.append(leak.status)
     return worst_status(statuses)
 
 

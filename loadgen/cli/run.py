@@ -5,7 +5,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadgen.cli.options import AddParser, add_run_options, apply_options, executor, repeatable_argv
+from loadgen.cli.options import (
+    AddParser,
+    add_processing_job_options,
+    add_run_options,
+    apply_options,
+    check_processing_job_options,
+    executor,
+    repeatable_argv,
+)
 from loadgen.cli.signals import SignalHandler
 from loadgen.errors import ExitStatus
 
@@ -23,6 +31,7 @@ def add_parser(add: AddParser) -> None:
     )
     parser.add_argument("scenario", metavar="SCENARIO.py", help="a Python file that defines `scenario`")
     add_run_options(parser)
+    add_processing_job_options(parser)
     parser.add_argument("--version", action="version", version=f"loadgen {version('loadgen')}")
     parser.set_defaults(handler=run)
 
@@ -33,6 +42,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     Raises:
         LoadgenError: the scenario cannot be loaded or run.
     """
+    check_processing_job_options(options)
     signal_handler = SignalHandler()
     with signal_handler.install():
         if options.processing_job:
@@ -57,7 +67,9 @@ def run_loaded(
         LoadgenError: the run could not start.
     """
     from loadgen.cli import scenario_run
+    from loadgen.open_files import raise_open_files_limit
 
+    raise_open_files_limit()  # each client needs a connection
     loaded = apply_options(loaded, options)
     return scenario_run.run_and_report(
         loaded, options, argv=argv, executor=executor(options), signal_handler=signal_handler

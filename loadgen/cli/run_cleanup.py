@@ -15,6 +15,7 @@ from loadgen.aws.identity import AwsConnection, connect
 from loadgen.aws.session import AwsConnectionConfig
 from loadgen.cli.messages import echo
 from loadgen.errors import AuthError, ConfigError, ExitStatus, InputError, LoadgenError
+from loadgen.liveness import LastSign
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class CleanupRequest:
 
 
 def cleanup_requests(
-    run_or_directory: str | None, state_dir: Path | None, *, assume_ended: str = "", now: datetime
+    run_or_directory: str | None, state_dir: Path | None, *, assume_ended: str = ""
 ) -> list[CleanupRequest]:
     """Return the runs that the command's argument names.
 
@@ -43,7 +44,6 @@ def cleanup_requests(
         run_or_directory: a run's id or output directory; None for every run that has ended.
         state_dir: directory of the run registry; None without one.
         assume_ended: host of a run that cannot be seen from here and that the user declares to have ended.
-        now: with a time zone.
 
     Raises:
         InputError: the directory has no readable journal.
@@ -53,28 +53,31 @@ def cleanup_requests(
         dead_runs = [] if state_dir is None else list_dead_runs(state_dir)
         return [*(_request_from_journal(run.run_id, run.journal_path) for run in dead_runs), CleanupRequest()]
     if Path(run_or_directory).is_dir():
-        return [_request_from_directory(Path(run_or_directory), assume_ended, now)]
+        return [_request_from_directory(Path(run_or_directory), assume_ended)]
     for run in [] if state_dir is None else list_runs(state_dir):
         if run.run_id == run_or_directory:
-            request = _request_from_journal(run_or_directory, run.journal_path)
-            last_entry = request.journal_state.last_entry if request.journal_state is not None else 0.0
-            check_process_ended(run.run_id, run.process, last_entry, assume_ended, now)
-            return [request]
+            sign = run.last_sign()
+            for process in run.processes():
+                check_process_ended(run.run_id, process, sign, assume_ended)
+            return [_request_from_journal(run_or_directory, run.journal_path)]
     return [CleanupRequest(run_or_directory, is_ended=bool(assume_ended) and assume_ended == run_or_directory)]
 
 
-def _request_from_directory(directory: Path, assume_ended: str, now: datetime) -> CleanupRequest:
+def _request_from_directory(directory: Path, assume_ended: str) -> CleanupRequest:
     journal_path = directory / JOURNAL_FILE
     try:
         state = read_journal(journal_path)
     except LoadgenError as error:
         raise InputError(f"{directory} has no readable journal", hint="give the run's id instead") from error
-    # The journal of a finished run lists no resources; it may come from another machine.
-    if state.resources:
-        check_process_ended(state.run_id, state.process, state.last_entry, assume_ended, now)
-    is_declared = bool(assume_ended) and assume_ended == (state.process.host or state.run_id)
-    is_ended = bool(state.resources) or is_declared or not state.process.is_running()
-    return CleanupRequest(state.run_id, journal_path, state, is_ended)
+    try:
+        sign = LastSign.read(journal_path, others=state.last_entry)
+        check_process_ended(state.run_id, state.process, sign, assume_ended)
+    except ConfigError:
+        # The journal of a finished run lists no resources; it may come from another machine.
+        if state.resources:
+            raise
+        return CleanupRequest(state.run_id, journal_path, state)
+    return CleanupRequest(state.run_id, journal_path, state, is_ended=True)
 
 
 def _request_from_journal(run_id: str, journal_path: Path) -> CleanupRequest:
@@ -113,7 +116,7 @@ async def clean_up(request: CleanupRequest, state_dir: Path | None, *, dry_run: 
             else:
                 echo(f"nothing was deleted; resources{of_run} may exist in {location}")
             return remaining_status
-        echo(f"left in {location}:", *(f"  {orphan}" for orphan in orphans))
+        echo(f"{_resources(len(orphans))} left in {location}:", *(f"  {orphan}" for orphan in orphans))
         if dry_run:
             echo("nothing was deleted (--dry-run)")
             return remaining_status
@@ -205,8 +208,8 @@ async def _delete_orphans(request: CleanupRequest, connection: AwsConnection, sc
     if lines:
         echo("could not be deleted:", *(f"  {line}" for line in lines))
         return ExitStatus.RESOURCE_LEAK
-    count, others = len(scan.orphans), "" if scan.skipped else "; none are left"
-    echo(f"deleted {count} resource{'s' if count != 1 else ''}{others}")
+    count, others = len(scan.orphans), "" if scan.skipped else "; nothing is left"
+    echo(f"deleted {_resources(count)}{others}")
     return ExitStatus.OK
 
 
@@ -219,6 +222,10 @@ def _confirm(count: int) -> bool:
     if not sys.stdin.isatty():
         echo("stdin is not a terminal; pass --yes to delete without confirmation")
         return False
-    sys.stderr.write(f"Delete {count} resource{'s' if count != 1 else ''}? [y/N] ")
+    sys.stderr.write(f"Delete {_resources(count)}? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _resources(count: int) -> str:
+    return f"{count} resource{'s' if count != 1 else ''}"

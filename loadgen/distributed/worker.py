@@ -39,7 +39,7 @@ from loadgen.engine import engine
 from loadgen.engine.clock import PreciseClock
 from loadgen.errors import ConfigError, InternalError, LoadgenError
 from loadgen.execution.gc_freeze import gc_frozen
-from loadgen.interfaces import Transport
+from loadgen.interfaces import PreconnectingTransport, Transport
 from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.measurement.sample import ErrorCode, in_category
 from loadgen.results.writer import SampleWriter
@@ -123,6 +123,8 @@ class Worker:
                     hint="give the worker credentials of the same account and region",
                 )
             async with account.open(None, connections=connections, timeout=shard.timeout) as endpoint:
+                if isinstance(endpoint.transport, PreconnectingTransport):
+                    await endpoint.transport.open_connections(shard.step.load.initial_connections)
                 self._send(Ready(shard.step_id))
                 start = await task.start_at
                 with _counting_transport(endpoint.transport, shard.counter_file) as transport:

@@ -20,7 +20,7 @@ from loadgen.engine.load_drivers import ClosedLoopDriver, OpenLoopDriver
 from loadgen.engine.monitor import GeneratorMonitor
 from loadgen.engine.request_sender import RequestSender
 from loadgen.errors import DataError, UsageError
-from loadgen.interfaces import Transport
+from loadgen.interfaces import PreconnectingTransport, Transport
 from loadgen.measurement.block import Block
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES
 from loadgen.measurement.recorder import Recorder
@@ -83,6 +83,7 @@ async def run(
     Raises:
         DataError: `requests` is empty.
         UsageError: `window` is not above 0, or a time or the seed is negative.
+        UnavailableError, ResourceError: the connections to begin with could not be opened.
         InternalError: the counts are inconsistent, which is a bug.
 
     Example:
@@ -152,6 +153,7 @@ async def open_run(
             raise UsageError(f"{name} is {seconds!r} seconds", hint="must be at least 0")
     seed = to_int(seed, "seed", 0)
     step = load if isinstance(load, Step) else Step(None, load)
+    await _open_connections(transport, step.load.initial_connections, stop)
     async with open_clock(clock) as run_clock:
         load_run = LoadRun(step, transport, requests, run_clock, seed, window, sink, on_window, drain, grace, stop)
         try:
@@ -159,6 +161,22 @@ async def open_run(
         finally:
             # However the run ended, the samples recorded so far reach the sink.
             load_run.recorder.finish(load_run.elapsed)
+
+
+async def _open_connections(transport: Transport, count: int, stop: asyncio.Event | None) -> None:
+    """Open a load's first connections, so that its first requests do not wait for them; `stop` ends this early."""
+    if not isinstance(transport, PreconnectingTransport):
+        return
+    opening: asyncio.Task[Any] = asyncio.ensure_future(transport.open_connections(count))
+    stopped: asyncio.Task[Any] = asyncio.ensure_future((stop or asyncio.Event()).wait())
+    try:
+        await asyncio.wait({opening, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if opening.done():
+            opening.result()
+    finally:
+        opening.cancel()
+        stopped.cancel()
+        await asyncio.wait({opening, stopped})
 
 
 def first_exception(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -351,7 +369,7 @@ class LoadRun:
             measurement_start=max(
                 self.step.warmup, 0.0 if math.isnan(sender.measurement_start) else sender.measurement_start
             ),
-            error_codes=tuple(self.recorder.error_codes.values()),
+            error_codes=self.recorder.errors.rows,
             generator_stats=self.monitor.snapshot(
                 scheduled=sender.scheduled, dropped=sender.dropped, send_duration=send_duration, target_rate=target_rate
             ),

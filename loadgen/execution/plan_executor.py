@@ -5,10 +5,11 @@ each step in one piece, or in rounds of short blocks (rounds_runner.py).
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from loadgen.aws.quotas import deployment_waves
+from loadgen.aws.quotas import deployment_waves, smaller_waves
 from loadgen.errors import ConfigError, ExitStatus, LoadgenError, QuotaError
 from loadgen.execution.endpoint_deployments import EndpointLease
 from loadgen.execution.executor import BlockPool, WorkerPool
@@ -17,6 +18,7 @@ from loadgen.execution.scenario_result import ExitCause
 from loadgen.execution.spend_limit import SpendLimit
 from loadgen.execution.step_runner import StepRunner
 from loadgen.execution.stop_event import acquire_or_stop, sleep_until, wait_or_stop
+from loadgen.execution.user_plan import UserPlan
 from loadgen.interfaces import Account, Endpoint, Progress, account_of_step
 from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetrics
 from loadgen.measurement.outcome import OutcomeCategory
@@ -36,8 +38,15 @@ class _EndpointSteps:
     """The steps of one wave that share an endpoint, and their runs as they complete."""
 
     config: ServerlessConfig | None
+    variant: str
     steps: Sequence[tuple[int, Step]]  # with their numbers in the plan
     measured: list[tuple[int, RunWriter, Run]] = field(default_factory=list)
+    refusals: list[QuotaError] = field(default_factory=list)  # by a quota, while other endpoints of the wave existed
+
+    @property
+    def lost_endpoint(self) -> str:
+        """Why the endpoint no longer serves requests; empty if it does."""
+        return next((run.failure for _, _, run in self.measured if run.failure), "")
 
 
 class PlanExecutor:
@@ -73,7 +82,11 @@ class PlanExecutor:
         self._stop = stop
         self._completed_runs: Mapping[int, Run] = {}
         self._step_runner = StepRunner(
-            scenario, account, results, progress, stop, grace=grace, spend_limit=spend_limit, abort=self._abort
+            *(scenario, account, results, progress, stop),
+            grace=grace,
+            spend_limit=spend_limit,
+            abort=self._abort,
+            add_cause=self.causes.append,
         )
 
     def restore(self, completed_runs: Mapping[int, Run]) -> None:
@@ -88,20 +101,21 @@ class PlanExecutor:
         Args:
             pool: executes the steps.
         """
-        plan = self._scenario.plan()
+        plan = UserPlan(self._scenario)
         try:
-            batch = next(plan, None)
+            batch = plan.next_batch(None)
             while batch is not None:
                 runs = await self._run_batch(batch, pool) if not self._stop.is_set() else []
                 if self._stop.is_set():
                     self.incomplete_reason = self.incomplete_reason or "stopped before its end"
                     return
-                try:
-                    batch = plan.send(runs)
-                except StopIteration:
-                    return
+                batch = plan.next_batch(runs)
         finally:
             plan.close()
+
+    def stop(self) -> None:
+        """Execute no further step, and end the one in progress."""
+        self._stop.set()
 
     def _abort(self, status: ExitStatus, reason: str) -> None:
         """Execute no further step, and end the one in progress."""
@@ -118,22 +132,23 @@ class PlanExecutor:
         self.planned_steps += len(numbered)
         runs = {n: self._completed_run(n, step) for n, step in numbered if n in self._completed_runs}
         missing = [(n, step) for n, step in numbered if n not in runs]
-        waves = list(self._deployment_waves([step for _, step in missing]))
+        waves = deque(self._deployment_waves([step for _, step in missing]))
         if rounds is not None and rounds.is_one_wave and len(waves) > 1:
             raise QuotaError(
                 f"{len(missing)} steps must be measured side by side, the quotas split them into {len(waves)} waves",
                 hint="use a smaller MaxConcurrency, or request an increase in Service Quotas",
                 details=(f"source: {self._account.quotas.source}",),
             )
-        for endpoints in waves:
+        while waves:
             wave = [
-                _EndpointSteps(config, [(n, s) for n, s in missing if (s.config, s.variant) == (config, variant)])
-                for config, variant in endpoints
+                _EndpointSteps(*endpoint, [(n, s) for n, s in missing if (s.config, s.variant) == endpoint])
+                for endpoint in waves.popleft()
             ]
             metrics_of_wave = await self._run_wave(wave, pool, rounds, runs)
             for endpoint_steps, metrics in zip(wave, metrics_of_wave, strict=True):
                 for number, run_writer, run in endpoint_steps.measured:
                     runs[number] = await asyncio.to_thread(_save_and_reload, run_writer, replace(run, metrics=metrics))
+            waves.extendleft(reversed(self._retry_waves(wave)))
         return [run for _, run in sorted(runs.items())]
 
     def _completed_run(self, number: int, step: Step) -> Run:
@@ -166,6 +181,18 @@ class PlanExecutor:
                 deployed.remove(wave[-1])
             yield wave
 
+    def _retry_waves(self, wave: Sequence[_EndpointSteps]) -> list[list[tuple[ServerlessConfig | None, str]]]:
+        """Return smaller waves of what a quota refused while the wave's other endpoints existed, which are now gone."""
+        refused = [(steps.config, steps.variant) for steps in wave if steps.refusals]
+        if not refused or self._stop.is_set():
+            return []
+        waves = smaller_waves(refused, len(wave) - len(refused))
+        self._progress.log(
+            f"a quota refused {len(refused)} of {len(wave)} endpoints; the others are deleted: trying again with "
+            f"{len(waves[0])} at a time"
+        )
+        return waves
+
     async def _run_wave(
         self, wave: Sequence[_EndpointSteps], pool: WorkerPool, rounds: Rounds | None, completed_runs: Mapping[int, Run]
     ) -> list[CloudWatchMetrics]:
@@ -185,7 +212,7 @@ class PlanExecutor:
         async with asyncio.TaskGroup() as group:
             leases = [self._deploy(group, endpoint_steps, pool) for endpoint_steps in wave]
             measurements = [
-                group.create_task(self._measure(endpoint_steps, lease, semaphore, pool))
+                group.create_task(self._measure(endpoint_steps, lease, semaphore, pool, may_retry=len(wave) > 1))
                 for endpoint_steps, lease in zip(wave, leases, strict=True)
             ]
         return [task.result() for task in measurements]
@@ -194,12 +221,13 @@ class PlanExecutor:
         self, wave: Sequence[_EndpointSteps], pool: BlockPool, rounds: Rounds, completed_runs: Mapping[int, Run]
     ) -> list[CloudWatchMetrics]:
         """Deploy the endpoints of a wave, and measure their steps in rounds once all of them are in service."""
+        may_retry = len(wave) > 1 and not rounds.is_one_wave
         async with asyncio.TaskGroup() as group:
             leases = [self._deploy(group, endpoint_steps, pool) for endpoint_steps in wave]
             try:
                 deployed: list[DeployedStep] = []
                 for endpoint_steps, lease in zip(wave, leases, strict=True):
-                    endpoint = await self._wait_in_service(endpoint_steps, lease)
+                    endpoint = await self._wait_in_service(endpoint_steps, lease, may_retry=may_retry)
                     if endpoint is not None:
                         deployed += [
                             DeployedStep(number, step, endpoint, lease.in_service_at + step.delay)
@@ -236,16 +264,24 @@ class PlanExecutor:
         )
 
     async def _measure(
-        self, endpoint_steps: _EndpointSteps, lease: EndpointLease, semaphore: asyncio.Semaphore, pool: WorkerPool
+        self,
+        endpoint_steps: _EndpointSteps,
+        lease: EndpointLease,
+        semaphore: asyncio.Semaphore,
+        pool: WorkerPool,
+        *,
+        may_retry: bool,
     ) -> CloudWatchMetrics:
         """Execute the steps of one endpoint when it is in service and its turn has come, then release it."""
-        endpoint = await self._wait_in_service(endpoint_steps, lease)
+        endpoint = await self._wait_in_service(endpoint_steps, lease, may_retry=may_retry)
         if endpoint is None:
             return CloudWatchMetrics()
         try:
             async with acquire_or_stop(semaphore, self._stop):
                 for number, step in endpoint_steps.steps:
-                    if not self._stop.is_set():
+                    if (problem := endpoint_steps.lost_endpoint) and not self._stop.is_set():
+                        self._save_unmeasured(endpoint_steps, number, step, problem)
+                    elif not self._stop.is_set():
                         await sleep_until(lease.in_service_at + step.delay, self._stop)
                         run_writer, run = await self._step_runner.run_step(number, step, endpoint, pool)
                         endpoint_steps.measured.append((number, run_writer, run))
@@ -253,17 +289,32 @@ class PlanExecutor:
             lease.release()
         return await self._read_metrics([run for _, _, run in endpoint_steps.measured])
 
-    async def _wait_in_service(self, endpoint_steps: _EndpointSteps, lease: EndpointLease) -> Endpoint | None:
-        """Return the endpoint; None after a stop, and if it was not deployed: then its steps get a run that says so."""
+    async def _wait_in_service(
+        self, endpoint_steps: _EndpointSteps, lease: EndpointLease, *, may_retry: bool
+    ) -> Endpoint | None:
+        """Return the endpoint; None after a stop, and if it was not deployed: then its steps get a run that says so.
+
+        Args:
+            endpoint_steps: the endpoint and its steps.
+            lease: its deployment.
+            may_retry: whether to deploy it again, once the other endpoints of its wave are gone, if a quota refuses it.
+        """
         try:
             return await lease.wait_in_service(self._stop)
         except LoadgenError as error:
+            if isinstance(error, QuotaError) and may_retry:
+                endpoint_steps.refusals.append(error)
+                self._progress.log(f"not deployed yet: {endpoint_steps.config}: {error}")
+                return None
             self.causes.append(ExitCause(error.status, f"{endpoint_steps.config}: {error}"))
             self._progress.log(f"not deployed: {endpoint_steps.config}: {error}")
             for number, step in endpoint_steps.steps:
-                run_writer, run = self._step_runner.save_failed_deployment(number, step, str(error))
-                endpoint_steps.measured.append((number, run_writer, run))
+                self._save_unmeasured(endpoint_steps, number, step, str(error))
             return None
+
+    def _save_unmeasured(self, endpoint_steps: _EndpointSteps, number: int, step: Step, failure: str) -> None:
+        run_writer, run = self._step_runner.save_failed_deployment(number, step, failure)
+        endpoint_steps.measured.append((number, run_writer, run))
 
     async def _read_metrics(self, runs: Sequence[Run]) -> CloudWatchMetrics:
         """Read the CloudWatch metrics of one endpoint over all of its runs.

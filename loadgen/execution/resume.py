@@ -1,10 +1,34 @@
-"""Resume: which saved run may be continued by which scenario."""
+"""Resume: whether a saved run may be continued, and by which scenario."""
 
 from pathlib import Path
 
-from loadgen.errors import ConfigError
+from loadgen.aws.deployment.journal import JOURNAL_FILE, read_journal
+from loadgen.errors import ConfigError, LoadgenError, OutputError
+from loadgen.liveness import HEARTBEAT_TIMEOUT, LastSign, Liveness, assess_liveness
 from loadgen.results.manifest import Manifest
 from loadgen.results.serialization import to_json
+
+
+def check_interrupted(directory: Path) -> None:
+    """Check that no process continues the run of a directory whose lock is free.
+
+    The lock may have been removed by hand, or by a process that could not see its owner.
+
+    Raises:
+        OutputError: the last process of its journal runs, or has a recent heartbeat.
+    """
+    path = directory / JOURNAL_FILE
+    try:
+        state = read_journal(path)
+    except LoadgenError:
+        return  # reported where the journal is needed
+    sign = LastSign.read(path, others=state.last_entry)
+    if assess_liveness(state.process, sign) is Liveness.RUNNING:
+        raise OutputError(
+            f"{directory} is in use by {state.process}: {state.process.invisibility or 'it runs'}, and {sign}",
+            hint="stop that process, or wait until its heartbeat is older than "
+            f"{HEARTBEAT_TIMEOUT / 60:g} min if it was killed",
+        )
 
 
 def check_resumable(saved: Manifest, current: Manifest, path: Path) -> None:

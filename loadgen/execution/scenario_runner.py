@@ -18,16 +18,17 @@ from loadgen.errors import ConfigError, DataError, ExitStatus, LoadgenError, Wri
 from loadgen.execution.executor import Executor, LocalExecutor
 from loadgen.execution.plan_executor import PlanExecutor
 from loadgen.execution.preflight import RunPolicy, forecast_for_account
-from loadgen.execution.resume import check_resumable
+from loadgen.execution.resume import check_interrupted, check_resumable
 from loadgen.execution.run_identity import RunContext
 from loadgen.execution.scenario_result import ExitCause, ScenarioResult
 from loadgen.execution.spend_limit import SpendLimit
 from loadgen.execution.stop_event import cancel_on
-from loadgen.interfaces import Account, Progress
+from loadgen.interfaces import Account, EndingAccount, Progress
 from loadgen.results.directory import ResultsDirectory, claim_directory
 from loadgen.results.manifest import Manifest
 from loadgen.scenario.loader import LoadedScenario
-from loadgen.scenario.scenario import ScenarioProtocol
+from loadgen.scenario.scenario import ScenarioProtocol, check_scenario
+from loadgen.scenario.user_code import script_error
 
 
 async def run_scenario(
@@ -64,6 +65,7 @@ async def run_scenario(
         LoadgenError: the run could not start, and created nothing. Later failures are in `ScenarioResult.failure`.
     """
     policy = policy or RunPolicy()
+    check_scenario(loaded.scenario)
     context = RunContext.create(loaded, command=command, run_id=run_id)
     directory = out or context.default_out(Path("results"))
     if policy.resume:
@@ -71,6 +73,8 @@ async def run_scenario(
     scenario = loaded.scenario
     async with AsyncExitStack() as stack:
         lock_note = stack.enter_context(claim_directory(directory, resume=policy.resume))
+        if policy.resume:
+            check_interrupted(directory)
         account = await _open_account(stack, scenario, context.run_id, policy, progress, stop)
         spend_limit = _check_forecast(scenario, account, policy, progress, lock_note)
         if policy.dry_run:
@@ -148,12 +152,15 @@ class _ScenarioRun:
             BaseException: the execution failed, and nothing was planned or left; or it was interrupted.
         """
         failure: BaseException | None = None
+        if isinstance(self.account, EndingAccount):
+            self.account.on_end(self.plan_executor.stop)
         try:
             await self._execute()
         except BaseExceptionGroup as group:
             failure = engine.first_exception(group)
+            failure = script_error(failure) or failure
         except Exception as error:  # noqa: BLE001 - reported in the result, beside what may be left
-            failure = error
+            failure = script_error(error) or error
         return self._result(failure)
 
     async def _execute(self) -> None:
@@ -187,8 +194,12 @@ class _ScenarioRun:
             if journal_state.resources:
                 names = ", ".join(sorted({name for _, name in journal_state.resources}))
                 self.progress.log(f"deleting what the interrupted run left: {names}")
-                for line in await self.account.delete_leftovers(journal_state):
-                    self.progress.log(f"left alone {line}")
+                skipped = await self.account.delete_leftovers(journal_state)
+                for line in skipped:
+                    self.progress.log(f"left alone: {line}")
+                if skipped:
+                    reason = f"the interrupted run may have left {_resources(len(skipped))}: {'; '.join(skipped)}"
+                    self.plan_executor.causes.append(ExitCause(ExitStatus.RESOURCE_LEAK, reason))
         completed = self.results.read_completed_runs()
         self.plan_executor.restore(completed)
         archived = self.results.archive_incomplete(completed)
@@ -197,6 +208,9 @@ class _ScenarioRun:
         )
 
     def _result(self, failure: BaseException | None) -> ScenarioResult:
+        end_error = self.account.end_error if isinstance(self.account, EndingAccount) else None
+        if end_error is not None and (failure is None or isinstance(failure, LoadgenError)):
+            failure = end_error  # of which other errors are consequences
         leftovers = tuple(self.account.leftovers())
         for leftover in leftovers:
             self.progress.log(f"not deleted: {leftover}")
@@ -206,16 +220,23 @@ class _ScenarioRun:
             raise failure
         causes = list(self.plan_executor.causes)
         if failure is not None:
-            causes.append(ExitCause(_exit_status(failure), str(failure) or type(failure).__name__))
+            cause = ExitCause(_exit_status(failure), str(failure) or type(failure).__name__)
+            causes.insert(0 if failure is end_error else len(causes), cause)
         if leftovers:
-            causes.append(ExitCause(ExitStatus.RESOURCE_LEAK, f"{len(leftovers)} resources may still exist"))
+            causes.append(ExitCause(ExitStatus.RESOURCE_LEAK, f"{_resources(len(leftovers))} may still exist"))
         incomplete_reason = self.plan_executor.incomplete_reason or (str(failure) if failure is not None else "")
+        if end_error is not None:
+            incomplete_reason = str(end_error)
         try:
             runs = self.results.read_runs()
         except LoadgenError as error:  # the leftovers must be reported all the same
             runs = ()
             causes.append(ExitCause(error.status, str(error)))
         return ScenarioResult(self.results, runs, tuple(causes), leftovers, incomplete_reason, failure)
+
+
+def _resources(count: int) -> str:
+    return f"{count} resource{'s' if count != 1 else ''}"
 
 
 def _exit_status(error: BaseException) -> ExitStatus:

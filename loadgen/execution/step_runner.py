@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from loadgen.errors import ExitStatus
 from loadgen.execution.executor import StepTask, WorkerPool
+from loadgen.execution.scenario_result import ExitCause
 from loadgen.execution.spend_limit import SpendLimit
-from loadgen.interfaces import Account, Endpoint, Progress, RemoteTarget, account_of_step
+from loadgen.interfaces import Account, Endpoint, Progress, RemoteTarget, SupportsEndpointStatus, account_of_step
+from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.run import Run
 from loadgen.measurement.tally import Window
 from loadgen.results.directory import ResultsDirectory
@@ -48,6 +50,7 @@ class StepRunner:
         grace: seconds for requests in flight after a stop.
         spend_limit: the limit that the steps' cost is added to; None for no limit.
         abort: ends the plan, with an exit status and a reason.
+        add_cause: receives causes of an exit status other than 0 that do not end the plan.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class StepRunner:
         grace: float,
         spend_limit: SpendLimit | None,
         abort: Callable[[ExitStatus, str], None],
+        add_cause: Callable[[ExitCause], None],
     ) -> None:
         self._scenario = scenario
         self._account = account
@@ -70,6 +74,7 @@ class StepRunner:
         self._grace = grace
         self._spend_limit = spend_limit
         self._abort = abort
+        self._add_cause = add_cause
 
     async def run_step(self, number: int, step: Step, endpoint: Endpoint, pool: WorkerPool) -> tuple[RunWriter, Run]:
         """Execute one step in one piece."""
@@ -100,16 +105,22 @@ class StepRunner:
 
     async def complete(self, started: StartedStep, run: Run) -> Run:
         """Save the run of a step that was executed, and return it with all its fields."""
-        run_writer = started.task.run_writer
+        run_writer, endpoint = started.task.run_writer, started.task.endpoint
         account = account_of_step(self._account, started.task.step)
-        after = await account.server_counts(started.task.endpoint.name)
         await asyncio.to_thread(run_writer.close)
         if run.workers and all(worker.lost_reason for worker in run.workers):
             self._abort(ExitStatus.OS_RESOURCE, "every worker was lost")
         run = replace(run, **started.run_fields)
+        run_writer.write_metadata(run)  # before the next calls, which fail if the emulator has ended
+        if problem := await _endpoint_problem(account, run, endpoint):
+            run = replace(run, failure=problem)
+            run_writer.write_metadata(run)
+            self._add_cause(ExitCause(ExitStatus.UNAVAILABLE, problem))
+            self._progress.log(problem)
+        after = await account.server_counts(endpoint.name)
         if (before := started.server_counts) is not None and after is not None:
             run = replace(run, server_counts={name: count - before.get(name, 0) for name, count in after.items()})
-        run_writer.write_metadata(run)
+            run_writer.write_metadata(run)
         self.add_new_spend(run_writer)
         self._progress.step_finished(run.step, run)
         return run
@@ -155,3 +166,12 @@ class StepRunner:
             reason = f"spend limit reached: {limit.spent_usd:.4f} USD spent, limit {limit.limit_usd:g} USD"
             self._progress.log(f"{reason}; sending no more requests")
             self._abort(ExitStatus.THRESHOLD, reason)
+
+
+async def _endpoint_problem(account: Account, run: Run, endpoint: Endpoint) -> str:
+    """Return why the endpoint was lost during a run with failed requests; empty if it was not."""
+    counts = run.tally.counts, run.tally.warmup
+    has_failed = any(n[o] for n in counts for o in Outcome if o.category is OutcomeCategory.FAILED)
+    if not has_failed or not isinstance(account, SupportsEndpointStatus):
+        return ""
+    return await account.endpoint_problem(endpoint.name)

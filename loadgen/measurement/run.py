@@ -66,7 +66,8 @@ class Run:
         generator_stats: self-monitoring of the generator; merged when there are several workers.
         workers: a report of each worker; empty when a single process ran the step.
         samples: every request, dtype SAMPLE; empty when samples were not kept.
-        failure: why nothing was measured, such as the endpoint's FailureReason; empty otherwise.
+        failure: why nothing, or only a part, was measured: the endpoint's FailureReason, or how it was lost; empty
+            otherwise.
         endpoint: the endpoint's name.
         region: AWS region of the endpoint.
         deploy_duration: seconds from CreateEndpoint to InService.

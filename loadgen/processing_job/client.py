@@ -5,22 +5,23 @@ import json
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from loadgen.analysis.prices import PriceBook
 from loadgen.aws.deployment.cleanup import delete_orphans, find_orphans
+from loadgen.aws.deployment.journal import JOURNAL_FILE, read_journal
 from loadgen.aws.deployment.names_and_tags import NAME_PREFIX
-from loadgen.aws.deployment.resources import NullJournal
+from loadgen.aws.deployment.resources import Existence, NullJournal
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
 from loadgen.aws.s3 import S3Location, download_prefix, ensure_bucket, upload
 from loadgen.aws.session import AwsConnectionConfig
-from loadgen.errors import ConfigError, InputError, ResourceLeakError, UnavailableError
+from loadgen.errors import ConfigError, InputError, LoadgenError, ResourceLeakError, UnavailableError
 from loadgen.interfaces import Leftover
 from loadgen.processing_job import bootstrap
 from loadgen.processing_job.bundle import FileBundle
@@ -41,11 +42,13 @@ class JobSubmission:
         run_id: id of the run.
         argv: arguments of `python -m loadgen` in the job's container.
         bundle: the files that the command line needs.
+        tags: of the job, beside the run's.
     """
 
     run_id: str
     argv: Sequence[str]
     bundle: FileBundle
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -75,11 +78,14 @@ async def create_job(
         job_location = (
             s3_location or S3Location(f"sagemaker-{job_region}-{account}", "loadgen")
         ) / f"{NAME_PREFIX}{submission.run_id}"
+        # First, because it checks that there is an image for the region.
+        request = job_request(
+            spec, run_id=submission.run_id, region=job_region, s3_location=job_location, tags=submission.tags
+        )
         await ensure_bucket(s3, job_location.bucket, job_region)
         log(f"uploading to {job_location.uri}")
         await _upload(s3, job_location, submission)
         log(spec.price_summary(job_region, PriceBook.builtin()))
-        request = job_request(spec, run_id=submission.run_id, region=job_region, s3_location=job_location)
         try:
             await connection.clients.sagemaker.create_processing_job(**request)
         except SDK_ERRORS as error:
@@ -170,12 +176,19 @@ class FetchedResults:
         directory: local directory of the results.
         downloaded_files: number of new or changed files.
         leftovers: resources of the run that could not be deleted.
+        unverified: why further resources of the run may exist, one human-readable line each.
     """
 
     job: ProcessingJob
     directory: Path
     downloaded_files: int
     leftovers: tuple[Leftover, ...]
+    unverified: tuple[str, ...] = ()
+
+    @property
+    def may_have_leftovers(self) -> bool:
+        """True when a resource of the run may still exist."""
+        return bool(self.leftovers or self.unverified)
 
 
 async def fetch_results(name: str, directory: Path, *, region: str | None, log: Log) -> FetchedResults:
@@ -188,30 +201,60 @@ async def fetch_results(name: str, directory: Path, *, region: str | None, log: 
         log: receives messages for the user.
 
     Raises:
-        LoadgenError: the job does not exist, its leftovers cannot be listed, or its results cannot be downloaded.
+        ResourceLeakError: the results cannot be downloaded, and resources of the run may still exist.
+        LoadgenError: the job does not exist, or its results cannot be downloaded.
     """
     async with _connect(region) as (connection, s3):
         job = await _describe_job(connection, name)
         log(str(job))
-        leftovers = await _delete_leftovers(connection, job, log) if job.is_finished else ()
-        # The lock belongs to a process in the container; whether that has ended cannot be checked locally.
-        files = await download_prefix(s3, job.output_location, directory, exclude={LOCK_FILE_NAME})
-        log(f"downloaded {files} files to {directory}" if files else f"{directory} is up to date")
-        return FetchedResults(job, directory, files, leftovers)
+        files, download_error = 0, None
+        try:
+            # The lock belongs to a process in the container; whether that has ended cannot be checked locally.
+            files = await download_prefix(s3, job.output_location, directory, exclude={LOCK_FILE_NAME})
+            log(
+                f"downloaded {files} file{'s' * (files != 1)} to {directory}" if files else f"{directory} is up to date"
+            )
+        except LoadgenError as error:  # after the deletion of what is billed
+            download_error = error
+        fetched = FetchedResults(job, directory, files, ())
+        if job.is_finished:
+            leftovers, unverified = await _delete_leftovers(connection, job, directory, log)
+            fetched = replace(fetched, leftovers=leftovers, unverified=unverified)
+        if download_error is not None:
+            if fetched.may_have_leftovers:
+                raise leak_error(fetched, str(download_error)) from download_error
+            raise download_error
+        return fetched
 
 
-async def _delete_leftovers(connection: AwsConnection, job: ProcessingJob, log: Log) -> tuple[Leftover, ...]:
-    """Delete the run's endpoints and configurations; return those that could not be deleted."""
+async def _delete_leftovers(
+    connection: AwsConnection, job: ProcessingJob, directory: Path, log: Log
+) -> tuple[tuple[Leftover, ...], tuple[str, ...]]:
+    """Delete the run's endpoints and configurations, by tags and by the journal among the job's results.
+
+    Returns:
+        What could not be deleted, and why more may exist.
+    """
+    try:
+        journal_state = read_journal(directory / JOURNAL_FILE)
+    except LoadgenError:
+        journal_state = None
+    if journal_state is not None and journal_state.run_id != job.run_id:
+        journal_state = None
     # Any owner: the job created them under its own role.
-    scan = await find_orphans(connection, job.run_id, any_owner=True)
-    if scan.unreadable:
-        raise UnavailableError(f"cannot list the resources that run {job.run_id} left: {scan.unreadable}")
-    for line in scan.skipped:
-        log(f"left alone {line}")
+    scan = await find_orphans(connection, job.run_id, journal_state=journal_state, any_owner=True)
+    unverified = [f"left alone: {line}" for line in scan.skipped]
+    # As for `cleanup`: an undamaged journal lists all resources.
+    if scan.unreadable and (journal_state is None or journal_state.damaged_lines):
+        unverified.append(f"cannot list the resources that run {job.run_id} left: {scan.unreadable}")
+    for line in unverified:
+        log(line)
+    # The job has ended, so no Create is in flight: what the journal names and does not exist has been deleted.
+    scan = replace(scan, orphans=[orphan for orphan in scan.orphans if orphan.existence is Existence.OBSERVED])
     if scan.orphans:
         names = ", ".join(dict.fromkeys(orphan.name for orphan in scan.orphans))
         log(f"deleting {names}, which the job left behind")
-    return tuple((await delete_orphans(connection, scan, NullJournal())).leftovers())
+    return tuple((await delete_orphans(connection, scan, NullJournal())).leftovers()), tuple(unverified)
 
 
 def check_reachable(target: Any) -> None:
@@ -234,11 +277,20 @@ def check_completed(fetched: FetchedResults) -> None:
         ResourceLeakError: a resource of the run may still exist.
         UnavailableError: the job failed or was stopped.
     """
-    if fetched.leftovers:
-        details = [str(leftover) for leftover in fetched.leftovers]
-        raise ResourceLeakError("resources may still exist", hint="delete them", details=details)
+    if fetched.may_have_leftovers:
+        raise leak_error(fetched)
     if fetched.job.status != "Completed":
         raise job_failed_error(fetched.job)
+
+
+def leak_error(fetched: FetchedResults, *details: str) -> ResourceLeakError:
+    """Return the error for a job whose run may have left resources."""
+    lines = [*map(str, fetched.leftovers), *fetched.unverified, *details]
+    return ResourceLeakError(
+        f"resources of run {fetched.job.run_id} may still exist",
+        hint=f"delete them, or repeat: python -m loadgen fetch {fetched.job.name}",
+        details=lines,
+    )
 
 
 def job_failed_error(job: ProcessingJob) -> UnavailableError:

@@ -4,12 +4,13 @@ A job runs the same command line as a user would. The leader deletes the run's e
 lost, `--wait` and `fetch` delete what an ended job left behind.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from loadgen.analysis.prices import PriceBook, PriceUnavailable
-from loadgen.aws.deployment.names_and_tags import NAME_PREFIX, RUN_TAG, tag_value
+from loadgen.aws.deployment.names_and_tags import NAME_PREFIX, RUN_TAG, tag_value, to_tag_list
 from loadgen.aws.s3 import S3Location
 from loadgen.errors import ConfigError, UsageError
 from loadgen.validation import to_int
@@ -35,6 +36,16 @@ _IMAGE_REGIONS = frozenset(
 JOB_CONFIG_FILE = "job_config.json"
 _FINAL_STATUSES = frozenset({"Completed", "Failed", "Stopped"})
 
+# Source: botocore service model sagemaker 2017-07-24, RoleArn, ProcessingInstanceType and ImageUri. An image's URI has
+# no scheme and no space (docker's distribution reference).
+_ROLE_PATTERN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[a-zA-Z_0-9+=,.@/-]+")
+_INSTANCE_TYPE_PATTERN = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9]+")
+_IMAGE_PATTERN = re.compile(r"(?=.{1,255}$)[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._-]+)*([:@][A-Za-z0-9._:+-]+)?")
+
+
+def _matches(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessingJobSpec:
@@ -58,10 +69,18 @@ class ProcessingJobSpec:
     image: str = ""
 
     def __post_init__(self) -> None:
-        if not self.role.startswith("arn:") or ":role/" not in self.role:
-            raise UsageError(f"role {self.role!r}", hint="give the ARN of an execution role")
-        if not self.instance_type.startswith("ml."):
-            raise UsageError(f"instance type {self.instance_type!r}", hint="such as ml.m5.large")
+        if not _matches(_ROLE_PATTERN, self.role):
+            raise UsageError(
+                f"role {self.role!r:.80}", hint="give the ARN of an execution role: arn:aws:iam::123456789012:role/NAME"
+            )
+        if not _matches(_INSTANCE_TYPE_PATTERN, self.instance_type):
+            raise UsageError(f"instance type {self.instance_type!r:.80}", hint="such as ml.m5.large")
+        if self.image != "" and not _matches(_IMAGE_PATTERN, self.image):
+            raise UsageError(
+                f"image {self.image!r:.80}",
+                hint="give the URI of a container image of at most 255 characters, such as "
+                "123456789012.dkr.ecr.us-east-1.amazonaws.com/python:3.12",
+            )
         object.__setattr__(self, "instances", to_int(self.instances, "number of instances", 1, 100))
         max_runtime = to_int(self.max_runtime, "run time in seconds", 1, _MAX_RUNTIME_LIMIT)
         object.__setattr__(self, "max_runtime", max_runtime)
@@ -90,7 +109,14 @@ def image_uri(spec: ProcessingJobSpec, region: str) -> str:
     return _IMAGE.format(region=region)
 
 
-def job_request(spec: ProcessingJobSpec, *, run_id: str, region: str, s3_location: S3Location) -> dict[str, Any]:
+def job_request(
+    spec: ProcessingJobSpec,
+    *,
+    run_id: str,
+    region: str,
+    s3_location: S3Location,
+    tags: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Return the arguments of CreateProcessingJob.
 
     Args:
@@ -98,6 +124,7 @@ def job_request(spec: ProcessingJobSpec, *, run_id: str, region: str, s3_locatio
         run_id: id of the run; part of the job's name and value of its run tag.
         region: AWS region of the job.
         s3_location: S3 prefix of this job.
+        tags: beside the run's; None for none.
     """
     code_path = f"{_INPUT_PATH}/code"
     job_config_path = f"{code_path}/{JOB_CONFIG_FILE}"
@@ -150,7 +177,7 @@ def job_request(spec: ProcessingJobSpec, *, run_id: str, region: str, s3_locatio
                 }
             ]
         },
-        "Tags": [{"Key": RUN_TAG, "Value": tag_value(run_id)}],
+        "Tags": to_tag_list({**(tags or {}), RUN_TAG: tag_value(run_id)}),
     }
 
 

@@ -1,5 +1,6 @@
 """Writes the files of a report: CSV tables, charts, the HTML page and summary.json."""
 
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ def write_report_files(directory: Path, manifest: Manifest, analysis: Analysis) 
         WriteError: writing failed.
     """
     charts = build_charts(manifest, analysis)
+    existing = set(directory.glob("*"))
     try:
         for phase, (raw, summary) in _PHASE_DIRECTORIES.items():
             if runs_in_phase(analysis, phase):
@@ -46,6 +48,9 @@ def write_report_files(directory: Path, manifest: Manifest, analysis: Analysis) 
             directory / PAGE_PATH.parent, {PAGE_PATH.name: page, "summary.json": summary_json(manifest, analysis)}, {}
         )
     except OSError as error:
+        # Cut files mislead, and their space is needed for result.json; the runs, which were there before, are kept.
+        for folder in set(directory.glob("*")) - existing:
+            shutil.rmtree(folder, ignore_errors=True)
         raise WriteError(
             f"cannot write the report to {error.filename or directory}: {error.strerror}",
             hint="the runs are kept; free disk space and run `python -m loadgen report` on the directory",

@@ -146,7 +146,7 @@ class ResultsDirectory:
             if number and (directory / "run.json").exists():
                 run = read_run(directory)
                 is_intact = not run.data_errors and not any(worker.lost_reason for worker in run.workers)
-                if is_intact and run.stop_reason in _COMPLETE_STOP_REASONS:
+                if is_intact and not run.failure and run.stop_reason in _COMPLETE_STOP_REASONS:
                     completed[number] = run
         return completed
 
@@ -211,6 +211,26 @@ def _step_number(directory: Path) -> int:
     return int(number) if number.isdecimal() else 0
 
 
+def holds_run(path: Path) -> bool:
+    """Return whether a directory holds a run, complete or not."""
+    return (path / "manifest.json").exists() or (path / "runs").exists()
+
+
+def free_directory(path: Path) -> Path:
+    """Return a directory that holds no run: the given one, or the first free of `NAME-2`, `NAME-3`, ... beside it.
+
+    For a directory without a name of its own, such as `.`, these are inside it: `run-2`, `run-3`, ...
+    """
+    if not holds_run(path):
+        return path
+    stem = path if path.name not in ("", "..") else path / "run"
+    return next(
+        candidate
+        for number in itertools.count(2)
+        if not holds_run(candidate := stem.with_name(f"{stem.name}-{number}"))
+    )
+
+
 @contextmanager
 def claim_directory(path: Path, *, resume: bool) -> Iterator[str]:
     """Create and lock an output directory while the context lasts.
@@ -255,7 +275,7 @@ def prepare_directory(path: Path, *, resume: bool = False) -> None:
                 raise InputError(f"{path} holds no run to resume", hint="give a directory made by loadgen")
         else:
             path.mkdir(parents=True, exist_ok=True)
-            if (path / "manifest.json").exists() or (path / "runs").exists():
+            if holds_run(path):
                 hint = "choose another --out, or --resume it; runs are never overwritten"
                 raise OutputError(f"{path} already holds a run", hint=hint)
         if not os.access(path, os.W_OK | os.X_OK):

@@ -1,4 +1,7 @@
-"""The directory lock: one process writes to an output directory at a time."""
+"""The directory lock: one process writes to an output directory at a time.
+
+The lock file carries the heartbeat of its process, so that the lock of a process that cannot be seen expires.
+"""
 
 import json
 import os
@@ -8,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from loadgen.errors import OutputError
+from loadgen.liveness import EXPIRY, LastSign, Liveness, assess_liveness, heartbeat
 from loadgen.process_identity import ProcessIdentity, process_from_json
 
 LOCK_FILE_NAME = "loadgen.lock"
@@ -30,7 +34,8 @@ def directory_lock(directory: Path) -> Iterator[str]:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}", hint="choose another --out") from error
     try:
-        yield note
+        with heartbeat(path):
+            yield note
     finally:
         with suppress(FileNotFoundError):
             path.unlink()
@@ -70,16 +75,22 @@ def _take_over_or_acquire(path: Path) -> str:
         _acquire(path)
     except FileExistsError:
         owner = _lock_owner(path)
-        if owner is None or not owner.is_running():
+        sign = LastSign.read(path)
+        if owner is None or assess_liveness(owner, sign) is Liveness.ENDED:
             path.unlink(missing_ok=True)
             _acquire(path)
             return f"took over the lock {path} of {owner or 'an unknown process'}, which no longer runs"
-        hint = "choose another --out"
-        invisibility = owner.invisibility
-        hint += f", or remove {path} if that process no longer runs" if invisibility else ""
-        note = f" ({invisibility}; whether it runs cannot be seen from here)" if invisibility else ""
-        raise OutputError(f"{path.parent} is in use by {owner}{note}", hint=hint) from None
+        raise _in_use_error(path, owner, sign) from None
     return ""
+
+
+def _in_use_error(path: Path, owner: ProcessIdentity, sign: LastSign) -> OutputError:
+    invisibility = owner.invisibility
+    hint, note = "choose another --out", ""
+    if invisibility:
+        hint += f", or remove {path} if that process no longer runs; the lock expires after {EXPIRY / 3600:g} h"
+        note = f" ({invisibility}; whether it runs cannot be seen from here, {sign})"
+    return OutputError(f"{path.parent} is in use by {owner}{note}", hint=hint)
 
 
 def _acquire(path: Path) -> None:

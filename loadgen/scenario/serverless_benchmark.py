@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from loadgen.analysis.analysis import CONCURRENCY, STABILITY, analyze
 from loadgen.analysis.elimination_policy import EliminationPolicy
+from loadgen.analysis.failure_share import DEFAULT_FAILURE_SHARE_LIMIT
 from loadgen.analysis.prices import PriceBook
 from loadgen.analysis.size_choice import MIN_CALLS, Objective, to_objective
 from loadgen.analysis.slo import Slo
@@ -20,7 +21,7 @@ from loadgen.measurement.run import Run
 from loadgen.scenario.benchmark_parameters import DEFAULTS
 from loadgen.scenario.rounds import Rounds
 from loadgen.scenario.scenario import DEFAULT_OBJECTIVE, DEFAULT_TIMEOUT, Plan, validate_scenario
-from loadgen.validation import to_int, to_tuple
+from loadgen.validation import is_number, to_bool, to_int, to_seconds, to_tuple
 from loadgen.workload.load import ClosedLoop, Pause, Uniform
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
@@ -30,6 +31,7 @@ BLOCK_SIZE = 20  # calls of a size in one round: the change of endpoint costs le
 MAX_ROUNDS = 100
 # Seconds. An instance may be removed after as many seconds without a call (analysis/cold_start.py, IDLE_EXPIRY).
 MAX_ROUND_DURATION = 30.0
+_MAX_MULTIPLIER = 1000  # of MaxConcurrency, which is at most 200: one machine has no more clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class ServerlessBenchmark:
         timeout: seconds that one request may take, cold start included.
         together: True to measure all endpoints of a benchmark at the same time: faster, but they may disturb each
             other.
+        failure_share_limit: share of failed calls of a step, from 0 to 1, above which the report says so first and the
+            exit status is 99.
 
     Raises:
         UsageError: a value is out of its range.
@@ -94,6 +98,7 @@ class ServerlessBenchmark:
     seed: int = 0
     timeout: float = DEFAULT_TIMEOUT
     together: bool = False
+    failure_share_limit: float = DEFAULT_FAILURE_SHARE_LIMIT
 
     def __post_init__(self) -> None:
         validate_scenario(self)
@@ -101,9 +106,14 @@ class ServerlessBenchmark:
             object.__setattr__(self, name, to_tuple(getattr(self, name), name))
         for name in ("memory_sizes", "max_concurrency"):
             object.__setattr__(self, name, tuple(to_int(item, name, 1) for item in getattr(self, name)))
-        for name in ("invocations", "rounds", "error_limit", "concurrency_invocations", "memory_size"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, to_int(getattr(self, name), name, 1))
+        for name in ("invocations", "error_limit", "concurrency_invocations"):
+            object.__setattr__(self, name, to_int(getattr(self, name), name, 1))
+        if self.memory_size is not None:
+            object.__setattr__(self, "memory_size", to_int(self.memory_size, "memory_size", 1))
+        object.__setattr__(self, "include_concurrency", to_bool(self.include_concurrency, "include_concurrency"))
+        object.__setattr__(self, "cold_start_delay", to_seconds(self.cold_start_delay, "cold_start_delay"))
+        if self.rounds is not None:
+            object.__setattr__(self, "rounds", to_int(self.rounds, "rounds", 1))
         if self.rounds is not None and self.rounds > self.invocations:
             raise UsageError(f"rounds must be at most invocations ({self.invocations}), got {self.rounds}")
         if self.confidence is not None and not 0.5 < self.confidence < 1:
@@ -116,8 +126,10 @@ class ServerlessBenchmark:
             raise UsageError(
                 "max_concurrency and multipliers must not be empty", hint="or give include_concurrency=False"
             )
-        if not all(math.isfinite(m) and m > 0 for m in self.multipliers):
-            raise UsageError(f"multipliers must be finite and above 0, got {list(self.multipliers)}")
+        if not all(is_number(m) and 0 < m <= _MAX_MULTIPLIER for m in self.multipliers):
+            raise UsageError(
+                f"multipliers must be numbers above 0, at most {_MAX_MULTIPLIER}, got {list(self.multipliers)!r:.80}"
+            )
         # Building the steps validates every other value.
         self.stability_steps()
         self.concurrency_steps(self.memory_sizes[0] if self.memory_size is None else self.memory_size)

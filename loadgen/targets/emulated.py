@@ -2,25 +2,31 @@
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, NamedTuple
 
+from loadgen.aws.deployment.names_and_tags import validate_tags
 from loadgen.emulator.settings import Settings
 from loadgen.errors import UnavailableError, UsageError
 from loadgen.event_loop import shielded
 from loadgen.interfaces import Account, Target, Transport
+from loadgen.process_exit import describe_exit
 from loadgen.targets.names import validate_resource_name
 from loadgen.targets.standalone import open_transport
 from loadgen.targets.transport_selection import resolve_transport
 from loadgen.validation import to_int
 from loadgen.workload.serverless_config import ServerlessConfig
+
+if TYPE_CHECKING:
+    from loadgen.aws.account import AwsAccount
 
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 5.0
@@ -41,6 +47,7 @@ class Emulated:
         metric_lag: seconds until emulated CloudWatch metrics appear.
         url: of a running emulator, whose own settings apply; empty starts one.
         transport: `auto` or a transport's name.
+        tags: of every created resource, beside loadgen's own.
 
     Raises:
         UsageError: an invalid value.
@@ -58,6 +65,7 @@ class Emulated:
     metric_lag: float = 0.0
     url: str = ""
     transport: str = "auto"
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", to_int(self.seed, "seed", 0))
@@ -73,6 +81,7 @@ class Emulated:
         if self.url and not self.url.startswith("http://"):
             raise UsageError(f"emulator at {self.url!r}", hint="give the URL it prints, such as http://127.0.0.1:8080")
         resolve_transport(self.transport)
+        object.__setattr__(self, "tags", validate_tags(self.tags))
 
     @asynccontextmanager
     async def account(self, *, run_id: str) -> AsyncIterator[Account]:
@@ -81,10 +90,18 @@ class Emulated:
         Raises:
             UnavailableError: the emulator did not start, or ended; the details are its last lines on stderr.
         """
-        async with self._running_emulator() as url, self._open_account(url, run_id) as account:
+        if self.url:
+            async with self._open_account(self.url, run_id) as account:
+                yield account
+            return
+        async with (
+            self._running_emulator() as emulator,
+            self._open_account(emulator.url, run_id) as account,
+            _watched(emulator, account),
+        ):
             yield account
 
-    def _open_account(self, url: str, run_id: str) -> AbstractAsyncContextManager[Account]:
+    def _open_account(self, url: str, run_id: str) -> "AbstractAsyncContextManager[AwsAccount]":
         # Scenario files create targets while they load; AWS modules are imported when used.
         from loadgen.aws.account import open_account
         from loadgen.aws.cloudwatch import MetricsWaitPolicy
@@ -110,7 +127,10 @@ class Emulated:
                 poll_interval=0.2, timeout=self.metric_lag + 5.0, settle_time=self.metric_lag + 0.5
             ),
             detail=self._detail(),
-            prepare=partial(create_emulated_model, model=self.model, profile=self.profile) if self.model else None,
+            prepare=partial(create_emulated_model, model=self.model, profile=self.profile, tags=self.tags)
+            if self.model
+            else None,
+            extra_tags=self.tags,
         )
 
     def open(
@@ -131,15 +151,12 @@ class Emulated:
         return f"profile {self.profile}, quotas {self.quotas}, seed {self.seed}, time x{self.time_scale:g}"
 
     @asynccontextmanager
-    async def _running_emulator(self) -> AsyncIterator[str]:
-        if self.url:
-            yield self.url
-            return
+    async def _running_emulator(self) -> AsyncIterator["_EmulatorProcess"]:
         with tempfile.TemporaryFile() as stderr_file:
             process = await self._start(stderr_file)
             try:
                 import_module("loadgen.aws.account")  # 0.3 s, while the emulator starts
-                yield await _read_url(process, stderr_file)
+                yield _EmulatorProcess(await _read_url(process, stderr_file), process, stderr_file)
             except Exception as error:
                 if await _has_exited(process):
                     raise _emulator_exited_error(process, stderr_file) from error
@@ -168,6 +185,30 @@ class Emulated:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(search_path), "PYTHONIOENCODING": "utf-8"},
             start_new_session=True,  # without the terminal's Ctrl-C: the emulator is needed until teardown is complete
         )
+
+
+class _EmulatorProcess(NamedTuple):
+    """A running emulator that this process has started."""
+
+    url: str
+    process: asyncio.subprocess.Process
+    stderr_file: IO[bytes]
+
+
+@asynccontextmanager
+async def _watched(emulator: _EmulatorProcess, account: "AwsAccount") -> AsyncIterator[None]:
+    """Tell the account when its emulator ends during the block."""
+
+    async def watch() -> None:
+        await emulator.process.wait()
+        account.end(_emulator_exited_error(emulator.process, emulator.stderr_file))
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def _read_url(process: asyncio.subprocess.Process, stderr_file: IO[bytes]) -> str:
@@ -214,11 +255,12 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 def _emulator_exited_error(process: asyncio.subprocess.Process, stderr_file: IO[bytes]) -> UnavailableError:
-    return UnavailableError(
-        f"the emulator ended with status {process.returncode}",
-        hint="python -m loadgen emulate shows whether it starts",
-        details=_last_lines(stderr_file),
-    )
+    status, lines = process.returncode or 0, _last_lines(stderr_file)
+    hint = "python -m loadgen emulate shows whether it starts" if status >= 0 else "run again"
+    if -status == signal.SIGKILL:
+        hint = "run again with more free memory: the kernel ends a process in this way when memory is short"
+    last_words = f"; its last output: {lines[-1]}" if lines else ""
+    return UnavailableError(f"the emulator {describe_exit(status)}{last_words}", hint=hint, details=lines)
 
 
 def _last_lines(stderr_file: IO[bytes]) -> list[str]:

@@ -1,8 +1,10 @@
 """SageMaker: a model in an AWS account. Its endpoints are billed."""
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from loadgen.aws.deployment.names_and_tags import validate_tags
 from loadgen.errors import UsageError
 from loadgen.interfaces import Account, Target, Transport
 from loadgen.targets.names import validate_resource_name
@@ -23,9 +25,10 @@ class SageMaker:
         transport: `auto` or a transport's name.
         deploy_timeout: maximum seconds from CreateEndpoint to InService.
         metrics_timeout: maximum seconds to wait for CloudWatch after a step.
+        tags: of every created endpoint, configuration and Processing job, beside loadgen's own, such as a cost center.
 
     Raises:
-        UsageError: an invalid name or timeout, or an unknown transport.
+        UsageError: an invalid name, timeout or tag, or an unknown transport.
 
     Example:
         >>> SageMaker("ranker").model
@@ -37,10 +40,12 @@ class SageMaker:
     transport: str = "auto"
     deploy_timeout: float = 1800.0
     metrics_timeout: float = 300.0
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         validate_resource_name("model", self.model)
         resolve_transport(self.transport)
+        object.__setattr__(self, "tags", validate_tags(self.tags))
         if not self.deploy_timeout > 0 or not self.metrics_timeout >= 0:
             raise UsageError(
                 f"deploy_timeout {self.deploy_timeout!r}, metrics_timeout {self.metrics_timeout!r}",
@@ -62,6 +67,7 @@ class SageMaker:
             transport_factory=resolve_transport(self.transport),
             retry_policy=RetryPolicy(deploy_timeout=self.deploy_timeout),
             metrics_wait=MetricsWaitPolicy(timeout=self.metrics_timeout),
+            extra_tags=self.tags,
         )
 
     def open(

@@ -4,18 +4,18 @@ The shards of a schedule together send exactly the requests of the whole, at the
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.validation import to_int
+from loadgen.validation import is_number, to_int
 from loadgen.workload.rate import Rate
-from loadgen.workload.timestamps import probable_unit
+from loadgen.workload.timestamps import to_instants
 
 _CHUNK = 8192  # arrivals computed at a time: bounds memory, and amortizes numpy's overhead for each call
 
@@ -60,6 +60,15 @@ class Arrivals:
         if self.rate is None:
             return self.instants[-1] if self.instants else 0.0
         return self.rate.duration
+
+    @property
+    def peak_rate(self) -> float:
+        """The largest number of requests that this shard sends in one second, on average over a Poisson process."""
+        if self.rate is not None:
+            return max(rate for _, rate in self.rate.knots) / self.part[1]
+        instants = np.array(self.instants, dtype=np.float64)
+        within = np.searchsorted(instants, instants + 1.0) - np.arange(len(instants))
+        return float(within.max(initial=0)) / self.part[1]
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
         index, count = self.part
@@ -112,31 +121,27 @@ def poisson(rate: Rate, seed: int) -> Arrivals:
     return Arrivals(rate, seed=seed)
 
 
-def trace(
-    instants: Sequence[float], *, start: float | None = None, end: float | None = None, speed: float = 1.0
-) -> Arrivals:
+def trace(instants: Iterable[Any], *, start: Any = None, end: Any = None, speed: float = 1.0) -> Arrivals:
     """Return arrivals that replay recorded instants; the earliest one, or `start` if it is given, becomes 0.
 
     Args:
-        instants: seconds on any clock, in any order.
-        start: omit instants before this one.
+        instants: seconds on any clock, ISO 8601 texts, or datetimes and timedeltas of Python, numpy or pandas, in any
+            order. Times without an offset are UTC.
+        start: omit instants before this one; as one of `instants`.
         end: omit instants at or after this one.
         speed: factor of the replay speed; 2 replays in half the time.
 
     Raises:
-        UsageError: no instants are left, an instant is not finite or is 1e11 or more, or the speed is not finite and
-            above 0.
+        UsageError: no instants are left, a value is not a time, not finite, or 1e11 seconds or more, or the speed is
+            not finite and above 0.
     """
-    if not (math.isfinite(speed) and speed > 0):
+    if not (is_number(speed) and math.isfinite(speed) and speed > 0):
         raise UsageError(f"speed is {speed!r}", hint="must be finite and above 0")
-    kept = np.sort(np.array(list(instants), dtype=np.float64))
-    if not np.isfinite(kept).all():
-        raise UsageError("the trace contains an instant that is not finite")
-    if kept.size and (unit := probable_unit(float(kept[-1]))):
-        raise UsageError(f"the trace contains the instant {kept[-1]:.0f}: {unit}", hint="give seconds")
-    low = -math.inf if start is None else start
-    kept = kept[(kept >= low) & (kept < (math.inf if end is None else end))]
+    kept = np.sort(to_instants(instants, "the trace"))
+    low = -math.inf if start is None else float(to_instants([start], "start")[0])
+    high = math.inf if end is None else float(to_instants([end], "end")[0])
+    kept = kept[(kept >= low) & (kept < high)]
     if not kept.size:
         raise UsageError("the trace has no instants between start and end")
-    origin = kept[0] if start is None else start
+    origin = kept[0] if start is None else low
     return Arrivals(instants=tuple(((kept - origin) / speed).tolist()))

@@ -13,6 +13,8 @@ from loadgen.errors import UsageError
 from loadgen.validation import to_int, validate_duration
 from loadgen.workload.arrivals import Arrivals, compose_shard
 
+_MIN_INITIAL_CONNECTIONS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
@@ -53,6 +55,14 @@ class OpenLoop:
     def connections(self) -> int:
         """Maximum number of requests in flight."""
         return self.max_in_flight
+
+    @property
+    def initial_connections(self) -> int:
+        """Connections to open before the load: one for each arrival of the busiest second, at least 10.
+
+        Enough while a response takes at most one second. Further ones, up to `max_in_flight`, are opened on demand.
+        """
+        return min(self.max_in_flight, max(_MIN_INITIAL_CONNECTIONS, math.ceil(self.arrivals.peak_rate)))
 
     def shard(self, index: int, count: int) -> Self:
         """Return the index-th of `count` shards, with its arrivals and its share of `max_in_flight`."""
@@ -130,6 +140,11 @@ class ClosedLoop:
     @property
     def connections(self) -> int:
         """Maximum number of requests in flight."""
+        return self.clients
+
+    @property
+    def initial_connections(self) -> int:
+        """Connections to open before the load: one for each client."""
         return self.clients
 
     def shard(self, index: int, count: int) -> Self | None:

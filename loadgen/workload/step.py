@@ -1,10 +1,9 @@
 """Step: one endpoint configuration under one load."""
 
-import math
 from dataclasses import dataclass
 
 from loadgen.errors import UsageError
-from loadgen.validation import to_int
+from loadgen.validation import to_int, to_seconds
 from loadgen.workload.load import ClosedLoop, Load, OpenLoop
 from loadgen.workload.serverless_config import ServerlessConfig
 
@@ -88,8 +87,7 @@ class Step:
                 f"config is of type {type(self.config).__name__}", hint="must be a ServerlessConfig or None"
             )
         for name, seconds in (("warmup", self.warmup), ("delay", self.delay)):
-            if not 0 <= seconds < math.inf:
-                raise UsageError(f"{name} is {seconds!r} seconds", hint="must be finite and at least 0")
+            object.__setattr__(self, name, to_seconds(seconds, name))
         object.__setattr__(self, "warmup_calls", to_int(self.warmup_calls, "warmup_calls", 0))
 
     @property

@@ -1,13 +1,20 @@
-"""Reads recorded request timestamps from a file, so that an open loop can replay them."""
+"""Recorded timestamps, read from a file or given as numbers, times or arrays, so that an open loop can replay them."""
 
 import math
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from loadgen.errors import DataError, InputError
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.errors import DataError, InputError, UsageError
+from loadgen.validation import is_number, to_tuple
 
 # Seconds since 1970 reach this number in the year 5138; milliseconds reached it in 1973, nanoseconds after 100 s.
 _MAX_SECONDS = 1e11
+_ALLOWED = "give numbers of seconds, ISO 8601 texts, or datetimes"
 _MAX_LISTED_ERRORS = 5  # bad lines shown before the rest is only counted
 
 
@@ -66,6 +73,57 @@ def _parse_timestamp(text: str) -> float:
     if not math.isfinite(seconds):
         raise ValueError(text)
     return seconds
+
+
+def to_instants(values: Iterable[Any], name: str) -> NDArray[np.float64]:
+    """Return timestamps in seconds, shape (n,), in the order given.
+
+    Args:
+        values: numbers of seconds, ISO 8601 texts, datetimes and timedeltas of Python, numpy or pandas; times without
+            an offset are UTC.
+        name: of the values, for the message.
+
+    Raises:
+        UsageError: a value is none of these, not finite, or too large for seconds.
+    """
+    array = values if isinstance(values, np.ndarray) else None
+    if array is None:
+        values = to_tuple(values, name)
+        array = np.array(values) if all(map(is_number, values)) else None
+    if array is not None and array.ndim == 1 and array.dtype.kind in "iuf":
+        seconds = array.astype(np.float64)
+    elif array is not None and array.ndim == 1 and array.dtype.kind in "mM":
+        zero = np.timedelta64(0, "s") if array.dtype.kind == "m" else np.datetime64(0, "s")
+        seconds = (array - zero) / np.timedelta64(1, "s")
+    else:
+        seconds = np.array([_to_instant(value, name) for value in values], dtype=np.float64)
+    if not np.isfinite(seconds).all():
+        raise UsageError(f"{name} contains an instant that is not finite")
+    for extreme in (seconds.max(initial=0.0), seconds.min(initial=0.0)):
+        if unit := probable_unit(float(extreme)):
+            raise UsageError(f"{name} contains the instant {extreme:.0f}: {unit}", hint="give seconds")
+    return seconds
+
+
+def _to_instant(value: Any, name: str) -> float:
+    if isinstance(value, np.datetime64):
+        return float((value - np.datetime64(0, "s")) / np.timedelta64(1, "s"))
+    if isinstance(value, np.timedelta64):
+        return float(value / np.timedelta64(1, "s"))
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    try:
+        if isinstance(value, str):
+            return _parse_timestamp(value)
+        if is_number(value):
+            return float(value)
+    except DataError as error:
+        raise UsageError(f"{name} contains {value!r:.60}: {error.message}", hint="give seconds") from error
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{name} contains {value!r:.60}", hint=_ALLOWED) from error
+    raise UsageError(f"{name} contains {value!r:.60}", hint=_ALLOWED)
 
 
 def probable_unit(timestamp: float) -> str:

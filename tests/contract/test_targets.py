@@ -91,12 +91,41 @@ def test_a_model_that_is_registered_already_is_kept():
     asyncio.run(main())
 
 
+def test_the_tags_of_a_target_are_on_everything_that_is_created():
+    """ListTags of model, configuration and endpoint gives the target's tags; endpoint and configuration have loadgen's four too."""
+
+    async def main() -> None:
+        tags = {"CostCenter": "4711", "Team": "search + ads"}
+        async with (
+            serve(Settings(time_scale=100_000.0)) as emulator,
+            Emulated("instant", model="ranker", url=emulator.url, tags=tags).account(run_id="r") as account,
+            account.open(CONFIG, connections=1, timeout=1.0) as endpoint,
+            open_clients(AwsConnectionConfig(emulator_url=emulator.url)) as clients,
+        ):
+            api = clients.sagemaker
+            arns = (
+                (await api.describe_model(ModelName="ranker"))["ModelArn"],
+                (await api.describe_endpoint_config(EndpointConfigName=endpoint.name))["EndpointConfigArn"],
+                (await api.describe_endpoint(EndpointName=endpoint.name))["EndpointArn"],
+            )
+            listed = [
+                {tag["Key"]: tag["Value"] for tag in (await api.list_tags(ResourceArn=arn))["Tags"]} for arn in arns
+            ]
+        assert listed[0] == tags
+        own = {"loadgen:run", "loadgen:owner", "loadgen:created", "loadgen:expires"}
+        for found in listed[1:]:
+            assert tags.items() <= found.items()
+            assert set(found) == own | set(tags)
+
+    asyncio.run(main())
+
+
 def test_an_emulator_that_exits_is_reported_with_its_status():
     """Killed in mid-run, the error names the emulator and its status, instead of a refused connection."""
 
     async def main() -> None:
         before = children()
-        with pytest.raises(UnavailableError, match="the emulator ended with status -9"):
+        with pytest.raises(UnavailableError, match="the emulator was killed by SIGKILL"):
             async with Emulated("instant", time_scale=10_000.0).account(run_id="r") as account:
                 (emulator,) = children() - before
                 os.kill(emulator, signal.SIGKILL)
@@ -114,7 +143,7 @@ def test_an_emulator_that_cannot_start_says_why(monkeypatch):
         async with Emulated("instant").account(run_id="r"):
             pass
 
-    with pytest.raises(UnavailableError, match="the emulator ended with status") as caught:
+    with pytest.raises(UnavailableError, match="the emulator exited with status") as caught:
         asyncio.run(main())
     assert caught.value.details
 

@@ -1,18 +1,23 @@
 """The pool under the wire transport: who gets which connection, cancellation at every await, and how it ends."""
 
 import asyncio
+import errno
 import random
 import termios
 import threading
 
 import pytest
 
+from loadgen.engine import engine
 from loadgen.errors import UsageError
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
-from loadgen.transport.wire import connection
+from loadgen.transport.wire import connection, connector
 from loadgen.transport.wire.timeouts import Timeouts
 from loadgen.transport.wire.tls import make_context
+from loadgen.workload.arrivals import even
+from loadgen.workload.load import OpenLoop
+from loadgen.workload.rate import constant
 from loadgen.workload.request import Request
 from tests.support.certificates import root_file, server_context
 from tests.support.faulty_server import OK, FaultyServer, respond_once, serve_ok
@@ -28,15 +33,53 @@ from tests.support.wire import (  # noqa: F401 - run is a fixture
 
 
 def test_connections_are_open_before_the_first_call(run):  # noqa: F811
-    """All of them are opened on entering; calls then neither wait nor open any."""
+    """Ten are opened on entering, as many as a load asks for before it; calls then neither wait nor open any."""
 
     async def main():
         async with open_transport_to(server, 100) as transport:
-            assert transport.opened_count == 100
+            assert transport.opened_count == 10
+            for count, opened in ((5, 10), (60, 60), (1000, 100)):
+                await transport.open_connections(count)
+                assert transport.opened_count == opened
             replies = await asyncio.gather(*[transport.invoke(REQUEST) for _ in range(100)])
             assert {(reply.pool_wait, reply.is_new_connection) for reply in replies} == {(0.0, False)}
             assert transport.opened_count == server.connections == 100
             assert repr(transport).endswith("<Pool 100 open, 100 idle, 0 opening, 0 waiting, limit 100>>")
+
+    with FaultyServer(serve_ok) as server:
+        run(main)
+
+
+def test_a_server_that_accepts_few_connections_is_measured_with_those(run, monkeypatch):  # noqa: F811
+    """When the server refuses more, the load begins with the open connections; a call without one records the refusal."""
+
+    def refuse(*_):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    async def main():
+        async with open_transport_to(server, 100) as transport:
+            with monkeypatch.context() as patch:
+                patch.setattr(connector, "_new_socket", refuse)
+                await transport.open_connections(100)
+                assert transport.opened_count == 10
+                replies = await asyncio.gather(*[transport.invoke(REQUEST) for _ in range(12)], return_exceptions=True)
+            outcomes = [reply.outcome for reply in replies if isinstance(reply, TransportError)]
+            assert outcomes == [Outcome.CONNECT_REFUSED] * 2
+            await assert_usable(transport, server)
+
+    with FaultyServer(serve_ok) as server:
+        run(main)
+
+
+def test_an_open_loop_opens_what_its_schedule_needs(run):  # noqa: F811
+    """The engine opens a connection for each arrival of the busiest second before an open loop, not `max_in_flight`."""
+
+    async def main():
+        async with open_transport_to(server, 1000) as transport:
+            finished = await engine.run(OpenLoop(even(constant(40)), duration=0.5), transport, [REQUEST])
+            assert finished.tally.counts == {Outcome.OK: 20}
+            assert finished.generator_stats.connections_opened == 0
+            assert transport.opened_count == server.connections == 40
 
     with FaultyServer(serve_ok) as server:
         run(main)

@@ -59,6 +59,8 @@ class ForkServer:
             loop.create_future(), loop.create_future(), directory / f"out.{number}", directory / f"err.{number}"
         )
         self.children[number] = child
+        for path in (child.stdout, child.stderr):
+            path.touch()  # a signal may end the child before it opens them
         order = {
             "id": number,
             "argv": list(argv),

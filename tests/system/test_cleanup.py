@@ -1,6 +1,7 @@
 """The command `cleanup`: deletes what a run left and nothing else."""
 
 import json
+import os
 import signal
 from datetime import UTC, datetime, timedelta
 
@@ -71,9 +72,9 @@ def test_cleanup_without_a_run_skips_runs_that_may_be_running(run_in_sandbox):
     run_in_sandbox(main)
 
 
-async def kill_run(sandbox, *, sizes=(1024,)):
+async def kill_run(sandbox, *, sizes=(1024,), load="duration=60"):
     """Start a run, kill it under load, and return its id."""
-    child = sandbox.start(str(sandbox.write_scenario(load="duration=60", sizes=sizes)), "--out", "out", "--quiet")
+    child = sandbox.start(str(sandbox.write_scenario(load=load, sizes=sizes)), "--out", "out", "--quiet")
     await sandbox.wait_until(lambda: sandbox.arrivals() > 4)
     child.signal(signal.SIGKILL)
     await sandbox.finish(child)
@@ -114,9 +115,29 @@ def test_a_journal_that_names_a_foreign_endpoint_deletes_nothing(run_in_sandbox,
     run_in_sandbox(main)
 
 
+def test_a_resumed_run_that_leaves_something_behind_ends_with_101(run_in_sandbox):
+    """What --resume may not delete is a cause of status 101 in result.json, as for any other run."""
+
+    async def main(sandbox):
+        await kill_run(sandbox, load="count=2000")
+        name = "loadgen-foreign-1024-2-ab12cd34ef"
+        sandbox.create_unrelated_endpoint(name, {})
+        rewrite_journal(sandbox, lambda entry: entry | {"name": name} if "name" in entry else entry)
+        status, _, err = await sandbox.run(str(sandbox.directory / "scenario.py"), "--resume", "out", "--quiet")
+        assert (status, sandbox.deleted_unrelated_resources()) == (101, set()), err
+        exit_record = sandbox.result()["exit"]
+        assert exit_record["code"] == 101
+        (cause,) = [cause for cause in exit_record["causes"] if cause["code"] == 101]
+        assert cause["message"].startswith("the interrupted run may have left 2 resources: ")
+        assert name in cause["message"]
+        assert f"left alone: endpoint {name} (billable)" in err
+
+    run_in_sandbox(main)
+
+
 @pytest.mark.parametrize("change", [{"host": "elsewhere"}, {"pid_namespace": "pid:[elsewhere]"}])
 def test_a_run_that_cannot_be_seen_is_not_cleaned_up(run_in_sandbox, change):
-    """A run of another host or PID namespace is refused with --yes (78); --assume-ended its host deletes, as does expiry."""
+    """A run of another host or PID namespace is refused while its heartbeat is recent (78); then --assume-ended its host deletes."""
 
     async def main(sandbox):
         run_id = await kill_run(sandbox)
@@ -130,17 +151,53 @@ def test_a_run_that_cannot_be_seen_is_not_cleaned_up(run_in_sandbox, change):
         registered.write_text(json.dumps(move(json.loads(registered.read_text()))))
         lock = sandbox.directory / "out" / "loadgen.lock"
         lock.write_text(json.dumps(json.loads(lock.read_text()) | change))
+        scenario = str(sandbox.directory / "scenario.py")
+        host = json.loads(registered.read_text())["process"]["host"]
+        for argv in (("out",), (run_id,), ("out", "--assume-ended", host)):
+            status, _, stderr = await sandbox.run("cleanup", *argv, "--yes")
+            assert (status, sandbox.existing_resources()) == (78, remaining), stderr
+            assert "is still running" in stderr
+        # Even without its lock it is not resumed.
+        lock.rename(lock.with_suffix(".kept"))
+        status, _, stderr = await sandbox.run(scenario, "--resume", "out")
+        assert (status, sandbox.existing_resources()) == (73, remaining), stderr
+        assert "heartbeat" in stderr
+        lock.with_suffix(".kept").rename(lock)
+        # Seven minutes later.
+        rewrite_journal(sandbox, lambda entry: entry | {"time": entry["time"] - 420})
+        for path in (registered, lock, sandbox.directory / "out" / "journal.jsonl"):
+            os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 420))
         for argv in (("out",), (run_id,), ("out", "--assume-ended", "another")):
             status, _, stderr = await sandbox.run("cleanup", *argv, "--yes")
             assert (status, sandbox.existing_resources()) == (78, remaining), stderr
             assert "cannot be seen from here" in stderr
-        host = json.loads(registered.read_text())["process"]["host"]
+            assert "its last heartbeat was 7 min ago" in stderr
         assert (await sandbox.run("cleanup", "--yes"))[0] == 0
         assert sandbox.existing_resources() == remaining
-        status, _, stderr = await sandbox.run(str(sandbox.directory / "scenario.py"), "--resume", "out")
+        status, _, stderr = await sandbox.run(scenario, "--resume", "out")
         assert (status, sandbox.existing_resources()) == (73, remaining), stderr
         status, _, stderr = await sandbox.run("cleanup", "out", "--yes", "--assume-ended", host)
         assert (status, sandbox.existing_resources()) == (0, set()), stderr
+
+    run_in_sandbox(main)
+
+
+def test_a_run_that_was_resumed_elsewhere_is_not_cleaned_up_here(run_in_sandbox):
+    """The journal's last process counts too: this host's registry only knows the first one, which has ended (78)."""
+
+    async def main(sandbox):
+        run_id = await kill_run(sandbox)
+        remaining = sandbox.existing_resources()
+        path = sandbox.directory / "out" / "journal.jsonl"
+        content = path.read_bytes().partition(b"\0")[0]
+        opened = json.loads(content.splitlines()[0])
+        resumed = opened | {"process": opened["process"] | {"host": "elsewhere"}}
+        path.write_bytes(content + json.dumps(resumed).encode() + b"\n")
+        status, _, stderr = await sandbox.run("cleanup", run_id, "--yes")
+        assert (status, sandbox.existing_resources()) == (78, remaining), stderr
+        assert "elsewhere" in stderr
+        await sandbox.run("cleanup", "--yes")
+        assert sandbox.existing_resources() == remaining
 
     run_in_sandbox(main)
 

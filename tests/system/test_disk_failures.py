@@ -41,6 +41,24 @@ def test_a_full_disk_at_the_manifest_creates_nothing(run_in_sandbox):
     run_in_sandbox(main)
 
 
+def test_a_disk_that_fills_up_in_the_report_leaves_no_cut_files(run_in_sandbox):
+    """If the report cannot be written, the status is 74, result.json says why, and no part of the report is left (C95)."""
+
+    async def main(sandbox: Sandbox):
+        path = sandbox.write_scenario(load="count=300", sizes=[1024])
+        # 300 samples of 64 bytes fit; their CSV, of more than 100 bytes a row, does not.
+        status, _, stderr = await sandbox.run(str(path), *RUN, **{FILE_LIMIT: "25000"})
+        assert status == 74, stderr
+        assert "the runs are kept" in stderr
+        assert "IO_ERROR" in {cause["name"] for cause in sandbox.result()["exit"]["causes"]}
+        names = {item.name for item in (sandbox.directory / "out").iterdir()}
+        assert names == {"journal.jsonl", "manifest.json", "result.json", "runs"}
+        assert sandbox.existing_resources() == set()
+        assert (await sandbox.run("report", "out"))[0] == 0
+
+    run_in_sandbox(main, service=0.001)
+
+
 def test_a_disk_that_fills_up_stops_the_load(run_in_sandbox):
     """If samples cannot be written, the load stops with status 74, nothing is left, and the samples on disk are reported (C95)."""
 

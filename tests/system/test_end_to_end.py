@@ -1,7 +1,10 @@
 """From a scenario to saved runs, compared with the emulator's ledger."""
 
 import json
+import os
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +13,9 @@ from loadgen.analysis.analysis import analyze
 from loadgen.analysis.prices import PriceBook
 from loadgen.errors import ExitStatus, QuotaError
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
-from tests.support.emulator import QUICK, emulated, fetch, profile_of_latency
-from tests.support.scenario_runs import REQUESTS, assert_ledger_agrees, execute, list_resources
+from loadgen.results.directory import ResultsDirectory
+from tests.support.emulator import QUICK, deploy, emulated, fetch, profile_of_latency
+from tests.support.scenario_runs import REQUESTS, RecordingProgress, assert_ledger_agrees, execute, list_resources
 
 
 def test_counts_equal_the_ledger(tmp_path):
@@ -144,6 +148,44 @@ def test_more_endpoints_than_the_quota_are_deployed_in_waves(tmp_path):
     assert [run.count(OutcomeCategory.OK) for run in finished.runs] == [6] * 8
 
 
+@pytest.mark.parametrize(
+    ("in_use", "measured"),
+    [
+        ([5], [2, 4]),  # 5 of 10 are free: one at a time
+        ([1, 1, 1, 1], [1, 1, 1]),  # one endpoint of 5 is free
+        ([4], [2, 2, 2, 4]),
+        ([1], [1, 9]),
+    ],
+)
+def test_what_a_quota_in_use_refuses_is_deployed_when_the_rest_of_its_wave_is_gone(tmp_path, in_use, measured):
+    """Endpoints of others use a part of a quota: what is refused is deployed later, and every step is measured."""
+    with emulated(quotas="ordinary") as emulator:
+        for number, max_concurrency in enumerate(in_use):
+            deploy(emulator, f"other{number}", max_concurrency=max_concurrency)
+        steps = [Step(ServerlessConfig(1024 * n, c), ClosedLoop(1, count=4)) for n, c in zip((1, 2, 3, 1), measured)]
+        finished = execute(Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps), tmp_path / "out")
+        assert [name for name in list_resources(emulator) if "other" not in name] == []
+    assert [run.step for run in finished.runs] == steps
+    assert [run.count(OutcomeCategory.OK) for run in finished.runs] == [4] * len(steps)
+    assert finished.statuses == ()
+
+
+def test_a_quota_that_others_use_up_is_the_cause_of_a_failed_run(tmp_path):
+    """With the whole quota in use each endpoint is at last tried alone, and AWS's refusal is the cause of status 75."""
+    progress = RecordingProgress()
+    with emulated(quotas="ordinary") as emulator:
+        deploy(emulator, "other", max_concurrency=10)
+        steps = [Step(ServerlessConfig(m, 2), ClosedLoop(1, count=4)) for m in (1024, 2048, 3072)]
+        finished = execute(
+            Scenario(Emulated(model="quick", url=emulator.url), REQUESTS, steps), tmp_path / "out", progress=progress
+        )
+    assert [run.stop_reason for run in finished.runs] == ["not deployed"] * 3
+    assert finished.statuses == (ExitStatus.TRY_LATER,) * 3
+    assert all("current utilization of 10 Units" in run.failure for run in finished.runs)
+    assert "trying again with 1 at a time" in "\n".join(progress.messages)
+    assert sum(message.startswith("not deployed:") for message in progress.messages) == 3
+
+
 def test_a_stopped_scenario_keeps_its_samples_and_deletes_its_endpoints(tmp_path):
     """After a stop the step in progress ends with `stop` and balanced counts, no other step runs, no endpoint is left."""
     with emulated(models={"quick": profile_of_latency(0.01)}) as emulator:
@@ -158,3 +200,44 @@ def test_a_stopped_scenario_keeps_its_samples_and_deletes_its_endpoints(tmp_path
     assert [run.stop_reason for run in finished.runs] == ["stop"]
     (run,) = finished.runs
     assert run.scheduled == run.tally.total == len(run.samples) > 0
+
+
+def test_several_runs_share_one_emulator(run_in_sandbox):
+    """Five processes that each run an open loop on two endpoints against one emulator all complete every request."""
+
+    async def main(sandbox):
+        path = sandbox.write_scenario(load="", sizes=[1024, 2048])
+        text = path.read_text().replace("ClosedLoop(2, )", "OpenLoop(even(constant(20)), duration=1)")
+        path.write_text(text.replace("import ClosedLoop,", "import OpenLoop, constant, even,"))
+        children = [sandbox.start(str(path), "--quiet", "--out", f"out-{n}") for n in range(5)]
+        statuses = [await sandbox.finish(child) for child in children]
+        assert set(statuses) <= {0, 110}, [child.stderr.read_text() for child in children]
+        for n in range(5):
+            runs = ResultsDirectory.open(sandbox.directory / f"out-{n}").read_runs()
+            assert [run.tally.counts[Outcome.OK] + run.tally.counts[Outcome.THROTTLED] for run in runs] == [20, 20]
+        assert sandbox.arrivals() == 5 * 2 * 20
+        assert sandbox.existing_resources() == set()
+
+    run_in_sandbox(main, service=0.005)
+
+
+@pytest.mark.parametrize("moment", ["deploying", "under load"])
+def test_an_emulator_of_the_run_that_is_killed_is_the_cause(tmp_path, moment):
+    """When a run's own emulator is killed, status 69 and the first cause name the signal, and nothing may remain."""
+
+    def kill_emulator():
+        for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+            if b"emulate" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+    progress = RecordingProgress(lambda *_: kill_emulator())
+    if moment == "deploying":
+        progress.log = lambda text: kill_emulator() if text.startswith("deploying") else None
+    steps = [Step(ServerlessConfig(m), ClosedLoop(1, duration=60)) for m in (1024, 2048)]
+    finished = execute(Scenario(Emulated("instant"), REQUESTS, steps), tmp_path / "out", progress=progress)
+    assert finished.leftovers == ()
+    assert finished.statuses[0] is ExitStatus.UNAVAILABLE
+    assert "the emulator was killed by SIGKILL" in finished.causes[0].message
+    assert "the emulator was killed by SIGKILL" in finished.incomplete_reason
+    assert ExitStatus.RESOURCE_LEAK not in finished.statuses
+    assert not any(run.data_errors for run in finished.runs)

@@ -126,6 +126,39 @@ def test_fetch_deletes_the_endpoints_of_a_lost_instance(tmp_path):
     assert run.stop_reason == "killed"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("has_journal", [True, False])
+def test_fetch_without_permission_to_list_uses_the_journal(tmp_path, has_journal):
+    """If ListEndpoints is denied, `fetch` downloads the results and deletes what their journal names; without one it exits with 101."""
+    write_scenario(tmp_path, "ClosedLoop(4, duration=600)")
+    with job_account(latency=0.02) as emulator:
+        name = submit_job(emulator, tmp_path)
+        eventually(lambda: uploaded_keys(emulator, "samples.bin"), within=60)
+        for process in emulator.processing._jobs[name].processes:
+            kill_tree(process.pid)
+        wait_for_job(emulator, name)
+        left = list_resources(emulator)
+        if not has_journal:
+            with client("s3", emulator) as s3:
+                for key in uploaded_keys(emulator, "journal.jsonl"):
+                    s3.delete_object(Bucket=S3_PREFIX.split("/")[2], Key=key)
+        for operation in ("ListEndpoints", "ListEndpointConfigs"):
+            denied = {"status": 400, "code": "AccessDeniedException", "message": "no", "times": 0}
+            emulator.faults.add({"operation": operation, "kind": "error_before", **denied})
+        done = run_command(emulator, tmp_path, "fetch", name, "--out", "home")
+        emulator.faults.clear()
+        remaining = list_resources(emulator)
+    assert (tmp_path / "home" / "manifest.json").exists(), done.stderr
+    (run,) = ResultsDirectory.open(tmp_path / "home").read_runs()
+    assert len(run.samples) > 0
+    if has_journal:
+        assert (done.returncode, remaining) == (69, []), done.stderr  # the job itself failed
+    else:
+        assert (done.returncode, remaining) == (101, left), done.stderr
+        assert "sagemaker:ListEndpoints" in done.stderr
+        assert f"python -m loadgen fetch {name}" in done.stderr
+
+
 def test_a_scenario_that_fails_in_the_container_fails_the_job(tmp_path):
     """The job is Failed, stderr has the container's status and error, and the status is 69."""
     file = write_scenario(tmp_path, "ClosedLoop(1, count=1)")

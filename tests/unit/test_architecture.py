@@ -31,28 +31,31 @@ ALLOWED = """
 errors
 redaction
 event_loop
+open_files
+process_exit
 process_identity
 standard_streams
 statistics
+liveness:         process_identity
 validation:       errors
 atomic_file:      errors
 workload:         errors validation
 measurement:      errors redaction workload statistics
-interfaces:       workload measurement
+interfaces:       errors workload measurement
 engine:           errors validation workload measurement interfaces
 analysis:         errors workload statistics measurement
-transport:        errors workload measurement interfaces
-results:          errors atomic_file process_identity workload measurement interfaces analysis
-aws:              errors redaction event_loop process_identity atomic_file workload measurement interfaces
+transport:        errors open_files workload measurement interfaces
+results:          errors atomic_file process_identity liveness workload measurement interfaces analysis
+aws:              errors redaction event_loop process_identity liveness atomic_file workload measurement interfaces
 scenario:         errors validation workload measurement interfaces analysis
-emulator:         errors workload
-targets:          errors event_loop validation workload interfaces transport aws emulator
-execution:        errors workload measurement interfaces engine analysis results aws scenario
+emulator:         errors open_files workload
+targets:          errors process_exit event_loop validation workload interfaces transport aws emulator
+execution:        errors liveness workload measurement interfaces engine analysis results aws scenario
 report:           errors workload statistics measurement interfaces analysis results
-distributed:      errors event_loop workload measurement interfaces engine results execution
+distributed:      errors process_exit event_loop workload measurement interfaces engine results execution
 processing_job:   errors validation workload interfaces analysis results aws execution distributed
-compat:           errors event_loop standard_streams workload interfaces aws scenario targets execution report processing_job
-cli:              errors redaction event_loop standard_streams results aws scenario targets emulator execution report distributed processing_job compat
+compat:           errors event_loop standard_streams validation workload interfaces aws scenario targets execution report results processing_job
+cli:              errors process_exit redaction event_loop liveness open_files standard_streams results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli
 """
 EDGES = {
@@ -62,8 +65,8 @@ EDGES = {
 # Third-party package -> the packages or modules that may import it.
 FENCES = {
     "aioboto3": {"aws.session"},
-    "aiobotocore": {"aws.session", "transport.botocore"},
-    "aiohttp": {"emulator", "transport.botocore"},
+    "aiobotocore": {"aws.session", "aws.http_session", "transport.botocore"},
+    "aiohttp": {"emulator", "aws.errors", "aws.http_session", "transport.botocore"},
     "altair": {"report.charts"},
     "botocore": {
         "aws",

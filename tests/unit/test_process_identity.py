@@ -43,8 +43,12 @@ def test_what_cannot_be_seen_counts_as_running(change):
 
 
 @pytest.mark.parametrize("is_container", [False, True])
-def test_another_boot_means_a_restart_outside_of_containers_only(monkeypatch, is_container):
-    """After a restart of the machine its processes have ended; in a container, another boot can be another machine."""
+def test_another_boot_can_be_a_restart_outside_of_containers_only(monkeypatch, is_container):
+    """A process of another boot cannot be seen; a restart explains it, unless the boot is that of a container's other host."""
     namespace = "pid:[4026532999]" if is_container else "pid:[4026531836]"
     monkeypatch.setattr("loadgen.process_identity._pid_namespace", lambda: namespace)
-    assert replace(ProcessIdentity.current(), started="1 another-boot").is_running() == is_container
+    earlier = replace(ProcessIdentity.current(), started="1 another-boot")
+    assert (earlier.is_running(), bool(earlier.invisibility)) == (True, True)
+    assert earlier.is_of_another_boot is not is_container
+    assert not replace(earlier, host="elsewhere").is_of_another_boot
+    assert not ProcessIdentity.current().is_of_another_boot

@@ -221,12 +221,27 @@ def select_expired(
         tagged: what the account holds under loadgen's name prefix.
         attribution: what they must agree with; without a journal.
         now: with a time zone.
+
+    Returns:
+        The resources to delete; and a line for each expired resource that does not agree, such as one of another owner,
+        and for each run of the caller that may still be running.
     """
     expired = [resource for resource in tagged if resource.is_expired(now)]
     unexpired = [resource for resource in tagged if not resource.is_expired(now)]
     orphans, skipped = list[OrphanedResource](), list[str]()
     for run_id in dict.fromkeys((resource.tags or {}).get(RUN_TAG, "") for resource in tagged):
-        orphans += select_orphans(expired, run_id=run_id, attribution=attribution)[0]
-        if count := len(select_orphans(unexpired, run_id=run_id, attribution=attribution)[0]):
-            skipped.append(f"{count} resources of run {run_id}: it may still be running (loadgen cleanup {run_id})")
+        found, disagreeing = select_orphans(expired, run_id=run_id, attribution=attribution)
+        orphans += found
+        skipped += disagreeing
+        if young := select_orphans(unexpired, run_id=run_id, attribution=attribution)[0]:
+            skipped.append(_describe_young(run_id, young))
     return orphans, skipped
+
+
+def _describe_young(run_id: str, young: Sequence[OrphanedResource]) -> str:
+    count = len(young)
+    expiry = max((f", until {_time(orphan.expires)}" for orphan in young if orphan.expires is not None), default="")
+    return (
+        f"{count} resource{'s' if count != 1 else ''} of run {run_id}, which may still be running{expiry}; "
+        f"if it has ended: python -m loadgen cleanup {run_id}"
+    )

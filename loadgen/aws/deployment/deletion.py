@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from loadgen.aws.deployment.resources import Existence, ResourceKind, ResourceRegistry, TrackedResource
-from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, error_message
+from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, error_message, to_loadgen_error
 from loadgen.aws.retry import RetryPolicy
+from loadgen.errors import AuthError
 
 # EndpointStatus values that change without a call (botocore service model sagemaker 2017-07-24).
 TRANSITIONAL_STATUSES = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
@@ -71,7 +72,7 @@ class ResourceDeleter:
                         self._registry.mark_gone(resource)
                         return
                 else:
-                    resource.delete_error = error_message(error)
+                    resource.delete_error = _delete_error(error, resource)
                     is_unreachable = (
                         error_kind is ErrorKind.NOT_SENT
                         and time.perf_counter() - started >= self._retry_policy.outage_timeout
@@ -120,3 +121,11 @@ class ResourceDeleter:
         except SDK_ERRORS as error:
             return classify_error(error) is not ErrorKind.PERMANENT
         return answer["EndpointStatus"] in TRANSITIONAL_STATUSES
+
+
+def _delete_error(error: BaseException, resource: TrackedResource) -> str:
+    """Return the error's message; for a denial also which action to request."""
+    operation = "DeleteEndpoint" if resource.kind is ResourceKind.ENDPOINT else "DeleteEndpointConfig"
+    mapped = to_loadgen_error(error, f"{operation} {resource.name}", now=time.time())
+    hint = f"; {mapped.hint}" if isinstance(mapped, AuthError) else ""
+    return f"{error_message(error)}{hint}"

@@ -1,50 +1,49 @@
-"""Whether a run has ended, so that its resources may be deleted. Pure but for the look at the process.
+"""Whether a run has ended, so that its resources may be deleted. Pure.
 
-A run has ended if its process is seen to have ended, if its resources have expired, or if the user says so by name. An
-endpoint is created at least once in `RESOURCE_LIFETIME`, so the journal of a running run has a younger entry.
+A run has ended if its process has (liveness.py), if its resources have expired, or if the user says so by name. The
+user's word does not count against a process that is seen to run or has a recent heartbeat.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from loadgen.aws.deployment.attribution import OrphanedResource
-from loadgen.aws.deployment.names_and_tags import RESOURCE_LIFETIME
 from loadgen.errors import ConfigError
+from loadgen.liveness import EXPIRY, HEARTBEAT_TIMEOUT, LastSign, Liveness, assess_liveness
 from loadgen.process_identity import ProcessIdentity
 
 
-def check_process_ended(
-    run_id: str, process: ProcessIdentity, last_entry: float, assume_ended: str, now: datetime
-) -> None:
+def check_process_ended(run_id: str, process: ProcessIdentity, sign: LastSign, assume_ended: str) -> None:
     """Check that the process of a run has ended.
 
     Args:
         run_id: of the run.
         process: its last process.
-        last_entry: time of the youngest entry of its journal, seconds since the epoch; 0 if unknown.
-        assume_ended: host whose runs the user declares to have ended; empty for none. It counts only if the process
-            cannot be seen from here.
-        now: with a time zone.
+        sign: the last sign of that process.
+        assume_ended: host whose runs the user declares to have ended; empty for none.
 
     Raises:
         ConfigError: the process runs, or cannot be seen from here and has not expired.
     """
-    if not process.is_running():
+    liveness = assess_liveness(process, sign)
+    if liveness is Liveness.ENDED:
         return
-    invisibility = process.invisibility
-    if not invisibility:
+    if not process.invisibility:
         raise ConfigError(
             f"run {run_id} is still running: {process}", hint="stop it with Ctrl-C; it deletes its own resources"
         )
-    youngest = datetime.fromtimestamp(last_entry, UTC)
-    is_expired = last_entry > 0 and youngest + RESOURCE_LIFETIME < now
-    if is_expired or (assume_ended and assume_ended == (process.host or run_id)):
+    host = process.host or run_id
+    if liveness is Liveness.RUNNING:
+        raise ConfigError(
+            f"run {run_id} is still running: {process} cannot be seen from here ({process.invisibility}), but {sign}",
+            hint=f"stop it there; if it was killed, wait {HEARTBEAT_TIMEOUT / 60:g} min and pass --assume-ended {host}",
+        )
+    if assume_ended and assume_ended == host:
         return
-    age = f"the last entry of its journal is {_age(now, youngest)} old" if last_entry > 0 else "its age is unknown"
     raise ConfigError(
-        f"run {run_id} may still be running: {process} cannot be seen from here ({invisibility}), and {age}; "
-        f"it expires after {RESOURCE_LIFETIME.total_seconds() / 3600:g} h",
-        hint=f"if it has ended, pass --assume-ended {process.host or run_id}",
+        f"run {run_id} may still be running: {process} cannot be seen from here ({process.invisibility}), and {sign}; "
+        f"it expires after {EXPIRY / 3600:g} h",
+        hint=f"if it has ended, pass --assume-ended {host}",
     )
 
 
@@ -61,8 +60,3 @@ def check_orphans_ended(run_id: str, orphans: Iterable[OrphanedResource], now: d
             f"expires at {unexpired[0].expires or '(unknown)'}",
             hint=f"if it has ended, pass --assume-ended {run_id}",
         )
-
-
-def _age(now: datetime, instant: datetime) -> str:
-    seconds = max(0.0, (now - instant).total_seconds())
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"

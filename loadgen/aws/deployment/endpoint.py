@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, cast
 
 from loadgen.aws.deployment.deletion import TRANSITIONAL_STATUSES, ResourceDeleter
-from loadgen.aws.deployment.names_and_tags import production_variant
+from loadgen.aws.deployment.names_and_tags import production_variant, to_tag_list
 from loadgen.aws.deployment.resources import Existence, ResourceKind, ResourceRegistry, TrackedResource
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, error_message, to_loadgen_error
 from loadgen.aws.retry import RetryPolicy
@@ -40,7 +40,7 @@ class EndpointDeployment:
 
     async def create(self, names: Iterator[str], model: str, config: ServerlessConfig, tags: Mapping[str, str]) -> None:
         """Create configuration and endpoint under the first free name of `names`."""
-        tag_list = [{"Key": key, "Value": value} for key, value in tags.items()]
+        tag_list = to_tag_list(tags)
         for name in islice(names, _MAX_NAME_ATTEMPTS):
             self.name = name
             arguments = {
@@ -103,8 +103,8 @@ class EndpointDeployment:
         Raises:
             UnavailableError: the endpoint failed, disappeared, or was not InService in time.
         """
-        started = last_reached = time.perf_counter()
-        status = "Creating"
+        last_visible = last_reached = time.perf_counter()
+        status, was_visible = "Creating", False
         for delay in self._retry_policy.poll_delays(self._retry_policy.deploy_timeout, self._rng):
             try:
                 answer = await self._api.describe_endpoint(EndpointName=self.name)
@@ -115,13 +115,17 @@ class EndpointDeployment:
                     last_reached = now
                 if (
                     error_kind is ErrorKind.PERMANENT
-                    or (error_kind is ErrorKind.NOT_FOUND and now - started >= self._retry_policy.consistency_timeout)
+                    or (
+                        error_kind is ErrorKind.NOT_FOUND
+                        and now - last_visible >= self._retry_policy.consistency_timeout
+                    )
                     or now - last_reached >= self._retry_policy.retry_timeout
                 ):
-                    raise to_loadgen_error(error, f"DescribeEndpoint {self.name}", now=time.time()) from error
+                    raise self._wait_error(error, was_visible=was_visible) from error
                 status = error_message(error)
             else:
-                last_reached = time.perf_counter()
+                last_visible = last_reached = time.perf_counter()
+                was_visible = True
                 self._mark_observed()
                 status = answer["EndpointStatus"]
                 if status == "InService":
@@ -134,6 +138,17 @@ class EndpointDeployment:
             f"last status: {status}",
             hint="raise deploy_timeout, or read the endpoint's log in CloudWatch",
         )
+
+    def _wait_error(self, error: BaseException, *, was_visible: bool) -> LoadgenError:
+        if classify_error(error) is not ErrorKind.NOT_FOUND:
+            return to_loadgen_error(error, f"DescribeEndpoint {self.name}", now=time.time())
+        if was_visible:
+            return UnavailableError(
+                f"endpoint {self.name} was deleted by another process while it was created",
+                hint="find out who deleted it, and run again",
+            )
+        limit = self._retry_policy.consistency_timeout
+        return UnavailableError(f"endpoint {self.name} was not visible {limit:g} s after its creation")
 
     def _mark_observed(self) -> None:
         for resource in self._resources:

@@ -1,10 +1,12 @@
 """Names, tags and descriptions of created resources. Pure; the only place that defines name prefix and tag keys."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from loadgen.errors import UsageError
 from loadgen.workload.serverless_config import ServerlessConfig
 
 VARIANT_NAME = "AllTraffic"
@@ -14,6 +16,11 @@ _MAX_NAME_LENGTH = 63  # botocore service model sagemaker 2017-07-24, EndpointNa
 _INVALID_TAG_CHARACTERS = re.compile(r"[^a-zA-Z0-9 _.:/=+@-]")
 _MAX_TAG_LENGTH = 256
 RUN_TAG, OWNER_TAG, CREATED_TAG, EXPIRES_TAG = "loadgen:run", "loadgen:owner", "loadgen:created", "loadgen:expires"
+_OWN_TAG_PREFIX = "loadgen:"
+# Limits of tags. Source: botocore service model sagemaker 2017-07-24, TagList (at most 50), TagKey (1 to 128) and
+# TagValue (at most 256), pattern ([\p{L}\p{Z}\p{N}_.:/=+\-@]*); "aws:" is reserved (AWS General Reference, "Tagging").
+_MAX_TAGS, _MAX_KEY_LENGTH = 50, 128
+_TAG_PUNCTUATION = frozenset("_.:/=+-@")
 # An endpoint exists for the steps of its configuration, which take less than this.
 RESOURCE_LIFETIME = timedelta(days=1)
 
@@ -73,6 +80,53 @@ def tags(*, run_id: str, owner: str, created: datetime) -> Mapping[str, str]:
         EXPIRES_TAG: (created + RESOURCE_LIFETIME).isoformat(timespec="seconds"),
     }
     return {key: tag_value(value) for key, value in values.items()}
+
+
+def validate_tags(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the user's tags as a dict, if AWS accepts them beside loadgen's own.
+
+    Raises:
+        UsageError: a key or value is invalid or reserved, or there are too many.
+
+    Example:
+        >>> validate_tags({"CostCenter": "4711"})
+        {'CostCenter': '4711'}
+    """
+    if not isinstance(given, Mapping):
+        raise UsageError(f"tags {given!r}", hint="give a dict such as {'CostCenter': '4711'}")
+    for key, value in given.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise UsageError(f"tag {key!r}: {value!r}", hint="keys and values of tags are strings")
+        _check_tag_text("key", key, key, 1, _MAX_KEY_LENGTH)
+        _check_tag_text("value", key, value, 0, _MAX_TAG_LENGTH)
+        if key.lower().startswith("aws:"):
+            raise UsageError(f"tag key {key!r}", hint="AWS reserves keys that start with aws:")
+        if key.lower().startswith(_OWN_TAG_PREFIX):
+            raise UsageError(f"tag key {key!r}", hint="loadgen sets the keys that start with loadgen:")
+    own = len((RUN_TAG, OWNER_TAG, CREATED_TAG, EXPIRES_TAG))
+    if len(given) > _MAX_TAGS - own:
+        raise UsageError(
+            f"{len(given)} tags", hint=f"at most {_MAX_TAGS - own}: AWS allows {_MAX_TAGS}, and loadgen sets {own}"
+        )
+    folded = [key.lower() for key in given]
+    if repeated := [key for key in given if folded.count(key.lower()) > 1]:
+        raise UsageError(f"tag keys {', '.join(repeated)}", hint="keys must differ in more than case")
+    return dict(given)
+
+
+def _check_tag_text(part: str, key: str, text: str, minimum: int, maximum: int) -> None:
+    if not minimum <= len(text) <= maximum:
+        raise UsageError(f"tag {key[:40]!r}: its {part} has {len(text)} characters", hint=f"{minimum} to {maximum}")
+    for character in text:
+        if unicodedata.category(character)[0] not in "LZN" and character not in _TAG_PUNCTUATION:
+            raise UsageError(
+                f"tag {key!r}: its {part} contains {character!r}", hint="letters, digits, spaces and _ . : / = + - @"
+            )
+
+
+def to_tag_list(values: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return tags as the API spells them."""
+    return [{"Key": key, "Value": value} for key, value in values.items()]
 
 
 def tag_value(text: str) -> str:

@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ from loadgen.aws.deployment.journal import (
     read_location,
 )
 from loadgen.errors import LoadgenError
+from loadgen.liveness import LastSign, Liveness, assess_liveness, heartbeat
 from loadgen.process_identity import ProcessIdentity, process_from_json
 
 _RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -38,12 +39,26 @@ class RegisteredRun:
         journal_path: of its journal.
         location: of its resources.
         process: the last process of the run.
+        registry_path: of its file in the registry; None before it is registered.
     """
 
     run_id: str
     journal_path: Path
     location: ResourceLocation
     process: ProcessIdentity
+    registry_path: Path | None = field(default=None, compare=False)
+
+    def last_sign(self) -> LastSign:
+        """Read the heartbeat of the run: its journal may be on another machine, its registry file too."""
+        return LastSign.read(self.journal_path, *filter(None, [self.registry_path]))
+
+    def processes(self) -> list[ProcessIdentity]:
+        """Return the registered process and, if the run was continued elsewhere, the last one in its journal."""
+        try:
+            last = read_journal(self.journal_path).process
+        except LoadgenError:
+            return [self.process]
+        return list(dict.fromkeys([self.process, last]))
 
     def count_endpoints(self) -> int | None:
         """Count the endpoints that the run may have left; None if its journal cannot be read."""
@@ -109,7 +124,11 @@ def list_runs(state_dir: Path) -> list[RegisteredRun]:
                     location = read_location(document.get("location"))
                     found.append(
                         RegisteredRun(
-                            str(document["run_id"]), Path(str(document.get("journal_path"))), location, process
+                            str(document["run_id"]),
+                            Path(str(document.get("journal_path"))),
+                            location,
+                            process,
+                            path,
                         )
                     )
     return found
@@ -120,6 +139,8 @@ def journaled_run(
     account: SupportsJournal, directory: Path, *, run_id: str, state_dir: Path | None, log: Callable[[str], None]
 ) -> Iterator[JournalWriter]:
     """Keep a journal of the account's resources, and the run in the registry, while the context is open.
+
+    Both files carry the run's heartbeat (liveness.py).
 
     Args:
         account: creates the resources.
@@ -137,8 +158,10 @@ def journaled_run(
         run = RegisteredRun(run_id, directory / JOURNAL_FILE, account.location, ProcessIdentity.current())
         if register_error := register_run(state_dir, run):
             log(register_error)
+    registry_paths = [] if state_dir is None else [_entry_path(state_dir, run_id)]
     try:
-        yield journal
+        with heartbeat(journal.path, *registry_paths):
+            yield journal
     finally:
         journal.close()
         if state_dir is not None and not account.leftovers():
@@ -149,7 +172,8 @@ def list_dead_runs(state_dir: Path) -> list[RegisteredRun]:
     """List runs that ended and may have left resources; unregister those whose emulator has ended."""
     dead_runs = []
     for run in list_runs(state_dir):
-        if run.process.is_running():
+        sign = run.last_sign()
+        if any(assess_liveness(process, sign) is not Liveness.ENDED for process in run.processes()):
             continue
         if run.count_endpoints() == 0 or _is_emulator_gone(run.location):
             unregister_run(state_dir, run.run_id)

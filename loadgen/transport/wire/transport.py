@@ -18,6 +18,7 @@ from time import perf_counter, time
 from loadgen.errors import AuthError, ResourceError, UnavailableError, UsageError
 from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
+from loadgen.open_files import open_files_limit
 from loadgen.transport.os_errors import LOCAL_OUTCOMES
 from loadgen.transport.wire.connection import Connection, TimedResponse
 from loadgen.transport.wire.connector import ConnectError, ConnectionFactory
@@ -37,6 +38,9 @@ _MAX_PREPARED = 16_384
 _CREDENTIALS_INTERVAL = 1.0
 # Connections opened concurrently before the load: enough to hide a round trip, too few to overflow a listen queue.
 _MAX_CONCURRENT_OPENS = 64
+# Connections opened on entering. A load that needs more asks for them (`open_connections`) when its turn comes, so that
+# endpoints that wait for their turn do not hold connections that no request uses.
+_INITIAL_CONNECTIONS = 10
 
 
 class CredentialsError(Exception):
@@ -225,7 +229,7 @@ class WireTransport:
     # --- lifecycle ---------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Get credentials, open every connection and start the timeout check.
+        """Get credentials, open the first connections and start the timeout check.
 
         Raises:
             AuthError: there are no credentials.
@@ -238,37 +242,52 @@ class WireTransport:
                 f"no credentials to sign with: {self._credentials_error}", hint="log in, or set AWS_PROFILE"
             )
         self._schedule_check()
-        try:
-            await self._open_initial()
-        except ConnectError as error:
-            where = f"{self._origin.host} port {self._origin.port}"
-            if error.outcome in LOCAL_OUTCOMES:
-                opened = len(self._pool.connections)
-                raise ResourceError(
-                    f"{opened} of {self._pool.limit} connections to {where} opened: {error.detail}",
-                    hint="raise `ulimit -n`, or use fewer clients",
-                ) from error
-            raise UnavailableError(f"cannot reach {where}: {error}", hint="check the URL and the network") from error
+        await self.open_connections(_INITIAL_CONNECTIONS)
 
-    async def _open_initial(self) -> None:
+    async def open_connections(self, count: int) -> None:
+        """Open connections until `count` are open, at most the number of requests in flight.
+
+        A server that refuses further connections is part of what is measured: those that it accepted are used, and each
+        request that needs another one records why it got none.
+
+        Raises:
+            UnavailableError: the server cannot be reached.
+            ResourceError: this machine has no descriptors or ports left.
+        """
+        count = min(count, self._pool.limit)
+        failure = await self._open_until(count)
+        if failure is None:
+            return
+        where, opened = f"{self._origin.host} port {self._origin.port}", len(self._pool.connections)
+        if failure.outcome in LOCAL_OUTCOMES:
+            raise ResourceError(
+                f"{opened} of {count} connections to {where} opened: {failure.detail}",
+                hint=f"raise `ulimit -n` (now {open_files_limit():,}), or use fewer clients",
+            ) from failure
+        if not opened:
+            raise UnavailableError(
+                f"cannot reach {where}: {failure}", hint="check the URL and the network"
+            ) from failure
+
+    async def _open_until(self, count: int) -> ConnectError | None:
+        """Open connections until `count` are open or being opened; return the first failure."""
         pool = self._pool
-        if pool.try_reserve():
-            # The first one alone: an error here would be the same for all.
-            pool.release(await self._open_connection(is_on_demand=False))
         failures: list[ConnectError] = []
 
-        async def fill() -> None:
-            while not failures and pool.try_reserve():
+        async def fill(count: int) -> None:
+            while not failures and len(pool.connections) + pool.reserved < count and pool.try_reserve():
                 try:
                     pool.release(await self._open_connection(is_on_demand=False))
                 except ConnectError as error:
                     failures.append(error)
 
+        if not pool.connections:
+            # The first one alone: an error here would be the same for all.
+            await fill(1)
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(_MAX_CONCURRENT_OPENS, pool.limit - len(pool.connections))):
-                group.create_task(fill())
-        if failures:
-            raise failures[0]
+            for _ in range(min(_MAX_CONCURRENT_OPENS, count - len(pool.connections))):
+                group.create_task(fill(count))
+        return failures[0] if failures else None
 
     async def refresh_credentials(self) -> None:
         """Get credentials from the provider; sign with them from now on if they changed."""
@@ -320,7 +339,7 @@ async def open_wire(
     body_limit: int = BODY_LIMIT,
     wall_clock: Callable[[], float] = time,
 ) -> AsyncIterator[WireTransport]:
-    """Open a wire transport with all its connections, and close them on exit.
+    """Open a wire transport with its first connections, at most ten, and close them all on exit.
 
     Args:
         settings: URL, region, credentials and headers.
@@ -361,7 +380,7 @@ def _to_reply(timed_response: TimedResponse, pool_wait: float, new_connection: b
     status, head, lowered, body = answer[:4]
     name, size = request_id(head, lowered), len(body)
     if 200 <= status < 300:
-        return Reply(status, sent, first_byte, done, size, "", "", body, 0, pool_wait, new_connection, name)
+        return Reply(status, sent, first_byte, done, size, "", "", body, None, pool_wait, new_connection, name)
     code, message, original = parse_error_response(status, head, body)
     return Reply(status, sent, first_byte, done, size, code, message, b"", original, pool_wait, new_connection, name)
 

@@ -271,7 +271,6 @@ def test_every_reason_has_value_limit_and_remedy():
         (made.concurrency_run(2, 4), "depends on the backoff"),
         (replace(made.stability_run(), together=True), "measured at the same time"),
         (replace(made.stability_run(), transport_note="the wire transport cannot use a proxy"), "cannot use a proxy"),
-        (replace(made.stability_run(), failure="the credentials expired"), "results are partial: the credentials"),
         (with_stats(made.stability_run(), pool_wait_max=0.3), "waited up to 300 ms for a connection"),
         (with_stats(made.stability_run(), connections_opened=40), "40 connections opened during the run"),
         (
@@ -290,6 +289,12 @@ def test_notes_do_not_change_the_verdict(run, text):
 
     assert found.is_valid
     assert any(text in note for note in found.notes)
+
+
+def test_a_lost_endpoint_makes_the_run_invalid():
+    """A run whose endpoint was deleted in the middle is INVALID, however many calls were ok before."""
+    (reason,) = judge(replace(made.stability_run(), failure="endpoint loadgen-x no longer exists")).reasons
+    assert str(reason) == "endpoint lost: endpoint loadgen-x no longer exists (limit in service to the end)"
 
 
 def test_a_clean_run_has_no_notes():

@@ -181,8 +181,8 @@ def drain(connection):
         return b""
 
 
-def test_a_connection_above_the_limit_is_closed():
-    """With a limit of three the fourth connection is closed at once; after one has closed, another is accepted."""
+def test_a_request_above_the_connection_limit_is_refused_with_the_limit():
+    """With a limit of three a request on the fourth connection gets a 503 that names it; an idle one is closed."""
     with emulated(connections=3) as emulator, ExitStack() as stack:
 
         def connect():
@@ -192,9 +192,29 @@ def test_a_connection_above_the_limit_is_closed():
         for connection in kept:
             connection.sendall(b"GET /ledger HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert connection.recv(100)
+        refused = connect()
+        refused.sendall(b"GET /ledger HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = drain(refused)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"The emulator has 3 connections open, its maximum" in answer
         assert drain(connect()) == b""
         kept[0].close()
         eventually(lambda: fetch_or_none(emulator))
+
+
+def test_the_limit_of_open_files_lowers_the_connection_limit(monkeypatch):
+    """With room for 300 open files, connections above 100 are refused, and the response names `ulimit -n`."""
+    monkeypatch.setattr("loadgen.emulator.protocol.http_server.open_files_limit", lambda: 300)
+    request = b"GET /ledger HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with emulated() as emulator, ExitStack() as stack:
+        answers = []
+        for _ in range(101):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port_of(emulator)), timeout=10))
+            connection.sendall(request)
+            answers.append(connection.recv(1000))
+    assert [answer.split(b" ")[1] for answer in answers] == [b"200"] * 100 + [b"503"]
+    assert b"`ulimit -n`" in answers[-1]
+    assert b"300" in answers[-1]
 
 
 def fetch_or_none(emulator):

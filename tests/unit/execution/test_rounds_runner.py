@@ -118,7 +118,11 @@ def measure(
         }
         scenario = Scenario(Emulated(), REQUESTS, steps, seed=7)
         step_runner = StepRunner(
-            scenario, account, results, progress, stop, grace=1.0, spend_limit=None, abort=lambda *_: stop.set()
+            *(scenario, account, results, progress, stop),
+            grace=1.0,
+            spend_limit=None,
+            abort=lambda *_: stop.set(),
+            add_cause=lambda _: None,
         )
         async with LocalExecutor().start(scenario.target, REQUESTS, progress.log) as pool:
             runner = RoundsRunner(

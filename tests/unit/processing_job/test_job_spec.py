@@ -16,7 +16,11 @@ def test_the_request_conforms_to_the_service_model():
     """The request passes botocore's validation, and the container's arguments have at most 256 characters."""
     spec = ProcessingJobSpec(ROLE, "ml.c5.xlarge", 3, 3600)
     request = job_request(
-        spec, run_id="1122213045ab12", region="eu-west-1", s3_location=S3Location.parse("s3://bucket/a/b/")
+        spec,
+        run_id="1122213045ab12",
+        region="eu-west-1",
+        s3_location=S3Location.parse("s3://bucket/a/b/"),
+        tags={"CostCenter": "4711"},
     )
     model = botocore.session.get_session().get_service_model("sagemaker")
     shape = model.operation_model("CreateProcessingJob").input_shape
@@ -25,7 +29,7 @@ def test_the_request_conforms_to_the_service_model():
     assert request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 3
     assert request["ProcessingInputs"][0]["S3Input"]["S3Uri"] == "s3://bucket/a/b/input"
     assert ".eu-west-1." in request["AppSpecification"]["ImageUri"]
-    assert request["Tags"] == [{"Key": RUN_TAG, "Value": "1122213045ab12"}]
+    assert request["Tags"] == [{"Key": "CostCenter", "Value": "4711"}, {"Key": RUN_TAG, "Value": "1122213045ab12"}]
     assert all(len(argument) <= 256 for argument in request["AppSpecification"]["ContainerArguments"])
 
 

@@ -1,9 +1,11 @@
 """The output directory: what is accepted and rejected as one, and the order of its runs."""
 
+from pathlib import Path
+
 import pytest
 
 from loadgen.errors import DataError, InputError, OutputError
-from loadgen.results.directory import ResultsDirectory, prepare_directory
+from loadgen.results.directory import ResultsDirectory, free_directory, prepare_directory
 from loadgen.results.manifest import FORMAT
 from loadgen.workload.load import ClosedLoop
 from loadgen.workload.step import Step
@@ -81,3 +83,26 @@ def test_incomplete_runs_are_archived(results):
         assert results.archive_incomplete(completed) == 1
     assert sorted(path.name for path in (results.path / "interrupted").iterdir()) == ["02-killed.1", "02-killed.2"]
     assert [run.step.name for run in results.read_runs()] == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("given", "taken", "free"),
+    [
+        ("out", [], "out"),
+        ("out", ["out"], "out-2"),
+        ("out", ["out", "out-2", "out-3"], "out-4"),
+        ("out", ["out", "out-3"], "out-2"),
+        (".", ["."], "run-2"),
+        (".", [".", "run-2"], "run-3"),
+        ("a/..", ["a/.."], "a/../run-2"),
+        ("results of May", ["results of May"], "results of May-2"),
+        ("v1.5", ["v1.5"], "v1.5-2"),
+    ],
+)
+def test_a_free_directory_is_numbered(tmp_path, monkeypatch, given, taken, free):
+    """The first directory without a run is taken: the given one, numbered ones beside it, or inside one without name."""
+    monkeypatch.chdir(tmp_path)
+    Path("a").mkdir()
+    for name in taken:
+        (Path(name) / "runs").mkdir(parents=True)
+    assert free_directory(Path(given)) == Path(free)

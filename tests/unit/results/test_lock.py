@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -49,6 +50,22 @@ def test_a_lock_of_another_machine_or_container_is_not_taken_over(tmp_path, chan
         directory_lock(tmp_path),
     ):
         pass
+
+
+@pytest.mark.parametrize(("hours", "is_expired"), [(0.05, False), (23, False), (25, True)])
+def test_a_lock_that_cannot_be_judged_by_sight_expires(tmp_path, hours, is_expired):
+    """A lock of another host is taken over a day after its last heartbeat; before, the message gives the heartbeat's age."""
+    path = tmp_path / LOCK_FILE_NAME
+    path.write_text(json.dumps(asdict(replace(dead_process(), host="elsewhere"))))
+    then = time.time() - hours * 3600
+    os.utime(path, (then, then))
+    if is_expired:
+        with directory_lock(tmp_path) as note:
+            assert "took over" in note
+    else:
+        with pytest.raises(OutputError, match=r"elsewhere.*last heartbeat was .* ago"), directory_lock(tmp_path):
+            pass
+        assert path.exists()
 
 
 def test_of_four_concurrent_processes_one_gets_the_lock(tmp_path):

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
-from loadgen.workload.arrivals import even
+from loadgen.workload.arrivals import even, poisson, trace
 from loadgen.workload.load import ClosedLoop, OpenLoop, Uniform
-from loadgen.workload.rate import constant
+from loadgen.workload.rate import constant, stages
 
 
 def test_shards_divide_max_in_flight():
@@ -88,3 +88,23 @@ def test_an_invalid_value_is_rejected_when_built(build):
     """Each invalid value raises a UsageError where it is created."""
     with pytest.raises(UsageError):
         build()
+
+
+@pytest.mark.parametrize(
+    ("load", "connections"),
+    [
+        (OpenLoop(even(constant(5)), duration=60), 10),
+        (OpenLoop(even(constant(240.5)), duration=60), 241),
+        (OpenLoop(even(constant(5000)), duration=60), 1000),
+        (OpenLoop(even(stages((60, 20), (60, 300), (60, 0)))), 300),
+        (OpenLoop(even(constant(100)), duration=60).shard(0, 4), 25),
+        (OpenLoop(poisson(constant(70), seed=1), duration=60), 70),
+        (OpenLoop(trace([0, 0.1, 0.2, *[30 + n / 100 for n in range(50)], 60])), 50),
+        (OpenLoop(trace([0.0])), 10),
+        (OpenLoop(even(constant(100)), duration=60, max_in_flight=3), 3),
+        (ClosedLoop(500, count=1000), 500),
+    ],
+)
+def test_a_load_opens_connections_for_its_busiest_second(load, connections):
+    """An open loop begins with a connection for each arrival of its busiest second, a closed loop with its clients."""
+    assert load.initial_connections == connections

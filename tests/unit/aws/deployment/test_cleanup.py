@@ -179,8 +179,14 @@ def test_without_a_run_only_expired_resources_are_selected():
     young = select_expired(tagged, attribution=Attribution(ME), now=NOW + timedelta(hours=23))
     assert young[0] == []
     assert young[1] == [
-        "1 resources of run r: it may still be running (loadgen cleanup r)",
-        "1 resources of run other: it may still be running (loadgen cleanup other)",
+        f"1 resource of run {run}, which may still be running, until 2026-11-23 20:00:00+00:00; "
+        f"if it has ended: python -m loadgen cleanup {run}"
+        for run in ("r", "other")
     ]
     old = select_expired(tagged, attribution=Attribution(ME), now=NOW + timedelta(hours=25))
-    assert (names(old[0]), old[1]) == ([("endpoint", "loadgen-a"), ("endpoint", "loadgen-b")], [])
+    assert names(old[0]) == [("endpoint", "loadgen-a"), ("endpoint", "loadgen-b")]
+    # What another owner left is billed too: it is named with its owner and the command.
+    (line,) = old[1]
+    assert line.startswith("endpoint loadgen-c (billable) of run r: its owner is x, the caller is ")
+    two = [tagged_resource("loadgen-a"), tagged_resource("loadgen-b")]
+    assert select_expired(two, attribution=Attribution(ME), now=NOW)[1][0].startswith("2 resources of run r, ")

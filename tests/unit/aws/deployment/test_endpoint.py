@@ -3,6 +3,7 @@
 import asyncio
 import random
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 
@@ -149,6 +150,35 @@ def test_a_config_not_yet_visible_is_waited_for():
                 async with w.deploy(retry_policy=replace(FAST, consistency_timeout=0.05)):
                     pass
             assert await w.existing_resources() == set()
+
+    asyncio.run(main())
+
+
+def test_an_endpoint_deleted_by_another_is_named_as_such():
+    """An endpoint that disappears while it is Creating was deleted by another process; one never seen was not visible."""
+    gone = {"status": 400, "code": "ValidationException", "message": 'Could not find endpoint "x".'}
+
+    async def main() -> None:
+        async with deployment_fixture() as w:
+            policy = replace(FAST, consistency_timeout=0.05)
+            w.fault("DescribeEndpoint", "error_before", times=0, **gone)
+            with pytest.raises(UnavailableError, match=r"loadgen-1 was not visible 0\.05 s after"):
+                async with w.deploy(retry_policy=policy):
+                    pass
+        async with deployment_fixture(time_scale=1.0) as w:
+            describe = w.clients.sagemaker.describe_endpoint
+
+            async def describe_once(**arguments):
+                answer = dict(await describe(**arguments), EndpointStatus="Creating")
+                w.fault("DescribeEndpoint", "error_before", times=0, **gone)
+                return answer
+
+            with (
+                mock.patch.object(w.clients.sagemaker, "describe_endpoint", describe_once),
+                pytest.raises(UnavailableError, match="loadgen-1 was deleted by another process while it was created"),
+            ):
+                async with w.deploy(retry_policy=replace(policy, delete_timeout=0.1)):
+                    pass
 
     asyncio.run(main())
 
