@@ -54,8 +54,8 @@ class Analysis:
     high_failure_shares: tuple[HighFailureShare, ...] = ()
 
     def in_phase(self, phase: str) -> tuple[RunAnalysis, ...]:
-        """Return the runs of one phase: `stability`, `concurrency`, or empty for a scenario's own steps."""
-        return tuple(row for row in self.runs if row.run.step.phase == phase)
+        """Return the runs of one phase: `stability`, `concurrency`, or empty for all others: a scenario's own steps."""
+        return tuple(row for row in self.runs if _benchmark_phase(row) == phase)
 
     @property
     def headline(self) -> str:
@@ -173,3 +173,9 @@ def _overall_verdict(runs: Sequence[RunAnalysis]) -> Verdict:
         for note, names in steps.items()
     )
     return Verdict(tuple(reasons), notes)
+
+
+def _benchmark_phase(row: RunAnalysis) -> str:
+    """Return the phase of a step of a benchmark; empty for a step of a scenario or of a comparison."""
+    phase = row.run.step.phase
+    return phase if phase in (STABILITY, CONCURRENCY) else ""
