@@ -19,6 +19,7 @@ from loadgen.measurement.run import Run
 from loadgen.statistics.interval import Interval
 
 _LARGE_BODIES = 100_000  # bytes of request and response whose transfer takes milliseconds
+_MAX_UNKNOWN = 0.01  # of the calls; leaving out more would move the mean of the others
 _TOLERATED_DIFFERENCE = 0.02  # of the numbers of calls that CloudWatch and the client averaged
 
 
@@ -63,11 +64,18 @@ def find_billed_duration(run: Run, summary: Summary) -> BilledDuration | None:
         counts = f"CloudWatch averaged {overhead.sample_count:,.0f} calls, this step made {starts.served:,}"
         found = _from_client(summary, counts)
         return found and replace(found, with_cold_starts=mean)
-    value = warm.mean - (starts.served_service_mean - mean)
-    kinds = " and ".join(
-        f"{count:,} {kind}" for count, kind in ((starts.cold, "cold"), (starts.unknown, "unknown")) if count
-    )
-    source += f", less what {kinds} of {starts.served:,} calls add to it (client's service times)"
+    of_warm, note = warm.mean, ""
+    if starts.unknown > _MAX_UNKNOWN * starts.served and summary.service is not None:
+        # The slow calls are unknown, so the others alone would be too fast.
+        cold_seconds = 0.0 if starts.cold_service is None else starts.cold * starts.cold_service.mean
+        of_warm = (summary.ok * summary.service.mean - cold_seconds) / (summary.ok - starts.cold)
+        note = f"; {starts.unknown:,} unknown calls are taken as warm, which is too much if some were cold"
+    value = of_warm - (starts.served_service_mean - mean)
+    left_out = {"cold": starts.cold, "unknown": 0 if note else starts.unknown}
+    kinds = " and ".join(f"{count:,} {kind}" for kind, count in left_out.items() if count)
+    if kinds:
+        source += f", less what {kinds} of {starts.served:,} calls add to it (client's service times)"
+    source += note
     return BilledDuration(value, mean, source, _shifted(warm, value))
 
 

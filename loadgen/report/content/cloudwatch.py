@@ -52,20 +52,43 @@ def _metric_cell(metric: CloudWatchMetric | None) -> Cell:
 
 
 def metrics_table(rows: Sequence[RunAnalysis]) -> Table:
-    """Return the CloudWatch metrics of these runs; notes state why one is missing."""
+    """Return the CloudWatch metrics of these runs; notes state why one is missing.
+
+    CloudWatch has the figures of an endpoint, not of a step: steps that share them are one row.
+    """
     cells, notes = [], []
-    for row in rows:
-        if row.run.failure:
-            cells.append((Cell(short_label(row)), *(_NOT_AVAILABLE,) * len(_METRICS)))
+    for group in _rows_by_figures(rows):
+        first, label = group[0].run, "; ".join(short_label(row) for row in group)
+        if first.failure:
+            cells.append((Cell(label), *(_NOT_AVAILABLE,) * len(_METRICS)))
             continue
-        values = row.run.metrics.values
-        cells.append((Cell(short_label(row)), *(_metric_cell(values.get(name)) for name in _METRICS)))
+        values = first.metrics.values
+        cells.append((Cell(label), *(_metric_cell(values.get(name)) for name in _METRICS)))
         notes += [
             f"{_METRICS[name][0] if name in _METRICS else sanitize_text(name)} unavailable: {sanitize_text(reason)}."
-            for name, reason in sorted(row.run.metrics.unavailable.items())
+            for name, reason in sorted(first.metrics.unavailable.items())
         ]
-        if values and not row.run.metrics.is_final:
-            delay = f"{row.run.metrics.publish_delay:,.0f} s"
-            notes.append(f"{short_label(row)}: the counts were not final {delay} after the run.")
+        if values and not first.metrics.is_final:
+            delay = f"{first.metrics.publish_delay:,.0f} s"
+            notes.append(f"{label}: the counts were not final {delay} after the run.")
+        if len(group) > 1:
+            notes.append(
+                f"{label}: figures of the endpoint over all of these steps; CloudWatch does not separate them."
+            )
     columns = tuple(Column(*_METRICS[name]) for name in _METRICS)
     return Table("CloudWatch metrics", (label_column(rows), *columns), tuple(cells), tuple(dict.fromkeys(notes)))
+
+
+def _rows_by_figures(rows: Sequence[RunAnalysis]) -> list[list[RunAnalysis]]:
+    """Return groups of rows that have the same figures of the same endpoint, in the order of the first of each."""
+    groups: list[list[RunAnalysis]] = []
+    for row in rows:
+        run = row.run
+        for group in groups:
+            other = group[0].run
+            if run.endpoint and run.endpoint == other.endpoint and run.metrics.values and run.metrics == other.metrics:
+                group.append(row)
+                break
+        else:
+            groups.append([row])
+    return groups

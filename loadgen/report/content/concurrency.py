@@ -7,7 +7,13 @@ from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.report.content.columns import THROTTLED_COLUMN, TPS_COLUMN
 from loadgen.report.content.labels import client_count_of, max_concurrency_of, runs_in_phase
 from loadgen.report.content.latency import tps_cell
-from loadgen.report.content.notes import SAME_RESPONSE_TIME_NOTE, percentile_notes, run_notes, tps_notes
+from loadgen.report.content.notes import (
+    SAME_RESPONSE_TIME_NOTE,
+    dependence_notes,
+    percentile_notes,
+    run_notes,
+    tps_notes,
+)
 from loadgen.report.content.table import (
     MISSING_CELL,
     Cell,
@@ -51,7 +57,7 @@ def concurrency_table(analysis: Analysis) -> Table:
         "Throughput, throttles and latency",
         _COLUMNS,
         tuple(_cells(row) for row in rows),
-        (latency_note, *tps_notes(rows), *run_notes(rows)),
+        (latency_note, *tps_notes(rows), *dependence_notes(rows), *run_notes(rows)),
         wide_notes=(backoff_note, *percentile_notes(rows, (95.0, 99.0))),
     )
 

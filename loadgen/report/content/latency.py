@@ -6,7 +6,13 @@ from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.analysis.summary import Tps
 from loadgen.report.content.columns import MEMORY_COLUMN, OK_COLUMN, STEP_COLUMN, TPS_COLUMN
 from loadgen.report.content.labels import memory_cell, recommended_row, runs_in_phase, short_label
-from loadgen.report.content.notes import SAME_RESPONSE_TIME_NOTE, percentile_notes, run_notes, tps_notes
+from loadgen.report.content.notes import (
+    SAME_RESPONSE_TIME_NOTE,
+    dependence_notes,
+    percentile_notes,
+    run_notes,
+    tps_notes,
+)
 from loadgen.report.content.table import (
     MISSING_CELL,
     Cell,
@@ -73,7 +79,7 @@ def stability_table(analysis: Analysis) -> Table:
         "Latency of each memory size",
         (MEMORY_COLUMN, OK_COLUMN, *_LATENCY_COLUMNS),
         tuple((memory_cell(row), ok_cell(row), *_latency_cells(row.summary.service)) for row in rows),
-        (note, *percentile_notes(rows, _TAIL), *run_notes(rows)),
+        (note, *dependence_notes(rows), *percentile_notes(rows, _TAIL), *run_notes(rows)),
         highlighted_row=recommended_row(rows, analysis),
         wide_notes=percentile_notes(rows, _EXTREME_TAIL),
     )
@@ -106,6 +112,6 @@ def steps_table(analysis: Analysis) -> Table:
         "Throughput and latency of each step",
         columns,
         tuple(cells),
-        (*note, *tps_notes(rows), *percentile_notes(rows, _TAIL), *run_notes(rows)),
+        (*note, *tps_notes(rows), *dependence_notes(rows), *percentile_notes(rows, _TAIL), *run_notes(rows)),
         wide_notes=percentile_notes(rows, _EXTREME_TAIL),
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.report.content.labels import short_label
-from loadgen.report.content.table import percentile_note, sanitize_text
+from loadgen.report.content.table import MAX_DEPENDENT_SHARE, percentile_note, sanitize_text
 
 # A client of a closed loop sends when it is free, so no call waits for its scheduled time.
 SAME_RESPONSE_TIME_NOTE = "Closed loop: response time equals service time."
@@ -14,6 +14,18 @@ def percentile_notes(rows: Sequence[RunAnalysis], percents: Sequence[float]) -> 
     """Explain the dashes of percentiles for which at least one of the runs has too few ok calls."""
     latencies = [latency for row in rows if (latency := row.summary.service) is not None]
     return percentile_note([p for p in percents if any(latency.percentiles.get(p) is None for latency in latencies)])
+
+
+def dependence_notes(rows: Sequence[RunAnalysis]) -> tuple[str, ...]:
+    """Say of which runs the calls depend on each other, and of how many independent ones they carry as much."""
+    return tuple(
+        f"{short_label(row)}: its {latency.count:,} ok calls depend on each other and carry as much as "
+        f"{latency.effective_count:,.0f} independent ones."
+        for row in rows
+        if (latency := row.summary.service) is not None
+        and latency.effective_count is not None
+        and latency.effective_count < MAX_DEPENDENT_SHARE * latency.count
+    )
 
 
 def tps_notes(rows: Sequence[RunAnalysis]) -> tuple[str, ...]:

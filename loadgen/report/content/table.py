@@ -13,6 +13,7 @@ from loadgen.statistics.interval import Interval
 from loadgen.statistics.order_statistics import calls_needed
 
 DASH = "–"
+MAX_DEPENDENT_SHARE = 0.8  # of the calls; below it, the effective number is shown: chance gives 0.85 too
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def independent_count_cell(count: int, effective_count: float | None) -> Cell:
         >>> independent_count_cell(1000, 52.6)
         Cell(text='1,000', detail='as 53 independent')
     """
-    is_less = effective_count is not None and effective_count < 0.95 * count
+    is_less = effective_count is not None and effective_count < MAX_DEPENDENT_SHARE * count
     return Cell(f"{count:,}", f"as {effective_count:,.0f} independent" if is_less else "")
 
 

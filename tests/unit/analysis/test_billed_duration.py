@@ -123,3 +123,28 @@ def test_without_a_warm_call_nothing_is_taken_out():
 
     assert found.warm == found.with_cold_starts
     assert "none of 12 calls is known to be warm" in found.source
+
+
+def test_many_unknown_calls_do_not_make_warm_ones_cheap():
+    """Idle minutes before every second call: slow calls are unknown, and are not left out of the mean; that is said."""
+    random = np.random.default_rng(8)
+    latency = 0.1 * random.lognormal(0, 1, 400)
+    samples = np.zeros(400, SAMPLE)
+    samples["seq"] = np.arange(400)
+    samples["sent"] = samples["scheduled"] = np.cumsum(latency) - latency + 300.0 * (np.arange(400) // 2)
+    samples["done"] = samples["sent"] + latency
+    columns = {
+        "ModelLatency": latency - 0.005 - NETWORK,
+        "OverheadLatency": np.full(400, 0.005),
+        "ModelSetupTime": [6.0],
+    }
+    metrics = {name: made.metric(name, np.asarray(column) * 1e6) for name, column in columns.items()}
+    run = replace(made.run_of_samples(STEP, samples), metrics=CloudWatchMetrics(metrics, {}, True))
+
+    found, starts = billed(run), summarize(run).cold_starts
+
+    assert starts.unknown > 20
+    assert starts.cold <= 1
+    assert starts.warm_service.mean < 0.9 * latency.mean()
+    assert found.warm == pytest.approx(latency.mean() - NETWORK, rel=0.05)
+    assert f"{starts.unknown} unknown calls are taken as warm" in found.source

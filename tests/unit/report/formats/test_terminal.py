@@ -2,11 +2,14 @@
 
 import io
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from loadgen.analysis.slo import Slo
+from loadgen.report.content.latency import stability_table
 from loadgen.report.formats.terminal import render_report
 from tests.support import example_runs
 from tests.support.report_examples import NAUGHTY, analyze_runs, edge_runs, hostile_analysis, manifest, small_benchmark
@@ -84,3 +87,17 @@ def test_unknown_values_are_not_printed_as_nan():
 def test_an_analysis_without_runs_prints_a_verdict():
     """Without runs the verdict is printed and no table."""
     assert "VALID" in printed(manifest(), analyze_runs())
+
+
+def test_dependent_calls_are_said_below_the_table():
+    """Where calls depend on each other, a note names their number and that of the independent ones they carry."""
+    run = example_runs.stability_run(2048, 2000)
+    samples = run.samples.copy()
+    slow = np.convolve(np.random.default_rng(4).standard_normal(2019), np.ones(20) / 20**0.5, "valid")
+    samples["done"] = samples["sent"] + 0.1 * np.exp(0.2 * slow)
+
+    notes = stability_table(analyze_runs(replace(run, samples=samples))).notes
+
+    (note,) = [note for note in notes if "depend on each other" in note]
+    assert note.startswith("2048 MB: its 2,000 ok calls depend on each other and carry as much as ")
+    assert not [note for note in stability_table(analyze_runs(run)).notes if "depend" in note]
