@@ -220,7 +220,8 @@ def _latency_thresholds(
         if not ratios.size or ratios.max() < COLD_RATIO:
             return None
         edge = float(ascending[int(ratios.argmax())])
-        return edge, edge
+        # Without a call that is known to be warm, the faster ones may be cold calls of another kind.
+        return (edge if certainly_warm.total else 0.0), edge
     min_cold = min(COLD_RATIO * median, max(TIGHT_COLD_RATIO * median, median + 5 * (slow - median)))
     max_warm = max(WARM_RATIO * median, min(slow, MAX_WARM_RATIO * median))
     return max_warm, max(slow, min_cold)
