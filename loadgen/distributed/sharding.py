@@ -12,7 +12,7 @@ from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.sample import SAMPLE, WARMUP, checksum
 from loadgen.measurement.tally import Window
 from loadgen.workload.load import ClosedLoop, Load, OpenLoop
-from loadgen.workload.step import ErrorLimit, Step
+from loadgen.workload.step import Step
 
 
 def shard_step(step: Step, workers: int) -> list[Step]:
@@ -36,7 +36,7 @@ def shard_step(step: Step, workers: int) -> list[Step]:
         return [step]
     limit = step.error_limit
     # The coordinator checks the limit over all shards; a count also bounds each of them.
-    own_limit = ErrorLimit(count=limit.count) if limit is not None and limit.count is not None else None
+    own_limit = replace(limit, share=None) if limit is not None and limit.count is not None else None
     shards = [load.shard(index, count) for index in range(count)]
     return [replace(step, load=shard, error_limit=own_limit) for shard in shards if shard is not None]
 

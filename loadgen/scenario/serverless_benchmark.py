@@ -13,6 +13,7 @@ from loadgen.analysis.analysis import CONCURRENCY, STABILITY, analyze
 from loadgen.analysis.elimination_policy import EliminationPolicy
 from loadgen.analysis.failure_share import DEFAULT_FAILURE_SHARE_LIMIT
 from loadgen.analysis.prices import PriceBook
+from loadgen.analysis.recommendation import MAX_FAILED_SHARE
 from loadgen.analysis.size_choice import MIN_CALLS, Objective, to_objective
 from loadgen.analysis.slo import Slo
 from loadgen.errors import UsageError
@@ -46,7 +47,8 @@ class ServerlessBenchmark:
         rounds: in how many rounds the sizes are called in turns, in an order that changes; 1 to measure each size in
             one piece, one after the other; None for blocks of about 20 calls, in 100 rounds at most. Blocks become
             shorter when a round takes longer than 30 seconds.
-        error_limit: how many errors stop one memory size; the other sizes are still measured.
+        error_limit: how many errors stop one memory size, if they are certainly more than the accepted 1 %; the other
+            sizes are still measured.
         cold_start_delay: seconds to wait before the first call, so that a cold start is likely.
         include_concurrency: False to skip the concurrency benchmark.
         max_concurrency: MaxConcurrency settings of the concurrency benchmark.
@@ -142,7 +144,7 @@ class ServerlessBenchmark:
                 ClosedLoop(1, count=self.invocations, think=self.think, backoff=self.backoff, seed=self.seed),
                 name=f"{memory_mb} MB",
                 phase=STABILITY,
-                error_limit=ErrorLimit(count=self.error_limit),
+                error_limit=ErrorLimit(count=self.error_limit, accepted_share=MAX_FAILED_SHARE),
                 delay=self.cold_start_delay,
             )
             for memory_mb in dict.fromkeys(self.memory_sizes)

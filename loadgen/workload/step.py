@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from loadgen.errors import UsageError
+from loadgen.statistics.distributions import beta_cdf
 from loadgen.validation import to_int, to_seconds
 from loadgen.workload.load import ClosedLoop, Load, OpenLoop
 from loadgen.workload.serverless_config import ServerlessConfig
@@ -14,16 +15,19 @@ class ErrorLimit:
 
     Args:
         count: stop at this number of errors; None for no limit.
+        accepted_share: `count` applies once so many errors are almost certainly (0.999) not those of a target that
+            fails this share of requests; 0 for at once.
         share: stop when errors exceed this share of the completed requests; None for no limit.
         at_least: number of completed requests from which on `share` applies.
 
     Raises:
-        UsageError: `count` or `at_least` is not an integer, or is below 1 or 0, or `share` is not in [0, 1).
+        UsageError: `count` or `at_least` is not an integer, or is below 1 or 0, or a share is not in [0, 1).
     """
 
     count: int | None = None
     share: float | None = None
     at_least: int = 20
+    accepted_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.count is not None:
@@ -31,6 +35,8 @@ class ErrorLimit:
         object.__setattr__(self, "at_least", to_int(self.at_least, "at_least", 0))
         if self.share is not None and not 0 <= self.share < 1:
             raise UsageError(f"error share is {self.share!r}", hint="must be at least 0 and below 1")
+        if not 0 <= self.accepted_share < 1:
+            raise UsageError(f"accepted share is {self.accepted_share!r}", hint="must be at least 0 and below 1")
 
     def is_reached(self, errors: int, completed: int) -> bool:
         """Return whether the step must stop.
@@ -44,10 +50,22 @@ class ErrorLimit:
             True
             >>> ErrorLimit(share=0.5).is_reached(10, 19)
             False
+            >>> limit = ErrorLimit(count=3, accepted_share=0.01)  # of 1,000 requests, 10 errors are expected
+            >>> limit.is_reached(3, 3), limit.is_reached(5, 1000), limit.is_reached(30, 1000)
+            (True, False, True)
         """
-        if self.count is not None and errors >= self.count:
+        if self.count is not None and errors >= self.count and self._exceeds_accepted_share(errors, completed):
             return True
         return self.share is not None and completed >= self.at_least and errors > self.share * completed
+
+    def _exceeds_accepted_share(self, errors: int, completed: int) -> bool:
+        if not self.accepted_share:
+            return True
+        # The probability of at least so many errors is that of a beta distribution (exact binomial test).
+        return beta_cdf(self.accepted_share, errors, max(completed, errors) - errors + 1) <= _ALMOST_NEVER
+
+
+_ALMOST_NEVER = 0.001  # for each error, which is a look at the data
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ statistics
 liveness:         process_identity
 validation:       errors
 atomic_file:      errors
-workload:         errors validation
+workload:         errors validation statistics
 measurement:      errors redaction workload statistics
 interfaces:       errors workload measurement
 engine:           errors validation workload measurement interfaces

@@ -123,7 +123,7 @@ def test_untagged_json_is_strict_and_has_no_types():
     value = {Outcome.OK: (math.nan, math.inf), 99.9: ErrorLimit(count=3), "code": ErrorCode(1, Outcome.OK, "c", 0, "m")}
     assert to_untagged_json(value) == {
         "ok": [None, None],
-        "p99.9": {"count": 3, "share": None, "at_least": 20},
+        "p99.9": {"count": 3, "share": None, "at_least": 20, "accepted_share": 0.0},
         "code": {
             "number": 1,
             "outcome": "ok",

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from loadgen import ClosedLoop, ServerlessConfig, Step
@@ -37,3 +38,30 @@ def test_invalid_steps_limits_and_configurations_are_refused(build):
     """Memory, concurrency, error limits and times out of range are usage errors (C04)."""
     with pytest.raises(UsageError):
         build()
+
+
+def test_a_size_with_an_accepted_share_of_errors_is_measured_to_its_end():
+    """Of 1,000 requests of which 0.5 % fail, an error limit of 3 above 1 % stops at most 2 in 100 runs; of 20 %, all.
+
+    A limit of 3 that counts every error stops 87 of 100 runs of the first kind.
+    """
+    rng = np.random.default_rng(4)
+
+    def is_stopped(limit, share):
+        errors = 0
+        for completed, has_failed in enumerate(rng.random(1000) < share, 1):
+            errors += int(has_failed)
+            if has_failed and limit.is_reached(errors, completed):
+                return True
+        return False
+
+    accepting, counting = ErrorLimit(count=3, accepted_share=0.01), ErrorLimit(count=3)
+    assert sum(is_stopped(accepting, 0.005) for _ in range(100)) <= 2
+    assert sum(is_stopped(counting, 0.005) for _ in range(100)) >= 75
+    assert sum(is_stopped(accepting, 0.2) for _ in range(20)) == 20
+
+
+def test_an_accepted_share_is_a_share():
+    """A share that is not in [0, 1) is refused."""
+    with pytest.raises(UsageError):
+        ErrorLimit(count=1, accepted_share=1.0)
