@@ -110,7 +110,7 @@ class ProcessingJobExecutor:
             log(f"waiting for {len(self.hosts.hosts) - 1} other instances")
             local_worker = await stack.enter_async_context(start_process(1))
             local_worker.name = self.hosts.current_host
-            connections: list[StreamConnection] = [local_worker, *await self._await_workers(connected)]
+            connections: list[Any] = [local_worker, *await self._await_workers(connected)]
             for connection in connections[1:]:
                 stack.callback(connection.abort)
             yield await stack.enter_async_context(open_coordinator(connections, requests, log))
