@@ -68,6 +68,12 @@ class ProcessExecutor:
             yield await stack.enter_async_context(open_coordinator(connections, requests, log))
 
 
+def free_cores() -> int:
+    """Return the cores that this process may use, less one for the coordinator and the target; at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1)
+
+
 class ProcessConnection:
     """A `WorkerConnection` to a child process."""
 

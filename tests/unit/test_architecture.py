@@ -49,7 +49,7 @@ targets:          errors event_loop validation workload interfaces transport aws
 execution:        errors workload measurement interfaces engine analysis results aws scenario
 report:           errors workload measurement interfaces analysis results
 distributed:      errors event_loop workload measurement interfaces engine results execution
-processing_job:   errors validation workload interfaces analysis results aws execution distributed
+processing_job:   errors event_loop validation workload interfaces analysis results aws execution distributed
 compat:           errors event_loop standard_streams workload interfaces aws scenario targets execution report processing_job
 cli:              errors redaction event_loop standard_streams results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli
@@ -71,6 +71,7 @@ FENCES = {
         "transport.credential_refresh",
         "transport.wire.sdk_probe",
     },
+    "cryptography": {"distributed.dask_cluster"},
     "distributed": {"distributed.dask"},
     "hdrh": {"measurement.histogram"},
     "httptools": {"transport.wire.http1"},
