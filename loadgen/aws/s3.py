@@ -11,7 +11,7 @@ from typing import Any
 
 from loadgen.atomic_file import PARTIAL_SUFFIX, atomic_write
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, is_local_error, to_loadgen_error
-from loadgen.errors import UsageError, WriteError
+from loadgen.errors import ConfigError, UsageError, WriteError
 
 _URI_PATTERN = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 _CHUNK_BYTES = 1 << 20
@@ -85,20 +85,38 @@ async def upload(s3: Any, location: S3Location, content: bytes | Path) -> None:
         raise to_loadgen_error(error, f"PutObject {location.uri}", now=time.time()) from error
 
 
-async def download(s3: Any, location: S3Location) -> bytes | None:
-    """Download an object into memory; None if it does not exist.
+async def upload_secret(s3: Any, location: S3Location, content: bytes) -> None:
+    """Upload bytes that must be encrypted at rest, by the encryption that the bucket is configured with.
+
+    S3 encrypts every new object since 5 January 2023 and says so in the response (S3 user guide, "Setting default
+    server-side encryption behavior"); other services that speak its protocol may not.
+
+    Raises:
+        ConfigError: the bucket does not encrypt objects; the object is deleted again.
+        AuthError, UnavailableError: with a hint.
+    """
+    try:
+        answer = await s3.put_object(Bucket=location.bucket, Key=location.prefix, Body=content)
+    except SDK_ERRORS as error:
+        raise to_loadgen_error(error, f"PutObject {location.uri}", now=time.time()) from error
+    if not answer.get("ServerSideEncryption"):
+        await delete(s3, location)
+        raise ConfigError(
+            f"bucket {location.bucket} does not encrypt objects, and the key of the run would be stored in it",
+            hint="give another bucket with --s3, or configure its default encryption",
+        )
+
+
+async def delete(s3: Any, location: S3Location) -> None:
+    """Delete an object; one that does not exist is no error.
 
     Raises:
         AuthError, ConfigError, UnavailableError: with a hint.
     """
     try:
-        answer = await s3.get_object(Bucket=location.bucket, Key=location.prefix)
-        content: bytes = await answer["Body"].read()
+        await s3.delete_object(Bucket=location.bucket, Key=location.prefix)
     except SDK_ERRORS as error:
-        if _is_not_found(error):
-            return None
-        raise to_loadgen_error(error, f"GetObject {location.uri}", now=time.time()) from error
-    return content
+        raise to_loadgen_error(error, f"DeleteObject {location.uri}", now=time.time()) from error
 
 
 async def download_prefix(s3: Any, location: S3Location, directory: Path, *, exclude: Container[str] = ()) -> int:

@@ -31,7 +31,17 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"{self.prog} --help")
 
 
+AUTO = "auto"  # value of --workers
 AddParser = Callable[..., Parser]  # add_parser of argparse's subparsers
+
+
+def _worker_count(text: str) -> int | str:
+    if text == AUTO:
+        return text
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {AUTO}") from error
 
 
 def add_debug_option(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +89,16 @@ def add_run_options(parser: argparse.ArgumentParser, *, out_aliases: Sequence[st
         help="HTTP client: wire (built-in), botocore (AWS SDK) or auto",
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="send from N local processes; with --dask, from at most N workers"
+        "--workers",
+        type=_worker_count,
+        metavar="N",
+        help="send from N local processes, auto for one per core less one; with --dask, from at most N Dask workers",
+    )
+    parser.add_argument(
+        "--workers-per-node",
+        type=int,
+        metavar="N",
+        help="processes on each Dask worker or instance (default: one per core less one)",
     )
     parser.add_argument("--dask", metavar="ADDRESS", help="send from the workers of the Dask cluster at this scheduler")
     group = parser.add_argument_group("limits")
@@ -211,15 +230,21 @@ def executor(options: argparse.Namespace) -> "Executor | None":
         LoadgenError: the executor cannot be used.
     """
     if options.job_files is not None:
-        from loadgen.processing_job.cluster import cluster_executor
+        from loadgen.processing_job.cluster import job_executor
 
-        return cluster_executor(*map(Path, options.job_files))
+        resource_config, job_config = map(Path, options.job_files)
+        return job_executor(resource_config, job_config, options.workers_per_node)
     if options.dask is not None:
         from loadgen.distributed.dask import DaskExecutor
 
-        return DaskExecutor(address=options.dask, workers=options.workers)
-    if options.workers in (None, 1):
+        if options.workers == AUTO:
+            raise UsageError("--dask with --workers auto", hint="without --workers, all Dask workers are used")
+        return DaskExecutor(address=options.dask, workers=options.workers, workers_per_node=options.workers_per_node)
+    if options.workers_per_node is not None:
+        raise UsageError("--workers-per-node without --dask or --processing-job", hint="on one machine: --workers N")
+    if options.workers is None:
         return None
-    from loadgen.distributed.local_processes import ProcessExecutor
+    from loadgen.distributed.local_processes import ProcessExecutor, free_cores
 
-    return ProcessExecutor(options.workers)
+    workers = free_cores() if options.workers == AUTO else options.workers
+    return ProcessExecutor(workers) if workers != 1 else None

@@ -6,17 +6,19 @@ machine's clock. Only the coordinator receives the terminal's signals.
 
 import asyncio
 import os
+import pickle
 import signal
+import struct
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from loadgen.distributed.coordinator import open_coordinator
-from loadgen.distributed.stream import StreamConnection, run_stream_worker
+from loadgen.distributed.worker import Worker
 from loadgen.distributed.worker_handle import check_supports_workers
 from loadgen.errors import ResourceError, UsageError
 from loadgen.event_loop import new_runner, shielded
@@ -27,6 +29,7 @@ from loadgen.workload.request import Request
 
 _EXIT_TIMEOUT = 5.0  # seconds for a worker to exit after its input was closed
 _MAX_WORKERS = 512  # more than any machine has cores
+_LENGTH_PREFIX = struct.Struct("<Q")  # of a frame, which is one pickled message
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +69,48 @@ class ProcessExecutor:
             yield await stack.enter_async_context(open_coordinator(connections, requests, log))
 
 
-class ProcessConnection(StreamConnection):
+def free_cores() -> int:
+    """Return the cores that this process may use, less one for the coordinator and the target; at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1)
+
+
+class ProcessConnection:
     """A `WorkerConnection` to a child process."""
+
+    shares_filesystem = True
+    shares_clock = True  # perf_counter is CLOCK_MONOTONIC on Linux and mach_absolute_time on macOS: one for a machine
+    duplicate_starts = 0
 
     def __init__(self, number: int, process: asyncio.subprocess.Process, stderr_file: IO[bytes]) -> None:
         assert process.stdin is not None  # noqa: S101 - created with pipes
         assert process.stdout is not None  # noqa: S101 - as above
-        super().__init__(f"process {number} (pid {process.pid})", process.stdout, process.stdin, is_local=True)
+        self.name = f"process {number} (pid {process.pid})"
         self.process = process
+        self._reader, self._writer = process.stdout, process.stdin
         self._stderr_file = stderr_file
+
+    def send(self, message: Any) -> None:
+        """Send a message; one to a process that is gone is dropped.
+
+        Raises:
+            pickle.PicklingError, AttributeError, TypeError: the message holds a value that cannot be pickled.
+        """
+        self.send_frame(pickle.dumps(message))
+
+    def send_frame(self, content: bytes) -> None:
+        """Send a pickled message; one to a process that is gone is dropped."""
+        if not self._writer.is_closing():
+            _write_frame(self._writer, content)
+
+    async def messages(self) -> AsyncIterator[Any]:
+        """Yield the process's messages until it is gone."""
+        async for content in self.frames():
+            yield pickle.loads(content)  # noqa: S301 - of a process that we started
+
+    def frames(self) -> AsyncIterator[bytes]:
+        """Yield the process's messages as they were pickled, until it is gone."""
+        return _read_frames(self._reader)
 
     async def exit_reason(self) -> str:
         """Return how the process ended, with the last line of its stderr."""
@@ -152,6 +188,22 @@ async def _run_on_stdio(output_fd: int) -> None:
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(output_fd, "wb", 0))
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
     try:
-        await run_stream_worker(reader, writer)
+        worker = Worker(lambda message: _write_frame(writer, pickle.dumps(message)))
+        await worker.run(pickle.loads(content) async for content in _read_frames(reader))  # noqa: S301 - the parent's
     finally:
         writer.close()
+
+
+async def _read_frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Yield frames until the stream ends; a truncated one is ignored."""
+    while True:
+        try:
+            (length,) = _LENGTH_PREFIX.unpack(await reader.readexactly(_LENGTH_PREFIX.size))
+            content = await reader.readexactly(length)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        yield content
+
+
+def _write_frame(writer: asyncio.StreamWriter, content: bytes) -> None:
+    writer.write(_LENGTH_PREFIX.pack(len(content)) + content)

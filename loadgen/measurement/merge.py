@@ -3,8 +3,10 @@
 Exact: samples are concatenated and counts added; percentiles are never averaged.
 """
 
+import mmap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,37 +19,72 @@ from loadgen.measurement.sample import SAMPLE, ErrorCode, checksum
 from loadgen.measurement.tally import Tally, Window
 
 Samples = NDArray[np.void]
+_CHUNK = 1 << 16  # samples per chunk: 4 MB
+_RELEASE_EVERY = 16 * _CHUNK
 
 
-def merge_samples(parts: Sequence[tuple[Samples, Sequence[ErrorCode]]]) -> tuple[Samples, tuple[ErrorCode, ...]]:
+def merge_samples(
+    parts: Sequence[tuple[Samples, Sequence[ErrorCode]]],
+    allocate: Callable[[int], Samples] = lambda count: np.empty(count, dtype=SAMPLE),
+) -> tuple[Samples, tuple[ErrorCode, ...]]:
     """Return the samples of all workers in the order of completion, and one table of error codes for all of them.
 
     The table has the limits of one worker's; what a worker did not keep is not kept here either.
 
+    Beside the result, it needs 24 bytes of memory for each sample; of memory-mapped arrays 128 MB are in memory at a
+    time.
+
     Args:
         parts: (samples of dtype SAMPLE, error codes that the samples refer to) of each worker.
+        allocate: returns an array of dtype SAMPLE for this number of samples, which may lie in a file.
     """
     if len(parts) == 1:
         return parts[0][0], tuple(parts[0][1])
     table = ErrorTable()
-    pieces = []
-    for samples, codes in parts:
+    renumberings = []
+    for _, codes in parts:
         numbers = np.zeros(1 << 16, dtype=np.uint16)
         for code in codes:
             numbers[code.number] = table.add(code)
-        pieces.append(_renumber_error_codes(samples, numbers))
-    merged = np.concatenate(pieces) if pieces else np.empty(0, dtype=SAMPLE)
-    return merged[np.argsort(merged["done"], kind="stable")], table.rows
+        renumberings.append(numbers)
+    samples = [part for part, _ in parts]
+    merged = allocate(sum(len(part) for part in samples))
+    _gather(samples, renumberings, merged)
+    return merged, table.rows
 
 
-def _renumber_error_codes(samples: Samples, numbers: NDArray[np.uint16]) -> Samples:
-    wanted = numbers[samples["code"]]
-    if np.array_equal(wanted, samples["code"]):
-        return samples
-    changed = np.array(samples)
-    changed["code"] = wanted
-    changed["check"] = checksum(changed)
-    return changed
+def _gather(parts: Sequence[Samples], renumberings: Sequence[NDArray[np.uint16]], merged: Samples) -> None:
+    """Fill `merged` with the parts' samples in the order of completion; equal instants keep the order of the parts."""
+    done = np.concatenate([part["done"] for part in parts] or [np.empty(0)])
+    order = np.argsort(done, kind="stable")
+    del done
+    ends = np.cumsum([len(part) for part in parts])
+    for start in range(0, len(merged), _CHUNK):
+        chosen = order[start : start + _CHUNK]
+        chunk = np.empty(len(chosen), dtype=SAMPLE)
+        of_part = np.searchsorted(ends, chosen, side="right")
+        for number, part in enumerate(parts):
+            rows = np.flatnonzero(of_part == number)
+            picked = part[chosen[rows] - (ends[number] - len(part))]
+            wanted = renumberings[number][picked["code"]]
+            if not np.array_equal(wanted, picked["code"]):
+                picked["code"] = wanted
+                picked["check"] = checksum(picked)
+            chunk[rows] = picked
+        merged[start : start + _CHUNK] = chunk
+        if start % _RELEASE_EVERY == 0:
+            for array in (*parts, merged):
+                release_pages(array)
+
+
+def release_pages(samples: Samples) -> None:
+    """Remove the pages of a memory-mapped array from this process's memory; they are read again when they are used.
+
+    The system counts mapped pages as the process's until they are needed elsewhere. Any other array is left alone.
+    """
+    mapping: Any = samples.base
+    if isinstance(mapping, mmap.mmap) and hasattr(mapping, "madvise"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def merge_tallies(tallies: Iterable[Tally]) -> Tally:

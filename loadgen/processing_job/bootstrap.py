@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 _ERROR_PREFIX = "loadgen: error"  # begins the line in which loadgen reports an error
@@ -27,7 +28,7 @@ def main() -> int:
     job_config = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     message_path = Path(sys.argv[2])
     code_dir = Path(__file__).resolve().parent
-    install_error = _install(code_dir, job_config["version"])
+    install_error = _install(code_dir, job_config["version"], job_config["extras"])
     if install_error:
         message_path.write_text(install_error[:_MAX_MESSAGE_LENGTH], "utf-8")
         return 1
@@ -62,14 +63,20 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _install(code_dir: Path, required_version: str) -> str:
-    """Install the wheel next to this file; return an error message, empty on success."""
+def _install(code_dir: Path, required_version: str, extras: str) -> str:
+    """Install the wheel next to this file; return an error message, empty on success.
+
+    Args:
+        code_dir: directory of the wheel.
+        required_version: version that an image may contain already.
+        extras: what the run needs in addition, `[dask]` or empty.
+    """
     try:
-        if version("loadgen") == required_version:
+        if version("loadgen") == required_version and (not extras or find_spec("distributed")):
             return ""
     except PackageNotFoundError:
         pass
-    wheels = [str(path) for path in sorted(code_dir.glob("*.whl"))]
+    wheels = [f"{path}{extras}" for path in sorted(code_dir.glob("*.whl"))]
     completed = subprocess.run(  # noqa: S603 - pip of this interpreter
         [sys.executable, "-m", "pip", "install", "--quiet", *wheels], check=False, capture_output=True, text=True
     )

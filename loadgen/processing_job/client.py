@@ -19,13 +19,21 @@ from loadgen.aws.deployment.names_and_tags import NAME_PREFIX
 from loadgen.aws.deployment.resources import Existence, NullJournal
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.identity import AwsConnection, connect
-from loadgen.aws.s3 import S3Location, download_prefix, ensure_bucket, upload
+from loadgen.aws.s3 import S3Location, delete, download_prefix, ensure_bucket, upload, upload_secret
 from loadgen.aws.session import AwsConnectionConfig
+from loadgen.distributed.dask_cluster import create_certificate
 from loadgen.errors import ConfigError, InputError, LoadgenError, ResourceLeakError, UnavailableError
+from loadgen.event_loop import shielded
 from loadgen.interfaces import Leftover
 from loadgen.processing_job import bootstrap
 from loadgen.processing_job.bundle import FileBundle
-from loadgen.processing_job.job_spec import JOB_CONFIG_FILE, ProcessingJob, ProcessingJobSpec, job_request
+from loadgen.processing_job.job_spec import (
+    CERTIFICATE_FILE,
+    JOB_CONFIG_FILE,
+    ProcessingJob,
+    ProcessingJobSpec,
+    job_request,
+)
 from loadgen.processing_job.wheel import build_wheel
 from loadgen.results.lock import LOCK_FILE_NAME
 
@@ -84,26 +92,52 @@ async def create_job(
         )
         await ensure_bucket(s3, job_location.bucket, job_region)
         log(f"uploading to {job_location.uri}")
-        await _upload(s3, job_location, submission)
+        await _upload(s3, job_location, submission, spec.instances)
         log(spec.price_summary(job_region, PriceBook.builtin()))
-        try:
-            await connection.clients.sagemaker.create_processing_job(**request)
-        except SDK_ERRORS as error:
-            raise to_loadgen_error(
-                error, f"CreateProcessingJob {request['ProcessingJobName']}", now=time.time()
-            ) from error
+        async with _uploaded_certificate(s3, job_location / "input" / CERTIFICATE_FILE, spec, log):
+            try:
+                await connection.clients.sagemaker.create_processing_job(**request)
+            except SDK_ERRORS as error:
+                raise to_loadgen_error(
+                    error, f"CreateProcessingJob {request['ProcessingJobName']}", now=time.time()
+                ) from error
         return await _describe_job(connection, request["ProcessingJobName"])
 
 
-async def _upload(s3: Any, s3_location: S3Location, submission: JobSubmission) -> None:
+@asynccontextmanager
+async def _uploaded_certificate(
+    s3: Any, location: S3Location, spec: ProcessingJobSpec, log: Log
+) -> AsyncIterator[None]:
+    """Upload the certificate and key of a job with several instances; delete them when the job is not created."""
+    if spec.instances == 1:
+        yield
+        return
+    pem = create_certificate(now=time.time(), lifetime=spec.max_runtime)
+    try:
+        await upload_secret(s3, location, pem)
+        yield
+    except BaseException:
+        await shielded(_delete_certificate(s3, location, log))
+        raise
+
+
+async def _delete_certificate(s3: Any, location: S3Location, log: Log) -> None:
+    try:
+        await delete(s3, location)
+    except LoadgenError as error:
+        log(f"cannot delete the key of the run, {location.uri}: {error.message}; delete it")
+
+
+async def _upload(s3: Any, s3_location: S3Location, submission: JobSubmission, instances: int) -> None:
     code, files = s3_location / "input" / "code", s3_location / "input" / "files"
     job_config = {
         "version": version("loadgen"),
         "run_id": submission.run_id,
         "argv": list(submission.argv),
         "working_directory": submission.bundle.working_directory,
-        "rendezvous": (s3_location / "rendezvous.json").uri,
-        "secret": secrets.token_hex(32),
+        "extras": "[dask]" if instances > 1 else "",
+        # Below the ports that Linux gives to clients (ip_local_port_range). Jobs of an emulator share one machine.
+        "scheduler_port": 20_000 + secrets.randbelow(10_000),
     }
     with tempfile.TemporaryDirectory(prefix="loadgen-") as scratch:
         wheel = await asyncio.to_thread(build_wheel, Path(scratch))
@@ -207,6 +241,8 @@ async def fetch_results(name: str, directory: Path, *, region: str | None, log: 
     async with _connect(region) as (connection, s3):
         job = await _describe_job(connection, name)
         log(str(job))
+        if job.is_finished and job.certificate_location is not None:
+            await _delete_certificate(s3, job.certificate_location, log)
         files, download_error = 0, None
         try:
             # The lock belongs to a process in the container; whether that has ended cannot be checked locally.

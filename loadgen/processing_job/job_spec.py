@@ -34,6 +34,7 @@ _IMAGE_REGIONS = frozenset(
     }
 )
 JOB_CONFIG_FILE = "job_config.json"
+CERTIFICATE_FILE = "run.pem"  # below the job's input; its certificate and key, for jobs with several instances
 _FINAL_STATUSES = frozenset({"Completed", "Failed", "Stopped"})
 
 # Source: botocore service model sagemaker 2017-07-24, RoleArn, ProcessingInstanceType and ImageUri. An image's URI has
@@ -191,6 +192,7 @@ class ProcessingJob:
         failure_reason: AWS's reason why the job failed or was stopped; empty otherwise.
         exit_message: exit message of the container; empty while it runs.
         output_location: S3 prefix of its results.
+        certificate_location: S3 object with the certificate and the key of its instances; None with one instance.
     """
 
     name: str
@@ -198,6 +200,7 @@ class ProcessingJob:
     failure_reason: str
     exit_message: str
     output_location: S3Location
+    certificate_location: S3Location | None = None
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> "ProcessingJob":
@@ -210,12 +213,18 @@ class ProcessingJob:
         outputs = description.get("ProcessingOutputConfig", {}).get("Outputs", ())
         if not name.startswith(NAME_PREFIX) or len(outputs) != 1:
             raise UsageError(f"loadgen did not create job {name}", hint=f"its jobs have names like {NAME_PREFIX}RUN")
+        cluster = description.get("ProcessingResources", {}).get("ClusterConfig", {})
+        inputs = description.get("ProcessingInputs", ())
+        certificate = None
+        if cluster.get("InstanceCount", 1) > 1 and inputs:
+            certificate = S3Location.parse(inputs[0]["S3Input"]["S3Uri"]) / CERTIFICATE_FILE
         return cls(
             name,
             description["ProcessingJobStatus"],
             description.get("FailureReason", ""),
             description.get("ExitMessage", ""),
             S3Location.parse(outputs[0]["S3Output"]["S3Uri"]),
+            certificate,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from loadgen.workload.step import Step
 
 _NUMERIC_FIELDS = ("started", "duration", "scheduled", "window", "measurement_start", "deploy_duration")
 _CHUNK = 1 << 16  # records per chunk: 4 MB
+_MOST_IN_MEMORY = 1 << 20  # merged samples: 64 MB
 
 
 def read_run(directory: Path) -> Run:
@@ -58,7 +60,7 @@ def read_run(directory: Path) -> Run:
 
 
 def read_worker_samples(directory: Path) -> tuple[NDArray[np.void], tuple[ErrorCode, ...], list[str]]:
-    """Read the samples and error codes of all workers of a run; a single file is memory-mapped.
+    """Read the samples and error codes of all workers of a run; a single file, and many samples, are memory-mapped.
 
     Returns:
         The samples, dtype SAMPLE; the error codes; descriptions of the damage.
@@ -76,7 +78,18 @@ def read_worker_samples(directory: Path) -> tuple[NDArray[np.void], tuple[ErrorC
         damage += errors if path.name == "samples.bin" else [f"{path.name}: {error}" for error in errors]
         if invalid_line:
             damage.append(f"{codes_path.name}: unreadable from line {invalid_line} on")
-    return (*(merge.merge_samples(parts) if parts else (NO_SAMPLES, ())), damage)
+    if not parts:
+        return NO_SAMPLES, (), damage
+    samples, all_codes = merge.merge_samples(parts, _allocate)
+    return samples, all_codes, damage
+
+
+def _allocate(count: int) -> NDArray[np.void]:
+    """Return an array for merged samples; a large one lies in a temporary file, which ends with the array."""
+    if count <= _MOST_IN_MEMORY:
+        return np.empty(count, dtype=SAMPLE)
+    with TemporaryFile(prefix="loadgen-") as file:
+        return np.memmap(file, dtype=SAMPLE, mode="w+", shape=(count,))
 
 
 def _aggregate(run: Run) -> Run:
@@ -119,6 +132,7 @@ def read_samples(path: Path) -> tuple[NDArray[np.void], list[str]]:
         return NO_SAMPLES, damage
     samples = np.memmap(path, dtype=SAMPLE, mode="r", offset=len(SAMPLE_FILE_HEADER), shape=(count,))
     valid = np.concatenate([_valid_records(np.asarray(samples[i : i + _CHUNK])) for i in range(0, count, _CHUNK)])
+    merge.release_pages(samples)
     if valid.all():
         return samples, damage
     invalid = np.flatnonzero(~valid)

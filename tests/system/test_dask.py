@@ -9,7 +9,7 @@ import pytest
 
 from loadgen import ClosedLoop, Emulated, OpenLoop, Scenario, Step, constant, even, judge, poisson
 from loadgen.distributed.dask import DaskExecutor
-from loadgen.distributed.dask_mailbox import run_worker_task
+from loadgen.distributed.dask_actor import ProcessesActor
 from loadgen.errors import ConfigError, ExitStatus, UnavailableError, UsageError
 from loadgen.measurement.outcome import Outcome
 from tests.support.emulator import emulated, endpoint_counters, eventually, profile_of_latency
@@ -62,17 +62,21 @@ def test_a_cluster_sends_what_one_process_would(tmp_path, client):
     assert sum(sum(window.counts.values()) for window in watching.windows) == sum(run.scheduled for run in both.runs)
 
 
-def test_a_repeated_task_sends_nothing(tmp_path, client):
-    """When Dask runs a task twice, the second attempt is shut down, sends nothing, and is reported (C106)."""
+def test_a_repeated_actor_sends_nothing(tmp_path, client):
+    """When Dask creates an actor twice, the second one starts nothing, sends nothing, and is reported (C106)."""
     futures = []
 
     def again(progress, window):
         if not futures:
-            running = {key: names for names in client.processing().values() for key in names}
-            key = min(str(key) for key in running if str(key).startswith("loadgen-"))
-            _, run_key, worker_index = key.split("-")
-            address = next(address for address, keys in client.processing().items() if key in map(str, keys))
-            futures.append(client.submit(run_worker_task, run_key, int(worker_index), workers=[address], pure=False))
+            address, key = min(
+                (address, str(key))
+                for address, keys in client.has_what().items()
+                for key in keys
+                if str(key).startswith("loadgen-")
+            )
+            futures.append(
+                client.submit(ProcessesActor, key.removeprefix("loadgen-"), workers=[address], actor=True, pure=False)
+            )
 
     with emulated(models={"quick": profile_of_latency(0.01)}) as emulator:
         scenario = Scenario(
@@ -80,8 +84,9 @@ def test_a_repeated_task_sends_nothing(tmp_path, client):
         )
         (run,) = execute(scenario, tmp_path / "out", DaskExecutor(client), RecordingProgress(again)).runs
         assert endpoint_counters(emulator, run.endpoint)["arrivals"] == run.scheduled
-    assert len(futures[0].result(timeout=30)) == 3
+    assert futures[0].status == "finished"
     assert sorted(worker.duplicate_starts for worker in run.workers) == [0, 1]
+    assert eventually(lambda: [key for keys in client.has_what().values() for key in keys] == [futures[0].key])
     assert any("was started 2 times; it sent its shard once" in note for note in judge(run).notes)
     assert_counts_balance(run)
 
@@ -145,7 +150,7 @@ def test_a_cluster_is_reached_by_its_address(tmp_path, client):
 def test_an_unreachable_scheduler_is_refused(tmp_path, monkeypatch):
     """An address without a scheduler is refused with 69 and its name, before anything is deployed."""
     real = distributed.Client
-    monkeypatch.setattr(distributed, "Client", lambda address, timeout: real(address, timeout=0.5))
+    monkeypatch.setattr(distributed, "Client", lambda address, **more: real(address, **(more | {"timeout": 0.5})))
     with emulated() as emulator:
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(CONFIG, ClosedLoop(4, count=20))]

@@ -53,7 +53,7 @@ targets:          errors process_exit event_loop validation workload interfaces 
 execution:        errors liveness workload measurement interfaces engine analysis results aws scenario
 report:           errors workload statistics measurement interfaces analysis results
 distributed:      errors process_exit event_loop workload measurement interfaces engine results execution
-processing_job:   errors validation workload interfaces analysis results aws execution distributed
+processing_job:   errors event_loop validation workload interfaces analysis results aws execution distributed
 compat:           errors event_loop standard_streams validation workload interfaces aws scenario targets execution report results processing_job
 cli:              errors process_exit redaction event_loop liveness open_files standard_streams results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli
@@ -75,6 +75,7 @@ FENCES = {
         "transport.credential_refresh",
         "transport.wire.sdk_probe",
     },
+    "cryptography": {"distributed.dask_cluster"},
     "distributed": {"distributed.dask"},
     "hdrh": {"measurement.histogram"},
     "httptools": {"transport.wire.http1"},

@@ -29,6 +29,8 @@ from loadgen.emulator.services.s3_storage import DEFAULT_CONTENT_TYPE, S3Object,
 __all__ = ["MAX_BODY_BYTES", "S3Request", "S3Service", "s3_error"]
 XML = "application/xml"
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+# Every bucket has it by default (user guide, "Setting default server-side encryption behavior", since January 2023).
+_ENCRYPTION = ("x-amz-server-side-encryption", "AES256")
 _MAX_KEYS = 1000  # maximum keys per ListObjectsV2 response (API reference, MaxKeys)
 MAX_BODY_BYTES = 64 << 20  # limit of one request's body; larger objects come in parts
 _MAX_PARTS = 10_000  # user guide, "Multipart upload limits"
@@ -130,7 +132,7 @@ class S3Service:
         content_type, metadata = headers.get("content-type", DEFAULT_CONTENT_TYPE), request.metadata()
         if "x-amz-copy-source" not in headers:
             stored = self._storage.put(bucket, key, request.content(), request.now, content_type, metadata)
-            return HttpResponse(200, b"", XML, (("ETag", stored.etag),))
+            return HttpResponse(200, b"", XML, (("ETag", stored.etag), _ENCRYPTION))
         directive = headers.get("x-amz-metadata-directive", "COPY")
         if directive not in ("COPY", "REPLACE"):
             raise ServiceError("InvalidArgument", "Unknown metadata directive.", 400)
@@ -290,6 +292,7 @@ def _object_response(s3_object: S3Object, request: S3Request) -> HttpResponse:
         ("ETag", s3_object.etag),
         ("Last-Modified", format_datetime(datetime.fromtimestamp(s3_object.modified, UTC), usegmt=True)),
         ("Accept-Ranges", "bytes"),
+        _ENCRYPTION,
         *((f"x-amz-meta-{name}", value) for name, value in s3_object.metadata.items()),
     )
     wanted, unwanted = request.headers.get("if-match"), request.headers.get("if-none-match")

@@ -16,6 +16,7 @@ from loadgen.analysis.cold_start import StartLabel, label_cold_starts
 from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.sample import NEW_CONNECTION, WARMUP
+from loadgen.report.formats.csv_lines import format_lines
 from loadgen.report.formats.csv_summary import configuration_columns, csv_cell
 
 _CHUNK = 1 << 15  # rows per chunk: about 20 MB
@@ -105,9 +106,10 @@ def _lines(row: RunAnalysis, samples: NDArray[np.void], labels: NDArray[np.uint8
         start = _START_TEXTS.get(StartLabel(label), "")
         template, names = _line_template(row, sample, constants | {"start": start})
         of_kind = np.flatnonzero(kind_of == kind)
-        columns = (column.tolist() for name in names for column in _column_values(name, samples[of_kind], row))
-        lines[of_kind] = [template % values for values in zip(*columns, strict=True)]
-    return "".join(lines.tolist()).encode()
+        chosen = samples[of_kind]
+        columns = [column for name in names for column in _column_values(name, chosen, row)]
+        lines[of_kind] = format_lines(template, columns)
+    return b"".join(lines.tolist())
 
 
 def _column_values(name: str, samples: NDArray[np.void], row: RunAnalysis) -> Iterable[NDArray[np.generic]]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from loadgen.measurement import merge
 from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.measurement.outcome import Outcome
-from loadgen.measurement.sample import ErrorCode, checksum
+from loadgen.measurement.sample import SAMPLE, ErrorCode, checksum
 from loadgen.measurement.tally import Tally
 from tests.support.random_samples import assert_same_tally, random_samples, record
 
@@ -88,3 +88,25 @@ def test_merged_generator_stats_are_never_better_than_the_worst():
     assert (both.cpu_share, both.longest_saturated, both.loop_lag_max, both.send_lag_p99) == (0.9, 7, 0.2, 0.004)
     assert (both.pool_waits, both.target_rate, both.dropped) == (7, 21, 1)
     assert merge.merge_generator_stats([one]) == one
+
+
+def test_samples_are_merged_into_a_file_as_into_memory(tmp_path, monkeypatch):
+    """Memory-mapped shards merged into a mapped file, in chunks, are the samples of all shards sorted by completion."""
+    monkeypatch.setattr(merge, "_CHUNK", 7)
+    monkeypatch.setattr(merge, "_RELEASE_EVERY", 14)
+    whole = random_samples(200, 5)
+    whole["done"] = np.round(whole["done"], 1)  # with equal instants
+    shards = [whole[whole["seq"] % 3 == index] for index in range(3)]
+    mapped = []
+    for index, shard in enumerate(shards):
+        (tmp_path / f"{index}").write_bytes(shard.tobytes())
+        mapped.append((np.memmap(tmp_path / f"{index}", dtype=SAMPLE, mode="r"), ()))
+
+    def allocate(count):
+        return np.memmap(tmp_path / "merged", dtype=SAMPLE, mode="w+", shape=(count,))
+
+    merged, _ = merge.merge_samples(mapped, allocate)
+    together = np.concatenate(shards).tolist()
+    done = SAMPLE.names.index("done")
+    assert str(merged.tolist()) == str(sorted(together, key=lambda row: row[done]))  # NaN is not equal to itself
+    assert isinstance(merged, np.memmap)

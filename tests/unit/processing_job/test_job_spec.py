@@ -74,6 +74,12 @@ def test_only_jobs_of_loadgen_are_accepted():
     job = ProcessingJob.from_description(description)
     assert (job.run_id, job.is_finished, job.output_location.uri) == ("1", True, "s3://bucket/c/output")
     assert str(job) == "job loadgen-1 is Failed: AlgorithmError"
+    assert job.certificate_location is None
+    several = description | {
+        "ProcessingResources": {"ClusterConfig": {"InstanceCount": 2}},
+        "ProcessingInputs": [{"S3Input": {"S3Uri": "s3://bucket/c/input"}}],
+    }
+    assert ProcessingJob.from_description(several).certificate_location == S3Location("bucket", "c/input/run.pem")
     with pytest.raises(UsageError):
         ProcessingJob.from_description(description | {"ProcessingJobName": "other"})
     with pytest.raises(UsageError):
