@@ -99,7 +99,7 @@ class Emulator:
         self.control = ControlPlane(settings, self.faults, self.ledger, clock())
         self.storage = S3Storage()
         self._s3 = S3Service(self.storage, settings.region)
-        self.processing = ProcessingJobs(settings, self.storage, clock)
+        self.processing = ProcessingJobs(settings, self.storage, clock, self.control.tags)
         self._cloudwatch = CloudWatch(self.metrics, lag=settings.metric_lag)
         self._runtime = Runtime(settings, self.control, self.ledger, self.metrics, self.faults, clock)
         self._request_ids = request_ids(settings.seed)

@@ -15,6 +15,7 @@ from loadgen.emulator.protocol.pagination import paginate
 from loadgen.emulator.services.emulated_job import EmulatedJob
 from loadgen.emulator.services.job_runner import JobRunner, parse_s3_uri
 from loadgen.emulator.services.s3_storage import S3Storage
+from loadgen.emulator.services.tags import ResourceTags, read_tags
 from loadgen.emulator.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -29,14 +30,16 @@ class ProcessingJobs:
         settings: settings of the account.
         storage: S3, the source of inputs and destination of outputs.
         clock: epoch seconds.
+        tags: tags of the account's resources; gets those of each job.
 
     `url` is the endpoint URL that jobs get for AWS; `task_group` owns the tasks that run jobs.
     """
 
-    def __init__(self, settings: Settings, storage: S3Storage, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, storage: S3Storage, clock: Callable[[], float], tags: ResourceTags) -> None:
         self._settings = settings
         self._storage = storage
         self._clock = clock
+        self._tags = tags
         self._jobs: dict[str, EmulatedJob] = {}
         self.url = ""
         self.task_group: asyncio.TaskGroup | None = None
@@ -55,12 +58,14 @@ class ProcessingJobs:
         """Create a job, whose command runs once its instances would have started."""
         name = payload["ProcessingJobName"]
         _check_paths(payload)
+        tags = read_tags(payload)
         region, account = self._settings.region, self._settings.account_id
         arn = f"arn:aws:sagemaker:{region}:{account}:processing-job/{name.lower()}"
         # ARNs are in lower case.
         if name.lower() in (other.lower() for other in self._jobs):
             raise ServiceError("ResourceInUse", f'Job name must be unique within an AWS account and region: "{arn}"')
         job = self._jobs[name] = EmulatedJob(name, arn, payload, now, now)
+        self._tags.add_resource(arn, tags)
         if not self._settings.runs_jobs or self.task_group is None:
             job.finish("Failed", now, "ClientError: this emulator does not run jobs: start it with --run-jobs")
             return {"ProcessingJobArn": arn}
@@ -84,7 +89,8 @@ class ProcessingJobs:
 
     def list_jobs(self, payload: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
         """Return a page of jobs."""
-        jobs, more = paginate(self._jobs.values(), payload)
+        # Source of order and bounds, which differ from those of the other lists: API reference, ListProcessingJobs.
+        jobs, more = paginate(self._jobs.values(), payload, default_order="Ascending", is_after_inclusive=False)
         return {"ProcessingJobSummaries": [job.summary() for job in jobs], **more}
 
     def close(self) -> None:
