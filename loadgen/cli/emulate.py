@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from loadgen.cli.options import AddParser, add_debug_option
@@ -60,6 +61,12 @@ def add_parser(add: AddParser) -> None:
         help="execute Processing job commands locally with your user's privileges (anyone who can reach the port can "
         "run code)",
     )
+    parser.add_argument(
+        "--verify-signatures",
+        action="store_true",
+        help="refuse requests that are not signed with the key of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or with "
+        "loadgen's own",
+    )
     parser.add_argument("--exit-with-stdin", action="store_true", help="exit when stdin is closed")
     add_debug_option(parser)
     parser.set_defaults(handler=run)
@@ -82,10 +89,17 @@ def run(options: argparse.Namespace) -> ExitStatus:
         time_scale=options.time_scale,
         metric_lag=options.metric_lag,
         runs_jobs=options.run_jobs,
+        signing_keys=_signing_keys(os.environ) if options.verify_signatures else {},
     )
     with new_runner() as runner:
         runner.run(serve_until_stopped(settings, options.port, exit_with_stdin=options.exit_with_stdin))
     return ExitStatus.OK
+
+
+def _signing_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the key that the environment names, from which SDKs take it too, and that of loadgen's own client."""
+    key, secret = (environment.get(f"AWS_{name}", "") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
+    return {"emulator": "emulator"} | ({key: secret} if key and secret else {})
 
 
 async def serve_until_stopped(settings: "Settings", port: int = 0, *, exit_with_stdin: bool = False) -> None:

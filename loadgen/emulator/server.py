@@ -21,7 +21,14 @@ from loadgen.emulator.behaviour.ledger import Ledger
 from loadgen.emulator.clock import EpochClock
 from loadgen.emulator.faults import FaultKind, Faults
 from loadgen.emulator.protocol.errors import ServiceError
-from loadgen.emulator.protocol.http_server import HttpServer, RejectedRequest, ServerConnection, gunzip, read_body
+from loadgen.emulator.protocol.http_server import (
+    HttpServer,
+    RejectedRequest,
+    ServerConnection,
+    gunzip,
+    joined_headers,
+    read_body,
+)
 from loadgen.emulator.protocol.input_validation import Operation
 from loadgen.emulator.protocol.query import decode_query, parse_query
 from loadgen.emulator.protocol.responses import (
@@ -39,12 +46,13 @@ from loadgen.emulator.protocol.responses import (
     xml_response,
 )
 from loadgen.emulator.protocol.service_models import input_shape
+from loadgen.emulator.protocol.signatures import SignedRequest, signing_name, signing_service, verify_signature
 from loadgen.emulator.services.cloudwatch import CloudWatch
 from loadgen.emulator.services.control_plane import ControlPlane
 from loadgen.emulator.services.metric_store import MetricStore
 from loadgen.emulator.services.processing_jobs import ProcessingJobs
 from loadgen.emulator.services.runtime import Call, Runtime
-from loadgen.emulator.services.s3 import MAX_BODY_BYTES, S3Request, S3Service
+from loadgen.emulator.services.s3 import MAX_BODY_BYTES, S3Request, S3Service, s3_error
 from loadgen.emulator.services.s3_storage import S3Storage
 from loadgen.emulator.services.service_quotas import ServiceQuotas
 from loadgen.emulator.services.sts import SecurityTokenService
@@ -150,11 +158,13 @@ class Emulator:
         headers = request.headers
         if not _is_local_request(headers.getall("Host", ()), headers.getall("Origin", ())):
             raise RejectedRequest(403, "This emulator serves loopback host names only")
-        service = _signing_service(headers.get("Authorization", ""))
+        service = signing_service(headers.get("Authorization", ""), request.raw_path.partition("?")[2])
         if service == "s3":
             return await self._handle_s3(request, request_id)
         body = await read_body(request, max_bytes=self._max_body_bytes, timeout=self.settings.head_timeout)
         target = headers.get("X-Amz-Target")
+        if self.settings.signing_keys and (refusal := self._signature_refusal(request, body, service, request_id)):
+            return refusal
         if target is not None:
             return await self._handle_json(target, headers, self._decompress(headers, body))
         path = request.raw_path.partition("?")[0]
@@ -172,8 +182,36 @@ class Emulator:
     async def _handle_s3(self, request: web.BaseRequest, request_id: str) -> HttpResponse:
         body = await read_body(request, max_bytes=MAX_BODY_BYTES, timeout=self.settings.head_timeout)
         path, _, query = request.raw_path.partition("?")
-        named = {name.lower(): value for name, value in request.headers.items()}
-        return self._s3.handle(S3Request(request.method, path, query, named, body, self.clock()), request_id)
+        named = joined_headers(request)
+        s3_request = S3Request(request.method, path, query, named, body, self.clock())
+        if self.settings.signing_keys:
+            try:
+                self._verify(SignedRequest(request.method, path, query, named, body), "s3")
+            except ServiceError as error:
+                return s3_error(error, s3_request, request_id)
+        return self._s3.handle(s3_request, request_id)
+
+    def _verify(self, signed: SignedRequest, service: str) -> None:
+        settings = self.settings
+        verify_signature(signed, keys=settings.signing_keys, region=settings.region, service=service, now=self.clock())
+
+    def _signature_refusal(
+        self, request: web.BaseRequest, body: bytes, scope: str, request_id: str
+    ) -> HttpResponse | None:
+        """Return the response to a request without a valid signature; None if it has one, or needs none."""
+        path, _, query = request.raw_path.partition("?")
+        service, protocol = signing_name(request.headers.get("X-Amz-Target"), path, scope)
+        if not service:
+            return None
+        try:
+            self._verify(SignedRequest(request.method, path, query, joined_headers(request), body), service)
+        except ServiceError as error:
+            if protocol == "json":
+                return json_error(error, JSON_11)
+            if protocol == "rest":
+                return rest_error(error)
+            return xml_error(error, namespace=_QUERY_NAMESPACES[service], request_id=request_id)
+        return None
 
     def _decompress(self, headers: Mapping[str, str], body: bytes) -> bytes:
         encoding = headers.get("Content-Encoding", "").lower()
@@ -284,13 +322,6 @@ def _is_local_request(hosts: Sequence[str], origins: Sequence[str]) -> bool:
     if len(hosts) != 1 or not _LOCAL_HOST.fullmatch(hosts[0]):
         return False
     return not origins or [origin.lower() for origin in origins] == [f"http://{hosts[0].lower()}"]
-
-
-def _signing_service(authorization: str) -> str:
-    # AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, SignedHeaders=...
-    _, found, rest = authorization.partition("Credential=")
-    scope = rest.partition(",")[0].split("/")
-    return scope[-2] if found and len(scope) >= 5 else ""
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

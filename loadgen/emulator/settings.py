@@ -64,6 +64,8 @@ class Settings:
         idle_timeout: maximum time for which an unused connection stays open, seconds.
         runs_jobs: whether the commands of Processing jobs are run; anyone who can reach the port can then run code with
             this user's rights.
+        signing_keys: access key id -> secret access key; requests that are not signed with one of them are refused.
+            Empty accepts any signature, and none.
 
     Raises:
         UsageError: a value is invalid.
@@ -89,6 +91,7 @@ class Settings:
     head_timeout: float = 20.0
     idle_timeout: float = 300.0
     runs_jobs: bool = False
+    signing_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         get_profile(self.profile)

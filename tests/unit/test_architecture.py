@@ -44,7 +44,7 @@ transport:        errors workload measurement interfaces
 results:          errors atomic_file process_identity workload measurement interfaces analysis
 aws:              errors redaction event_loop process_identity atomic_file workload measurement interfaces
 scenario:         errors validation workload measurement interfaces analysis
-emulator:         errors workload
+emulator:         errors workload transport
 targets:          errors event_loop validation workload interfaces transport aws emulator
 execution:        errors workload measurement interfaces engine analysis results aws scenario
 report:           errors workload measurement interfaces analysis results

@@ -114,6 +114,15 @@ class HttpServer(web.Server):
                     connection.force_close()
 
 
+def joined_headers(request: web.BaseRequest) -> dict[str, str]:
+    """Return the headers by lower-case name; several of one name are joined by commas."""
+    joined: dict[str, str] = {}
+    for name, value in request.headers.items():
+        key = name.lower()
+        joined[key] = f"{joined[key]},{value}" if key in joined else value
+    return joined
+
+
 async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout: float) -> bytes:
     """Read a request's whole body.
 

@@ -68,10 +68,7 @@ class S3Service:
                 self._handle_object(request, bucket, key, query) if key else self._handle_bucket(request, bucket, query)
             )
         except ServiceError as error:
-            more = "".join(f"<{name}>{xml_text(str(value))}</{name}>" for name, value in error.extra.items())
-            text = f"<Error><Code>{error.code}</Code><Message>{xml_text(error.message or '')}</Message>{more}"
-            text += f"<Resource>{xml_text(request.path)}</Resource><RequestId>{request_id}</RequestId></Error>"
-            return HttpResponse(error.status, _xml_document(text), XML)
+            return s3_error(error, request, request_id)
 
     def _handle_bucket(self, request: S3Request, bucket: str, query: Mapping[str, str]) -> HttpResponse:
         names = set(query)
@@ -240,6 +237,14 @@ class S3Service:
         _, _, etag = self._storage.complete_upload(upload_id, listed, request.now)
         inner = f"<Bucket>{bucket}</Bucket><Key>{xml_text(key)}</Key><ETag>{xml_text(etag)}</ETag>"
         return _xml_response("CompleteMultipartUploadResult", inner)
+
+
+def s3_error(error: ServiceError, request: S3Request, request_id: str) -> HttpResponse:
+    """Encode an error as S3 does; its further members become elements."""
+    more = "".join(f"<{name}>{xml_text(str(value))}</{name}>" for name, value in error.extra.items())
+    text = f"<Error><Code>{error.code}</Code><Message>{xml_text(error.message or '')}</Message>{more}"
+    text += f"<Resource>{xml_text(request.path)}</Resource><RequestId>{request_id}</RequestId></Error>"
+    return HttpResponse(error.status, _xml_document(text), XML)
 
 
 def _unsupported(request: S3Request, names: set[str]) -> ServiceError:
