@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from loadgen.cli.options import AddParser, add_debug_option
@@ -76,6 +77,12 @@ def add_parser(add: AddParser) -> None:
         help="execute Processing job commands locally with your user's privileges; jobs and S3 need the token, which "
         "is printed (or given as LOADGEN_EMULATOR_TOKEN)",
     )
+    parser.add_argument(
+        "--verify-signatures",
+        action="store_true",
+        help="refuse requests that are not signed with the key of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or with "
+        "loadgen's own",
+    )
     parser.add_argument("--exit-with-stdin", action="store_true", help="exit when stdin is closed")
     add_debug_option(parser)
     parser.set_defaults(handler=run)
@@ -103,10 +110,17 @@ def run(options: argparse.Namespace) -> ExitStatus:
         runs_jobs=options.run_jobs,
         token=os.environ.get(TOKEN_VARIABLE) or new_token(),
         host_names=tuple(options.host_name),
+        signing_keys=_signing_keys(os.environ) if options.verify_signatures else {},
     )
     with new_runner() as runner:
         runner.run(_serve(settings, options))
     return ExitStatus.OK
+
+
+def _signing_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the key that the environment names, from which SDKs take it too, and that of loadgen's own client."""
+    key, secret = (environment.get(f"AWS_{name}", "") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
+    return {"emulator": "emulator"} | ({key: secret} if key and secret else {})
 
 
 async def _serve(settings: "Settings", options: argparse.Namespace) -> None:

@@ -10,13 +10,14 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
-from urllib.parse import unquote
 
 import orjson
 from aiohttp import web
 
-from loadgen.emulator.access import TOKEN_HEADER, AccessPolicy, access_policy, denial, url_host
+from loadgen.emulator.access import AccessPolicy, access_policy, url_host
+from loadgen.emulator.authorization import Authorization
 from loadgen.emulator.behaviour.ledger import Ledger
 from loadgen.emulator.clock import EpochClock
 from loadgen.emulator.faults import FaultKind, Faults
@@ -29,6 +30,7 @@ from loadgen.emulator.protocol.http_server import (
     RejectedRequest,
     ServerConnection,
     gunzip,
+    joined_headers,
 )
 from loadgen.emulator.protocol.input_validation import Operation
 from loadgen.emulator.protocol.query import decode_query, parse_query
@@ -47,11 +49,12 @@ from loadgen.emulator.protocol.responses import (
     xml_response,
 )
 from loadgen.emulator.protocol.service_models import input_shape
+from loadgen.emulator.protocol.signatures import signing_service
 from loadgen.emulator.services.cloudwatch import CloudWatch
 from loadgen.emulator.services.control_plane import ControlPlane
 from loadgen.emulator.services.metric_store import MetricStore
 from loadgen.emulator.services.processing_jobs import ProcessingJobs
-from loadgen.emulator.services.runtime import Call, Runtime
+from loadgen.emulator.services.runtime import Call, Runtime, invoked_endpoint, is_invocation
 from loadgen.emulator.services.s3 import MAX_BODY_BYTES, S3Request, S3Service, s3_error
 from loadgen.emulator.services.s3_storage import S3Storage
 from loadgen.emulator.services.service_quotas import ServiceQuotas
@@ -63,7 +66,6 @@ __all__ = ["Emulator", "Settings", "serve"]
 EMULATOR_HEADER = "x-loadgen-emulator"
 VERSION = "1"
 _EMULATOR_HEADER_LINE = f"{EMULATOR_HEADER}: {VERSION}"
-_INVOCATIONS_SUFFIX = "/invocations"
 _QUERY_NAMESPACES = {"monitoring": CLOUDWATCH_NAMESPACE, "sts": STS_NAMESPACE}
 _QUERY_VERSIONS = {"2010-08-01": "monitoring", "2011-06-15": "sts"}
 
@@ -91,7 +93,8 @@ class Emulator:
         self.control = ControlPlane(settings, self.faults, self.ledger, clock())
         self.storage = S3Storage()
         self._s3 = S3Service(self.storage, settings.region)
-        self.processing = ProcessingJobs(settings, self.storage, clock, token=access.token)
+        self.processing = ProcessingJobs(settings, self.storage, clock, self.control.tags, token=access.token)
+        self._authorization = Authorization(settings, access, self.processing.operations, clock)
         self._cloudwatch = CloudWatch(self.metrics, lag=settings.metric_lag)
         self._runtime = Runtime(settings, self.control, self.ledger, self.metrics, self.faults, clock)
         self._request_ids = request_ids(settings.seed)
@@ -148,31 +151,37 @@ class Emulator:
         local_address = request.get_extra_info("sockname", ("",))[0]
         if not self._access.is_own_host(headers.getall("Host", ()), headers.getall("Origin", ()), local_address):
             raise RejectedRequest(403, "This emulator serves its own host names only, and no other web origin")
-        service, target = _signing_service(headers.get("Authorization", "")), headers.get("X-Amz-Target")
-        # Before the body is read: a client without the token gets no memory.
-        if (denied := self._denied(request, service, request_id)) is not None:
-            return replace(denied, close_connection=True)
-        path = request.raw_path.partition("?")[0]
-        if service != "s3" and target is None and _is_invocation(request.method, path):
-            return await self._handle_invoke(request, path, request_id)
-        max_bytes = MAX_BODY_BYTES if service == "s3" else self._max_body_bytes
+        path, _, query = request.raw_path.partition("?")
+        service = signing_service(headers.get("Authorization", ""), query)
         try:
+            self._authorization.check_token(request, service)
+        except ServiceError as denied:
+            # Its body may still be arriving.
+            return replace(self._encode_error(request, service, denied, request_id), close_connection=True)
+        try:
+            if service != "s3" and "X-Amz-Target" not in headers and is_invocation(request.method, path):
+                body_bytes = await self._receive_invocation(request, service)
+                return await self._handle_invoke(request, path, body_bytes, request_id)
+            max_bytes = MAX_BODY_BYTES if service == "s3" else self._max_body_bytes
             async with self._bodies.read(request, max_bytes=max_bytes) as body:
+                self._authorization.check_signature(request, service, body)
                 return await self._handle(request, service, body, request_id)
+        except ServiceError as refusal:
+            return self._encode_error(request, service, refusal, request_id)
         except BodyMemoryExceeded:
             code, text = (
                 ("SlowDown", "Please reduce your request rate.") if service == "s3" else ("ServiceUnavailable", "")
             )
             held = f"The bodies of all requests exceed {self.settings.body_memory >> 20} MiB."
-            error = ServiceError(code, f"{text} {held}".strip(), 503)
-            return replace(self._encode_error(request, service, error, request_id), close_connection=True)
+            exceeded = ServiceError(code, f"{text} {held}".strip(), 503)
+            return replace(self._encode_error(request, service, exceeded, request_id), close_connection=True)
 
     async def _handle(self, request: web.BaseRequest, service: str, body: bytes, request_id: str) -> HttpResponse:
         headers, target, path = request.headers, request.headers.get("X-Amz-Target"), request.raw_path.partition("?")[0]
         if service == "s3":
-            named = {name.lower(): value for name, value in headers.items()}
             query = request.raw_path.partition("?")[2]
-            return self._s3.handle(S3Request(request.method, path, query, named, body, self.clock()), request_id)
+            s3_request = S3Request(request.method, path, query, joined_headers(request), body, self.clock())
+            return self._s3.handle(s3_request, request_id)
         if target is not None:
             return await self._handle_json(target, headers, self._decompress(headers, body))
         if path == "/ledger":
@@ -183,27 +192,6 @@ class Emulator:
         if path == "/" and request.method == "POST":
             return await self._handle_query(self._decompress(headers, body), service, request_id)
         return rest_error(ServiceError("UnknownOperationException", None, 404))
-
-    def _denied(self, request: web.BaseRequest, service: str, request_id: str) -> HttpResponse | None:
-        """Return the response to a request that needs the token and does not have it; None for any other."""
-        if not self._access.token:
-            return None
-        target, path = request.headers.get("X-Amz-Target"), request.raw_path.partition("?")[0]
-        name = "" if target is None else target.partition(".")[2]
-        is_protected = service == "s3" or name in self.processing.operations
-        if self._access.is_permitted(request.headers.get(TOKEN_HEADER, ""), is_protected=is_protected):
-            return None
-        code = "AccessDeniedException"
-        if service == "s3":
-            action, code = "s3:*", "AccessDenied"
-        elif target is not None:
-            action = f"sagemaker:{name}"
-        elif path == "/":
-            action, code = f"{service or 'cloudwatch'}:*", "AccessDenied"
-        else:
-            action = "sagemaker:InvokeEndpoint" if _is_invocation(request.method, path) else path
-        error = denial(action, code=code, account_id=self.settings.account_id)
-        return self._encode_error(request, service, error, request_id)
 
     def _encode_error(
         self, request: web.BaseRequest, service: str, error: ServiceError, request_id: str
@@ -223,16 +211,29 @@ class Emulator:
         encoding = headers.get("Content-Encoding", "").lower()
         return gunzip(body, max_bytes=self._max_body_bytes) if encoding == "gzip" else body
 
-    async def _handle_invoke(self, request: web.BaseRequest, path: str, request_id: str) -> HttpResponse:
-        # The container's answer is fixed: of the body only the size matters.
-        body_bytes = await self._bodies.count(request, max_bytes=self._max_body_bytes)
+    async def _receive_invocation(self, request: web.BaseRequest, service: str) -> int:
+        """Receive the body of an invocation, check its signature and return its size.
+
+        The container's answer is fixed: of the body only the size matters, and its hash if signatures are verified.
+
+        Raises:
+            ServiceError: there is no valid signature.
+        """
+        if not self._authorization.verifies_signatures:
+            return await self._bodies.count(request, max_bytes=self._max_body_bytes)
+        digest = sha256()
+        size = await self._bodies.count(request, max_bytes=self._max_body_bytes, update=digest.update)
+        self._authorization.check_signature(request, service, b"", body_hash=digest.hexdigest())
+        return size
+
+    async def _handle_invoke(
+        self, request: web.BaseRequest, path: str, body_bytes: int, request_id: str
+    ) -> HttpResponse:
         connection = request.protocol
         received = (
             self.clock.to_epoch(connection.received) if isinstance(connection, ServerConnection) else self.clock()
         )
-        name = path[len("/endpoints/") : -len(_INVOCATIONS_SUFFIX)]
-        if "%" in name:
-            name = unquote(name)
+        name = invoked_endpoint(path)
 
         def is_connected() -> bool:
             return request.transport is not None and not request.transport.is_closing()
@@ -320,17 +321,6 @@ class Emulator:
         if method == "DELETE":
             self.faults.clear()
         return json_response({"faults": self.faults.to_list()}, "application/json")
-
-
-def _is_invocation(method: str, path: str) -> bool:
-    return method == "POST" and path.startswith("/endpoints/") and path.endswith(_INVOCATIONS_SUFFIX)
-
-
-def _signing_service(authorization: str) -> str:
-    # AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, SignedHeaders=...
-    _, found, rest = authorization.partition("Credential=")
-    scope = rest.partition(",")[0].split("/")
-    return scope[-2] if found and len(scope) >= 5 else ""
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

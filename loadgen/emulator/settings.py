@@ -73,6 +73,8 @@ class Settings:
             if one is needed.
         host_names: names besides those of loopback by which clients reach the server; with one, every request needs the
             token.
+        signing_keys: access key id -> secret access key; requests that are not signed with one of them are refused.
+            Empty accepts any signature, and none.
 
     Raises:
         UsageError: a value is invalid.
@@ -101,6 +103,7 @@ class Settings:
     runs_jobs: bool = False
     token: str = field(default="", repr=False)
     host_names: tuple[str, ...] = ()
+    signing_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         get_profile(self.profile)

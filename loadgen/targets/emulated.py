@@ -48,6 +48,7 @@ class Emulated:
         url: of a running emulator, whose own settings apply; empty starts one.
         transport: `auto` or a transport's name.
         tags: of every created resource, beside loadgen's own.
+        verify_signatures: whether the emulator that it starts refuses requests that are not signed correctly.
 
     Raises:
         UsageError: an invalid value.
@@ -66,6 +67,7 @@ class Emulated:
     url: str = ""
     transport: str = "auto"
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    verify_signatures: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", to_int(self.seed, "seed", 0))
@@ -174,6 +176,7 @@ class Emulated:
             "--port": 0,
         }
         arguments = [str(word) for pair in settings.items() for word in pair]
+        arguments += ["--verify-signatures"] if self.verify_signatures else []
         # This loadgen, not one in the working directory (-P).
         search_path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         return await asyncio.create_subprocess_exec(

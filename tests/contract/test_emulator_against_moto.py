@@ -32,7 +32,9 @@ ROLE = "arn:aws:iam::123456789012:role/role"
 
 
 class Server:
-    """A server's URL, as `client` needs it."""
+    """A server's URL and token, as `client` needs them."""
+
+    token = ""
 
     def __init__(self, url):
         self.url = url

@@ -6,10 +6,12 @@ from loadgen.measurement.histogram import Histogram
 def read_log(text: str) -> dict[str, Histogram]:
     """Return the histograms of a log by tag, windows added up; lines without a tag have the tag "".
 
-    The header may be of any version; histograms must have the V2 encoding.
+    Comments, the header of any version and the legend are skipped, not read: times stay relative to a base that is not
+    applied. Windows need not be in order, and their times may be any numbers.
 
     Raises:
-        ValueError: a line does not follow the format; the message names the line.
+        ValueError: a line, which the message names, has less than three numbers before its histogram, one that is not a
+            number, or a histogram that is not a compressed one of the V2 encoding in base64.
     """
     found: dict[str, Histogram] = {}
     for number, line in enumerate(text.splitlines(), 1):

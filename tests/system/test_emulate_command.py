@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from loadgen.cli.main import main
 from tests.support.emulator import eventually, fetch
@@ -120,6 +123,30 @@ def test_run_jobs_prints_a_token_and_keeps_it_in_a_private_file(monkeypatch, tmp
             assert not path.exists()
     finally:
         os.umask(before)
+
+
+def test_run_jobs_with_verified_signatures_needs_both(monkeypatch, tmp_path):
+    """With --run-jobs and --verify-signatures, a job needs the printed token and the signature of the environment's key."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-of-the-test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-test")
+    monkeypatch.delenv("LOADGEN_EMULATOR_TOKEN", raising=False)
+    with running_emulator("--run-jobs", "--verify-signatures") as (process, url):
+        token = process.stdout.readline().strip().partition("=")[2]
+
+        def list_jobs(**credentials):
+            request = AWSRequest("POST", url, {"X-Amz-Target": "SageMaker.ListProcessingJobs"}, b"{}")
+            SigV4Auth(Credentials(**credentials), "sagemaker", "us-east-1").add_auth(request)
+            status, _, body = fetch(
+                url, b"{}", **{name.replace("-", "_"): value for name, value in request.headers.items()}
+            )
+            return status, json.loads(body).get("__type")
+
+        own = {"access_key": "key-of-the-test", "secret_key": "secret-of-the-test"}
+        loadgens = {"access_key": "emulator", "secret_key": "emulator"}
+        assert list_jobs(**own, token=token) == list_jobs(**loadgens, token=token) == (200, None)
+        assert list_jobs(**own) == list_jobs(**own, token="another") == (403, "AccessDeniedException")
+        assert list_jobs(**own | {"secret_key": "x"}, token=token) == (403, "InvalidSignatureException")
 
 
 def test_a_given_token_is_used_and_a_directory_that_cannot_be_written_is_reported(monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import loadgen
+from loadgen.aws.deployment.names_and_tags import RUN_TAG
 from loadgen.results.directory import ResultsDirectory
 from tests.support.emulator import client, endpoint_counters, eventually
 from tests.support.processing_jobs import (
@@ -192,7 +193,7 @@ def test_a_job_that_exceeds_its_runtime_leaves_nothing_behind(tmp_path):
 
 
 def test_run_as_sagemaker_job_runs_the_whole_benchmark(tmp_path, monkeypatch):
-    """run_as_sagemaker_job with wait=True runs the benchmark's steps in a job and downloads the results."""
+    """run_as_sagemaker_job with wait=True runs the benchmark's steps in a tagged job and downloads the results."""
     examples = tmp_path / "examples.jsonl"
     examples.write_text('{"Body": "1,2,3"}\n')
     monkeypatch.chdir(tmp_path)
@@ -205,6 +206,7 @@ def test_run_as_sagemaker_job_runs_the_whole_benchmark(tmp_path, monkeypatch):
             "examples.jsonl",
             s3_output_path=S3_PREFIX,
             wait=True,
+            tags={"CostCenter": "4711"},
             memory_sizes=[1024, 2048],
             stability_benchmark_invocations=15,
             concurrency_benchmark_max_conc=[2],
@@ -213,6 +215,10 @@ def test_run_as_sagemaker_job_runs_the_whole_benchmark(tmp_path, monkeypatch):
             result_save_path=tmp_path,
         )
         assert list_resources(emulator) == []
+        with client("sagemaker", emulator) as sagemaker:
+            arn = sagemaker.describe_processing_job(ProcessingJobName=name)["ProcessingJobArn"]
+            tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]}
+    assert tags == {"CostCenter": "4711", RUN_TAG: name.removeprefix("loadgen-")}
     runs = ResultsDirectory.open(tmp_path / name).read_runs()
     assert [(r.step.phase, r.step.config.memory_mb, r.scheduled) for r in runs[:2]] == [
         ("stability", 1024, 15),

@@ -48,7 +48,7 @@ transport:        errors open_files workload measurement interfaces
 results:          errors atomic_file process_identity liveness workload measurement interfaces analysis
 aws:              errors redaction event_loop process_identity liveness atomic_file workload measurement interfaces
 scenario:         errors validation workload measurement interfaces analysis
-emulator:         errors open_files workload
+emulator:         errors open_files workload transport
 targets:          errors process_exit event_loop validation workload interfaces transport aws emulator
 execution:        errors liveness workload measurement interfaces engine analysis results aws scenario
 report:           errors workload statistics measurement interfaces analysis results

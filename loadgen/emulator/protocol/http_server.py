@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -214,6 +214,15 @@ class HttpServer(web.Server):
                     connection.force_close()
 
 
+def joined_headers(request: web.BaseRequest) -> dict[str, str]:
+    """Return the headers by lower-case name; several of one name are joined by commas."""
+    joined: dict[str, str] = {}
+    for name, value in request.headers.items():
+        key = name.lower()
+        joined[key] = f"{joined[key]},{value}" if key in joined else value
+    return joined
+
+
 class BodyReader:
     """Reads the bodies of requests, with one limit for the memory of all.
 
@@ -250,18 +259,27 @@ class BodyReader:
         finally:
             self.held_bytes -= held
 
-    async def count(self, request: web.BaseRequest, *, max_bytes: int) -> int:
+    async def count(
+        self, request: web.BaseRequest, *, max_bytes: int, update: Callable[[bytes], object] | None = None
+    ) -> int:
         """Return the size of a request's body, whose bytes are dropped as they arrive.
+
+        Args:
+            request: the request.
+            max_bytes: maximum size of the body.
+            update: called with each part of the body, such as to hash it.
 
         Raises:
             RejectedRequest: it has more than `max_bytes` bytes, or is incomplete after the timeout.
         """
         content = request.content
-        if content.is_eof():
+        if content.is_eof() and update is None:
             return len(content.read_nowait())
         size = 0
         async for chunk in self._chunks(request, max_bytes):
             size += len(chunk)
+            if update is not None:
+                update(chunk)
         return size
 
     async def _chunks(self, request: web.BaseRequest, max_bytes: int) -> AsyncIterator[bytes]:

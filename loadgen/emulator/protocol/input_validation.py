@@ -204,9 +204,13 @@ _SCALARS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
+# An instance type that is newer than the installed botocore is not in its enumeration: what has the form of one passes.
+_INSTANCE_TYPE = re.compile(r"ml\.[a-z][a-z0-9-]*\.(?:[0-9]*x?large|medium|metal(?:-[0-9]+xl)?)", re.ASCII)
+
+
 def _broken_constraints(metadata: Mapping[str, Any], value: Any) -> Iterator[str]:
     allowed = metadata.get("enum")
-    if allowed and value not in allowed:
+    if allowed and value not in allowed and not ("ml.m5.large" in allowed and _INSTANCE_TYPE.fullmatch(value)):
         yield f"satisfy enum value set: [{', '.join(allowed)}]"
     size, noun = (len(value), "length") if hasattr(value, "__len__") else (value, "value")
     if (least := metadata.get("min")) is not None and size < least:

@@ -45,13 +45,21 @@ _SORT_KEYS: Mapping[str, Callable[[Any], tuple[Any, str]]] = {
 }
 
 
-def paginate(items: Iterable[T], payload: Mapping[str, Any]) -> tuple[list[T], dict[str, str]]:
+def paginate(
+    items: Iterable[T],
+    payload: Mapping[str, Any],
+    *,
+    default_order: str = "Descending",
+    is_after_inclusive: bool = True,
+) -> tuple[list[T], dict[str, str]]:
     """Return the page of items that a List operation's input requests.
 
     Args:
         items: all items.
         payload: validated input: NameContains, StatusEquals, bounds of CreationTime and LastModifiedTime, SortBy,
             SortOrder, MaxResults, NextToken.
+        default_order: SortOrder of an input that has none.
+        is_after_inclusive: whether CreationTimeAfter includes its own instant.
 
     Returns:
         The page, and `{"NextToken": ...}` if there is another one.
@@ -62,15 +70,18 @@ def paginate(items: Iterable[T], payload: Mapping[str, Any]) -> tuple[list[T], d
     size = payload.get("MaxResults", _DEFAULT_PAGE_SIZE)
     sort_by = payload.get("SortBy", "CreationTime")
     sort_key = _SORT_KEYS[sort_by]
-    is_descending = payload.get("SortOrder", "Descending") == "Descending"
-    kept = sorted((item for item in items if _matches_filters(item, payload)), key=sort_key, reverse=is_descending)
+    is_descending = payload.get("SortOrder", default_order) == "Descending"
+    matching = (item for item in items if _matches_filters(item, payload, is_after_inclusive=is_after_inclusive))
+    kept = sorted(matching, key=sort_key, reverse=is_descending)
     if (last := _read_token(payload.get("NextToken"), sort_by)) is not None:
         kept = [item for item in kept if (sort_key(item) < last if is_descending else sort_key(item) > last)]
     more = {"NextToken": _write_token(sort_by, sort_key(kept[size - 1]))} if len(kept) > size else {}
     return kept[:size], more
 
 
-def _matches_filters(item: Listable, payload: Mapping[str, Any]) -> bool:
+def _matches_filters(item: Listable, payload: Mapping[str, Any], *, is_after_inclusive: bool) -> bool:
+    if is_after_inclusive and payload.get("CreationTimeAfter") == item.created:
+        payload = {name: value for name, value in payload.items() if name != "CreationTimeAfter"}
     return (
         payload.get("NameContains", "").lower() in item.name.lower()
         and payload.get("StatusEquals") in (None, item.status)
@@ -88,16 +99,33 @@ def _in_range(value: float, payload: Mapping[str, Any], member: str) -> bool:
 # not hide or repeat another item.
 
 
+def encode_token(key: object) -> str:
+    """Return the token of a page whose last item has this key, a JSON value."""
+    return base64.b64encode(orjson.dumps(key)).decode("ascii")
+
+
+def decode_token(token: str) -> Any:
+    """Return the key that a token holds.
+
+    Raises:
+        ValueError: the token is not one of `encode_token`.
+    """
+    try:
+        return orjson.loads(base64.b64decode(token, validate=True))
+    except binascii.Error as error:
+        raise ValueError("the token is not base64") from error
+
+
 def _write_token(sort_by: str, key: tuple[Any, str]) -> str:
-    return base64.b64encode(orjson.dumps([sort_by, *key])).decode("ascii")
+    return encode_token([sort_by, *key])
 
 
 def _read_token(token: str | None, sort_by: str) -> tuple[Any, str] | None:
     if token is None:
         return None
     try:
-        read = orjson.loads(base64.b64decode(token, validate=True))
-    except (binascii.Error, ValueError) as error:
+        read = decode_token(token)
+    except ValueError as error:
         raise validation_error("Invalid NextToken") from error
     value_type = float if sort_by == "CreationTime" else str
     match read:

@@ -6,10 +6,11 @@ The operations serve both protocols (query and JSON): inputs are validated value
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from loadgen.emulator.protocol.errors import ServiceError, missing_parameter
 from loadgen.emulator.protocol.input_validation import Operation, validated
+from loadgen.emulator.protocol.pagination import decode_token, encode_token
 from loadgen.emulator.protocol.responses import XmlEntries
 from loadgen.emulator.services.metric_store import (
     MAX_PUT_VALUES,
@@ -35,6 +36,19 @@ _SIMPLE_STATISTICS: Mapping[str, Callable[[MetricBucket], float]] = {
     "Minimum": lambda bucket: bucket.minimum,
     "Maximum": lambda bucket: bucket.maximum,
 }
+
+
+class _Point(NamedTuple):
+    """A datapoint of one period and unit."""
+
+    stamp: int
+    unit: str
+    value: float
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Its place in a query's result."""
+        return self.stamp, self.unit
 
 
 class CloudWatch:
@@ -97,34 +111,36 @@ class CloudWatch:
         room = min(parameters.get("MaxDatapoints", _MAX_DATA_VALUES), _MAX_DATA_VALUES)
         if room < 1:
             raise ServiceError("ValidationError", f"The value {room} for parameter MaxDatapoints must be at least 1.")
-        skipped = passed = _page_start(parameters)
+        resumed, last = _data_page_start(parameters, [query["Id"] for query in queries])
+        token = ""
         results = []
-        for query in queries:
+        for number, query in enumerate(queries):
             points = self._query_points(query, parameters, now)
             if not query.get("ReturnData", True):
                 continue
             if not is_ascending:
                 points.reverse()
-            wanted = points[skipped:]
-            skipped = max(0, skipped - len(points))
-            kept = wanted[:room]
+            if number < resumed:
+                points = []
+            elif number == resumed and last is not None:
+                points = [p for p in points if (p.place > last if is_ascending else p.place < last)]
+            kept = points[:room]
             room -= len(kept)
-            passed += len(kept)
+            if len(kept) < len(points) and not token:
+                # The last point of the page, or none of this query: then the next page begins with the query.
+                token = encode_token([query["Id"], *(kept[-1].place if kept else ())])
             results.append(
                 {
                     "Id": query["Id"],
                     "Label": query.get("Label") or query["MetricStat"]["Metric"]["MetricName"],
-                    "Timestamps": [datetime.fromtimestamp(stamp, UTC) for stamp, _ in kept],
-                    "Values": [value for _, value in kept],
-                    "StatusCode": "Complete" if len(kept) == len(wanted) else "PartialData",
+                    "Timestamps": [datetime.fromtimestamp(point.stamp, UTC) for point in kept],
+                    "Values": [point.value for point in kept],
+                    "StatusCode": "Complete" if len(kept) == len(points) else "PartialData",
                 }
             )
-        is_partial = any(result["StatusCode"] == "PartialData" for result in results)
-        return {"MetricDataResults": results, "Messages": []} | ({"NextToken": str(passed)} if is_partial else {})
+        return {"MetricDataResults": results, "Messages": []} | ({"NextToken": token} if token else {})
 
-    def _query_points(
-        self, query: Mapping[str, Any], parameters: Mapping[str, Any], now: float
-    ) -> list[tuple[int, float]]:
+    def _query_points(self, query: Mapping[str, Any], parameters: Mapping[str, Any], now: float) -> list["_Point"]:
         stat = query.get("MetricStat")
         if stat is None:
             raise ServiceError("ValidationError", "Only queries with a MetricStat are supported; Expression is not.")
@@ -132,7 +148,7 @@ class CloudWatch:
         start, end, period = _interval(parameters, stat["Period"])
         # Without Unit, each of the metric's series has its own datapoints: values of several units are never added.
         return sorted(
-            (at, read(bucket))
+            _Point(at, series.unit, read(bucket))
             for series in self._find_series({**stat["Metric"], **({"Unit": stat["Unit"]} if "Unit" in stat else {})})
             for at, bucket in series.periods(start, end, period, published_until=now - self._lag)
         )
@@ -155,9 +171,10 @@ class CloudWatch:
                     "MetricName": name,
                     "Dimensions": pairs,
                 }
-        first, metrics = _page_start(parameters), list(listed.values())
-        more = {"NextToken": str(first + _PAGE_SIZE)} if len(metrics) > first + _PAGE_SIZE else {}
-        return {"Metrics": metrics[first : first + _PAGE_SIZE], **more}
+        last = _list_page_start(parameters)
+        keys = [key for key in listed if last is None or key > last]
+        more = {"NextToken": encode_token(keys[_PAGE_SIZE - 1])} if len(keys) > _PAGE_SIZE else {}
+        return {"Metrics": [listed[key] for key in keys[:_PAGE_SIZE]], **more}
 
     def put_metric_data(self, parameters: Mapping[str, Any], now: float) -> None:
         """Store custom values: Value, Values with Counts, or StatisticValues."""
@@ -224,11 +241,57 @@ def _check_ids(names: list[str]) -> None:
         raise ServiceError("ValidationError", "The values for parameter id in MetricDataQueries are not unique.")
 
 
-def _page_start(parameters: Mapping[str, Any]) -> int:
-    token = parameters.get("NextToken", "0")
-    if not re.fullmatch("[0-9]{1,9}", token):
-        raise ServiceError("InvalidNextToken", "The value for parameter NextToken is invalid.")
-    return int(token)
+# Tokens hold the key of their page's last item, not an offset: data that arrives between two pages neither hides nor
+# repeats an item.
+
+
+def _decode_next_token(parameters: Mapping[str, Any]) -> Any:
+    """Return what NextToken holds, or None if there is none.
+
+    Raises:
+        ServiceError: InvalidNextToken.
+    """
+    if "NextToken" not in parameters:
+        return None
+    try:
+        key = decode_token(parameters["NextToken"])
+    except ValueError as error:
+        raise _invalid_next_token() from error
+    if key is None:
+        raise _invalid_next_token()
+    return key
+
+
+def _invalid_next_token() -> ServiceError:
+    return ServiceError("InvalidNextToken", "The value for parameter NextToken is invalid.")
+
+
+def _data_page_start(parameters: Mapping[str, Any], ids: list[str]) -> tuple[int, tuple[int, str] | None]:
+    """Return the index of the query at which a page of GetMetricData begins, and the point after which it does."""
+    match _decode_next_token(parameters):
+        case None:
+            return 0, None
+        case [str() as name] if name in ids:
+            return ids.index(name), None
+        case [str() as name, int() as stamp, str() as unit] if name in ids:
+            return ids.index(name), (stamp, unit)
+    raise _invalid_next_token()
+
+
+def _list_page_start(parameters: Mapping[str, Any]) -> tuple[str, str, Dimensions] | None:
+    """Return the metric after which a page of ListMetrics begins."""
+    match _decode_next_token(parameters):
+        case None:
+            return None
+        case [str() as namespace, str() as name, list() as pairs]:
+            dimensions = tuple((pair[0], pair[1]) for pair in pairs if _is_pair(pair))
+            if len(dimensions) == len(pairs):
+                return namespace, name, dimensions
+    raise _invalid_next_token()
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value)
 
 
 def _interval(parameters: Mapping[str, Any], period: int) -> tuple[float, float, int]:

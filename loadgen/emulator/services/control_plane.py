@@ -41,6 +41,8 @@ class ControlPlane:
         faults: faults that deployments and deletions are checked for.
         ledger: gets the counters of each endpoint that is created.
         now: epoch seconds; creation time of the registered models.
+
+    `tags` has the tags of all resources of the account; Processing jobs add theirs.
     """
 
     def __init__(self, settings: Settings, faults: Faults, ledger: Ledger, now: float) -> None:
@@ -51,14 +53,14 @@ class ControlPlane:
         self._configs: dict[str, EndpointConfig] = {}
         self._endpoints: dict[str, EmulatedEndpoint] = {}
         self._model_inputs, self._config_inputs = StoredInputs("models"), StoredInputs("endpoint configurations")
-        self._tags = ResourceTags()
+        self.tags = ResourceTags()
         self._fleet_counts: Counter[str] = Counter()
         self._profiles = settings.registered_models()
         for name, profile in self._profiles.items():
             payload = {"PrimaryContainer": {"Image": f"emulated/{profile.name}:1"}}
             arn = self._arn("model", name)
             self._models[name] = EmulatedModel(name, arn, payload, profile, now)
-            self._tags.add_resource(arn, {})
+            self.tags.add_resource(arn, {})
         self.operations: Mapping[str, Operation] = validated(
             "sagemaker",
             {
@@ -107,7 +109,7 @@ class ControlPlane:
             raise validation_error(f'Cannot create already existing model "{arn}".')
         self._model_inputs.add(name, payload)
         self._models[name] = EmulatedModel(name, arn, dict(payload), self._profiles[profile], now)
-        self._tags.add_resource(arn, tags)
+        self.tags.add_resource(arn, tags)
         return {"ModelArn": arn}
 
     def describe_model(self, payload: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
@@ -124,7 +126,7 @@ class ControlPlane:
         model = self._find_model(payload["ModelName"])
         del self._models[model.name]
         self._model_inputs.remove(model.name)
-        self._tags.remove_resource(model.arn)
+        self.tags.remove_resource(model.arn)
 
     def list_models(self, payload: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
         """Return a page of models."""
@@ -145,7 +147,7 @@ class ControlPlane:
         check_model(model.payload)
         self._config_inputs.add(name, payload)
         self._configs[name] = EndpointConfig(name, arn, dict(payload), variant, model, capacity, now, now)
-        self._tags.add_resource(arn, tags)
+        self.tags.add_resource(arn, tags)
         return {"EndpointConfigArn": arn}
 
     def describe_endpoint_config(self, payload: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
@@ -161,7 +163,7 @@ class ControlPlane:
         config = self._find_config(payload["EndpointConfigName"])
         del self._configs[config.name]
         self._config_inputs.remove(config.name)
-        self._tags.remove_resource(config.arn)
+        self.tags.remove_resource(config.arn)
 
     def list_endpoint_configs(self, payload: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
         """Return a page of configurations."""
@@ -184,7 +186,7 @@ class ControlPlane:
         fault = self._faults.consume_for_deployment("CreateEndpoint", name)
         pending = self._pending_deployment(config, config.capacity, now, fault)
         self._endpoints[name] = EmulatedEndpoint(name, arn, pending, now, self._create_fleet)
-        self._tags.add_resource(arn, tags)
+        self.tags.add_resource(arn, tags)
         self._ledger.counters_for(name)
         return {"EndpointArn": arn}
 
@@ -235,18 +237,20 @@ class ControlPlane:
     def add_tags(self, payload: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Add tags to a resource, or change their values."""
         self._existing_endpoints(now)
-        self._tags.add(payload["ResourceArn"], read_tags(payload))
-        return {"Tags": self._tags.to_list(payload["ResourceArn"])}
+        self.tags.add(payload["ResourceArn"], read_tags(payload))
+        return {"Tags": self.tags.to_list(payload["ResourceArn"])}
 
     def list_tags(self, payload: Mapping[str, Any], now: float) -> dict[str, Any]:
-        """Return the tags of a resource, in one page."""
+        """Return the tags of a resource, in one page: a page is at least as large as the number of tags may be."""
+        if "NextToken" in payload:
+            raise validation_error("Invalid NextToken")
         self._existing_endpoints(now)
-        return {"Tags": self._tags.to_list(payload["ResourceArn"])}
+        return {"Tags": self.tags.to_list(payload["ResourceArn"])}
 
     def delete_tags(self, payload: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Remove tags of a resource by their keys."""
         self._existing_endpoints(now)
-        self._tags.remove(payload["ResourceArn"], payload["TagKeys"])
+        self.tags.remove(payload["ResourceArn"], payload["TagKeys"])
         return {}
 
     # --- private
@@ -274,7 +278,7 @@ class ControlPlane:
         for name, endpoint in list(self._endpoints.items()):
             if not endpoint.advance_to(now):
                 del self._endpoints[name]
-                self._tags.remove_resource(endpoint.arn)
+                self.tags.remove_resource(endpoint.arn)
         return list(self._endpoints.values())
 
     def _begin_update(

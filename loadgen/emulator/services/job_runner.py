@@ -192,13 +192,15 @@ class JobRunner:
         inherited = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
         environment = {name: os.environ[name] for name in inherited if name in os.environ}
         environment |= {name: _map_path(value, root) for name, value in given.items()}
+        # A key that the emulator knows, if it verifies signatures.
+        key, secret = next(iter(self._settings.signing_keys.items()), ("emulator", "emulator"))
         environment |= {
             "HOME": str(root),
             "AWS_ENDPOINT_URL": self._endpoint.url,
             "AWS_REGION": self._settings.region,
             "AWS_DEFAULT_REGION": self._settings.region,
-            "AWS_ACCESS_KEY_ID": "emulator",
-            "AWS_SECRET_ACCESS_KEY": "emulator",
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
             "AWS_SESSION_TOKEN": self._endpoint.token,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

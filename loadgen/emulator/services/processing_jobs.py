@@ -16,6 +16,7 @@ from loadgen.emulator.services.emulated_job import EmulatedJob
 from loadgen.emulator.services.job_runner import JobEndpoint, JobRunner, parse_s3_uri
 from loadgen.emulator.services.s3_storage import S3Storage
 from loadgen.emulator.services.stored_inputs import StoredInputs, limit_exceeded
+from loadgen.emulator.services.tags import ResourceTags, read_tags
 from loadgen.emulator.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -34,15 +35,25 @@ class ProcessingJobs:
         settings: settings of the account.
         storage: S3, the source of inputs and destination of outputs.
         clock: epoch seconds.
+        tags: tags of the account's resources; gets those of each job.
         token: the emulator's token, which jobs get; empty if there is none.
 
     `url` is the endpoint URL that jobs get for AWS; `task_group` owns the tasks that run jobs.
     """
 
-    def __init__(self, settings: Settings, storage: S3Storage, clock: Callable[[], float], *, token: str = "") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        storage: S3Storage,
+        clock: Callable[[], float],
+        tags: ResourceTags,
+        *,
+        token: str = "",
+    ) -> None:
         self._settings = settings
         self._storage = storage
         self._clock = clock
+        self._tags = tags
         self._jobs: dict[str, EmulatedJob] = {}
         self._inputs = StoredInputs("processing jobs")
         self._token = token
@@ -63,6 +74,7 @@ class ProcessingJobs:
         """Create a job, whose command runs once its instances would have started."""
         name = payload["ProcessingJobName"]
         _check_paths(payload)
+        tags = read_tags(payload)
         region, account = self._settings.region, self._settings.account_id
         arn = f"arn:aws:sagemaker:{region}:{account}:processing-job/{name.lower()}"
         # ARNs are in lower case.
@@ -71,6 +83,7 @@ class ProcessingJobs:
         self._make_room(payload)
         self._inputs.add(name, payload)
         job = self._jobs[name] = EmulatedJob(name, arn, payload, now, now)
+        self._tags.add_resource(arn, tags)
         if not self._settings.runs_jobs or self.task_group is None:
             job.finish("Failed", now, "ClientError: this emulator does not run jobs: start it with --run-jobs")
             return {"ProcessingJobArn": arn}
@@ -94,7 +107,8 @@ class ProcessingJobs:
 
     def list_jobs(self, payload: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
         """Return a page of jobs."""
-        jobs, more = paginate(self._jobs.values(), payload)
+        # Source of order and bounds, which differ from those of the other lists: API reference, ListProcessingJobs.
+        jobs, more = paginate(self._jobs.values(), payload, default_order="Ascending", is_after_inclusive=False)
         return {"ProcessingJobSummaries": [job.summary() for job in jobs], **more}
 
     def close(self) -> None:
@@ -120,7 +134,7 @@ class ProcessingJobs:
                 raise limit_exceeded(quota, MAX_INSTANCES, running, wanted["InstanceCount"], "Instances")
         finished = [name for name, job in self._jobs.items() if job.ended is not None]
         for name in finished[: max(0, len(self._jobs) + 1 - MAX_JOBS)]:
-            del self._jobs[name]
+            self._tags.remove_resource(self._jobs.pop(name).arn)
             self._inputs.remove(name)
 
     def _find(self, payload: Mapping[str, Any]) -> EmulatedJob:

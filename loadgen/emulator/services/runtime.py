@@ -6,6 +6,7 @@ request counted.
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from loadgen.emulator.behaviour.fleet import Admission, Fleet
 from loadgen.emulator.behaviour.ledger import EndpointCounters, InvocationResult, Ledger
@@ -20,9 +21,26 @@ from loadgen.emulator.settings import Settings
 
 _MAX_METERS = 1000  # of endpoints, also deleted ones; a dropped one that is used is made again
 OPERATION = "InvokeEndpoint"
+_PREFIX, _SUFFIX = "/endpoints/", "/invocations"
 # Status 400 with a null message (AWS clients print "None"). Source: opensearch ml-commons #2429.
 _THROTTLED = ServiceError("ThrottlingException", None)
 _THROTTLED_RESPONSE = rest_error(_THROTTLED)
+
+
+def is_invocation(method: str, path: str) -> bool:
+    """Return whether a request is one of InvokeEndpoint."""
+    return method == "POST" and path.startswith(_PREFIX) and path.endswith(_SUFFIX)
+
+
+def invoked_endpoint(path: str) -> str:
+    """Return the name of the endpoint in the path of an invocation.
+
+    Example:
+        >>> invoked_endpoint("/endpoints/a%2Db/invocations")
+        'a-b'
+    """
+    name = path[len(_PREFIX) : -len(_SUFFIX)]
+    return unquote(name) if "%" in name else name
 
 
 class Call(NamedTuple):

@@ -213,7 +213,7 @@ class S3Service:
     def _upload_part(self, request: S3Request, bucket: str, key: str, query: Mapping[str, str]) -> HttpResponse:
         upload_id = query["uploadId"]
         self._storage.check_upload(upload_id, bucket, key)
-        number = parse_int(query["partNumber"], least=1, most=_MAX_PARTS)
+        number = _part_number(query["partNumber"])
         if "x-amz-copy-source" not in request.headers:
             part = self._storage.put_part(upload_id, number, request.content(), request.now)
             return HttpResponse(200, b"", XML, (("ETag", part.etag),))
@@ -231,7 +231,7 @@ class S3Service:
     def _complete_upload(self, request: S3Request, bucket: str, key: str, upload_id: str) -> HttpResponse:
         self._storage.check_upload(upload_id, bucket, key)
         listed = [
-            (parse_int(child_text(part, "PartNumber"), least=1, most=_MAX_PARTS), child_text(part, "ETag"))
+            (_part_number(child_text(part, "PartNumber")), child_text(part, "ETag"))
             for part in parse_xml(request.body, "CompleteMultipartUpload")
             if local_name(part) == "Part"
         ]
@@ -242,7 +242,7 @@ class S3Service:
 
 
 def s3_error(error: ServiceError, path: str, request_id: str) -> HttpResponse:
-    """Encode an error as S3 does.
+    """Encode an error as S3 does; its further members become elements.
 
     Args:
         error: the error.
@@ -253,6 +253,14 @@ def s3_error(error: ServiceError, path: str, request_id: str) -> HttpResponse:
     text = f"<Error><Code>{error.code}</Code><Message>{xml_text(error.message or '')}</Message>{more}"
     text += f"<Resource>{xml_text(path)}</Resource><RequestId>{request_id}</RequestId></Error>"
     return HttpResponse(error.status, _xml_document(text), XML)
+
+
+def _part_number(text: str) -> int:
+    try:
+        return parse_int(text, least=1, most=_MAX_PARTS)
+    except ServiceError as error:
+        message = f"Part number must be an integer between 1 and {_MAX_PARTS}, inclusive"
+        raise ServiceError("InvalidArgument", message, 400, {"ArgumentName": "partNumber"}) from error
 
 
 def _unsupported(request: S3Request, names: set[str]) -> ServiceError:

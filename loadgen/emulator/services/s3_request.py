@@ -29,6 +29,16 @@ _READ_HEADERS = frozenset(
     )
 )
 _READ_PREFIXES = ("x-amz-meta-", "x-amz-checksum-")
+_SIGNATURE_PARAMETERS = frozenset(
+    {"x-id"}
+    | {
+        f"X-Amz-{name}"
+        for name in (
+            *("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature"),
+            *("Security-Token", "Content-Sha256"),
+        )
+    }
+)
 _UNSUPPORTED_CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-range"})
 
 
@@ -57,10 +67,9 @@ class S3Request:
         return _split_path(unquote(_without_surrogates(self.path)).lstrip("/"))
 
     def parameters(self) -> dict[str, str]:
-        """Return the parameters of the query string, without the SDKs' own `x-id`."""
+        """Return the parameters of the query string, without the SDKs' own `x-id` and those of a signature."""
         named = dict(parse_qsl(_without_surrogates(self.query), keep_blank_values=True))
-        named.pop("x-id", None)
-        return named
+        return {name: value for name, value in named.items() if name not in _SIGNATURE_PARAMETERS}
 
     def check_headers(self) -> None:
         """Check that no header asks for something that the emulator would not do.

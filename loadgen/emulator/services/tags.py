@@ -5,22 +5,27 @@ from typing import Any
 
 from loadgen.emulator.protocol.errors import validation_error
 
+_MAX_TAGS = 50  # of one resource; SageMaker API reference, Tag
+
 
 def read_tags(payload: Mapping[str, Any]) -> dict[str, str]:
     """Return the member Tags of an input as key -> value; empty if it is absent.
 
     Raises:
-        ServiceError: a key occurs twice.
+        ServiceError: a key occurs twice, begins with `aws:`, or there are too many.
     """
-    tags: dict[str, str] = {}
-    for tag in payload.get("Tags", ()):
-        if tag["Key"] in tags:
-            raise validation_error("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
-        tags[tag["Key"]] = tag["Value"]
+    tags = {tag["Key"]: tag["Value"] for tag in payload.get("Tags", ())}
+    if len({key.lower() for key in tags}) < len(payload.get("Tags", ())):
+        raise validation_error("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+    if any(key.lower().startswith("aws:") for key in tags):
+        raise validation_error("aws: prefixed tag key names are not allowed for external use.")
+    _check_count(tags)
     return tags
 
 
-_MAX_TAGS = 50  # of one resource (API reference, AddTags)
+def _check_count(tags: Mapping[str, str]) -> None:
+    if len(tags) > _MAX_TAGS:
+        raise validation_error(f"A resource can have at most {_MAX_TAGS} tags; this request results in {len(tags)}.")
 
 
 class ResourceTags:
@@ -37,15 +42,14 @@ class ResourceTags:
         """Remove a resource with its tags."""
         self._tags.pop(arn, None)
 
-    def add(self, arn: str, tags: Mapping[str, str]) -> None:
+    def add(self, arn: str, tags: dict[str, str]) -> None:
         """Add tags to a resource, or change their values.
 
         Raises:
-            ServiceError: no such resource, or it would have more than 50 tags.
+            ServiceError: no such resource, or it would have too many tags. Then it keeps the tags that it has.
         """
         current = self._find(arn)
-        if len(current.keys() | tags.keys()) > _MAX_TAGS:
-            raise validation_error(f"A resource can have at most {_MAX_TAGS} tags.")
+        _check_count(current | tags)
         current.update(tags)
 
     def remove(self, arn: str, keys: Iterable[str]) -> None:

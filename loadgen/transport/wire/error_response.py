@@ -44,8 +44,8 @@ def parse_error_response(status: int, head: bytes, body: bytes) -> ErrorResponse
     """
     members = _parse_members(body)
     header = header_value(head, head.lower(), b"x-amzn-errortype")
-    code: Any = header.decode("latin-1") if header is not None else _first_present(members, "code", "Code", "__type")
-    message = _first_present(members, "message", "Message")
+    code: Any = header.decode("latin-1") if header is not None else _first_given(members, "code", "Code", "__type")
+    message = _first_given(members, "message", "Message")
     original = members.get("OriginalStatusCode")
     return ErrorResponse(
         _error_shape_name(code) or str(status) if isinstance(code, str) else str(code or status),
@@ -68,8 +68,9 @@ def _parse_members(body: bytes) -> dict[str, Any]:
     return members if isinstance(members, dict) else {"message": text}
 
 
-def _first_present(members: dict[str, Any], *names: str) -> Any:
-    return next((members[name] for name in names if name in members), None)
+def _first_given(members: dict[str, Any], *names: str) -> Any:
+    # A null member counts as absent: {"code": null, "__type": "T"} has the code T.
+    return next((members[name] for name in names if members.get(name) is not None), None)
 
 
 def _error_shape_name(code: str) -> str:

@@ -73,7 +73,7 @@ def job(name, instances=1, source="pass"):
 
 
 def test_running_instances_and_kept_jobs_are_limited(monkeypatch):
-    """Instances above 20 are ResourceLimitExceeded until jobs end; of finished jobs the oldest are forgotten."""
+    """Instances above 20 are ResourceLimitExceeded until jobs end; of finished jobs the oldest are forgotten, with their tags."""
     monkeypatch.setattr(processing_jobs, "MAX_JOBS", 3)
     with job_account(time_scale=1e-3) as emulator, client("sagemaker", emulator) as sagemaker:
         sagemaker.create_processing_job(**job("wide", 15))
@@ -82,10 +82,12 @@ def test_running_instances_and_kept_jobs_are_limited(monkeypatch):
         assert "'ml.m5.large for processing job usage' is 20 Instances, with current utilization of 15" in message
         sagemaker.stop_processing_job(ProcessingJobName="wide")
         wait_for_job(emulator, "wide")
-        for number in range(4):
-            sagemaker.create_processing_job(**job(f"job-{number}", 5))
+        arns = [sagemaker.create_processing_job(**job(f"job-{number}", 5))["ProcessingJobArn"] for number in range(4)]
         listed = sagemaker.list_processing_jobs()["ProcessingJobSummaries"]
         assert sorted(row["ProcessingJobName"] for row in listed) == ["job-0", "job-1", "job-2", "job-3"]
+        wide = arns[0].replace("job-0", "wide")
+        assert [sagemaker.list_tags(ResourceArn=arn)["Tags"] for arn in arns] == [[]] * 4
+        assert refusal(sagemaker.list_tags, ResourceArn=wide)[0] == "ValidationException"
 
 
 def test_metrics_of_a_client_are_limited(monkeypatch):

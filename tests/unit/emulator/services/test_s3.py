@@ -300,6 +300,8 @@ def test_a_part_belongs_to_its_uploads_bucket_and_key():
         for number in (0, 10_001):
             refused = outcome(s3.upload_part, Bucket="bucket-one", Key="key", **part | {"PartNumber": number})
             assert refused == ("InvalidArgument", 400)
+        with pytest.raises(ClientError, match="Part number must be an integer between 1 and 10000, inclusive"):
+            s3.upload_part(Bucket="bucket-one", Key="key", **part | {"PartNumber": 10_001})
 
 
 def test_a_body_with_another_digest_is_not_stored():
