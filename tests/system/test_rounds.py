@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadgen import ClosedLoop, Emulated, Scenario, ServerlessBenchmark, ServerlessConfig, Step
@@ -76,6 +76,25 @@ def test_a_benchmark_in_rounds_agrees_with_the_ledger(tmp_path):
     order = [size for _, size in wall_clock_of_blocks(finished.runs)]
     assert [set(order[n : n + 3]) for n in (0, 3, 6)] == [set(SIZES)] * 3
     assert order[3:6] == order[:3][::-1]
+
+
+def test_confidence_ends_sizes_early_with_the_same_choice(tmp_path):
+    """With confidence=0.95 sizes of 40, 12 and 10 ms are decided with at most half of the calls, each in the ledger.
+
+    The latency falls more than the price rises to 2048 MB, and less beyond: 2048 MB is best either way.
+    """
+    profile = replace(profile_of_latency(0.04), model_latency=((1024, 0.04), (2048, 0.012), (3072, 0.01)))
+    with emulated(models={"quick": profile}) as emulator:
+        finished = execute(benchmark(emulator, confidence=0.95, invocations=45), tmp_path / "early")
+        everything = execute(benchmark(emulator, invocations=45), tmp_path / "all")
+        for run in finished.runs:
+            assert_ledger_agrees(run, emulator)
+
+    early, late = (benchmark(emulator).recommended_memory_mb(one.runs) for one in (finished, everything))
+    assert early == late == 2048
+    assert sum(run.scheduled for run in finished.runs) <= sum(run.scheduled for run in everything.runs) / 2
+    assert {run.stop_reason for run in finished.runs} == {"decided"}
+    assert all(run.stop_detail for run in finished.runs)
 
 
 def test_one_round_measures_each_size_in_one_piece(tmp_path):
