@@ -18,7 +18,7 @@ from loadgen.errors import OutputError, ResourceLeakError, UsageError, error_of_
 from loadgen.event_loop import new_runner, run_outside_loop
 from loadgen.execution.preflight import RunPolicy
 from loadgen.execution.run_identity import RunContext
-from loadgen.execution.scenario_result import ScenarioResult, cause_of_no_ok_call, exit_causes, result_json
+from loadgen.execution.scenario_result import ScenarioResult, exit_causes, first_line_cause, result_json
 from loadgen.execution.scenario_runner import run_scenario
 from loadgen.interfaces import Target
 from loadgen.processing_job import client
@@ -27,6 +27,7 @@ from loadgen.processing_job.client import JobSubmission
 from loadgen.processing_job.job_spec import INSTANCE_TYPE, MAX_RUNTIME, ProcessingJobSpec
 from loadgen.report import console
 from loadgen.report.build import build_report
+from loadgen.report.content.table import sanitize_text
 from loadgen.results.directory import free_directory
 from loadgen.scenario.benchmark_parameters import DEFAULTS, argv_from_settings, settings_from_arguments
 from loadgen.scenario.loader import LoadedScenario
@@ -210,7 +211,8 @@ async def _submit(
     """Create the job; with an output directory, wait until it ends and download its results."""
 
     def log(text: str) -> None:
-        sys.stderr.write(f"{text}\n")
+        # A status or a reason of the service is text from elsewhere.
+        sys.stderr.write(f"{sanitize_text(text, max_length=len(text))}\n")
 
     job = await client.create_job(submission, spec, s3_location=s3_location, region=region, log=log)
     if output_dir is not None:
@@ -248,6 +250,6 @@ def _run_and_report(loaded: LoadedScenario, out: Path) -> Path:
         ) from result.failure
     if result.failure is not None:
         raise result.failure
-    if unmeasured := cause_of_no_ok_call(result.runs, causes):
+    if unmeasured := first_line_cause(result.runs, causes):
         raise error_of_status(unmeasured.status, f"{unmeasured.message}; the report is {report_path}")
     return report_path

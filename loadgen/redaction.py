@@ -14,9 +14,20 @@ _CREDENTIAL_PATTERNS = (
     re.compile(r"(?i)(?<=x-amz-security-token)(['\"]?\s*[:=]\s*b?['\"]?)[^\s'\",&]+"),
     re.compile(r"(?i)(?<=x-amz-signature=)[0-9a-f]+"),
     re.compile(r"(?i)(?<=aws_secret_access_key)(['\"]?\s*[:=]\s*['\"]?)[^\s'\",&]+"),
+    re.compile(r"(?i)(?<=authorization)(['\"]?\s*[:=]\s*b?['\"]?(?:bearer|basic)\s+)[^\s'\",]+"),
+    re.compile(r"(?i)(?<=secretaccesskey)(['\"]?\s*[:=]\s*['\"]?)[^\s'\",&]+"),
+    re.compile(r"(?i)(?<=sessiontoken)(['\"]?\s*[:=]\s*['\"]?)[^\s'\",&]+"),
     re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
 )
-_SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+_MIN_SECRET_LENGTH = 8  # of a value of the environment that is removed wherever it occurs
+_MIN_REMEMBERED_LENGTH = 16  # of an access key (IAM API reference, AccessKeyId); test credentials are often words
+# Values of the credentials in use, so that a service that repeats them writes them into no file. Process-wide: texts
+# are redacted where they arrive, far from the session that holds the credentials.
+_remembered: set[str] = set()
+_SECRET_VARIABLES = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"),
+    "LOADGEN_EMULATOR_TOKEN",
+)
 _MIN_MATCH_BYTES = 8  # shortest run of payload bytes that is redacted
 _MAX_SCANNED_BYTES = 4096  # of a payload and of a message, which can be megabytes
 
@@ -27,7 +38,12 @@ def secrets_in(environment: Mapping[str, str]) -> tuple[str, ...]:
     for name, value in environment.items():
         if name.lower().endswith("_proxy") and "@" in value:
             found.append(value.rpartition("@")[0].rpartition("//")[2].partition(":")[2])
-    return tuple(secret for secret in found if len(secret) >= _MIN_MATCH_BYTES)
+    return tuple(secret for secret in found if len(secret) >= _MIN_SECRET_LENGTH)
+
+
+def remember_secrets(*values: str | None) -> None:
+    """Have `redact` remove these values from now on; None and values of fewer than 16 characters are ignored."""
+    _remembered.update(value for value in values if value and len(value) >= _MIN_REMEMBERED_LENGTH)
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
@@ -35,13 +51,13 @@ def redact(text: str, secrets: Sequence[str] = ()) -> str:
 
     Args:
         text: any text.
-        secrets: values to remove besides the known forms of credentials.
+        secrets: values to remove besides the known forms of credentials and the remembered values.
 
     Example:
         >>> redact("via http://me:hunter2@proxy:3128")
         'via http://[redacted]@proxy:3128'
     """
-    for secret in secrets:
+    for secret in (*secrets, *_remembered):
         text = text.replace(secret, _REPLACEMENT)
     for pattern in _CREDENTIAL_PATTERNS:
         text = pattern.sub(lambda match: (match[1] if match.re.groups else "") + _REPLACEMENT, text)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from loadgen.analysis.commonest_failure import commonest_failure, has_ok_calls
 from loadgen.analysis.cost import ASSUMPTIONS, Savings, compare_with_instance
+from loadgen.analysis.failure_share import DEFAULT_FAILURE_SHARE_LIMIT, HighFailureShare, high_failure_shares
 from loadgen.analysis.prices import PriceBook
 from loadgen.analysis.recommendation import (
     ConcurrencyRecommendation,
@@ -27,8 +28,7 @@ class Analysis:
 
     Args:
         runs: every run, in order of execution.
-        verdict: INVALID if one of the runs is, except a configuration of a benchmark that had no ok call while others
-            had; each reason names its step.
+        verdict: INVALID if one of the runs is; each reason names its step.
         recommendation: the recommended memory size; None without a stability benchmark.
         savings: cost of the recommended size compared with an instance; None if no size is recommended.
         concurrency_recommendations: one per client count of the concurrency benchmark, ascending.
@@ -37,6 +37,7 @@ class Analysis:
             concurrency runs with no more clients than MaxConcurrency, because more clients are throttled by design.
             Of a scenario's own steps: all. `RunAnalysis.slos` has the checks of every run.
         assumptions: sentences on what every cost assumes.
+        high_failure_shares: the steps whose share of failed calls is above the scenario's limit.
     """
 
     runs: tuple[RunAnalysis, ...]
@@ -47,10 +48,23 @@ class Analysis:
     price_source: str
     slos: tuple[SloCheck, ...] = ()
     assumptions: tuple[str, ...] = ASSUMPTIONS
+    high_failure_shares: tuple[HighFailureShare, ...] = ()
 
     def in_phase(self, phase: str) -> tuple[RunAnalysis, ...]:
         """Return the runs of one phase: `stability`, `concurrency`, or empty for a scenario's own steps."""
         return tuple(row for row in self.runs if row.run.step.phase == phase)
+
+    @property
+    def headline(self) -> str:
+        """The verdict, with the steps that had no ok call, or more failed calls than the scenario allows."""
+        if why := self.nothing_measured:
+            return f"{self.verdict}: no call was ok: {why}"
+        unmeasured = [row.run.step.label for row in self.runs if not has_ok_calls(row.run)]
+        shares = [str(share) for share in self.high_failure_shares if share.step not in unmeasured]
+        parts = [f"no call of {_first_of(unmeasured)} was ok"] if unmeasured else []
+        parts += [_first_of(shares)] if shares else []
+        separator = ", but " if self.verdict.is_valid else ": "
+        return f"{self.verdict}{separator if parts else ''}{'; '.join(parts)}"
 
     @property
     def nothing_measured(self) -> str:
@@ -76,6 +90,7 @@ def analyze(
     instance: str | None = None,
     limits: ValidityLimits = DEFAULT_LIMITS,
     slos: Sequence[Slo] = (),
+    failure_share_limit: float = DEFAULT_FAILURE_SHARE_LIMIT,
 ) -> Analysis:
     """Derive everything that a report states from runs.
 
@@ -88,6 +103,7 @@ def analyze(
         limits: limits of the validity checks.
         slos: checked on every run. A size that violates one on latency or failures is not recommended while another
             size meets all of them.
+        failure_share_limit: share of failed calls, from 0 to 1, above which a step is in `high_failure_shares`.
 
     Raises:
         UsageError: the objective is unknown.
@@ -107,7 +123,13 @@ def analyze(
         concurrency_recommendations=recommend_concurrency(row for row in analyzed if row.run.step.phase == CONCURRENCY),
         price_source=prices.describe(region),
         slos=tuple(check for row in analyzed if row is recommended or _is_slo_relevant(row) for check in row.slos),
+        high_failure_shares=high_failure_shares(runs, failure_share_limit),
     )
+
+
+def _first_of(texts: Sequence[str]) -> str:
+    more = len(texts) - 1
+    return texts[0] + (f", and {more} more step{'' if more == 1 else 's'}" if more else "")
 
 
 def _recommended_run(runs: Sequence[RunAnalysis], recommendation: Recommendation | None) -> RunAnalysis | None:
@@ -141,22 +163,14 @@ def _is_slo_relevant(row: RunAnalysis) -> bool:
 
 
 def _overall_verdict(runs: Sequence[RunAnalysis]) -> Verdict:
-    """Return the verdict on all runs: reasons and notes with their step; a note of several steps is given once.
-
-    A configuration of a benchmark on which no call is ok is a result of the benchmark, and a note, unless it is so on
-    all of them.
-    """
+    """Return the verdict on all runs: reasons and notes with their step; a note of several steps is given once."""
     if not runs:
         return Verdict((Reason(NO_OK_CALLS, "no step was executed", "at least 1 ok call", "see why the run ended"),))
-    is_measured = any(has_ok_calls(row.run) for row in runs)
     reasons: list[Reason] = []
     steps: dict[str, list[str]] = {}
     for row in runs:
-        for reason in row.verdict.reasons:
-            if reason.problem == NO_OK_CALLS and row.run.step.phase and is_measured:
-                steps.setdefault(f"{NO_OK_CALLS}: {reason.observed}", []).append(row.run.step.label)
-            else:
-                reasons.append(replace(reason, problem=f"{row.run.step.label}: {reason.problem}"))
+        label = row.run.step.label
+        reasons += [replace(reason, problem=f"{label}: {reason.problem}") for reason in row.verdict.reasons]
         for note in row.verdict.notes:
             steps.setdefault(note, []).append(row.run.step.label)
     notes = tuple(

@@ -46,19 +46,33 @@ def has_ok_calls(run: Run) -> bool:
     return run.count(OutcomeCategory.OK) > 0
 
 
-def commonest_failure(runs: Sequence[Run]) -> CommonestFailure | None:
-    """Return the commonest failure over all calls of runs; None if no call failed."""
+def status_of_outcome(outcome: Outcome, default: ExitStatus) -> ExitStatus:
+    """Return the exit status of a failure that is not the target's, or the default."""
+    return _STATUSES.get(outcome, default)
+
+
+def commonest_failure(runs: Sequence[Run], *, category: OutcomeCategory | None = None) -> CommonestFailure | None:
+    """Return the commonest failure over all calls of runs; None if no call failed.
+
+    Args:
+        runs: all runs.
+        category: of the outcomes that count as failures; None for every one but OK.
+    """
     counts = Counter[Outcome]()
     for run in runs:
         counts.update(run.tally.counts)
         counts.update(run.tally.warmup)
     total = counts.total()
     del counts[Outcome.OK]
-    failed = [(outcome, count) for outcome, count in counts.most_common() if count]
+    failed = [
+        (outcome, count)
+        for outcome, count in counts.most_common()
+        if count and (category is None or outcome.category is category)
+    ]
     if not failed:
         return None
     outcome, count = failed[0]
-    status = _STATUSES.get(outcome, ExitStatus.UNAVAILABLE) if count == total else ExitStatus.UNAVAILABLE
+    status = status_of_outcome(outcome, ExitStatus.UNAVAILABLE) if count == total else ExitStatus.UNAVAILABLE
     return CommonestFailure(outcome, count, total, status, _commonest_error(runs, outcome))
 
 

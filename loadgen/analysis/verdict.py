@@ -2,8 +2,7 @@
 
 Errors, throttles and slow responses of the target are results and not reasons, unless no call was ok: then nothing was
 measured. Any other reason is a fault of the generator, of this machine, of the result files, or a mismatch with the
-server-side counts. A note limits what the
-numbers say and does not change the verdict.
+server-side counts. A note limits what the numbers say and does not change the verdict.
 """
 
 import math

@@ -129,9 +129,9 @@ class CloudWatchReader:
             if not plain:
                 return ""
             ranked = await self._get_statistics(name, ExtendedStatistics=list(_PERCENTILES))
+            return combine_datapoints(name, plain, ranked)  # a stand-in may leave members out
         except SDK_ERRORS as error:
             return self._error_reason(error)
-        return combine_datapoints(name, plain, ranked)
 
     async def _get_statistics(self, name: str, **statistics: list[str]) -> Sequence[Mapping[str, Any]]:
         answer = await self._client.get_metric_statistics(

@@ -1,20 +1,29 @@
 """Loading credentials by the SDK's chain, before any client is opened.
 
 An error of the chain is reported with the profile and what it names; no output of a credential program is shown.
+Without a terminal nothing asks for input and nothing waits for it.
 """
 
+import asyncio
+import getpass
 import json
 import shlex
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from botocore.exceptions import UnknownCredentialError
+
 from loadgen.aws.errors import SDK_ERRORS, STANDARD_ERRORS, to_loadgen_error
 from loadgen.errors import AuthError, LoadgenError
+from loadgen.redaction import remember_secrets
 
 _HINT = (
     "correct the profile in ~/.aws/config, use another AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 )
+# Seconds for the whole chain without a terminal. A credential program has no limit of its own in the SDK.
+_CHAIN_TIMEOUT = 120.0
 
 
 async def load_credentials(session: Any) -> None:
@@ -24,14 +33,43 @@ async def load_credentials(session: Any) -> None:
         AuthError: the chain failed, such as a credential program that is missing or an MFA code that is due.
         ConfigError, UnavailableError: with a hint.
     """
+    limit = None if _has_terminal() else _CHAIN_TIMEOUT
     try:
-        credentials = await session.get_credentials()
-        if credentials is not None:
-            await credentials.get_frozen_credentials()
+        _ask_on_terminals_only(session)
+        async with asyncio.timeout(limit) as deadline:
+            credentials = await session.get_credentials()
+            if credentials is not None:
+                frozen = await credentials.get_frozen_credentials()
+                remember_secrets(frozen.access_key, frozen.secret_key, frozen.token)
     except SDK_ERRORS as error:
+        if isinstance(error, TimeoutError) and deadline.expired():
+            name = session.get_config_variable("profile") or "default"
+            raise AuthError(
+                f"Loading credentials of profile {name}: no credentials within {limit:g} s, and there is no terminal",
+                hint="a credential program may wait for input: log in before, or use another AWS_PROFILE",
+            ) from error
         profiles = session.full_config.get("profiles", {})
         name = session.get_config_variable("profile") or "default"
         raise credentials_error(error, name, profiles, now=time.time()) from error
+
+
+def _has_terminal() -> bool:
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+
+
+def _ask_on_terminals_only(session: Any) -> None:
+    """Make the SDK ask for an MFA code on a terminal only; getpass would open /dev/tty, or print and read stdin."""
+    try:
+        provider = session.get_component("credential_provider").get_provider("assume-role")
+    except UnknownCredentialError:
+        return
+    provider._prompter = _ask  # noqa: SLF001 - the SDK's session has no argument for it
+
+
+def _ask(prompt: str) -> str:
+    if not _has_terminal():
+        raise EOFError
+    return getpass.getpass(prompt)
 
 
 def credentials_error(

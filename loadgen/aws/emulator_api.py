@@ -14,30 +14,36 @@ _LEDGER_PATH = "/ledger"
 _TIMEOUT = 10.0
 
 
-async def fetch_server_counts(url: str, endpoint: str) -> Mapping[str, int]:
+async def fetch_server_counts(url: str, endpoint: str, *, token: str = "") -> Mapping[str, int]:
     """Return the emulator's integer counts of one endpoint.
+
+    Args:
+        url: of the emulator.
+        endpoint: name of the endpoint.
+        token: of the emulator; empty if it asks for none.
 
     Raises:
         UnavailableError: the emulator cannot be reached, or its response is not a ledger.
     """
     try:
         async with asyncio.timeout(_TIMEOUT):
-            head, body = await _get(url)
+            head, body = await _get(url, token)
         endpoints = json.loads(body)["endpoints"] if " 200 " in head else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        counters = {} if endpoints is None else dict(endpoints.get(endpoint, {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnavailableError(f"the emulator at {url} returns no ledger ({type(error).__name__})") from error
     if endpoints is None:
         raise UnavailableError(f"the emulator at {url} returns no ledger ({head})")
-    counters = endpoints.get(endpoint, {})
     return {name: count for name, count in counters.items() if isinstance(count, int) and not isinstance(count, bool)}
 
 
-async def _get(url: str) -> tuple[str, bytes]:
+async def _get(url: str, token: str) -> tuple[str, bytes]:
     """Return status line and body. HTTP/1.0, so the response is not chunked and the server closes the connection."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
     try:
-        writer.write(f"GET {_LEDGER_PATH} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n".encode("ascii"))
+        token_line = f"X-Amz-Security-Token: {token}\r\n" if token else ""
+        writer.write(f"GET {_LEDGER_PATH} HTTP/1.0\r\nHost: {parts.netloc}\r\n{token_line}\r\n".encode("ascii"))
         await writer.drain()
         answer = await reader.read()
     finally:

@@ -4,6 +4,7 @@ Exceptions of botocore and aiobotocore are mapped here only. Pure: the caller pa
 is an Outcome instead (transport/botocore.py).
 """
 
+import asyncio
 import configparser
 import json
 import re
@@ -12,13 +13,14 @@ import subprocess
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
+import aiohttp
 import botocore.exceptions as sdk
 from botocore.model import UndefinedModelAttributeError
 from botocore.parsers import ResponseParserError
 
-from loadgen.aws.response_check import UnrecognizedResponseError
+from loadgen.aws.response_check import DeniedWithoutReasonError, RedirectError, UnrecognizedResponseError
 from loadgen.errors import AuthError, ConfigError, LoadgenError, QuotaError, UnavailableError
 from loadgen.measurement.outcome import AUTH_CODES, THROTTLE_CODES
 from loadgen.redaction import redact
@@ -33,6 +35,9 @@ STANDARD_ERRORS = (
     AttributeError,
     ArithmeticError,
     RuntimeError,
+    AssertionError,
+    ImportError,
+    BufferError,
     subprocess.SubprocessError,
     configparser.Error,
 )
@@ -41,6 +46,7 @@ SDK_ERRORS = (
     sdk.ClientError,
     sdk.BotoCoreError,
     sdk.HTTPClientError,
+    aiohttp.ClientError,
     ResponseParserError,
     UndefinedModelAttributeError,
     *STANDARD_ERRORS,
@@ -55,9 +61,17 @@ _INVALID_CREDENTIALS_CODES = AUTH_CODES - _ACCESS_DENIED_CODES - _EXPIRED_TOKEN_
 _QUOTA_CODES = frozenset({"ResourceLimitExceeded", "LimitExceededException", "ServiceQuotaExceededException"})
 # Errors before the request was sent.
 _NOT_SENT_ERRORS = (sdk.ConnectTimeoutError, sdk.SSLError, sdk.ProxyConnectionError)
-_NETWORK_ERRORS = (sdk.HTTPClientError, sdk.ConnectionError, ConnectionError, TimeoutError, socket.gaierror)
+_NETWORK_ERRORS = (
+    sdk.HTTPClientError,
+    sdk.ConnectionError,
+    aiohttp.ClientError,
+    asyncio.IncompleteReadError,
+    ConnectionError,
+    TimeoutError,
+    socket.gaierror,
+)
 # A proxy or another server replied in place of AWS.
-_RESPONSE_ERRORS = (UnrecognizedResponseError, ResponseParserError)
+_RESPONSE_ERRORS = (UnrecognizedResponseError, RedirectError, ResponseParserError)
 _CREDENTIAL_ERRORS = (
     sdk.NoCredentialsError,
     sdk.PartialCredentialsError,
@@ -79,6 +93,7 @@ _CONFIG_ERRORS = (
     sdk.UnknownRegionError,
     sdk.EndpointVariantError,
 )
+_DENIED_STATUSES = (401, 403)
 # Seconds; AWS refuses a signature with a larger clock skew (IAM user guide, "Signature Version 4": five minutes).
 _MAX_CLOCK_SKEW = 300.0
 _REGION_HINT = (
@@ -87,6 +102,7 @@ _REGION_HINT = (
 )
 _NETWORK_HINT = "check the region's name, the network, the proxy and AWS_ENDPOINT_URL"
 _SETTINGS_HINT = "check AWS_PROFILE, the AWS_* variables and ~/.aws/config; --debug shows where it failed"
+_DENIED_HINT = "check the credentials of AWS_PROFILE and the AWS_* variables, the proxy and AWS_ENDPOINT_URL"
 _LOGIN_HINT = "log in again (such as aws sso login) or refresh the credentials of AWS_PROFILE and the AWS_* variables"
 
 
@@ -100,6 +116,11 @@ class ErrorKind(Enum):
     ALREADY_EXISTS = "a resource of that name exists"
     CONFLICT = "the resource is changing: retry after a delay"
     PERMANENT = "a retry cannot succeed"
+
+
+def is_local_error(error: BaseException) -> TypeGuard[OSError]:
+    """Return whether an error is of this machine's files, not of the network."""
+    return isinstance(error, OSError) and not isinstance(error, _NETWORK_ERRORS)
 
 
 def error_code(error: BaseException) -> str:
@@ -176,6 +197,11 @@ def to_loadgen_error(error: BaseException, operation: str, *, now: float) -> Loa
         )
     if isinstance(error, _CONFIG_ERRORS):
         return ConfigError(f"{operation}: {text}", hint="see AWS_PROFILE, AWS_REGION and ~/.aws/config")
+    if isinstance(error, DeniedWithoutReasonError):
+        return AuthError(
+            f"{operation}: access denied without a reason ({text})",
+            hint=_DENIED_HINT,
+        )
     if isinstance(error, _RESPONSE_ERRORS):
         # botocore's message ends with the body, which can be a whole page.
         reason = text.partition(" Further retries may succeed")[0].rstrip(".,")
@@ -240,6 +266,10 @@ def _from_client_error(error: Any, operation: str, now: float) -> LoadgenError:
         return QuotaError(f"{operation}: AWS throttled the call and its retries ({text})", hint="try again later")
     if _http_status(error.response) >= 500:
         return UnavailableError(f"{operation}: the service failed ({text})", hint="try again later")
+    if _http_status(error.response) in _DENIED_STATUSES:  # such as a proxy's own code, or none
+        return AuthError(f"{operation}: access denied ({text})", hint=_DENIED_HINT)
+    if _http_status(error.response) == 407:
+        return UnavailableError(f"{operation}: the proxy wants credentials ({text})", hint=_NETWORK_HINT)
     return ConfigError(f"{operation}: {text}")
 
 
@@ -272,6 +302,8 @@ def _access_denied_message(text: str) -> tuple[str, str]:
 
 
 def _access_denied_hint(action: str, reason: str) -> str:
+    if "emulator's token" in reason:
+        return "an emulator that was started anew has another token"
     is_explicit = "explicit deny" in reason
     policy = next((name for name in _POLICY_OWNERS if name in reason), "")
     if policy:

@@ -59,7 +59,7 @@ class ExistingEndpointAccount:
             if isinstance(mapped_error, AuthError) and self.identity.account_id:
                 return
             raise mapped_error from error
-        status = description["EndpointStatus"]
+        status = description.get("EndpointStatus", "of unknown status: DescribeEndpoint gave no EndpointStatus")
         if status not in _SERVING_STATUSES:
             raise UnavailableError(f"endpoint {self._endpoint} is {status}", hint="wait until it is InService")
 

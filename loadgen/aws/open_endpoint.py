@@ -63,4 +63,4 @@ async def read_server_counts(identity: Identity, clients: Clients, endpoint: str
     """Return the emulator's own request counts of an endpoint; None for anything but an emulator."""
     if identity.kind != "emulator":
         return None
-    return await fetch_server_counts(clients.control_url, endpoint)
+    return await fetch_server_counts(clients.control_url, endpoint, token=await clients.session_token())

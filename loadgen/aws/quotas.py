@@ -89,9 +89,9 @@ async def read_quotas(client: Any, region: str) -> Quotas:
             if not page.get("NextToken") or len({_quota_field(quota) for quota in listed}) == len(_QUOTA_NAMES):
                 break
             pagination = {"NextToken": page["NextToken"]}
+        return parse_quotas(listed, region)
     except SDK_ERRORS as error:
         return default_quotas(region, f"Service Quotas could not be read: {error_code(error)}")
-    return parse_quotas(listed, region)
 
 
 def check_quota(config: ServerlessConfig, quotas: Quotas) -> None:

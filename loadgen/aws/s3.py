@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.atomic_file import PARTIAL_SUFFIX, atomic_write
-from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
+from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, is_local_error, to_loadgen_error
 from loadgen.errors import UsageError, WriteError
 
 _URI_PATTERN = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
@@ -128,11 +128,11 @@ async def download_prefix(s3: Any, location: S3Location, directory: Path, *, exc
                     await _download_object(s3, location.bucket, row["Key"], target)
                     downloaded += 1
     except SDK_ERRORS as error:
+        if is_local_error(error):
+            raise WriteError(
+                f"cannot write into {directory}: {error.strerror or error}", hint="the files in it stay valid"
+            ) from error
         raise to_loadgen_error(error, f"reading {location.uri}", now=time.time()) from error
-    except OSError as error:
-        raise WriteError(
-            f"cannot write into {directory}: {error.strerror}", hint="the files in it stay valid"
-        ) from error
     return downloaded
 
 

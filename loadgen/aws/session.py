@@ -22,6 +22,7 @@ from botocore.exceptions import NoCredentialsError
 
 from loadgen.aws.credential_chain import load_credentials
 from loadgen.aws.errors import SDK_ERRORS, to_loadgen_error
+from loadgen.aws.http_session import ControlPlaneSession, NoRedirectSession
 from loadgen.aws.response_check import register_response_check
 
 # A cold start can take up to four minutes (developer guide, 2023).
@@ -30,6 +31,9 @@ CONNECT_TIMEOUT = 10.0
 _CONTROL_TIMEOUT = 60.0
 # The emulator's region.
 EMULATOR_REGION = "us-east-1"
+# Holds the token of an emulator that asks for one. Not AWS_SESSION_TOKEN: with an emulator's URL the credentials of the
+# environment are ignored, and those of an AWS account must not be sent to it.
+EMULATOR_TOKEN_VARIABLE = "LOADGEN_EMULATOR_TOKEN"  # noqa: S105  a name
 # Fixed: botocore builds its own User-Agent for each call, which takes a quarter of the call's time.
 _USER_AGENT = f"loadgen/{version('loadgen')} aiobotocore/{version('aiobotocore')}"
 # botocore reads AWS_DEFAULT_REGION alone; AWS's CLI and its other SDKs read AWS_REGION first
@@ -118,10 +122,20 @@ class Clients:
             raise to_loadgen_error(NoCredentialsError(), "Loading credentials", now=time.time())
         return found
 
+    async def session_token(self) -> str:
+        """Return the current session token; empty for long-lived keys.
+
+        Raises:
+            AuthError: there are no credentials.
+        """
+        frozen = await (await self.credentials()).get_frozen_credentials()
+        return str(frozen.token or "")
+
     @asynccontextmanager
     async def s3(self) -> AsyncIterator[Any]:
         """Open an `s3` client."""
-        config = _config(self._connection_config, retries={"total_max_attempts": 4, "mode": "standard"})
+        retries = {"total_max_attempts": 4, "mode": "standard"}
+        config = _config(self._connection_config, retries=retries, http_session_cls=NoRedirectSession)
         try:
             client_context = self._session.client("s3", **_client_options(self._connection_config), config=config)
             client = await client_context.__aenter__()
@@ -186,7 +200,11 @@ async def open_clients(connection_config: AwsConnectionConfig) -> AsyncIterator[
             for service, attempts in _MAX_ATTEMPTS.items():
                 retries = {"total_max_attempts": attempts, "mode": "standard"}
                 config = _config(
-                    connection_config, retries=retries, read_timeout=_CONTROL_TIMEOUT, max_pool_connections=50
+                    connection_config,
+                    retries=retries,
+                    read_timeout=_CONTROL_TIMEOUT,
+                    max_pool_connections=50,
+                    http_session_cls=ControlPlaneSession,
                 )
                 clients[service] = await stack.enter_async_context(
                     session.client(service, **_client_options(connection_config), config=config)
@@ -212,7 +230,8 @@ def _botocore_session(connection_config: AwsConnectionConfig) -> Any:
 
 def _session(connection_config: AwsConnectionConfig, botocore_session: Any) -> Any:
     if connection_config.emulator_url:
-        return aioboto3.Session("emulator", "emulator", botocore_session=botocore_session)
+        token = os.environ.get(EMULATOR_TOKEN_VARIABLE) or None
+        return aioboto3.Session("emulator", "emulator", token, botocore_session=botocore_session)
     return aioboto3.Session(region_name=connection_config.region, botocore_session=botocore_session)
 
 

@@ -1,10 +1,15 @@
-"""The command `explain`: print what an exit status means and what to do."""
+"""The command `explain`: print what an exit status means and what to do.
+
+STATUS_MEANINGS is the one source of these sentences; a test compares the table of guide/04-slos-and-ci.md with it.
+"""
 
 import argparse
+import signal
 from typing import NamedTuple
 
 from loadgen.cli.options import AddParser, add_debug_option
 from loadgen.errors import ExitStatus, UsageError
+from loadgen.process_exit import signal_name
 
 
 class StatusMeaning(NamedTuple):
@@ -32,7 +37,8 @@ STATUS_MEANINGS = {
         "Check the path and its permissions.",
     ),
     ExitStatus.UNAVAILABLE: StatusMeaning(
-        "An endpoint failed, is unreachable, or did not come up in time, or no call was ok.",
+        "An endpoint failed, is unreachable, or did not come up in time; no call was ok; or a proxy, a redirect or a "
+        "sign-in page replied in place of AWS.",
         "Read the cause in the first line, or the FailureReason in the report; other configurations were measured.",
     ),
     ExitStatus.INTERNAL: StatusMeaning(
@@ -56,23 +62,26 @@ STATUS_MEANINGS = {
         "Request a higher quota, or repeat later.",
     ),
     ExitStatus.NO_PERMISSION: StatusMeaning(
-        "Credentials are missing, expired, not sufficient, or of another account than --expect-account.",
-        "Check AWS_PROFILE and the IAM policy.",
+        "Credentials are missing, expired, not sufficient, or of another account than --expect-account; the profile's "
+        "credential chain fails; or credentials could not be refreshed during the run.",
+        "Check AWS_PROFILE and the IAM policy; the message keeps the reason that AWS gives, such as a deny of the "
+        "organization.",
     ),
     ExitStatus.CONFIG: StatusMeaning(
         "Region, model, scenario or installation is not usable, or a limit such as --max-endpoints forbids the run.",
         "Follow the hint in the message.",
     ),
     ExitStatus.THRESHOLD: StatusMeaning(
-        "An SLO is violated or could not be evaluated, or --max-spend was reached.",
-        "Read the SLO table of the report.",
+        "An SLO is violated or could not be evaluated, more calls of a step failed than failure_share_limit, or "
+        "--max-spend was reached.",
+        "Read the headline and the SLO table of the report.",
     ),
     ExitStatus.RESOURCE_LEAK: StatusMeaning(
         "An AWS resource may still exist; each is listed with the command that deletes it.",
         "Run python -m loadgen cleanup RUN.",
     ),
     ExitStatus.SCRIPT_ERROR: StatusMeaning(
-        "The scenario file raised an exception.",
+        "The scenario raised an exception.",
         "Correct the line named in the message.",
     ),
     ExitStatus.SCRIPT_EXIT: StatusMeaning(
@@ -101,7 +110,9 @@ def add_parser(add: AddParser) -> None:
         help="print what an exit status means and what to do",
         description="Print what an exit status means and what to do.",
     )
-    parser.add_argument("status", type=int, metavar="STATUS", help="exit status of loadgen, such as 110")
+    parser.add_argument(
+        "status", metavar="STATUS", help="exit status of loadgen, such as 110, or a signal, such as SIGTERM or -15"
+    )
     add_debug_option(parser)
     parser.set_defaults(handler=run)
 
@@ -112,13 +123,43 @@ def run(options: argparse.Namespace) -> ExitStatus:
     Raises:
         UsageError: loadgen never exits with this status.
     """
-    try:
-        status = ExitStatus(options.status)
-    except ValueError:
-        known = ", ".join(str(int(status)) for status in ExitStatus)
-        raise UsageError(f"{options.status} is not an exit status of loadgen", hint=f"one of {known}") from None
-    meaning, action = STATUS_MEANINGS[status]
-    print(f"{int(status)} {status.name}: {meaning}")  # noqa: T201
+    number = status_number(options.status)
+    known = [int(status) for status in ExitStatus]
+    if number in known:
+        name, (meaning, action) = ExitStatus(number).name, STATUS_MEANINGS[ExitStatus(number)]
+    elif number is not None and 128 < number <= 128 + signal.NSIG:
+        name = signal_name(number - 128)
+        meaning = f"The process was killed by {name}. It could not delete its endpoints or write its report."
+        action = f"Run python -m loadgen cleanup.{_KILL_HINT if number - 128 == signal.SIGKILL else ''}"
+    else:
+        hint = f"one of {', '.join(map(str, known))}, or a signal, such as SIGTERM"
+        raise UsageError(f"{options.status[:60]} is not an exit status of loadgen", hint=hint)
+    print(f"{number} {name}: {meaning}")  # noqa: T201
     if action:
         print(f"What to do: {action}")  # noqa: T201
     return ExitStatus.OK
+
+
+_KILL_HINT = " Look for a lack of memory: the operating system ends the largest process."
+# loadgen ends with 143 for SIGHUP as well.
+_SIGNAL_STATUSES = {signal.SIGHUP: int(ExitStatus.TERMINATED)}
+
+
+def status_number(text: str) -> int | None:
+    """Return the exit status that a text names: a number, a signal's negative number, or a signal's name.
+
+    Example:
+        >>> status_number("110"), status_number("-15"), status_number("sigterm"), status_number("INT")
+        (110, 143, 143, 130)
+        >>> status_number("soon") is None
+        True
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        name = text.upper()
+        found = signal.Signals.__members__.get(name if name.startswith("SIG") else f"SIG{name}")
+        if found is None:
+            return None
+        return _SIGNAL_STATUSES.get(found, 128 + found)
+    return 128 - number if number < 0 else number

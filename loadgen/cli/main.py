@@ -71,7 +71,14 @@ def _run_command(argv: list[str], *, debug: bool = False) -> int:
         return int(interrupt.status)
     except KeyboardInterrupt:
         return int(ExitStatus.INTERRUPTED)
-    except Exception as error:  # noqa: BLE001 - a bug of loadgen must end in one line and status 70 as well
+    except BaseException as error:  # a bug of loadgen must end in one line and status 70 as well
+        from loadgen.scenario.user_code import script_error
+
+        if (users := script_error(error)) is not None:
+            _print_error(users, cause=error, debug=debug)
+            return int(users.status)
+        if not isinstance(error, Exception):
+            raise
         hint = "this is a bug in loadgen; run again with --debug and report the output"
         _print_error(LoadgenError(f"{type(error).__name__}: {error}", hint=hint), cause=error, debug=debug)
         return int(ExitStatus.INTERNAL)

@@ -60,6 +60,8 @@ def submit_job(
             console.show_progress(quiet=options.quiet) as progress,
             signal_handler.stop_on_signal(stop, progress.log),
         ):
+            for omitted in bundle.omitted:
+                progress.log(f"not uploaded: {omitted}")
             job = await client.create_job(submission, spec, s3_location=s3_location, region=region, log=progress.log)
             if not options.wait:
                 progress.log(f"after its end, download the results: python -m loadgen fetch {job.name}")

@@ -16,7 +16,7 @@ from loadgen.errors import ExitStatus, LoadgenError, UsageError, worst_status
 from loadgen.event_loop import new_runner
 from loadgen.execution.executor import Executor
 from loadgen.execution.preflight import DEFAULT_GRACE, RunPolicy
-from loadgen.execution.scenario_result import ExitCause, ScenarioResult, cause_of_no_ok_call, exit_causes, result_json
+from loadgen.execution.scenario_result import ExitCause, ScenarioResult, exit_causes, first_line_cause, result_json
 from loadgen.execution.scenario_runner import run_scenario
 from loadgen.report import console
 from loadgen.report.build import build_report
@@ -134,7 +134,7 @@ def finish_run(result: ScenarioResult, signal_status: ExitStatus | None) -> Exit
         command = f"python -m loadgen report {results.path}"
         messages.append(f"interrupted while writing the report; the runs are saved: {command}")
     causes += exit_causes(result, analysis)
-    unmeasured = cause_of_no_ok_call(result.runs, causes)
+    first_cause = first_line_cause(result.runs, causes, analysis)
     if signal_status is not None:
         causes.append(ExitCause(signal_status, "stopped by a signal"))
     try:  # before anything is printed: no output device decides what is saved
@@ -142,8 +142,8 @@ def finish_run(result: ScenarioResult, signal_status: ExitStatus | None) -> Exit
     except LoadgenError as error:
         causes.append(ExitCause(error.status, str(error)))
         messages.append(str(error))
-    if unmeasured is not None:
-        messages.insert(0, f"loadgen: error[{unmeasured.status.name}]: {unmeasured.message}")
+    if first_cause is not None:
+        messages.insert(0, f"loadgen: error[{first_cause.status.name}]: {first_cause.message}")
     echo(*messages)
     if analysis is not None and page is not None:
         console.print_report(results.manifest, analysis, page)

@@ -22,6 +22,7 @@ from loadgen.errors import ResourceError, UsageError
 from loadgen.event_loop import new_runner, shielded
 from loadgen.execution.executor import WorkerPool
 from loadgen.interfaces import Target
+from loadgen.process_exit import describe_exit
 from loadgen.workload.request import Request
 
 _EXIT_TIMEOUT = 5.0  # seconds for a worker to exit after its input was closed
@@ -79,10 +80,10 @@ class ProcessConnection(StreamConnection):
         """Return how the process ended, with the last line of its stderr."""
         status = await self.process.wait()
         if status < 0:
-            return f"was killed by {signal.Signals(-status).name}"
+            return describe_exit(status)
         self._stderr_file.seek(0)
         last_line = self._stderr_file.read().decode(errors="replace").strip().rpartition("\n")[2]
-        return f"exited with status {status}{f': {last_line[:200]}' if last_line else ''}"
+        return f"{describe_exit(status)}{f': {last_line[:200]}' if last_line else ''}"
 
     def abort(self) -> None:
         """Kill the process."""

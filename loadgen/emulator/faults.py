@@ -61,6 +61,9 @@ class Fault:
         return ServiceError(self.code, self.message, self.status)
 
 
+MAX_FAULTS = 1000
+
+
 class Faults:
     """The active faults, in the order in which they were added."""
 
@@ -76,6 +79,8 @@ class Faults:
         Raises:
             ServiceError: BadFault: a member is unknown, or has an invalid value.
         """
+        if len(self._faults) >= MAX_FAULTS:
+            raise ServiceError("BadFault", f"{MAX_FAULTS} faults are active; clear them with DELETE")
         self._faults.append(_parse_fault(description))
 
     def clear(self) -> None:

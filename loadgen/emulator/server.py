@@ -6,22 +6,30 @@ shares with the load generator.
 """
 
 import asyncio
-import ipaddress
-import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
 import orjson
 from aiohttp import web
 
+from loadgen.emulator.access import TOKEN_HEADER, AccessPolicy, access_policy, denial, url_host
 from loadgen.emulator.behaviour.ledger import Ledger
 from loadgen.emulator.clock import EpochClock
 from loadgen.emulator.faults import FaultKind, Faults
 from loadgen.emulator.protocol.errors import ServiceError
-from loadgen.emulator.protocol.http_server import HttpServer, RejectedRequest, ServerConnection, gunzip, read_body
+from loadgen.emulator.protocol.http_server import (
+    AlreadySentResponse,
+    BodyMemoryExceeded,
+    BodyReader,
+    HttpServer,
+    RejectedRequest,
+    ServerConnection,
+    gunzip,
+)
 from loadgen.emulator.protocol.input_validation import Operation
 from loadgen.emulator.protocol.query import decode_query, parse_query
 from loadgen.emulator.protocol.responses import (
@@ -44,38 +52,20 @@ from loadgen.emulator.services.control_plane import ControlPlane
 from loadgen.emulator.services.metric_store import MetricStore
 from loadgen.emulator.services.processing_jobs import ProcessingJobs
 from loadgen.emulator.services.runtime import Call, Runtime
-from loadgen.emulator.services.s3 import MAX_BODY_BYTES, S3Request, S3Service
+from loadgen.emulator.services.s3 import MAX_BODY_BYTES, S3Request, S3Service, s3_error
 from loadgen.emulator.services.s3_storage import S3Storage
 from loadgen.emulator.services.service_quotas import ServiceQuotas
 from loadgen.emulator.services.sts import SecurityTokenService
 from loadgen.emulator.settings import Settings
-from loadgen.errors import InternalError, ResourceError, UsageError
+from loadgen.errors import InternalError, ResourceError
 
 __all__ = ["Emulator", "Settings", "serve"]
 EMULATOR_HEADER = "x-loadgen-emulator"
 VERSION = "1"
 _EMULATOR_HEADER_LINE = f"{EMULATOR_HEADER}: {VERSION}"
 _INVOCATIONS_SUFFIX = "/invocations"
-_LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 _QUERY_NAMESPACES = {"monitoring": CLOUDWATCH_NAMESPACE, "sts": STS_NAMESPACE}
 _QUERY_VERSIONS = {"2010-08-01": "monitoring", "2011-06-15": "sts"}
-
-
-class _AlreadySentResponse(web.StreamResponse):
-    # Tells aiohttp that the response is already written; aiohttp only has to know whether the connection is kept.
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._keep_alive = keep_alive
-
-    @property
-    def keep_alive(self) -> bool | None:
-        return self._keep_alive
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Do nothing."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing."""
 
 
 class Emulator:
@@ -84,13 +74,15 @@ class Emulator:
     Args:
         settings: settings of its account.
         clock: epoch seconds.
+        access: which requests it accepts; None for the default, loopback names without a token.
 
     `url` is its URL once it listens. `control`, `ledger`, `metrics`, `faults`, `storage` and `processing` are for tests
     in the same process.
     """
 
-    def __init__(self, settings: Settings, clock: EpochClock) -> None:
+    def __init__(self, settings: Settings, clock: EpochClock, access: AccessPolicy | None = None) -> None:
         self.settings = settings
+        self._access = access = access or AccessPolicy()
         self.url = ""
         self.clock = clock
         self.ledger = Ledger()
@@ -99,14 +91,15 @@ class Emulator:
         self.control = ControlPlane(settings, self.faults, self.ledger, clock())
         self.storage = S3Storage()
         self._s3 = S3Service(self.storage, settings.region)
-        self.processing = ProcessingJobs(settings, self.storage, clock)
+        self.processing = ProcessingJobs(settings, self.storage, clock, token=access.token)
         self._cloudwatch = CloudWatch(self.metrics, lag=settings.metric_lag)
         self._runtime = Runtime(settings, self.control, self.ledger, self.metrics, self.faults, clock)
         self._request_ids = request_ids(settings.seed)
         self._max_body_bytes = 2 * settings.payload_limit
+        self._bodies = BodyReader(max_held_bytes=settings.body_memory, timeout=settings.head_timeout)
         self._sent_keep_alive, self._sent_close = (
-            _AlreadySentResponse(keep_alive=True),
-            _AlreadySentResponse(keep_alive=False),
+            AlreadySentResponse(keep_alive=True),
+            AlreadySentResponse(keep_alive=False),
         )
         self._targets: Mapping[str, tuple[Mapping[str, Operation], str]] = {
             "SageMaker": ({**self.control.operations, **self.processing.operations}, JSON_11),
@@ -117,6 +110,11 @@ class Emulator:
             "monitoring": ("cloudwatch", self._cloudwatch.operations),
             "sts": ("sts", SecurityTokenService(settings).operations),
         }
+
+    @property
+    def token(self) -> str:
+        """The token that clients send as their session token; empty if no request needs one."""
+        return self._access.token
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
         """Respond to one HTTP request."""
@@ -140,26 +138,43 @@ class Emulator:
         if transport is None:
             return self._sent_close
         connection_header = "" if is_kept and request.version >= (1, 1) else ("keep-alive" if is_kept else "close")
-        encoded = response.encode(request_id, _EMULATOR_HEADER_LINE, connection_header=connection_header)
-        if request.method == "HEAD":
-            encoded = encoded[: encoded.index(b"\r\n\r\n") + 4]
-        transport.write(encoded)
+        head = response.encode_head(request_id, _EMULATOR_HEADER_LINE, connection_header=connection_header)
+        body = b"" if request.method == "HEAD" else response.body
+        await connection.send(head, body, timeout=self.settings.head_timeout)
         return self._sent_keep_alive if is_kept else self._sent_close
 
     async def _route(self, request: web.BaseRequest, request_id: str) -> HttpResponse:
         headers = request.headers
-        if not _is_local_request(headers.getall("Host", ()), headers.getall("Origin", ())):
-            raise RejectedRequest(403, "This emulator serves loopback host names only")
-        service = _signing_service(headers.get("Authorization", ""))
+        local_address = request.get_extra_info("sockname", ("",))[0]
+        if not self._access.is_own_host(headers.getall("Host", ()), headers.getall("Origin", ()), local_address):
+            raise RejectedRequest(403, "This emulator serves its own host names only, and no other web origin")
+        service, target = _signing_service(headers.get("Authorization", "")), headers.get("X-Amz-Target")
+        # Before the body is read: a client without the token gets no memory.
+        if (denied := self._denied(request, service, request_id)) is not None:
+            return replace(denied, close_connection=True)
+        path = request.raw_path.partition("?")[0]
+        if service != "s3" and target is None and _is_invocation(request.method, path):
+            return await self._handle_invoke(request, path, request_id)
+        max_bytes = MAX_BODY_BYTES if service == "s3" else self._max_body_bytes
+        try:
+            async with self._bodies.read(request, max_bytes=max_bytes) as body:
+                return await self._handle(request, service, body, request_id)
+        except BodyMemoryExceeded:
+            code, text = (
+                ("SlowDown", "Please reduce your request rate.") if service == "s3" else ("ServiceUnavailable", "")
+            )
+            held = f"The bodies of all requests exceed {self.settings.body_memory >> 20} MiB."
+            error = ServiceError(code, f"{text} {held}".strip(), 503)
+            return replace(self._encode_error(request, service, error, request_id), close_connection=True)
+
+    async def _handle(self, request: web.BaseRequest, service: str, body: bytes, request_id: str) -> HttpResponse:
+        headers, target, path = request.headers, request.headers.get("X-Amz-Target"), request.raw_path.partition("?")[0]
         if service == "s3":
-            return await self._handle_s3(request, request_id)
-        body = await read_body(request, max_bytes=self._max_body_bytes, timeout=self.settings.head_timeout)
-        target = headers.get("X-Amz-Target")
+            named = {name.lower(): value for name, value in headers.items()}
+            query = request.raw_path.partition("?")[2]
+            return self._s3.handle(S3Request(request.method, path, query, named, body, self.clock()), request_id)
         if target is not None:
             return await self._handle_json(target, headers, self._decompress(headers, body))
-        path = request.raw_path.partition("?")[0]
-        if request.method == "POST" and path.startswith("/endpoints/") and path.endswith(_INVOCATIONS_SUFFIX):
-            return await self._handle_invoke(request, path, len(body), request_id)
         if path == "/ledger":
             return self._handle_ledger(request.method)
         if path == "/faults":
@@ -169,19 +184,48 @@ class Emulator:
             return await self._handle_query(self._decompress(headers, body), service, request_id)
         return rest_error(ServiceError("UnknownOperationException", None, 404))
 
-    async def _handle_s3(self, request: web.BaseRequest, request_id: str) -> HttpResponse:
-        body = await read_body(request, max_bytes=MAX_BODY_BYTES, timeout=self.settings.head_timeout)
-        path, _, query = request.raw_path.partition("?")
-        named = {name.lower(): value for name, value in request.headers.items()}
-        return self._s3.handle(S3Request(request.method, path, query, named, body, self.clock()), request_id)
+    def _denied(self, request: web.BaseRequest, service: str, request_id: str) -> HttpResponse | None:
+        """Return the response to a request that needs the token and does not have it; None for any other."""
+        if not self._access.token:
+            return None
+        target, path = request.headers.get("X-Amz-Target"), request.raw_path.partition("?")[0]
+        name = "" if target is None else target.partition(".")[2]
+        is_protected = service == "s3" or name in self.processing.operations
+        if self._access.is_permitted(request.headers.get(TOKEN_HEADER, ""), is_protected=is_protected):
+            return None
+        code = "AccessDeniedException"
+        if service == "s3":
+            action, code = "s3:*", "AccessDenied"
+        elif target is not None:
+            action = f"sagemaker:{name}"
+        elif path == "/":
+            action, code = f"{service or 'cloudwatch'}:*", "AccessDenied"
+        else:
+            action = "sagemaker:InvokeEndpoint" if _is_invocation(request.method, path) else path
+        error = denial(action, code=code, account_id=self.settings.account_id)
+        return self._encode_error(request, service, error, request_id)
+
+    def _encode_error(
+        self, request: web.BaseRequest, service: str, error: ServiceError, request_id: str
+    ) -> HttpResponse:
+        """Encode an error in the protocol of a request that is not dispatched."""
+        target, path = request.headers.get("X-Amz-Target"), request.raw_path.partition("?")[0]
+        if service == "s3":
+            return s3_error(error, path, request_id)
+        if target is not None:
+            return json_error(error, self._targets.get(target.partition(".")[0], ({}, JSON_11))[1])
+        if path == "/":
+            namespace = _QUERY_NAMESPACES.get(service, CLOUDWATCH_NAMESPACE)
+            return xml_error(error, namespace=namespace, request_id=request_id)
+        return rest_error(error)
 
     def _decompress(self, headers: Mapping[str, str], body: bytes) -> bytes:
         encoding = headers.get("Content-Encoding", "").lower()
         return gunzip(body, max_bytes=self._max_body_bytes) if encoding == "gzip" else body
 
-    async def _handle_invoke(
-        self, request: web.BaseRequest, path: str, body_bytes: int, request_id: str
-    ) -> HttpResponse:
+    async def _handle_invoke(self, request: web.BaseRequest, path: str, request_id: str) -> HttpResponse:
+        # The container's answer is fixed: of the body only the size matters.
+        body_bytes = await self._bodies.count(request, max_bytes=self._max_body_bytes)
         connection = request.protocol
         received = (
             self.clock.to_epoch(connection.received) if isinstance(connection, ServerConnection) else self.clock()
@@ -278,12 +322,8 @@ class Emulator:
         return json_response({"faults": self.faults.to_list()}, "application/json")
 
 
-def _is_local_request(hosts: Sequence[str], origins: Sequence[str]) -> bool:
-    # DNS rebinding: a web page whose name resolves to this machine sends its own name as Host or Origin. Another port
-    # of this machine is another origin: what a page of some other local server may not do to the emulator.
-    if len(hosts) != 1 or not _LOCAL_HOST.fullmatch(hosts[0]):
-        return False
-    return not origins or [origin.lower() for origin in origins] == [f"http://{hosts[0].lower()}"]
+def _is_invocation(method: str, path: str) -> bool:
+    return method == "POST" and path.startswith("/endpoints/") and path.endswith(_INVOCATIONS_SUFFIX)
 
 
 def _signing_service(authorization: str) -> str:
@@ -315,21 +355,19 @@ async def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -
     """Run an emulator on this event loop until the context ends.
 
     Args:
-        settings: settings of the account.
-        host: loopback address to listen on.
+        settings: settings of the account. If jobs are run and there is no token, a random one is made.
+        host: address to listen on.
         port: port to listen on; 0 selects a free one.
 
     Raises:
-        UsageError: the address is not a loopback address.
+        UsageError: the host is no address, or one off loopback without a token.
         ResourceError: the port is unavailable.
 
     Example:
         async with serve(Settings(time_scale=60)) as emulator:
             ...  # clients use emulator.url as endpoint_url
     """
-    if not _is_loopback(host):
-        raise UsageError(f"address {host!r}", hint="the emulator listens on loopback only: 127.0.0.1 or ::1")
-    emulator = Emulator(settings, EpochClock())
+    emulator = Emulator(settings, EpochClock(), access_policy(settings, host))
     server = HttpServer(emulator.respond, settings)
     try:
         listener = await asyncio.get_running_loop().create_server(server, host, port, backlog=1024)
@@ -340,8 +378,7 @@ async def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -
     async with asyncio.TaskGroup() as tasks:
         reaper = tasks.create_task(server.close_slow_connections())
         try:
-            literal = f"[{host}]" if ":" in host else host
-            emulator.url = f"http://{literal}:{listener.sockets[0].getsockname()[1]}"
+            emulator.url = f"http://{url_host(host)}:{listener.sockets[0].getsockname()[1]}"
             emulator.processing.url, emulator.processing.task_group = emulator.url, tasks
             yield emulator
         finally:
@@ -350,10 +387,3 @@ async def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -
             listener.close()
             # Requests that are still held are dropped.
             await server.shutdown(0.05)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

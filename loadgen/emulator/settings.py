@@ -16,6 +16,9 @@ CONCURRENCY_QUOTA = "Maximum total concurrency that can be allocated across all 
 MEMORY_QUOTA = "Memory size in MB per serverless endpoint"
 ENDPOINTS_QUOTA = "Number of serverless endpoints"
 
+_TOKEN = re.compile("[A-Za-z0-9_-]{16,512}")
+_HOST_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
+
 
 @dataclass(frozen=True, slots=True)
 class AccountQuotas:
@@ -61,10 +64,15 @@ class Settings:
             "insufficient memory").
         connections: maximum number of open connections; a request on a further one is refused with status 503. The
             limit of open files of the process can lower it.
+        body_memory: maximum size of all request bodies that are being received or handled, bytes; beyond it, 503.
         head_timeout: maximum time for a request's head, and again for its body, seconds.
         idle_timeout: maximum time for which an unused connection stays open, seconds.
-        runs_jobs: whether the commands of Processing jobs are run; anyone who can reach the port can then run code with
-            this user's rights.
+        runs_jobs: whether the commands of Processing jobs are run, with this user's rights; S3 and the operations on
+            jobs then need the token.
+        token: what clients send as their session token, 16 or more letters, digits, `-` and `_`; empty for a random one
+            if one is needed.
+        host_names: names besides those of loopback by which clients reach the server; with one, every request needs the
+            token.
 
     Raises:
         UsageError: a value is invalid.
@@ -87,9 +95,12 @@ class Settings:
     quota_unit: str = "Units"
     out_of_memory: str = "The container ran out of memory: insufficient memory to serve the request"
     connections: int = 20_000
+    body_memory: int = 256 << 20
     head_timeout: float = 20.0
     idle_timeout: float = 300.0
     runs_jobs: bool = False
+    token: str = field(default="", repr=False)
+    host_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         get_profile(self.profile)
@@ -103,6 +114,13 @@ class Settings:
             raise UsageError(f"idle {self.idle!r}", hint="give the minimum and the maximum lifetime in seconds")
         if not re.fullmatch(r"\d{12}", self.account_id):
             raise UsageError(f"account id {self.account_id!r}", hint="twelve digits")
+        if self.token and not _TOKEN.fullmatch(self.token):
+            raise UsageError(
+                f"emulator token of {len(self.token)} characters", hint="16 to 512 letters, digits, `-` and `_`"
+            )
+        for name in self.host_names:
+            if not _HOST_NAME.fullmatch(name):
+                raise UsageError(f"host name {name!r}", hint="a name without a port, such as emulator")
         for profile in self.models.values():
             if isinstance(profile, str):
                 get_profile(profile)

@@ -275,7 +275,7 @@ class _LoadRun:
             measurement_start=max(
                 self.step.warmup, 0.0 if math.isnan(sender.measurement_start) else sender.measurement_start
             ),
-            error_codes=tuple(self.recorder.error_codes.values()),
+            error_codes=self.recorder.errors.rows,
             generator_stats=self.monitor.snapshot(
                 scheduled=sender.scheduled, dropped=sender.dropped, send_duration=send_duration, target_rate=target_rate
             ),

@@ -50,8 +50,8 @@ class RequestSender:
 
     __slots__ = (
         "_add_sample",
-        "_error_code_number",
         "_error_limit",
+        "_error_number",
         "_invoke",
         "_now",
         "_sequence",
@@ -89,7 +89,7 @@ class RequestSender:
         self._invoke = transport.invoke
         self._now = clock.now
         self._add_sample = recorder.add
-        self._error_code_number = recorder.error_code_number
+        self._error_number = recorder.errors.number
         self._stop_load = stop_load
         numbered = list(enumerate(requests))
         self._sequence = [numbered[index] for index in request_sequence(seed, len(requests))]
@@ -139,8 +139,14 @@ class RequestSender:
             self.completed += 1
         elif outcome.category is not OutcomeCategory.UNFINISHED:
             name = reply.code or str(reply.status)
-            code = self._error_code_number(
-                outcome, name, reply.status, reply.message, request.body, reply.original_status
+            code = self._error_number(
+                outcome,
+                name,
+                reply.status,
+                reply.message,
+                body=request.body,
+                original_status=reply.original_status,
+                request_index=index,
             )
             self.completed += 1
             self.errors += 1

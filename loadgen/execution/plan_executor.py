@@ -6,15 +6,15 @@ The endpoints of a wave are deployed in parallel and measured one at a time, so 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.aws.quotas import deployment_waves, smaller_waves
-from loadgen.errors import ConfigError, ExitStatus, LoadgenError, QuotaError
+from loadgen.errors import ConfigError, ExitStatus, LoadgenError, QuotaError, ScriptError
 from loadgen.execution.endpoint_deployments import EndpointLease
 from loadgen.execution.executor import StepTask, WorkerPool
 from loadgen.execution.scenario_result import ExitCause
@@ -29,9 +29,12 @@ from loadgen.results.directory import ResultsDirectory
 from loadgen.results.reader import read_run
 from loadgen.results.serialization import to_json
 from loadgen.results.writer import RunWriter
-from loadgen.scenario.scenario import ScenarioProtocol
+from loadgen.scenario.scenario import Plan, ScenarioProtocol
+from loadgen.scenario.user_code import describe, script_error
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +96,20 @@ class PlanExecutor:
         Args:
             pool: executes the steps.
         """
-        plan = self._scenario.plan()
+        plan: Any = _call_user_code(self._scenario.plan)
+        if not isinstance(plan, Generator):
+            hint = "write it as a generator: yield [Step(...)]"
+            raise ScriptError(f"plan() returned a {type(plan).__name__}", hint=hint)
         try:
-            batch = next(plan, None)
+            batch = _next_batch(plan, None)
             while batch is not None:
-                runs = await self._run_batch(list(batch), pool) if not self._stop.is_set() else []
+                runs = await self._run_batch(batch, pool) if not self._stop.is_set() else []
                 if self._stop.is_set():
                     self.incomplete_reason = self.incomplete_reason or "stopped before its end"
                     return
-                try:
-                    batch = plan.send(runs)
-                except StopIteration:
-                    return
+                batch = _next_batch(plan, runs)
         finally:
-            plan.close()
+            _call_user_code(plan.close)
 
     def stop(self) -> None:
         """Execute no further step, and end the one in progress."""
@@ -324,6 +327,38 @@ class PlanExecutor:
             reason = f"spend limit reached: {limit.spent_usd:.4f} USD spent, limit {limit.limit_usd:g} USD"
             self._progress.log(f"{reason}; sending no more requests")
             self._abort(ExitStatus.THRESHOLD, reason)
+
+
+def _call_user_code(function: Callable[[], _T]) -> _T:
+    """Call a function of the scenario.
+
+    Raises:
+        ScriptError: it raised an exception that is not derived from Exception, other than an interrupt.
+    """
+    try:
+        return function()
+    except (Exception, KeyboardInterrupt, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        raise script_error(error) or ScriptError(describe(error)) from error
+
+
+def _next_batch(plan: Plan, runs: Sequence[Run] | None) -> list[Step] | None:
+    """Return the next batch of a plan; None at its end.
+
+    Raises:
+        ScriptError: the plan yielded something else than steps.
+    """
+    try:
+        batch = _call_user_code(lambda: plan.send(runs))  # type: ignore[arg-type]  # None starts a generator
+    except StopIteration:
+        return None
+    steps: list[Any] = list(batch) if isinstance(batch, Iterable) else []
+    wrong: list[Any] = [step for step in steps if not isinstance(step, Step)]
+    if wrong or not isinstance(batch, Iterable):
+        given = type(wrong[0] if wrong else batch).__name__
+        raise ScriptError(f"plan() yielded a {given}", hint="yield a list of Step values")
+    return steps
 
 
 def _save_and_reload(run_writer: RunWriter, run: Run) -> Run:

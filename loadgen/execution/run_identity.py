@@ -30,6 +30,8 @@ _PACKAGES = (
     "numpy",
     "uvloop",
 )
+# Fields of every scenario that a report needs, and `target`.
+_COMMON_FIELDS = ("target", "seed", "timeout", "together", "objective", "instance", "slos", "failure_share_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,12 @@ class RunContext:
 
 
 def _settings(scenario: Any) -> dict[str, Any]:
-    """Return the scenario's fields without the payloads; a value that cannot be saved becomes its repr."""
-    values = {f.name: getattr(scenario, f.name) for f in fields(scenario)} if is_dataclass(scenario) else {}
+    """Return the scenario's fields without the payloads; a value that cannot be saved becomes its repr.
+
+    Of a scenario that is no dataclass: what every scenario has, since the report reads SLOs and limits from here.
+    """
+    names = [f.name for f in fields(scenario)] if is_dataclass(scenario) else _COMMON_FIELDS
+    values = {name: getattr(scenario, name) for name in names if hasattr(scenario, name)}
     settings: dict[str, Any] = {}
     for name, value in values.items():
         if name == "requests":

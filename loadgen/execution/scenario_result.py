@@ -68,6 +68,7 @@ def result_json(result: ScenarioResult, causes: Sequence[ExitCause], analysis: A
             "causes": [{"code": int(c.status), "name": c.status.name, "message": c.message} for c in causes],
         },
         "verdict": str(analysis.verdict) if analysis is not None else None,
+        "headline": analysis.headline if analysis is not None else None,
         "reasons": [str(reason) for reason in analysis.verdict.reasons] if analysis is not None else [],
         "incomplete_reason": result.incomplete_reason,
         "leftovers": [
@@ -85,25 +86,37 @@ def result_json(result: ScenarioResult, causes: Sequence[ExitCause], analysis: A
 
 
 def exit_causes(result: ScenarioResult, analysis: Analysis | None) -> list[ExitCause]:
-    """Return all causes for an exit status other than 0: execution, no ok call at all, verdict and SLOs."""
+    """Return all causes for an exit status other than 0: execution, no ok call, failures, verdict and SLOs."""
     causes = [*result.causes, *_no_ok_call(result.runs)]
     if analysis is not None:
+        causes += _high_failure_shares(analysis)
         if not analysis.verdict.is_valid:
             causes.append(ExitCause(ExitStatus.INVALID, "; ".join(map(str, analysis.verdict.reasons))))
         causes += [ExitCause(ExitStatus.THRESHOLD, check.reason) for check in analysis.violated_slos]
     return causes
 
 
-def cause_of_no_ok_call(runs: Sequence[Run], causes: Sequence[ExitCause]) -> ExitCause | None:
-    """Return the most severe cause if there are runs and no call of them was ok; None otherwise.
+def first_line_cause(
+    runs: Sequence[Run], causes: Sequence[ExitCause], analysis: Analysis | None = None
+) -> ExitCause | None:
+    """Return the cause to print first: why no call was ok, or more failed calls than the scenario allows.
 
-    Resources that may still exist are reported by themselves.
+    None without runs, or when the calls are as they should be. Resources that may still exist are reported by
+    themselves.
     """
-    found = [cause for cause in causes if cause.status is not ExitStatus.RESOURCE_LEAK]
-    if not runs or not found or any(has_ok_calls(run) for run in runs):
+    if any(has_ok_calls(run) for run in runs):
+        found = _high_failure_shares(analysis)
+    else:
+        found = [cause for cause in causes if cause.status is not ExitStatus.RESOURCE_LEAK]
+    if not runs or not found:
         return None
     worst = worst_status([cause.status for cause in found])
     return next(cause for cause in found if cause.status is worst)
+
+
+def _high_failure_shares(analysis: Analysis | None) -> list[ExitCause]:
+    shares = () if analysis is None else analysis.high_failure_shares
+    return [ExitCause(share.status, f"{share}: {share.cause}") for share in shares]
 
 
 def _no_ok_call(runs: Sequence[Run]) -> Iterator[ExitCause]:

@@ -27,7 +27,8 @@ from loadgen.interfaces import Account, EndingAccount, Progress
 from loadgen.results.directory import ResultsDirectory, claim_directory
 from loadgen.results.manifest import Manifest
 from loadgen.scenario.loader import LoadedScenario
-from loadgen.scenario.scenario import ScenarioProtocol
+from loadgen.scenario.scenario import ScenarioProtocol, check_scenario
+from loadgen.scenario.user_code import script_error
 
 
 async def run_scenario(
@@ -64,6 +65,7 @@ async def run_scenario(
         LoadgenError: the run could not start, and created nothing. Later failures are in `ScenarioResult.failure`.
     """
     policy = policy or RunPolicy()
+    check_scenario(loaded.scenario)
     context = RunContext.create(loaded, command=command, run_id=run_id)
     directory = out or context.default_out(Path("results"))
     if policy.resume:
@@ -154,8 +156,9 @@ class _ScenarioRun:
             await self._execute()
         except BaseExceptionGroup as group:
             failure = engine.first_exception(group)
+            failure = script_error(failure) or failure
         except Exception as error:  # noqa: BLE001 - reported in the result, beside what may be left
-            failure = error
+            failure = script_error(error) or error
         return self._result(failure)
 
     async def _execute(self) -> None:

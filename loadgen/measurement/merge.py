@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.measurement.error_table import ErrorTable
 from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.measurement.histogram import SparseCounts
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
-from loadgen.measurement.sample import SAMPLE, ErrorCode, checksum, fold_message
+from loadgen.measurement.sample import SAMPLE, ErrorCode, checksum
 from loadgen.measurement.tally import Tally, Window
 
 Samples = NDArray[np.void]
@@ -21,22 +22,22 @@ Samples = NDArray[np.void]
 def merge_samples(parts: Sequence[tuple[Samples, Sequence[ErrorCode]]]) -> tuple[Samples, tuple[ErrorCode, ...]]:
     """Return the samples of all workers in the order of completion, and one table of error codes for all of them.
 
+    The table has the limits of one worker's; what a worker did not keep is not kept here either.
+
     Args:
         parts: (samples of dtype SAMPLE, error codes that the samples refer to) of each worker.
     """
     if len(parts) == 1:
         return parts[0][0], tuple(parts[0][1])
-    table: dict[tuple[Outcome, str, int, str], ErrorCode] = {}
+    table = ErrorTable()
     pieces = []
     for samples, codes in parts:
         numbers = np.zeros(1 << 16, dtype=np.uint16)
         for code in codes:
-            key = (code.outcome, code.code, code.original_status, fold_message(code.message))
-            known = table.setdefault(key, code._replace(number=min(len(table) + 1, 0xFFFF)))
-            numbers[code.number] = known.number
+            numbers[code.number] = table.add(code)
         pieces.append(_renumber_error_codes(samples, numbers))
     merged = np.concatenate(pieces) if pieces else np.empty(0, dtype=SAMPLE)
-    return merged[np.argsort(merged["done"], kind="stable")], tuple(table.values())
+    return merged[np.argsort(merged["done"], kind="stable")], table.rows
 
 
 def _renumber_error_codes(samples: Samples, numbers: NDArray[np.uint16]) -> Samples:

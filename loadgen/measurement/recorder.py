@@ -4,22 +4,18 @@ Recording a sample costs one struct.pack_into; numpy aggregates the buffer a few
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import InternalError
+from loadgen.measurement.error_table import ErrorTable
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome
-from loadgen.measurement.sample import SAMPLE, SAMPLE_STRUCT, ErrorCode, checksum, fold_message
+from loadgen.measurement.sample import SAMPLE, SAMPLE_STRUCT, ErrorCode, checksum
 from loadgen.measurement.tally import Tally, Window
-from loadgen.redaction import redact_payload
 
 _BUFFER_SAMPLES = 4096  # samples in the buffer: 256 KB
-_MAX_ERROR_CODES = 0xFFFF  # the largest number that fits a sample; all further error codes share it
-_MAX_MESSAGES = 20  # different messages of one error code that are kept
-_FURTHER_MESSAGES = "further messages, not kept"
 
 
 class Recorder:
@@ -43,14 +39,12 @@ class Recorder:
         on_error_code: Callable[[ErrorCode], None] | None = None,
     ) -> None:
         self.tally = Tally()
-        self.error_codes: dict[tuple[Outcome, str, int, str], ErrorCode] = {}
-        self._message_counts: Counter[tuple[Outcome, str]] = Counter()
+        self.errors = ErrorTable(on_error_code)
         self.recorded = 0
         self._on_samples = on_samples
         self._interval = interval
         self._with_response = with_response
         self._on_window = on_window
-        self._on_error_code = on_error_code
         self._buffer = bytearray(_BUFFER_SAMPLES * SAMPLE_STRUCT.size)
         self._buffered_bytes = 0
         self._open_windows: dict[int, Tally] = {}
@@ -92,40 +86,6 @@ class Recorder:
         self._buffered_bytes += 64
         if self._buffered_bytes == len(self._buffer):
             self.flush()
-
-    def error_code_number(
-        self, outcome: Outcome, code: str, status: int, message: str, body: bytes = b"", original_status: int = 0
-    ) -> int:
-        """Return the number by which samples refer to this error, and store its first message.
-
-        Messages that differ only in numbers and identifiers are one error. After 20 different messages of a code, all
-        further ones are one error without a message of its own.
-
-        Args:
-            outcome: outcome of the request.
-            code: the error code; truncated to 128 characters.
-            status: HTTP status, or 0.
-            message: the error's message; truncated to 256 characters.
-            body: the request's body; parts of it are removed from the message.
-            original_status: the model container's status, or 0.
-        """
-        code = code[:128]
-        key = (outcome, code, original_status, fold_message(message))
-        known = self.error_codes.get(key)
-        if known is None and self._message_counts[outcome, code] >= _MAX_MESSAGES:
-            message, original_status = _FURTHER_MESSAGES, 0
-            key = (outcome, code, 0, _FURTHER_MESSAGES)
-            known = self.error_codes.get(key)
-        if known is None:
-            if len(self.error_codes) == _MAX_ERROR_CODES:
-                return _MAX_ERROR_CODES
-            self._message_counts[outcome, code] += 1
-            text = redact_payload(message, body)[:256]
-            known = ErrorCode(len(self.error_codes) + 1, outcome, code, status, text, original_status)
-            self.error_codes[key] = known
-            if self._on_error_code is not None:
-                self._on_error_code(known)
-        return known.number
 
     def flush(self) -> None:
         """Aggregate the buffered samples into windows and totals, and pass them on as one batch."""

@@ -4,7 +4,6 @@ The fixed size lets a file of samples be read without an index, and from a file 
 `numpy.fromfile(path, dtype=SAMPLE, offset=64)`.
 """
 
-import re
 import struct
 from typing import NamedTuple
 
@@ -60,7 +59,8 @@ def checksum(records: NDArray[np.void]) -> NDArray[np.uint32]:
 class ErrorCode(NamedTuple):
     """A distinct error of a run, as the service or this machine reported it. Samples refer to it by number.
 
-    `original_status` is the status that the model container returned with a ModelError; 0 if there is none.
+    `original_status` is the status that the model container returned with a ModelError: 0 if it did not answer, as
+    after a timeout; None if the error names none. `request_index` is the first of the scenario's requests that met it.
     """
 
     number: int
@@ -68,21 +68,8 @@ class ErrorCode(NamedTuple):
     code: str
     status: int
     message: str
-    original_status: int = 0
-
-
-# Numbers, and hexadecimal identifiers such as those of requests and log streams.
-_VARIABLE_PART = re.compile(r"\b[0-9a-fA-F]{8,}\b|\d+")
-
-
-def fold_message(message: str) -> str:
-    """Return the first 256 characters of a message without the numbers and identifiers that differ from call to call.
-
-    Example:
-        >>> fold_message("worker 17 died, request 5f0c2a9b-11aa-4c3d-9e00-0123456789ab")
-        'worker # died, request #-#aa-#c#d-#e#-#'
-    """
-    return _VARIABLE_PART.sub("#", message[:256])
+    original_status: int | None = None
+    request_index: int = 0
 
 
 def _category_mask(category: OutcomeCategory) -> NDArray[np.bool_]:

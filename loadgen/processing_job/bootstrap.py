@@ -40,16 +40,26 @@ def main() -> int:
         for line in process.stderr or ():
             sys.stderr.write(line)
             error_line = line.strip() if line.startswith(_ERROR_PREFIX) else error_line
-        status = process.wait()
+        returned = process.wait()
+    # A signal is a negative number here, and 128 + its number for a shell.
+    status = 128 - returned if returned < 0 else returned
     summary = (
         _COMPLETED_STATUSES.get(status)
+        or (f"killed by {_signal_name(-returned)}" if returned < 0 else "")
         or error_line.removeprefix(_ERROR_PREFIX)
         or f"python -m loadgen explain {status}"
     )
     if _is_leader(message_path):
         message = f"loadgen ended with status {status} ({summary})"
         message_path.write_text(message[:_MAX_MESSAGE_LENGTH], "utf-8")
-    return 0 if status in _COMPLETED_STATUSES else (status if status > 0 else 1)
+    return 0 if status in _COMPLETED_STATUSES else status
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _install(code_dir: Path, required_version: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from loadgen.analysis.analysis import Analysis, analyze
+from loadgen.analysis.failure_share import DEFAULT_FAILURE_SHARE_LIMIT, is_share
 from loadgen.analysis.prices import PriceBook
 from loadgen.results.directory import ResultsDirectory
 
@@ -23,6 +24,7 @@ def build_report(results: ResultsDirectory, *, incomplete_reason: str | None = N
         WriteError: writing failed.
     """
     settings = results.manifest.settings
+    limit = settings.get("failure_share_limit")
     analysis = analyze(
         results.write_hdr_logs(),
         region=results.manifest.identity.region,
@@ -30,6 +32,7 @@ def build_report(results: ResultsDirectory, *, incomplete_reason: str | None = N
         objective=settings.get("objective", "balanced"),
         instance=settings.get("instance"),
         slos=settings.get("slos", ()),
+        failure_share_limit=float(limit) if is_share(limit) else DEFAULT_FAILURE_SHARE_LIMIT,
     )
     reason = results.incomplete_reason() if incomplete_reason is None else incomplete_reason
     if reason:

@@ -20,6 +20,7 @@ from loadgen.measurement.order_statistics import calls_needed
 from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.measurement.run import Run
 from loadgen.measurement.tally import Window
+from loadgen.report.content.table import sanitize_text
 from loadgen.report.formats.terminal import render_report
 from loadgen.results.manifest import Manifest
 from loadgen.workload.load import ClosedLoop
@@ -52,7 +53,12 @@ def print_report(manifest: Manifest, analysis: Analysis, page: Path) -> None:
     # Into a pipe, tables are not limited to the width of a terminal.
     console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     console.print(render_report(manifest, analysis))
-    console.print(f"\nReport: {page}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\nReport: {_printable(str(page))}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _printable(text: str) -> str:
+    """Return text from elsewhere as one line for a terminal, with controls and direction overrides replaced."""
+    return sanitize_text(text, max_length=len(text))
 
 
 class _StepStats:
@@ -117,11 +123,11 @@ class _ProgressBars:
         self._tasks: dict[Step, tuple[TaskID, _StepStats]] = {}
 
     def log(self, text: str) -> None:
-        self._bars.console.print(escape(text), style="dim", highlight=False)
+        self._bars.console.print(escape(_printable(text)), style="dim", highlight=False)
 
     def step_started(self, step: Step) -> None:
         stats = _StepStats()
-        task = self._bars.add_task(escape(step.label), total=_expected_requests(step) or None, stats=stats)
+        task = self._bars.add_task(escape(_printable(step.label)), total=_expected_requests(step) or None, stats=stats)
         self._tasks[step] = task, stats
 
     def window_closed(self, step: Step, window: Window) -> None:
@@ -161,4 +167,4 @@ class _PlainProgress:
             self._print(f"{step.label}: {run.scheduled:,} requests in {run.duration:.1f} s  {stats}")
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(_printable(text), markup=False, highlight=False, soft_wrap=True)

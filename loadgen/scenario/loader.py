@@ -10,6 +10,7 @@ from pathlib import Path
 
 from loadgen.errors import ConfigError, InputError, LoadgenError, ScriptError, ScriptExitError
 from loadgen.scenario.scenario import ScenarioProtocol
+from loadgen.scenario.user_code import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,10 @@ def load_scenario(path: Path) -> LoadedScenario:
         raise ScriptError(
             f"{path}: {error}", hint=_hidden_neighbour(error.name, path), details=_user_lines(error, path)
         ) from error
-    except Exception as error:
-        text = " ".join(str(error).split())  # one line
-        raise ScriptError(f"{path}: {type(error).__name__}: {text}", details=_user_lines(error, path)) from error
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:  # a class of the user's own may be derived from BaseException
+        raise ScriptError(f"{path}: {describe(error)}", details=_user_lines(error, path)) from error
     scenario = module.__dict__.get("scenario")
     if scenario is None or isinstance(scenario, type) or not callable(getattr(scenario, "plan", None)):
         candidates = [name for name, value in vars(module).items() if callable(getattr(type(value), "plan", None))]

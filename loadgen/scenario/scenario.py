@@ -5,9 +5,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from loadgen.analysis.failure_share import DEFAULT_FAILURE_SHARE_LIMIT, is_share
 from loadgen.analysis.recommendation import OBJECTIVES
 from loadgen.analysis.slo import Slo
-from loadgen.errors import UsageError
+from loadgen.errors import ConfigError, UsageError
 from loadgen.interfaces import Target
 from loadgen.measurement.run import Run
 from loadgen.validation import to_int, to_tuple
@@ -84,20 +85,57 @@ def validate_scenario(scenario: ScenarioProtocol) -> None:
         UsageError: a field has an invalid value.
     """
     for name in ("requests", "slos"):  # a generator can be read only once
-        object.__setattr__(scenario, name, to_tuple(getattr(scenario, name), name))
+        _replace(scenario, name, to_tuple(getattr(scenario, name), name))
     _validate_requests(scenario.requests)
     if not hasattr(scenario.target, "account"):
         raise UsageError(
             f"target must be a Target, got {type(scenario.target).__name__}",
             hint="give Emulated, SageMaker or Existing",
         )
-    if not 0 < scenario.timeout < math.inf:
+    if not isinstance(scenario.timeout, (int, float)) or not 0 < scenario.timeout < math.inf:
         raise UsageError(f"timeout must be finite and above 0 seconds, got {scenario.timeout!r}")
     if scenario.objective not in OBJECTIVES:
         raise UsageError(f"objective must be one of {', '.join(OBJECTIVES)}, got {scenario.objective!r}")
+    limit = getattr(scenario, "failure_share_limit", DEFAULT_FAILURE_SHARE_LIMIT)  # not every scenario has the field
+    if not is_share(limit):
+        raise UsageError(f"failure_share_limit is {limit!r:.80}", hint="must be a share from 0 to 1, such as 0.01")
     if not all(isinstance(slo, Slo) for slo in scenario.slos):
         raise UsageError("slos must contain Slo values", hint='give Slo("response_p99", at_most=0.8)')
-    object.__setattr__(scenario, "seed", to_int(scenario.seed, "seed", 0))
+    _replace(scenario, "seed", to_int(scenario.seed, "seed", 0))
+
+
+def _replace(scenario: ScenarioProtocol, name: str, value: object) -> None:
+    """Set a field to its normal form; a property, which has no setter, must return that itself."""
+    given = getattr(scenario, name)
+    if type(given) is type(value):
+        return
+    try:
+        object.__setattr__(scenario, name, value)
+    except AttributeError as error:
+        raise UsageError(
+            f"{name} is a {type(given).__name__} without a setter", hint=f"return a {type(value).__name__}"
+        ) from error
+
+
+_REQUIRED = ("target", "requests", "seed", "timeout", "together", "objective", "instance", "slos")
+_REQUIRED_METHODS = ("plan", "configs", "possible_steps")
+
+
+def check_scenario(scenario: ScenarioProtocol) -> None:
+    """Check a scenario before it is run; a class of the user's own may not have called `validate_scenario`.
+
+    Raises:
+        ConfigError: an attribute or a method is missing.
+        UsageError: a field has an invalid value.
+    """
+    missing = [name for name in _REQUIRED if not hasattr(scenario, name)]
+    missing += [f"{name}()" for name in _REQUIRED_METHODS if not callable(getattr(scenario, name, None))]
+    if missing:
+        raise ConfigError(
+            f"the scenario, a {type(scenario).__name__}, has no {', '.join(missing)}",
+            hint="derive its fields from those of Scenario (guide 07), or use Scenario",
+        )
+    validate_scenario(scenario)
 
 
 def _validate_requests(requests: Sequence[Request]) -> None:
@@ -122,6 +160,8 @@ class Scenario:
         together: True to measure all endpoints at the same time: faster, but they may disturb each other.
         objective: what the recommendation optimises: `cost`, `speed` or `balanced`.
         instance: the real-time instance type to compare with; None for a comparable one of each size.
+        failure_share_limit: share of failed calls of a step, from 0 to 1, above which the report says so first and the
+            exit status is 99.
 
     Raises:
         UsageError: a value is of another type, or out of its range.
@@ -136,6 +176,7 @@ class Scenario:
     together: bool = False
     objective: str = DEFAULT_OBJECTIVE
     instance: str | None = None
+    failure_share_limit: float = DEFAULT_FAILURE_SHARE_LIMIT
 
     def __post_init__(self) -> None:
         validate_scenario(self)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadgen.analysis.analysis import CONCURRENCY, STABILITY, analyze
+from loadgen.analysis.failure_share import DEFAULT_FAILURE_SHARE_LIMIT
 from loadgen.analysis.prices import PriceBook
 from loadgen.analysis.slo import Slo
 from loadgen.errors import UsageError
@@ -51,6 +52,8 @@ class ServerlessBenchmark:
         timeout: seconds that one request may take, cold start included.
         together: True to measure all endpoints of a benchmark at the same time: faster, but they may disturb each
             other.
+        failure_share_limit: share of failed calls of a step, from 0 to 1, above which the report says so first and the
+            exit status is 99.
 
     Raises:
         UsageError: a value is out of its range.
@@ -75,6 +78,7 @@ class ServerlessBenchmark:
     seed: int = 0
     timeout: float = DEFAULT_TIMEOUT
     together: bool = False
+    failure_share_limit: float = DEFAULT_FAILURE_SHARE_LIMIT
 
     def __post_init__(self) -> None:
         validate_scenario(self)

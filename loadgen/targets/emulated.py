@@ -17,6 +17,7 @@ from loadgen.emulator.settings import Settings
 from loadgen.errors import UnavailableError, UsageError
 from loadgen.event_loop import shielded
 from loadgen.interfaces import Account, Target, Transport
+from loadgen.process_exit import describe_exit
 from loadgen.targets.names import validate_resource_name
 from loadgen.targets.standalone import open_transport
 from loadgen.targets.transport_selection import resolve_transport
@@ -248,14 +249,11 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 def _emulator_exited_error(process: asyncio.subprocess.Process, stderr_file: IO[bytes]) -> UnavailableError:
     status, lines = process.returncode or 0, _last_lines(stderr_file)
-    if status >= 0:
-        how, hint = f"ended with status {status}", "python -m loadgen emulate shows whether it starts"
-    else:
-        how, hint = f"was ended by {signal.Signals(-status).name}", "run again"
+    hint = "python -m loadgen emulate shows whether it starts" if status >= 0 else "run again"
     if -status == signal.SIGKILL:
         hint = "run again with more free memory: the kernel ends a process in this way when memory is short"
     last_words = f"; its last output: {lines[-1]}" if lines else ""
-    return UnavailableError(f"the emulator {how}{last_words}", hint=hint, details=lines)
+    return UnavailableError(f"the emulator {describe_exit(status)}{last_words}", hint=hint, details=lines)
 
 
 def _last_lines(stderr_file: IO[bytes]) -> list[str]:

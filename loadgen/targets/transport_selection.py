@@ -8,8 +8,8 @@ from loadgen.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from loadgen.aws.open_endpoint import OpenTransport, TransportFactory
-# Seconds beyond a request's timeout for connecting, writing and reading the body.
-_CONNECT_AND_TRANSFER_TIME = 60.0
+# Seconds beyond a request's timeout for what precedes it: waiting for a connection, and opening one.
+_CONNECTION_TIME = 60.0
 _FALLBACK_PREFIX = "not wire: "
 
 
@@ -19,7 +19,7 @@ async def _botocore(clients: Any, endpoint: str, *, connections: int, timeout: f
     from loadgen.transport.botocore import BotocoreTransport, TracedSession
 
     async with clients.runtime(connections=connections, timeout=timeout, http_session=TracedSession) as client:
-        yield OpenTransport(BotocoreTransport(client, endpoint), "botocore")
+        yield OpenTransport(BotocoreTransport(client, endpoint, timeout=timeout), "botocore")
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ async def _auto(clients: Any, endpoint: str, *, connections: int, timeout: float
     from loadgen.transport.wire.sdk_probe import UnsupportedClientError, open_wire_for
     from loadgen.transport.wire.timeouts import Timeouts
 
-    timeouts = Timeouts(first_byte=timeout, total=timeout + _CONNECT_AND_TRANSFER_TIME)
+    timeouts = Timeouts(first_byte=timeout, service=timeout, total=timeout + _CONNECTION_TIME)
     async with (
         clients.runtime(connections=connections, timeout=timeout, http_session=TracedSession) as client,
         AsyncExitStack() as stack,
@@ -52,7 +52,7 @@ async def _auto(clients: Any, endpoint: str, *, connections: int, timeout: float
             opened = OpenTransport(await stack.enter_async_context(wire_context), "wire")
         except UnsupportedClientError as error:
             opened = OpenTransport(
-                BotocoreTransport(client, endpoint), "botocore", f"{_FALLBACK_PREFIX}{error.message}"
+                BotocoreTransport(client, endpoint, timeout=timeout), "botocore", f"{_FALLBACK_PREFIX}{error.message}"
             )
         yield opened
 

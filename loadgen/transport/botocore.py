@@ -7,8 +7,10 @@ received, so neither signing nor waiting for a connection counts as service time
 Clients and credentials are made in aws/session.py; replies are classified in measurement/outcome.py.
 """
 
+import asyncio
 import errno
 import json
+import math
 import socket
 import ssl
 import time
@@ -27,6 +29,7 @@ from loadgen.interfaces import TransportError
 from loadgen.measurement.outcome import Outcome
 from loadgen.transport.credential_refresh import describe_refresh_error
 from loadgen.transport.os_errors import LOCAL_OUTCOMES, errno_outcome
+from loadgen.transport.wire.error_response import container_status
 from loadgen.workload.request import Reply, Request
 
 _MAX_MESSAGE_CHARACTERS = 1024  # of a server's error text, which may be an HTML page
@@ -37,6 +40,7 @@ class _RequestTrace:
 
     __slots__ = (
         "connected",
+        "deadline",
         "head_received",
         "is_new_connection",
         "is_signing",
@@ -44,9 +48,12 @@ class _RequestTrace:
         "requested",
         "response",
         "sent",
+        "timeout",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: asyncio.Timeout | None = None, timeout: float = math.inf) -> None:
+        self.deadline = deadline  # starts when the request is sent
+        self.timeout = timeout
         self.requested = 0.0
         self.connected = 0.0
         self.is_new_connection = False
@@ -79,6 +86,13 @@ async def _on_connection_created(_session: object, trace: Any, _params: object) 
         trace.is_new_connection = True
 
 
+async def _on_head_sent(_session: object, trace: Any, _params: object) -> None:
+    if trace is not None:
+        trace.sent = time.perf_counter()
+        if trace.deadline is not None and math.isfinite(trace.timeout):
+            trace.deadline.reschedule(asyncio.get_running_loop().time() + trace.timeout)
+
+
 async def _on_request_end(_session: object, trace: Any, params: aiohttp.TraceRequestEndParams) -> None:
     if trace is not None:
         trace.head_received = time.perf_counter()
@@ -87,14 +101,12 @@ async def _on_request_end(_session: object, trace: Any, params: aiohttp.TraceReq
 
 def _on_signing_start(**_: object) -> None:
     """Mark that the SDK takes credentials now, which it refreshes when they are due."""
-    trace = _CURRENT_TRACE.get()
-    if trace is not None:
+    if (trace := _CURRENT_TRACE.get()) is not None:
         trace.is_signing = True
 
 
 def _on_signing_end(**_: object) -> None:
-    trace = _CURRENT_TRACE.get()
-    if trace is not None:
+    if (trace := _CURRENT_TRACE.get()) is not None:
         trace.is_signing = False
 
 
@@ -102,9 +114,7 @@ def _trace_config() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig(trace_config_ctx_factory=lambda trace_request_ctx: trace_request_ctx)  # type: ignore[arg-type]
     trace.on_connection_reuseconn.append(_set_timestamp("connected"))
     trace.on_connection_create_end.append(_on_connection_created)
-    trace.on_request_headers_sent.append(
-        _set_timestamp("sent")
-    )  # fires when the head is complete, just before it is written
+    trace.on_request_headers_sent.append(_on_head_sent)  # fires when the head is complete, just before it is written
     trace.on_request_end.append(_on_request_end)
     trace.on_response_chunk_received.append(
         _set_timestamp("read")
@@ -144,13 +154,16 @@ class BotocoreTransport:
     Args:
         client: with retries off, `http_session_cls=TracedSession` and a pool as large as the requests in flight.
         endpoint_name: the endpoint to invoke.
+        timeout: seconds from `sent` to the last byte of the response; the client's own read timeout starts again with
+            each byte that arrives.
 
     `Reply.pool_wait` is the time until a connection was acquired, including opening it; `Reply.is_new_connection` is
     True if it was opened for this request. `Reply.first_byte` is when the whole response head was received. The body of
     an error is dropped, its message is kept. Safe for any number of concurrent calls.
     """
 
-    def __init__(self, client: Any, endpoint_name: str) -> None:
+    def __init__(self, client: Any, endpoint_name: str, *, timeout: float = math.inf) -> None:
+        self._timeout = timeout
         self._invoke_endpoint = client.invoke_endpoint
         # botocore's parser raises on an error body that is not an object of strings.
         client.meta.events.register(
@@ -172,17 +185,23 @@ class BotocoreTransport:
             TransportError: no complete response was received.
             InternalError: the client retried the request, or is not traced.
         """
-        trace = _RequestTrace()
+        deadline = asyncio.timeout(None)
+        trace = _RequestTrace(deadline, self._timeout)
         token = _CURRENT_TRACE.set(trace)
         try:
-            answer = await self._send(request, trace)
-            body = await answer["Body"].read()
-            trace.read = time.perf_counter()
-        except sdk.ClientError as error:
-            return _error_reply(error.response, trace)
-        except (sdk.BotoCoreError, sdk.HTTPClientError, ResponseParserError, aiohttp.ClientError, OSError) as error:
+            async with deadline:
+                answer = await self._send(request, trace)
+                body = await answer["Body"].read()
+                trace.read = time.perf_counter()
+        except Exception as error:  # the SDK lets exceptions of its layers pass; what happens to a call is an outcome
+            if isinstance(error, TransportError | InternalError):
+                raise
+            if isinstance(error, sdk.ClientError) and "ResponseMetadata" in error.response:
+                return _error_reply(error.response, trace)
             now = time.perf_counter()
             outcome, detail = _classify_error(error, trace, is_tls=self._is_tls)
+            if deadline.expired():
+                detail = f"service time: {self._timeout:g} s"
             raise TransportError(
                 outcome, detail, sent=trace.sent or now, done=now, pool_wait=trace.pool_wait
             ) from error
@@ -258,7 +277,6 @@ def _error_reply(response: Mapping[str, Any], trace: _RequestTrace) -> Reply:
     done = trace.read or time.perf_counter()
     meta, error = response["ResponseMetadata"], response.get("Error", {})
     _check_sent_once(meta, trace)
-    original = response.get("OriginalStatusCode", 0)
     return Reply(
         meta["HTTPStatusCode"],
         trace.sent,
@@ -267,7 +285,7 @@ def _error_reply(response: Mapping[str, Any], trace: _RequestTrace) -> Reply:
         response_bytes=_content_length(meta.get("HTTPHeaders", {})),
         code=str(error.get("Code") or meta["HTTPStatusCode"]),
         message=str(error.get("Message") or "")[:_MAX_MESSAGE_CHARACTERS],
-        original_status=original if isinstance(original, int) else 0,
+        original_status=container_status(response.get("OriginalStatusCode")),
         pool_wait=trace.pool_wait,
         is_new_connection=trace.is_new_connection,
         request_id=meta.get("RequestId", ""),

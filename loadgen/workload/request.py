@@ -128,7 +128,8 @@ class Reply(NamedTuple):
         code: the AWS error code; empty for a successful reply.
         message: the error's message.
         body: the reply's body; not every transport keeps it.
-        original_status: the status that the model container returned with a ModelError; 0 otherwise.
+        original_status: the status that the model container returned with a ModelError: 0 if it did not answer; None if
+            the response names none.
         pool_wait: seconds that the request waited for a free connection before `sent`.
         is_new_connection: True when a connection was opened for this request during the run.
         request_id: the service's identifier of the request; empty when there was none.
@@ -142,7 +143,7 @@ class Reply(NamedTuple):
     code: str = ""
     message: str = ""
     body: bytes = b""
-    original_status: int = 0
+    original_status: int | None = None
     pool_wait: float = 0.0
     is_new_connection: bool = False
     request_id: str = ""

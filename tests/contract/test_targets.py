@@ -96,7 +96,7 @@ def test_an_emulator_that_exits_is_reported_with_its_status():
 
     async def main() -> None:
         before = children()
-        with pytest.raises(UnavailableError, match="the emulator was ended by SIGKILL"):
+        with pytest.raises(UnavailableError, match="the emulator was killed by SIGKILL"):
             async with Emulated("instant", time_scale=10_000.0).account(run_id="r") as account:
                 (emulator,) = children() - before
                 os.kill(emulator, signal.SIGKILL)
@@ -114,7 +114,7 @@ def test_an_emulator_that_cannot_start_says_why(monkeypatch):
         async with Emulated("instant").account(run_id="r"):
             pass
 
-    with pytest.raises(UnavailableError, match="the emulator ended with status") as caught:
+    with pytest.raises(UnavailableError, match="the emulator exited with status") as caught:
         asyncio.run(main())
     assert caught.value.details
 

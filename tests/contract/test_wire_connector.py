@@ -287,7 +287,7 @@ def test_a_url_that_cannot_be_meant_is_refused(url):
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["connect", "write", "first_byte", "body", "total", "idle"])
+@pytest.mark.parametrize("name", ["connect", "write", "first_byte", "body", "service", "total", "idle"])
 @pytest.mark.parametrize("value", [0, -1.0, float("nan")])
 def test_a_deadline_must_be_above_zero(name, value):
     """No deadline may be zero, negative or no number."""

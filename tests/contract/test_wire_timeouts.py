@@ -77,7 +77,8 @@ def test_the_total_deadline_ends_any_phase(run):  # noqa: F811
     """When no part is overdue by itself the total deadline still is, and names the phase (C85)."""
 
     async def main():
-        limits = Timeouts(first_byte=10 * PAST_ALL_DEADLINES, body=10 * PAST_ALL_DEADLINES, total=5.0)
+        ages = 10 * PAST_ALL_DEADLINES
+        limits = Timeouts(first_byte=ages, body=ages, service=ages, total=5.0)
         async with open_transport_to(server, timeouts=limits) as transport:
             error = await overdue(transport, REQUEST, lambda connection: connection.first_byte)
             assert (error.outcome, error.detail) == (Outcome.TIMEOUT_TOTAL, "total: 5 s, in body")

@@ -81,6 +81,7 @@ def client(service: str, emulator: Emulator, **options: Any) -> Iterator[Any]:
         region_name="us-east-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",
+        aws_session_token=emulator.token or None,
         config=Config(**options),
     )
     try:

@@ -21,6 +21,7 @@ def environment(emulator):
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_SESSION_TOKEN": emulator.token,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     }
@@ -48,13 +49,13 @@ def write_scenario(directory, load, memory_sizes=(2048,)):
     return directory / "ask.py"
 
 
-def run_command(emulator, directory, *argv, timeout=120):
+def run_command(emulator, directory, *argv, timeout=120, token=None):
     """Run the command line in its own process."""
     return subprocess.run(
         [sys.executable, "-m", "loadgen", *map(str, argv)],
         check=False,
         cwd=directory,
-        env=environment(emulator),
+        env=environment(emulator) | ({} if token is None else {"LOADGEN_EMULATOR_TOKEN": token}),
         capture_output=True,
         text=True,
         timeout=timeout,

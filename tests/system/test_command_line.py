@@ -214,6 +214,30 @@ def test_every_status_is_explained(capsys, status):
     assert status is ExitStatus.OK or re.fullmatch(r"What to do: \w.+\.", *action)
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        *[(text, "143 TERMINATED: ") for text in ("143", "-15", "SIGTERM", "term", "SIGHUP")],
+        *[(text, "130 INTERRUPTED: ") for text in ("130", "-2", "SIGINT")],
+        *[(text, "137 SIGKILL: The process was killed by SIGKILL.") for text in ("137", "-9", "SIGKILL", "kill")],
+        ("139", "139 SIGSEGV: "),
+        ("-50", "178 signal 50: "),
+    ],
+)
+def test_a_signal_is_explained_by_its_name(capsys, text, line):
+    """`explain` takes 128 + n, -n and the name of a signal, and names the signal."""
+    assert main(["explain", text]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(line)
+    assert "What to do: " in out
+
+
+@pytest.mark.parametrize("text", ["128", "1", "0x2", "SIGNOTHING", "999", "-999", "", "9" * 5000])
+def test_what_is_no_status_is_refused(capsys, text):
+    """A number or a name that is neither a status nor a signal is refused with the allowed ones."""
+    assert "SIGTERM" in assert_refused(capsys, "explain", text)[1]
+
+
 def test_debug_prints_the_traceback(capsys, tmp_path):
     """`--debug` adds the traceback of an error to its line."""
     assert main([str(tmp_path / "missing.py"), "--debug"]) == 66

@@ -1,8 +1,10 @@
 """The command `emulate` as a process: its first line, its end, and its usage errors."""
 
 import json
+import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -95,3 +97,49 @@ def test_invalid_options_are_usage_errors(options, capsys):
     """An unknown profile and a time scale of 0 exit with status 2 before the server listens."""
     assert main(["emulate", *options]) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_run_jobs_prints_a_token_and_keeps_it_in_a_private_file(monkeypatch, tmp_path):
+    """With --run-jobs the lines after the URL name the token and its file: mode 0600 whatever the umask, gone at the end."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("LOADGEN_EMULATOR_TOKEN", raising=False)
+    before = os.umask(0)
+    try:
+        with running_emulator("--run-jobs") as (process, url):
+            name, _, token = process.stdout.readline().strip().partition("=")
+            path = Path(process.stdout.readline().strip().removeprefix("token file: "))
+            assert name == "AWS_SESSION_TOKEN"
+            assert path.read_text() == token + "\n"
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+            target = {"X_Amz_Target": "SageMaker.ListProcessingJobs"}
+            assert fetch(url, b"{}", **target)[0] == 403
+            assert fetch(url, b"{}", **target, X_Amz_Security_Token=token)[0] == 200
+            process.send_signal(signal.SIGTERM)
+            assert (process.wait(10), process.stdout.read(), process.stderr.read()) == (0, "", "")
+            assert not path.exists()
+    finally:
+        os.umask(before)
+
+
+def test_a_given_token_is_used_and_a_directory_that_cannot_be_written_is_reported(monkeypatch, tmp_path):
+    """LOADGEN_EMULATOR_TOKEN is the token; without a directory for the file the emulator serves, and stderr says why."""
+    (tmp_path / "loadgen").write_text("a file where the directory would be")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOADGEN_EMULATOR_TOKEN", "a-token-of-the-test")
+    with running_emulator("--host-name", "emulator") as (process, url):
+        lines = [process.stdout.readline() for _ in range(2)]
+        assert lines == ["AWS_SESSION_TOKEN=a-token-of-the-test\n", "token file: none\n"]
+        assert fetch(f"{url}/ledger", X_Amz_Security_Token="a-token-of-the-test", Host="emulator:80")[0] == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert "Not a directory" in process.stderr.read()
+
+
+def test_an_address_off_loopback_is_served_with_the_token():
+    """With --host 0.0.0.0 the URL names loopback, and a request without the token gets 403."""
+    with running_emulator("--host", "0.0.0.0") as (process, url):
+        token = process.stdout.readline().strip().partition("=")[2]
+        assert url.startswith("http://127.0.0.1:")
+        assert fetch(f"{url}/ledger")[0] == 403
+        assert fetch(f"{url}/ledger", X_Amz_Security_Token=token)[0] == 200

@@ -237,7 +237,7 @@ def test_an_emulator_of_the_run_that_is_killed_is_the_cause(tmp_path, moment):
     finished = execute(Scenario(Emulated("instant"), REQUESTS, steps), tmp_path / "out", progress=progress)
     assert finished.leftovers == ()
     assert finished.statuses[0] is ExitStatus.UNAVAILABLE
-    assert "the emulator was ended by SIGKILL" in finished.causes[0].message
-    assert "the emulator was ended by SIGKILL" in finished.incomplete_reason
+    assert "the emulator was killed by SIGKILL" in finished.causes[0].message
+    assert "the emulator was killed by SIGKILL" in finished.incomplete_reason
     assert ExitStatus.RESOURCE_LEAK not in finished.statuses
     assert not any(run.data_errors for run in finished.runs)

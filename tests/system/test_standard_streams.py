@@ -74,7 +74,7 @@ def test_an_output_device_does_not_decide_the_result(shell, tmp_path, redirectio
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-16", "latin-1:strict"])
 def test_a_character_that_the_encoding_lacks_is_escaped(shell, tmp_path, encoding):
-    """A step name with an arrow is printed with an escape, and everything is saved (case 03)."""
+    """A step name with an arrow is printed with an escape, and everything is saved."""
     done = shell("$PYTHON -m loadgen scenario.py --out out", PYTHONIOENCODING=encoding)
     assert_saved(tmp_path / "out")
     assert done.returncode in {0, 110}

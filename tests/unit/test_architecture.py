@@ -32,6 +32,7 @@ errors
 redaction
 event_loop
 open_files
+process_exit
 process_identity
 standard_streams
 validation:       errors
@@ -46,13 +47,13 @@ results:          errors atomic_file process_identity workload measurement inter
 aws:              errors redaction event_loop process_identity atomic_file workload measurement interfaces
 scenario:         errors validation workload measurement interfaces analysis
 emulator:         errors open_files workload
-targets:          errors event_loop validation workload interfaces transport aws emulator
+targets:          errors process_exit event_loop validation workload interfaces transport aws emulator
 execution:        errors workload measurement interfaces engine analysis results aws scenario
 report:           errors workload measurement interfaces analysis results
-distributed:      errors event_loop workload measurement interfaces engine results execution
+distributed:      errors process_exit event_loop workload measurement interfaces engine results execution
 processing_job:   errors validation workload interfaces analysis results aws execution distributed
 compat:           errors event_loop standard_streams validation workload interfaces aws scenario targets execution report results processing_job
-cli:              errors redaction event_loop open_files standard_streams results aws scenario targets emulator execution report distributed processing_job compat
+cli:              errors process_exit redaction event_loop open_files standard_streams results aws scenario targets emulator execution report distributed processing_job compat
 __main__:         cli
 """
 EDGES = {
@@ -62,8 +63,8 @@ EDGES = {
 # Third-party package -> the packages or modules that may import it.
 FENCES = {
     "aioboto3": {"aws.session"},
-    "aiobotocore": {"aws.session", "transport.botocore"},
-    "aiohttp": {"emulator", "transport.botocore"},
+    "aiobotocore": {"aws.session", "aws.http_session", "transport.botocore"},
+    "aiohttp": {"emulator", "aws.errors", "aws.http_session", "transport.botocore"},
     "altair": {"report.charts"},
     "botocore": {
         "aws",

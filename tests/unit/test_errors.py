@@ -1,9 +1,12 @@
 """Each error type has one exit status, and of several statuses the most expensive one counts."""
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
+import loadgen
 from loadgen.cli.explain import STATUS_MEANINGS
 from loadgen.errors import ExitStatus, LoadgenError, worst_status
 
@@ -69,6 +72,13 @@ def test_every_exit_status_has_a_meaning_and_an_action():
     for status, (meaning, action) in STATUS_MEANINGS.items():
         assert meaning.endswith("."), status
         assert action.endswith(".") or (status is ExitStatus.OK and not action), status
+
+
+def test_the_guide_has_the_sentences_of_explain():
+    """The table of exit statuses in the guide has the rows of `explain`, apart from backticks."""
+    page = (Path(loadgen.__file__).parent / "guide" / "04-slos-and-ci.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\w+) \| (.*?) \|(?: (.*?))? \|$", page.replace("`", ""), re.MULTILINE)
+    assert rows == [(str(int(s)), s.name, meaning, action) for s, (meaning, action) in STATUS_MEANINGS.items()]
 
 
 def test_the_text_of_an_error_is_message_and_hint():

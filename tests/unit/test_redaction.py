@@ -52,3 +52,12 @@ def test_keys_and_proxy_passwords_are_the_secrets_of_an_environment():
         "PATH": "/usr/bin:/bin",
     }
     assert secrets_in(environment) == ("s" * 20, "longpassword")
+
+
+def test_remembered_values_are_removed_everywhere(monkeypatch):
+    """A remembered secret is removed from any text; None and words of test credentials, such as `emulator`, are not remembered."""
+    from loadgen import redaction
+
+    monkeypatch.setattr(redaction, "_remembered", set())
+    redaction.remember_secrets("a-secret-of-the-profile", None, "emulator", "")
+    assert redaction.redact("the emulator got a-secret-of-the-profile") == "the emulator got [redacted]"

@@ -32,6 +32,10 @@ class EndpointCounters:
     bytes_out: int = 0
     failed: Counter[str] = field(default_factory=Counter)
 
+    def count_failure(self, code: str) -> None:
+        """Count a failure by its code; codes above the limit are counted as `other`."""
+        self.failed[code if code in self.failed or len(self.failed) < _MAX_CODES else "other"] += 1
+
     @property
     def in_flight(self) -> int:
         """Number of requests that have arrived and not ended."""
@@ -54,6 +58,10 @@ class EndpointCounters:
         }
 
 
+MAX_ENDPOINTS = 10_000  # whose counts are kept; the oldest without requests in flight are dropped
+_MAX_CODES = 100  # counted one by one for an endpoint; faults can name any
+
+
 class Ledger:
     """Counts by endpoint name; they are kept when the endpoint is deleted."""
 
@@ -63,7 +71,14 @@ class Ledger:
 
     def counters_for(self, endpoint: str) -> EndpointCounters:
         """Return the counters of an endpoint name, created at its first use."""
-        return self.by_endpoint.setdefault(endpoint, EndpointCounters())
+        counters = self.by_endpoint.get(endpoint)
+        if counters is None:
+            if len(self.by_endpoint) >= MAX_ENDPOINTS:
+                idle = next((name for name, old in self.by_endpoint.items() if not old.in_flight), None)
+                if idle is not None:
+                    del self.by_endpoint[idle]
+            counters = self.by_endpoint[endpoint] = EndpointCounters()
+        return counters
 
     def to_dict(self) -> dict[str, Any]:
         """Return all counts as JSON values."""

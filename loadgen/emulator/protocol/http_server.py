@@ -1,13 +1,15 @@
 """The server's connections, with the limits that aiohttp does not have.
 
-Limits on the number of connections, on the time for a request's head, and on the size of a body and the time for it;
-and the instant at which a request's last byte arrived.
+Limits on the number of connections, on the time for a request's head, on the size of a body and the time for it, and
+on the memory of all bodies together; and the instant at which a request's last byte arrived.
 """
 
 import asyncio
 import logging
 import time
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +27,8 @@ _MAX_LINE_BYTES = 16 * 1024
 _OWN_FILES = 100
 # Connections above the limit that are told so by a response; further ones are closed without one.
 _MAX_REFUSED = 100
+_WRITE_BYTES = 256 * 1024  # of a response at once; the next part follows when the client has taken this one
+_READ_BYTES = 32 * 1024  # of a body that waits to be read, on each connection; aiohttp stops to read at twice that
 
 
 class RejectedRequest(Exception):  # noqa: N818  carries a response
@@ -35,6 +39,29 @@ class RejectedRequest(Exception):  # noqa: N818  carries a response
         self.response = HttpResponse(status, text.encode(), "text/plain", close_connection=True)
 
 
+class BodyMemoryExceeded(Exception):  # noqa: N818  becomes a response
+    """The bodies that are being received exceed the memory for all of them."""
+
+
+class AlreadySentResponse(web.StreamResponse):
+    """Tells aiohttp that the response is already written; aiohttp only has to know whether the connection is kept."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._keep_alive = keep_alive
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Whether the connection is kept."""
+        return self._keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Do nothing."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing."""
+
+
 class ServerConnection(web.RequestHandler):
     """One connection.
 
@@ -43,13 +70,15 @@ class ServerConnection(web.RequestHandler):
     `refusal` is the response to its first request when the server has too many connections, else None.
     """
 
-    __slots__ = ("_is_dropped", "head_started", "is_handling", "received", "refusal")
+    __slots__ = ("_is_dropped", "_writable", "head_started", "is_handling", "received", "refusal")
 
     def __init__(self, server: "HttpServer", **limits: Any) -> None:
         super().__init__(server, **limits)
         self.received = time.perf_counter()
         self.head_started = 0.0
         self.is_handling = False
+        self._writable = asyncio.Event()
+        self._writable.set()
         excess = len(server.connections) - server.max_connections
         self.refusal = server.too_many_connections() if excess >= 0 else None
         self._is_dropped = excess >= _MAX_REFUSED
@@ -68,6 +97,51 @@ class ServerConnection(web.RequestHandler):
             if self.head_started == 0.0 and not self.is_handling:
                 self.head_started = self.received
         super().data_received(data)
+
+    def pause_writing(self) -> None:
+        """Record that the client does not read as fast as the server writes."""
+        super().pause_writing()
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Record that the client has read."""
+        super().resume_writing()
+        self._writable.set()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Release a response that waits for the client."""
+        super().connection_lost(exc)
+        self._writable.set()
+
+    async def send(self, head: bytes, body: bytes | memoryview, *, timeout: float) -> None:
+        """Write a response, in parts of which the next is written when the client has read enough of the last.
+
+        A client that reads nothing for `timeout` seconds is disconnected.
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        if len(body) <= _WRITE_BYTES:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            parts = memoryview(body)
+            for start in range(0, len(parts), _WRITE_BYTES):
+                await self._wait_writable(timeout)
+                if transport.is_closing():
+                    return
+                transport.write(parts[start : start + _WRITE_BYTES])
+        # Before the next request of the same connection, whose response would be added to the unread ones.
+        if not self._writable.is_set():
+            await self._wait_writable(timeout)
+
+    async def _wait_writable(self, timeout: float) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._writable.wait()
+        except TimeoutError:
+            if self.transport is not None:
+                self.transport.abort()
 
     def is_timed_out(self, now: float, settings: Settings) -> bool:
         """Return whether a request's head, or the wait for one, takes too long."""
@@ -106,9 +180,11 @@ class HttpServer(web.Server):
             "loop": asyncio.get_running_loop(),
             "access_log": None,
             "keepalive_timeout": settings.idle_timeout,
-            "lingering_time": 2.0,
+            # The rest of a refused body is read and dropped: a client that still sends would get a reset, no response.
+            "lingering_time": settings.head_timeout,
             "max_line_size": _MAX_LINE_BYTES,
             "max_field_size": _MAX_LINE_BYTES,
+            "read_bufsize": _READ_BYTES,
             # The container gets a body as it was sent; for the other services the server decompresses, within bounds.
             "auto_decompress": False,
         }
@@ -138,30 +214,79 @@ class HttpServer(web.Server):
                     connection.force_close()
 
 
-async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout: float) -> bytes:
-    """Read a request's whole body.
+class BodyReader:
+    """Reads the bodies of requests, with one limit for the memory of all.
 
-    Raises:
-        RejectedRequest: it has more than `max_bytes` bytes, or is incomplete after `timeout` seconds.
+    Args:
+        max_held_bytes: limit of the bodies that are held at once, over all connections.
+        timeout: maximum time for one body, seconds.
     """
-    content = request.content
-    if content.is_eof():
-        return content.read_nowait()
-    if (request.content_length or 0) > max_bytes:
-        raise RejectedRequest(413, "Request body too large")
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    chunks, size = [], 0
-    try:
-        async with asyncio.timeout(timeout):
-            while chunk := await content.readany():
-                size += len(chunk)
-                if size > max_bytes:
-                    raise RejectedRequest(413, "Request body too large")
+
+    def __init__(self, *, max_held_bytes: int, timeout: float) -> None:
+        self._max_held_bytes = max_held_bytes
+        self._timeout = timeout
+        self.held_bytes = 0
+
+    @asynccontextmanager
+    async def read(self, request: web.BaseRequest, *, max_bytes: int) -> AsyncIterator[bytes]:
+        """Yield a request's whole body, which counts as held until the block ends.
+
+        Raises:
+            RejectedRequest: it has more than `max_bytes` bytes, or is incomplete after the timeout.
+            BodyMemoryExceeded: with it, all bodies would exceed the limit.
+        """
+        chunks: list[bytes] = []
+        held = 0
+        try:
+            async for chunk in self._chunks(request, max_bytes):
+                if self.held_bytes + len(chunk) > self._max_held_bytes:
+                    raise BodyMemoryExceeded
+                held += len(chunk)
+                self.held_bytes += len(chunk)
                 chunks.append(chunk)
-    except TimeoutError as error:
-        raise RejectedRequest(408, "Request body took too long") from error
-    return b"".join(chunks)
+            body = b"".join(chunks)
+            chunks.clear()
+            yield body
+        finally:
+            self.held_bytes -= held
+
+    async def count(self, request: web.BaseRequest, *, max_bytes: int) -> int:
+        """Return the size of a request's body, whose bytes are dropped as they arrive.
+
+        Raises:
+            RejectedRequest: it has more than `max_bytes` bytes, or is incomplete after the timeout.
+        """
+        content = request.content
+        if content.is_eof():
+            return len(content.read_nowait())
+        size = 0
+        async for chunk in self._chunks(request, max_bytes):
+            size += len(chunk)
+        return size
+
+    async def _chunks(self, request: web.BaseRequest, max_bytes: int) -> AsyncIterator[bytes]:
+        content = request.content
+        if content.is_eof():
+            yield content.read_nowait()
+            return
+        if (request.content_length or 0) > max_bytes:
+            raise RejectedRequest(413, "Request body too large")
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        end = asyncio.get_running_loop().time() + self._timeout
+        size = 0
+        while True:
+            try:
+                async with asyncio.timeout_at(end):
+                    chunk = await content.readany()
+            except TimeoutError as error:
+                raise RejectedRequest(408, "Request body took too long") from error
+            if not chunk:
+                return
+            size += len(chunk)
+            if size > max_bytes:
+                raise RejectedRequest(413, "Request body too large")
+            yield chunk
 
 
 def gunzip(body: bytes, *, max_bytes: int) -> bytes:

@@ -42,13 +42,13 @@ class HttpResponse:
     """
 
     status: int
-    body: bytes = b""
+    body: bytes | memoryview = b""
     content_type: str = PLAIN_JSON
     headers: tuple[tuple[str, str], ...] = ()
     close_connection: bool = False
 
-    def encode(self, request_id: str, emulator_header: str, *, connection_header: str = "") -> bytes:
-        """Return head and body as bytes; an empty `connection_header` leaves out the Connection header."""
+    def encode_head(self, request_id: str, emulator_header: str, *, connection_header: str = "") -> bytes:
+        """Return the head as bytes; an empty `connection_header` leaves out the Connection header."""
         lines = [
             f"HTTP/1.1 {self.status} {_REASON_PHRASES.get(self.status, 'Unknown')}",
             f"x-amzn-RequestId: {request_id}",
@@ -59,7 +59,7 @@ class HttpResponse:
         ]
         if connection_header:
             lines.append(f"Connection: {connection_header}")
-        return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + self.body
+        return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
 
 
 def request_ids(seed: int) -> Iterator[str]:

@@ -11,7 +11,14 @@ from typing import Any
 from loadgen.emulator.protocol.errors import ServiceError, missing_parameter
 from loadgen.emulator.protocol.input_validation import Operation, validated
 from loadgen.emulator.protocol.responses import XmlEntries
-from loadgen.emulator.services.metric_store import Dimensions, MetricBucket, MetricSeries, MetricStore
+from loadgen.emulator.services.metric_store import (
+    MAX_PUT_VALUES,
+    MAX_SERIES,
+    Dimensions,
+    MetricBucket,
+    MetricSeries,
+    MetricStore,
+)
 
 # Source of the limits: the API reference of each operation.
 _MAX_DATAPOINTS = 1440
@@ -162,10 +169,14 @@ class CloudWatch:
             raise ServiceError("InvalidParameterValue", f"MetricData takes at most {_MAX_PUT_ENTRIES} entries.")
         # All entries are read before the first is stored: a request is stored whole or not at all.
         read = [_read_entry(row, now) for row in entries]
-        for row, (dimensions, at, bucket) in zip(entries, read, strict=True):
-            if bucket.sample_count:
-                series = self._metrics.get_or_create(namespace, row["MetricName"], dimensions, row.get("Unit", "None"))
-                series.bucket_at(at).merge(bucket)
+        rows = [
+            (namespace, row["MetricName"], dimensions, row.get("Unit", "None"), at, bucket)
+            for row, (dimensions, at, bucket) in zip(entries, read, strict=True)
+            if bucket.sample_count
+        ]
+        if not self._metrics.put(rows):
+            message = f"The quota of {MAX_SERIES} metrics or {MAX_PUT_VALUES} values of this emulator has been reached."
+            raise ServiceError("LimitExceeded", message)
 
     def _find_series(self, parameters: Mapping[str, Any]) -> list[MetricSeries]:
         # Optional in the service model, where a Metric is also part of an output.

@@ -23,6 +23,7 @@ from loadgen.emulator.services.resources import (
     PendingDeployment,
 )
 from loadgen.emulator.services.service_quotas import check_quotas
+from loadgen.emulator.services.stored_inputs import StoredInputs
 from loadgen.emulator.services.tags import ResourceTags, read_tags
 from loadgen.emulator.services.variant import check_model, read_capacity_update, read_variant
 from loadgen.emulator.settings import Settings
@@ -49,6 +50,7 @@ class ControlPlane:
         self._models: dict[str, EmulatedModel] = {}
         self._configs: dict[str, EndpointConfig] = {}
         self._endpoints: dict[str, EmulatedEndpoint] = {}
+        self._model_inputs, self._config_inputs = StoredInputs("models"), StoredInputs("endpoint configurations")
         self._tags = ResourceTags()
         self._fleet_counts: Counter[str] = Counter()
         self._profiles = settings.registered_models()
@@ -103,6 +105,7 @@ class ControlPlane:
         arn = self._arn("model", name)
         if _is_taken(name, self._models):
             raise validation_error(f'Cannot create already existing model "{arn}".')
+        self._model_inputs.add(name, payload)
         self._models[name] = EmulatedModel(name, arn, dict(payload), self._profiles[profile], now)
         self._tags.add_resource(arn, tags)
         return {"ModelArn": arn}
@@ -120,6 +123,7 @@ class ControlPlane:
         """Delete a model; endpoints that were deployed from it are unaffected."""
         model = self._find_model(payload["ModelName"])
         del self._models[model.name]
+        self._model_inputs.remove(model.name)
         self._tags.remove_resource(model.arn)
 
     def list_models(self, payload: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002
@@ -139,6 +143,7 @@ class ControlPlane:
             raise validation_error(f'Cannot create already existing endpoint configuration "{arn}".')
         model = self._find_model(model_name)
         check_model(model.payload)
+        self._config_inputs.add(name, payload)
         self._configs[name] = EndpointConfig(name, arn, dict(payload), variant, model, capacity, now, now)
         self._tags.add_resource(arn, tags)
         return {"EndpointConfigArn": arn}
@@ -155,6 +160,7 @@ class ControlPlane:
         """Delete a configuration; endpoints that were deployed from it are unaffected."""
         config = self._find_config(payload["EndpointConfigName"])
         del self._configs[config.name]
+        self._config_inputs.remove(config.name)
         self._tags.remove_resource(config.arn)
 
     def list_endpoint_configs(self, payload: Mapping[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002

@@ -28,6 +28,11 @@ class EmulatedJob:
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)
     processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
+    @property
+    def instance_count(self) -> int:
+        """The number of its instances."""
+        return int(self.payload["ProcessingResources"]["ClusterConfig"]["InstanceCount"])
+
     def describe(self) -> dict[str, Any]:
         """Return the output of DescribeProcessingJob."""
         shown: dict[str, Any] = {

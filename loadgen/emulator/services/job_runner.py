@@ -15,11 +15,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from loadgen.emulator.protocol.errors import ServiceError, validation_error
 from loadgen.emulator.services.emulated_job import EmulatedJob
-from loadgen.emulator.services.s3_storage import S3Storage
+from loadgen.emulator.services.s3_storage import MAX_STORED_BYTES, S3Storage
 from loadgen.emulator.settings import Settings
 
 _CONTAINER_ROOT = "/opt/ml/"
@@ -31,6 +31,13 @@ _S3_URI = re.compile(r"s3://([^/]+)/?(.*)")
 _PYTHON_COMMANDS = frozenset({"python", "python3"})
 
 
+class JobEndpoint(NamedTuple):
+    """How a job reaches AWS: the endpoint URL, and the session token that the emulator asks for."""
+
+    url: str
+    token: str
+
+
 class JobRunner:
     """Runs one job to its end.
 
@@ -39,24 +46,29 @@ class JobRunner:
         settings: settings of the account.
         storage: S3, the source of inputs and destination of outputs.
         clock: epoch seconds.
-        url: the endpoint URL that the job gets for AWS.
+        endpoint: how the job reaches AWS.
     """
 
     def __init__(
-        self, job: EmulatedJob, settings: Settings, storage: S3Storage, clock: Callable[[], float], url: str
+        self,
+        job: EmulatedJob,
+        settings: Settings,
+        storage: S3Storage,
+        clock: Callable[[], float],
+        endpoint: JobEndpoint,
     ) -> None:
         self._job = job
         self._settings = settings
         self._storage = storage
         self._clock = clock
-        self._url = url
+        self._endpoint = endpoint
 
     async def run(self) -> None:
         """Wait for the instances to start, run the command on each, and set the final status."""
         job = self._job
         count = job.payload["ProcessingResources"]["ClusterConfig"]["InstanceCount"]
         with tempfile.TemporaryDirectory(prefix="loadgen-job-") as directory:
-            roots = [Path(directory) / f"algo-{index + 1}" for index in range(count)]
+            roots = _instance_roots(directory, count)
             uploads = _OutputUploader(self._storage, job.payload, roots)
             try:
                 try:
@@ -92,7 +104,9 @@ class JobRunner:
             is_late = True
             await self._terminate()
         uploads.upload_changes(self._clock())
-        codes = [process.returncode for process in self._job.processes]
+        # A container reports a signal as 128 + its number, as a shell does; asyncio reports it as a negative number.
+        returned = [process.returncode or 0 for process in self._job.processes]
+        codes = [128 - code if code < 0 else code for code in returned]
         self._job.exit_message = _exit_message(roots)
         if self._job.stop_requested.is_set():
             self._job.finish("Stopped", self._clock())
@@ -180,11 +194,12 @@ class JobRunner:
         environment |= {name: _map_path(value, root) for name, value in given.items()}
         environment |= {
             "HOME": str(root),
-            "AWS_ENDPOINT_URL": self._url,
+            "AWS_ENDPOINT_URL": self._endpoint.url,
             "AWS_REGION": self._settings.region,
             "AWS_DEFAULT_REGION": self._settings.region,
             "AWS_ACCESS_KEY_ID": "emulator",
             "AWS_SECRET_ACCESS_KEY": "emulator",
+            "AWS_SESSION_TOKEN": self._endpoint.token,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
@@ -192,6 +207,11 @@ class JobRunner:
             return await asyncio.create_subprocess_exec(
                 *command, cwd=root, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+
+def _instance_roots(directory: str, count: int) -> list[Path]:
+    """Return the root of each instance, without symbolic links: `_is_real_path` compares with it."""
+    return [Path(directory).resolve() / f"algo-{index + 1}" for index in range(count)]
 
 
 class _OutputUploader:
@@ -209,19 +229,23 @@ class _OutputUploader:
     def upload_changes(self, now: float) -> None:
         """Upload the files that have changed since the last call."""
         for directory, bucket, prefix in self._destinations:
+            if not _is_real_path(directory):
+                continue  # the command has put a link in its place, which can lead anywhere
             for path in sorted(directory.rglob("*")):
-                if not path.is_file() or path.is_symlink():
+                if not path.is_file() or not _is_real_path(path):
                     continue
+                # A file name is any bytes, a key is UTF-8.
+                relative = os.fsencode(path.relative_to(directory)).decode(errors="replace")
                 try:
                     state = path.stat()
                     version = state.st_mtime_ns, state.st_size
                     if self._uploaded.get(path) == version:
                         continue
+                    if state.st_size > MAX_STORED_BYTES:
+                        raise validation_error(f"the output {relative} of {state.st_size} bytes is too large")
                     body = path.read_bytes()
                 except FileNotFoundError:
                     continue  # the command has renamed or deleted it
-                # A file name is any bytes, a key is UTF-8.
-                relative = os.fsencode(path.relative_to(directory)).decode(errors="replace")
                 self._storage.put(bucket, "/".join(filter(None, (prefix.rstrip("/"), relative))), body, now)
                 self._uploaded[path] = version
 
@@ -260,11 +284,16 @@ def _path_inside(directory: Path, relative: str) -> Path:
     return target
 
 
+def _is_real_path(path: Path) -> bool:
+    """Return whether no part of an absolute path is a symbolic link."""
+    return path.resolve() == path
+
+
 def _exit_message(roots: Sequence[Path]) -> str:
     messages = b""
     for root in roots:
         path = root / "opt/ml/output/message"
-        if path.is_file():
+        if path.is_file() and _is_real_path(path):
             with path.open("rb") as message:
                 messages += message.read(_MAX_EXIT_MESSAGE_BYTES)
     return messages[:_MAX_EXIT_MESSAGE_BYTES].decode(errors="replace")

@@ -13,6 +13,8 @@ _MAX_DISTINCT_VALUES = 2000
 _MANTISSA_STEPS = 1024
 # A day; CloudWatch keeps 15 days.
 _MAX_MINUTES = 1440
+MAX_SERIES = 5000  # names and dimensions of one take up to 40 KB
+MAX_PUT_VALUES = 1_000_000  # distinct values of PutMetricData, 100 bytes each
 Dimensions = tuple[tuple[str, str], ...]
 
 
@@ -55,8 +57,9 @@ class MetricBucket:
             mean = (total - minimum - maximum) / (count - 2)
             self._count_value(min(max(mean, minimum), maximum), count - 2)
 
-    def merge(self, other: "MetricBucket") -> None:
-        """Add another bucket to this one."""
+    def merge(self, other: "MetricBucket") -> int:
+        """Add another bucket to this one; return how many distinct values more it holds."""
+        before = len(self.occurrences)
         self.sample_count += other.sample_count
         self.total += other.total
         self.minimum = min(self.minimum, other.minimum)
@@ -64,6 +67,7 @@ class MetricBucket:
         self.last_observed = max(self.last_observed, other.last_observed)
         for value, times in other.occurrences.items():
             self._count_value(value, times)
+        return len(self.occurrences) - before
 
     def _count_value(self, value: float, count: float) -> None:
         key = _round_value(value) if self.is_rounded else value
@@ -156,14 +160,32 @@ class MetricStore:
 
     def __init__(self) -> None:
         self.series: dict[tuple[str, str, Dimensions, str], MetricSeries] = {}
+        self.put_values = 0  # distinct values that PutMetricData added
 
     def get_or_create(self, namespace: str, name: str, dimensions: Mapping[str, str], unit: str) -> MetricSeries:
         """Return a series, created if it is new. Dimensions are compared as a set."""
         key = (namespace, name, tuple(sorted(dimensions.items())), unit)
         series = self.series.get(key)
         if series is None:
+            if len(self.series) >= MAX_SERIES:
+                del self.series[next(iter(self.series))]  # the oldest; CloudWatch drops one after 15 months
             series = self.series[key] = MetricSeries(unit)
         return series
+
+    def put(self, series_of: Iterable[tuple[str, str, Mapping[str, str], str, float, MetricBucket]]) -> bool:
+        """Add the buckets of one request, whole or not at all; return whether there was room for them.
+
+        Args:
+            series_of: namespace, name, dimensions, unit, epoch seconds and bucket of each.
+        """
+        rows = list(series_of)
+        new = {(row[0], row[1], tuple(sorted(row[2].items())), row[3]) for row in rows} - self.series.keys()
+        values = sum(len(row[5].occurrences) for row in rows)
+        if len(self.series) + len(new) > MAX_SERIES or self.put_values + values > MAX_PUT_VALUES:
+            return False
+        for namespace, name, dimensions, unit, at, bucket in rows:
+            self.put_values += self.get_or_create(namespace, name, dimensions, unit).bucket_at(at).merge(bucket)
+        return True
 
     def find(
         self, namespace: str, name: str, dimensions: Iterable[tuple[str, str]], unit: str | None

@@ -13,13 +13,18 @@ from loadgen.emulator.protocol.errors import ServiceError, missing_member, valid
 from loadgen.emulator.protocol.input_validation import Operation, validated
 from loadgen.emulator.protocol.pagination import paginate
 from loadgen.emulator.services.emulated_job import EmulatedJob
-from loadgen.emulator.services.job_runner import JobRunner, parse_s3_uri
+from loadgen.emulator.services.job_runner import JobEndpoint, JobRunner, parse_s3_uri
 from loadgen.emulator.services.s3_storage import S3Storage
+from loadgen.emulator.services.stored_inputs import StoredInputs, limit_exceeded
 from loadgen.emulator.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 # Source: CreateProcessingJob, LocalPath; the other directories of /opt/ml belong to the service.
 _LOCAL_ROOT = PurePosixPath("/opt/ml/processing")
+
+
+MAX_JOBS = 1000  # that are kept; AWS keeps them all
+MAX_INSTANCES = 20  # of all running jobs: the default quota of ml.m5.large, and here a process for each
 
 
 class ProcessingJobs:
@@ -29,15 +34,18 @@ class ProcessingJobs:
         settings: settings of the account.
         storage: S3, the source of inputs and destination of outputs.
         clock: epoch seconds.
+        token: the emulator's token, which jobs get; empty if there is none.
 
     `url` is the endpoint URL that jobs get for AWS; `task_group` owns the tasks that run jobs.
     """
 
-    def __init__(self, settings: Settings, storage: S3Storage, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, storage: S3Storage, clock: Callable[[], float], *, token: str = "") -> None:
         self._settings = settings
         self._storage = storage
         self._clock = clock
         self._jobs: dict[str, EmulatedJob] = {}
+        self._inputs = StoredInputs("processing jobs")
+        self._token = token
         self.url = ""
         self.task_group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,11 +68,13 @@ class ProcessingJobs:
         # ARNs are in lower case.
         if name.lower() in (other.lower() for other in self._jobs):
             raise ServiceError("ResourceInUse", f'Job name must be unique within an AWS account and region: "{arn}"')
+        self._make_room(payload)
+        self._inputs.add(name, payload)
         job = self._jobs[name] = EmulatedJob(name, arn, payload, now, now)
         if not self._settings.runs_jobs or self.task_group is None:
             job.finish("Failed", now, "ClientError: this emulator does not run jobs: start it with --run-jobs")
             return {"ProcessingJobArn": arn}
-        runner = JobRunner(job, self._settings, self._storage, self._clock, self.url)
+        runner = JobRunner(job, self._settings, self._storage, self._clock, JobEndpoint(self.url, self._token))
         task = self.task_group.create_task(self._run(job, runner))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -99,6 +109,19 @@ class ProcessingJobs:
         except Exception as error:  # noqa: BLE001  logged, and the job is Failed
             _LOG.exception("processing job %s failed", job.name)
             job.finish("Failed", self._clock(), f"InternalServerError: {type(error).__name__}: {error}")
+
+    def _make_room(self, payload: Mapping[str, Any]) -> None:
+        """Check the instances of a new job, and forget the oldest finished jobs above the number that is kept."""
+        if self._settings.runs_jobs:
+            wanted = payload["ProcessingResources"]["ClusterConfig"]
+            running = sum(job.instance_count for job in self._jobs.values() if job.ended is None)
+            if running + wanted["InstanceCount"] > MAX_INSTANCES:
+                quota = f"{wanted['InstanceType']} for processing job usage"
+                raise limit_exceeded(quota, MAX_INSTANCES, running, wanted["InstanceCount"], "Instances")
+        finished = [name for name, job in self._jobs.items() if job.ended is not None]
+        for name in finished[: max(0, len(self._jobs) + 1 - MAX_JOBS)]:
+            del self._jobs[name]
+            self._inputs.remove(name)
 
     def _find(self, payload: Mapping[str, Any]) -> EmulatedJob:
         name = payload["ProcessingJobName"]

@@ -18,6 +18,7 @@ from loadgen.emulator.services.control_plane import ControlPlane
 from loadgen.emulator.services.metric_store import EndpointMetrics, MetricStore
 from loadgen.emulator.settings import Settings
 
+_MAX_METERS = 1000  # of endpoints, also deleted ones; a dropped one that is used is made again
 OPERATION = "InvokeEndpoint"
 # Status 400 with a null message (AWS clients print "None"). Source: opensearch ml-commons #2429.
 _THROTTLED = ServiceError("ThrottlingException", None)
@@ -137,7 +138,7 @@ class Runtime:
         error = self._model_error(call.endpoint, admission) if fault is None or is_cut else fault.error()
         meter.observe(done, _result_metrics(admission, error, done - now))
         if is_cut:
-            counters.failed["cut"] += 1
+            counters.count_failure("cut")
             raise DropConnection
         if not call.is_connected():
             counters.disconnected += 1
@@ -151,7 +152,7 @@ class Runtime:
 
     def _error_response(self, counters: EndpointCounters, error: ServiceError) -> HttpResponse:
         response = rest_error(error)
-        counters.failed[error.code] += 1
+        counters.count_failure(error.code)
         counters.bytes_out += len(response.body)
         return response
 
@@ -159,6 +160,8 @@ class Runtime:
         key = (endpoint, variant)
         meter = self._endpoint_metrics.get(key)
         if meter is None:
+            if len(self._endpoint_metrics) >= _MAX_METERS:
+                del self._endpoint_metrics[next(iter(self._endpoint_metrics))]
             meter = self._endpoint_metrics[key] = EndpointMetrics(self._metrics, endpoint, variant)
         return meter
 

@@ -26,7 +26,7 @@ from loadgen.emulator.services.s3_request import (
 )
 from loadgen.emulator.services.s3_storage import DEFAULT_CONTENT_TYPE, S3Object, S3Storage
 
-__all__ = ["MAX_BODY_BYTES", "S3Request", "S3Service"]
+__all__ = ["MAX_BODY_BYTES", "S3Request", "S3Service", "s3_error"]
 XML = "application/xml"
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _MAX_KEYS = 1000  # maximum keys per ListObjectsV2 response (API reference, MaxKeys)
@@ -68,10 +68,7 @@ class S3Service:
                 self._handle_object(request, bucket, key, query) if key else self._handle_bucket(request, bucket, query)
             )
         except ServiceError as error:
-            more = "".join(f"<{name}>{xml_text(str(value))}</{name}>" for name, value in error.extra.items())
-            text = f"<Error><Code>{error.code}</Code><Message>{xml_text(error.message or '')}</Message>{more}"
-            text += f"<Resource>{xml_text(request.path)}</Resource><RequestId>{request_id}</RequestId></Error>"
-            return HttpResponse(error.status, _xml_document(text), XML)
+            return s3_error(error, request.path, request_id)
 
     def _handle_bucket(self, request: S3Request, bucket: str, query: Mapping[str, str]) -> HttpResponse:
         names = set(query)
@@ -242,6 +239,20 @@ class S3Service:
         return _xml_response("CompleteMultipartUploadResult", inner)
 
 
+def s3_error(error: ServiceError, path: str, request_id: str) -> HttpResponse:
+    """Encode an error as S3 does.
+
+    Args:
+        error: the error.
+        path: path of the request.
+        request_id: id of the request.
+    """
+    more = "".join(f"<{name}>{xml_text(str(value))}</{name}>" for name, value in error.extra.items())
+    text = f"<Error><Code>{error.code}</Code><Message>{xml_text(error.message or '')}</Message>{more}"
+    text += f"<Resource>{xml_text(path)}</Resource><RequestId>{request_id}</RequestId></Error>"
+    return HttpResponse(error.status, _xml_document(text), XML)
+
+
 def _unsupported(request: S3Request, names: set[str]) -> ServiceError:
     return not_implemented(f"{request.method[:20]} with {', '.join(sorted(names))[:80] or 'no parameters'}")
 
@@ -292,7 +303,8 @@ def _object_response(s3_object: S3Object, request: S3Request) -> HttpResponse:
         return HttpResponse(200, s3_object.body, s3_object.content_type, headers)
     start, end = selected
     shown = (*headers, ("Content-Range", f"bytes {start}-{end}/{size}"))
-    return HttpResponse(206, s3_object.body[start : end + 1], s3_object.content_type, shown)
+    # Without a copy: many clients may read parts of a large object at once.
+    return HttpResponse(206, memoryview(s3_object.body)[start : end + 1], s3_object.content_type, shown)
 
 
 def _xml_document(text: str) -> bytes:

@@ -13,6 +13,12 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MIN_PART_BYTES = 5 << 20  # size of every part but the last (user guide, "Multipart upload limits")
 
 
+MAX_BUCKETS = 100  # the quota of an account until 2024
+MAX_OBJECTS = 100_000
+MAX_UPLOADS = 1000
+MAX_STORED_BYTES = 1 << 30  # of all objects and parts; they are in memory
+
+
 @dataclass(frozen=True, slots=True)
 class S3Object:
     """One object. `modified` is in epoch seconds."""
@@ -34,6 +40,11 @@ class _MultipartUpload:
     metadata: Mapping[str, str]
     parts: dict[int, S3Object] = field(default_factory=dict)
 
+    @property
+    def stored_bytes(self) -> int:
+        """The bytes of its parts."""
+        return sum(len(part.body) for part in self.parts.values())
+
 
 class S3Storage:
     """The buckets of an account.
@@ -45,6 +56,7 @@ class S3Storage:
         self._buckets: dict[str, dict[str, S3Object]] = {}
         self._uploads: dict[str, _MultipartUpload] = {}
         self._upload_numbers = count(1)
+        self.stored_bytes = 0
 
     # --- buckets
 
@@ -56,10 +68,12 @@ class S3Storage:
         """Create a bucket; idempotent, as in us-east-1.
 
         Raises:
-            ServiceError: InvalidBucketName.
+            ServiceError: InvalidBucketName, TooManyBuckets.
         """
         if not _BUCKET.fullmatch(bucket):
             raise ServiceError("InvalidBucketName", "The specified bucket is not valid.", 400, {"BucketName": bucket})
+        if bucket not in self._buckets and len(self._buckets) >= MAX_BUCKETS:
+            raise ServiceError("TooManyBuckets", "You have attempted to create more buckets than allowed.", 400)
         self._buckets.setdefault(bucket, {})
 
     def delete_bucket(self, bucket: str) -> None:
@@ -89,10 +103,28 @@ class S3Storage:
         content_type: str = DEFAULT_CONTENT_TYPE,
         metadata: Mapping[str, str] | None = None,
     ) -> S3Object:
-        """Store an object, replacing one of the same key; `now` is in epoch seconds."""
+        """Store an object, replacing one of the same key; `now` is in epoch seconds.
+
+        Raises:
+            ServiceError: EntityTooLarge or InvalidRequest: above a limit of the emulator.
+        """
         stored = S3Object(body, _etag(body), now, content_type, metadata or {})
-        self.objects(bucket)[key] = stored
+        self._store(bucket, key, stored)
         return stored
+
+    def _store(self, bucket: str, key: str, stored: S3Object, *, freed: int = 0) -> None:
+        objects = self.objects(bucket)
+        replaced = objects.get(key)
+        if replaced is None and sum(map(len, self._buckets.values())) >= MAX_OBJECTS:
+            raise ServiceError("InvalidRequest", f"This emulator stores at most {MAX_OBJECTS} objects.", 400)
+        self._charge(len(stored.body), freed + (len(replaced.body) if replaced else 0))
+        objects[key] = stored
+
+    def _charge(self, size: int, freed: int) -> None:
+        if self.stored_bytes + size - freed > MAX_STORED_BYTES:
+            message = "Your proposed upload exceeds the maximum allowed size"
+            raise ServiceError("EntityTooLarge", f"{message}: this emulator stores {MAX_STORED_BYTES} bytes.", 400)
+        self.stored_bytes += size - freed
 
     def get(self, bucket: str, key: str) -> S3Object:
         """Return an object.
@@ -107,7 +139,9 @@ class S3Storage:
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; idempotent."""
-        self.objects(bucket).pop(key, None)
+        removed = self.objects(bucket).pop(key, None)
+        if removed is not None:
+            self.stored_bytes -= len(removed.body)
 
     def keys(self, bucket: str, prefix: str) -> list[str]:
         """Return the keys that begin with a prefix, in order."""
@@ -118,6 +152,8 @@ class S3Storage:
     def create_upload(self, bucket: str, key: str, content_type: str, metadata: Mapping[str, str]) -> str:
         """Start a multipart upload and return its id."""
         self.objects(bucket)
+        if len(self._uploads) >= MAX_UPLOADS:
+            raise ServiceError("InvalidRequest", f"This emulator keeps at most {MAX_UPLOADS} multipart uploads.", 400)
         upload_id = f"upload-{next(self._upload_numbers)}"
         self._uploads[upload_id] = _MultipartUpload(bucket, key, content_type, metadata)
         return upload_id
@@ -139,7 +175,9 @@ class S3Storage:
         Raises:
             ServiceError: NoSuchUpload.
         """
-        part = self._find_upload(upload_id).parts[number] = S3Object(body, _etag(body), now)
+        parts = self._find_upload(upload_id).parts
+        self._charge(len(body), len(parts[number].body) if number in parts else 0)
+        part = parts[number] = S3Object(body, _etag(body), now)
         return part
 
     def complete_upload(self, upload_id: str, listed: Sequence[tuple[int, str]], now: float) -> tuple[str, str, str]:
@@ -161,7 +199,8 @@ class S3Storage:
         digest = hashlib.md5(b"".join(bytes.fromhex(part.etag.strip('"')) for part in parts)).hexdigest()  # noqa: S324 - S3's own
         etag = f'"{digest}-{len(parts)}"'
         body = b"".join(part.body for part in parts)
-        self.objects(upload.bucket)[upload.key] = S3Object(body, etag, now, upload.content_type, upload.metadata)
+        stored = S3Object(body, etag, now, upload.content_type, upload.metadata)
+        self._store(upload.bucket, upload.key, stored, freed=upload.stored_bytes)
         del self._uploads[upload_id]
         return upload.bucket, upload.key, etag
 
@@ -171,7 +210,7 @@ class S3Storage:
         Raises:
             ServiceError: NoSuchUpload.
         """
-        self._find_upload(upload_id)
+        self.stored_bytes -= self._find_upload(upload_id).stored_bytes
         del self._uploads[upload_id]
 
     def _find_upload(self, upload_id: str) -> _MultipartUpload:

@@ -20,6 +20,9 @@ def read_tags(payload: Mapping[str, Any]) -> dict[str, str]:
     return tags
 
 
+_MAX_TAGS = 50  # of one resource (API reference, AddTags)
+
+
 class ResourceTags:
     """The tags of every resource that exists; a resource without tags has an empty entry."""
 
@@ -38,9 +41,12 @@ class ResourceTags:
         """Add tags to a resource, or change their values.
 
         Raises:
-            ServiceError: no such resource.
+            ServiceError: no such resource, or it would have more than 50 tags.
         """
-        self._find(arn).update(tags)
+        current = self._find(arn)
+        if len(current.keys() | tags.keys()) > _MAX_TAGS:
+            raise validation_error(f"A resource can have at most {_MAX_TAGS} tags.")
+        current.update(tags)
 
     def remove(self, arn: str, keys: Iterable[str]) -> None:
         """Remove tags by key; a key that is not there is ignored.

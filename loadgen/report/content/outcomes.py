@@ -107,8 +107,15 @@ def errors_table(rows: Sequence[RunAnalysis]) -> Table:
         Column("Outcome", "", "How loadgen classifies the error.", is_text=True),
         Column("Code", "", "Error code of the service, or the local cause.", is_text=True),
         Column("HTTP", "", "HTTP status; a dash if there was no response."),
-        Column("Container", "", "Status that the model container returned; a dash if there is none.", is_wide=True),
+        Column("Container", "", "Status that the model container returned; 0 if it did not answer.", is_wide=True),
         Column("Calls"),
+        Column(
+            "Payload",
+            "",
+            "Number of the payload, from 0, that met the error most often, with its share of the calls.",
+            is_text=True,
+            is_wide=True,
+        ),
         Column("First message", "", is_text=True, is_wide=True),
     )
     cells = tuple(
@@ -117,14 +124,44 @@ def errors_table(rows: Sequence[RunAnalysis]) -> Table:
             Cell(code.outcome.label),
             text_cell(code.code),
             Cell(str(code.status)) if code.status else MISSING_CELL,
-            Cell(str(code.original_status)) if code.original_status else MISSING_CELL,
+            _container_cell(code),
             count_cell(calls),
+            _payload_cell(payloads.get(code.number), code),
             text_cell(code.message),
         )
         for row in rows
+        for payloads in (_payload_counts(row),)
         for code, calls in calls_by_error_code(row)
     )
     return Table("Errors", columns, cells)
+
+
+def _container_cell(code: ErrorCode) -> Cell:
+    """Return the container's status; SageMaker reports 0, and says so in the message, when its container timed out."""
+    if code.original_status is None:
+        return MISSING_CELL
+    is_timeout = code.original_status == 0 and "timed out" in code.message.lower()
+    return Cell("0 (timed out)" if is_timeout else str(code.original_status))
+
+
+def _payload_counts(row: RunAnalysis) -> dict[int, Counter[int]]:
+    """Return how often each payload met each error: error number -> payload -> calls."""
+    counts: dict[int, Counter[int]] = {}
+    for start in range(0, len(row.run.samples), _CHUNK):
+        chunk = row.run.samples[start : start + _CHUNK]
+        chunk = chunk[(chunk["code"] > 0) & ((chunk["flags"] & WARMUP) == 0)]
+        pairs, calls = np.unique((chunk["code"].astype(np.uint64) << 32) | chunk["request_index"], return_counts=True)
+        for pair, count in zip(pairs.tolist(), calls.tolist(), strict=True):
+            counts.setdefault(pair >> 32, Counter())[pair & 0xFFFFFFFF] += count
+    return counts
+
+
+def _payload_cell(counts: Counter[int] | None, code: ErrorCode) -> Cell:
+    """Return which payload met an error most often; of a run without samples, which met it first."""
+    if not counts:
+        return Cell(f"{code.request_index} (first)")
+    index, count = max(counts.items(), key=lambda pair: (pair[1], -pair[0]))
+    return Cell(f"{index}" if len(counts) == 1 else f"{index} ({count:,} of {counts.total():,})")
 
 
 def calls_by_error_code(row: RunAnalysis) -> list[tuple[ErrorCode, int | None]]:

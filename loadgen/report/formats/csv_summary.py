@@ -21,7 +21,8 @@ from loadgen.report.content.table import percentile_name, sanitize_text
 from loadgen.results.manifest import Manifest
 
 CsvValue = str | int | float | None
-_FORMULA_PREFIXES = ("=", "+", "-", "@")
+# The second four are full-width forms, which spreadsheets of East Asian locales read as the first.
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def csv_cell(text: str) -> str:
@@ -34,7 +35,7 @@ def csv_cell(text: str) -> str:
         '\'=HYPERLINK("http://x")'
     """
     clean = sanitize_text(text)
-    return f"'{clean}" if clean.startswith(_FORMULA_PREFIXES) else clean
+    return f"'{clean}" if clean.lstrip().startswith(_FORMULA_PREFIXES) else clean
 
 
 def csv_text(rows: Iterable[Mapping[str, CsvValue]]) -> str:

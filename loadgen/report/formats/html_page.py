@@ -76,6 +76,8 @@ def render_page(manifest: Manifest, analysis: Analysis, report_charts: ReportCha
         version=sanitize_text(manifest.versions.get("loadgen", "")),
         provenance=provenance_view(manifest),
         verdict=str(analysis.verdict),
+        headline=sanitize_text(analysis.headline, 400),
+        failure_shares=[sanitize_text(f"{share}: {share.cause}", 400) for share in analysis.high_failure_shares],
         reasons=reasons_table(analysis),
         verdict_notes=[sanitize_text(note) for note in analysis.verdict.notes],
         recommendation=recommendation_view(analysis),

@@ -19,6 +19,8 @@ def summary_json(manifest: Manifest, analysis: Analysis) -> str:
     """Return the text of `summary.json`: strict JSON without NaN, identical for identical input."""
     summary = {
         "verdict": str(analysis.verdict),
+        "headline": analysis.headline,
+        "high_failure_shares": analysis.high_failure_shares,
         "reasons": analysis.verdict.reasons,
         "notes": analysis.verdict.notes,
         "measured_on": manifest.identity,

@@ -3,6 +3,7 @@
 Text from servers is never interpreted as markup and contains no control characters (table.sanitize_text).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich import box
@@ -18,7 +19,7 @@ from loadgen.report.content.cost import cost_table, savings_sentence
 from loadgen.report.content.key_figures import recommendation_view
 from loadgen.report.content.labels import runs_in_phase
 from loadgen.report.content.latency import stability_table, steps_table
-from loadgen.report.content.outcomes import outcome_table
+from loadgen.report.content.outcomes import calls_by_error_code, outcome_table
 from loadgen.report.content.provenance import provenance_view
 from loadgen.report.content.slo import slo_sentence
 from loadgen.report.content.table import DASH, MISSING_CELL, Table, sanitize_text
@@ -61,9 +62,10 @@ def _verdict(manifest: Manifest, analysis: Analysis) -> Iterator[RenderableType]
     provenance = provenance_view(manifest)
     if provenance.watermark:
         yield _text(f"{provenance.watermark}: {provenance.headline}", "bold yellow")
-    why = analysis.nothing_measured
-    headline = f"{analysis.verdict}: no call was ok: {sanitize_text(why)}" if why else str(analysis.verdict)
-    yield _text(headline, "bold green" if analysis.verdict.is_valid else "bold red")
+    is_clean = analysis.verdict.is_valid and not analysis.high_failure_shares
+    yield _text(sanitize_text(analysis.headline, 400), "bold green" if is_clean else "bold red")
+    for share in analysis.high_failure_shares:
+        yield _bullet(sanitize_text(f"{share}: {share.cause}", 400))
     for reason in analysis.verdict.reasons:
         yield _bullet(f"{sanitize_text(str(reason))}; {sanitize_text(reason.remedy)}")
     for note in analysis.verdict.notes:
@@ -85,14 +87,14 @@ def _failure_details(rows: Sequence[RunAnalysis]) -> Iterator[RenderableType]:
     """Yield the outcome breakdown and the errors, unless all calls were ok."""
     if any(row.summary.ok != row.summary.scheduled or row.run.failure for row in rows):
         yield _render_table(outcome_table(rows))
-    errors = [
-        f"{code.outcome.label}: {sanitize_text(code.code, 60)} {sanitize_text(code.message, 120)}".rstrip()
-        for row in rows
-        for code in row.run.error_codes
-    ]
-    distinct = list(dict.fromkeys(errors))
-    for error in distinct[:_MAX_ERRORS]:
-        yield _bullet(error)
+    distinct = Counter[str]()
+    for row in rows:
+        for code, calls in calls_by_error_code(row):
+            text = f"{code.outcome.label}: {sanitize_text(code.code, 60)} {sanitize_text(code.message, 120)}".rstrip()
+            distinct[text] += calls or 0
+    for error, calls in distinct.most_common(_MAX_ERRORS):
+        count = f" ({calls:,} call{'' if calls == 1 else 's'})" if calls else ""
+        yield _bullet(f"{error}{count}")
     if len(distinct) > _MAX_ERRORS:
         yield _bullet(f"{len(distinct) - _MAX_ERRORS} more errors are listed in the HTML report")
 

@@ -16,11 +16,11 @@ _MAX_PARSED_BYTES = 64 * 1024  # a longer error body is truncated and not parsed
 
 
 class ErrorResponse(NamedTuple):
-    """Code, message and original status of an error response."""
+    """Code, message and original status of an error response; None if it names no original status."""
 
     code: str
     message: str
-    original_status: int
+    original_status: int | None
 
 
 def request_id(head: bytes, head_lower: bytes) -> str:
@@ -40,7 +40,7 @@ def parse_error_response(status: int, head: bytes, body: bytes) -> ErrorResponse
     Example:
         >>> head = b"HTTP/1.1 400 \r\nx-amzn-ErrorType: ThrottlingException\r\n\r\n"
         >>> parse_error_response(400, head, b'{"message":null}')
-        ErrorResponse(code='ThrottlingException', message='', original_status=0)
+        ErrorResponse(code='ThrottlingException', message='', original_status=None)
     """
     members = _parse_members(body)
     header = header_value(head, head.lower(), b"x-amzn-errortype")
@@ -50,8 +50,13 @@ def parse_error_response(status: int, head: bytes, body: bytes) -> ErrorResponse
     return ErrorResponse(
         _error_shape_name(code) or str(status) if isinstance(code, str) else str(code or status),
         str(message or "")[:_MAX_MESSAGE_CHARACTERS],
-        original if isinstance(original, int) and not isinstance(original, bool) else 0,
+        container_status(original),
     )
+
+
+def container_status(value: object) -> int | None:
+    """Return OriginalStatusCode if it can be the status of a container: 0 to 999."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 999 else None
 
 
 def _parse_members(body: bytes) -> dict[str, Any]:

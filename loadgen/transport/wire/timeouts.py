@@ -18,6 +18,7 @@ class Timeouts:
         write: until the kernel has accepted the whole request.
         first_byte: from then until the first byte of the response; includes a cold start.
         body: from the first byte of the response to the last.
+        service: from the first byte of the request to the last of the response, whatever arrives in between.
         total: of all phases, including the wait for a connection.
         idle: how long an unused connection is kept; not a timeout of a call.
 
@@ -29,18 +30,19 @@ class Timeouts:
     write: float = 60.0
     first_byte: float = 300.0  # a cold start was once documented to take up to four minutes
     body: float = 60.0
+    service: float = 300.0
     total: float = 360.0
     idle: float = 12.0  # aiobotocore's DEFAULT_KEEPALIVE_TIMEOUT: under it, a load balancer's 60 s are never met
 
     def __post_init__(self) -> None:
-        for name in ("connect", "write", "first_byte", "body", "total", "idle"):
+        for name in ("connect", "write", "first_byte", "body", "service", "total", "idle"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"timeout {name} {getattr(self, name)!r}", hint="it must be above 0 seconds")
 
     @property
     def check_interval(self) -> float:
         """Seconds between two checks: a tenth of the shortest timeout, from 0.01 to 0.25."""
-        shortest = min(self.connect, self.write, self.first_byte, self.body, self.total)
+        shortest = min(self.connect, self.write, self.first_byte, self.body, self.service, self.total)
         return min(max(shortest / 10, 0.01), 0.25)
 
 
@@ -69,6 +71,8 @@ def missed_deadline(
         phase, since, limit, outcome = "write", sent, timeouts.write, Outcome.TIMEOUT_WRITE
     if now - since > limit:
         return outcome, f"{phase}: {limit:g} s"
+    if now - sent > timeouts.service:
+        return outcome, f"service time: {timeouts.service:g} s, in {phase}"
     if now - requested > timeouts.total:
         return Outcome.TIMEOUT_TOTAL, f"total: {timeouts.total:g} s, in {phase}"
     return None

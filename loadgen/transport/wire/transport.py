@@ -380,7 +380,7 @@ def _to_reply(timed_response: TimedResponse, pool_wait: float, new_connection: b
     status, head, lowered, body = answer[:4]
     name, size = request_id(head, lowered), len(body)
     if 200 <= status < 300:
-        return Reply(status, sent, first_byte, done, size, "", "", body, 0, pool_wait, new_connection, name)
+        return Reply(status, sent, first_byte, done, size, "", "", body, None, pool_wait, new_connection, name)
     code, message, original = parse_error_response(status, head, body)
     return Reply(status, sent, first_byte, done, size, code, message, b"", original, pool_wait, new_connection, name)
 

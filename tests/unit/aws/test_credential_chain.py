@@ -2,10 +2,12 @@
 
 import asyncio
 import getpass
+import io
+import sys
 
 import pytest
-from botocore.credentials import AssumeRoleProvider
 
+from loadgen.aws import credential_chain
 from loadgen.aws.session import AwsConnectionConfig, open_clients
 from loadgen.errors import AuthError
 
@@ -36,6 +38,8 @@ role_arn = arn:aws:iam::111122223333:role/bench
 source_profile = absent
 [profile directory]
 credential_process = /
+[profile waits]
+credential_process = /bin/sh -c "sleep 600"
 [profile web]
 role_arn = arn:aws:iam::111122223333:role/bench
 web_identity_token_file = /no/such-token
@@ -66,13 +70,9 @@ def open_with(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
 
-    def no_terminal(_prompt: str) -> str:
-        raise EOFError
-
-    # botocore bound getpass as a default; a terminal of whoever runs the tests must not be asked.
-    defaults = AssumeRoleProvider.__init__.__defaults__
-    replaced = tuple(no_terminal if default is getpass.getpass else default for default in defaults)
-    monkeypatch.setattr(AssumeRoleProvider.__init__, "__defaults__", replaced)
+    # A terminal of whoever runs the tests must not be asked, and nothing may open one.
+    monkeypatch.setattr(sys, "stdin", io.StringIO("123456\n"))
+    monkeypatch.setattr(getpass, "getpass", lambda _prompt: pytest.fail("a prompt without a terminal"))
 
     def opened(**variables: str) -> None:
         for name, value in variables.items():
@@ -113,3 +113,42 @@ def test_broken_container_credentials_are_one_line(open_with, variables):
     """A container's variables that name another host or a missing file are an AuthError (C43)."""
     with pytest.raises(AuthError, match="Loading credentials of profile default: "):
         open_with(**variables)
+
+
+def test_a_credential_program_that_waits_is_ended(open_with, monkeypatch):
+    """Without a terminal a program that does not end, such as one that asks for input, is a denial within a limit."""
+    monkeypatch.setattr(credential_chain, "_CHAIN_TIMEOUT", 0.2)
+    with pytest.raises(AuthError, match=r"profile waits: no credentials within 0\.2 s, and there is no terminal"):
+        open_with(AWS_PROFILE="waits")
+
+
+@pytest.mark.parametrize("stdin", [None, "closed", "pipe"])
+def test_no_prompt_without_a_terminal(open_with, monkeypatch, capsys, stdin):
+    """Whatever standard input is, an MFA code that is due prints nothing, and the error says what to do."""
+    if stdin != "pipe":
+        monkeypatch.setattr(sys, "stdin", None if stdin is None else io.StringIO())
+    if stdin == "closed":
+        sys.stdin.close()
+    with pytest.raises(AuthError, match="asks for an MFA code for arn:aws:iam::111122223333:mfa/dana") as caught:
+        open_with(AWS_PROFILE="mfa")
+    assert "aws sso login" in caught.value.hint
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_is_asked(open_with, monkeypatch):
+    """On a terminal the SDK's prompt for the MFA code is shown once, and its end of input is an error."""
+    prompts = []
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    def ask(prompt):
+        prompts.append(prompt)
+        raise EOFError
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(getpass, "getpass", ask)
+    with pytest.raises(AuthError, match="asks for an MFA code"):
+        open_with(AWS_PROFILE="mfa")
+    assert prompts == ["Enter MFA code for arn:aws:iam::111122223333:mfa/dana: "]

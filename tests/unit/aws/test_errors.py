@@ -1,21 +1,15 @@
 """AWS errors: the message and hint for the user, and the kind for a retry."""
 
-import configparser
-import inspect
-import json
-import socket
-import string
-import subprocess
 from email.utils import formatdate
 
 import botocore.exceptions as sdk
-import botocore.parsers
 import pytest
 
 from loadgen.aws.errors import SDK_ERRORS, ErrorKind, classify_error, to_loadgen_error
 from loadgen.errors import AuthError, ConfigError, ExitStatus, LoadgenError, QuotaError, UnavailableError
 from loadgen.measurement.outcome import AUTH_CODES, THROTTLE_CODES, Outcome, classify
 from loadgen.workload.request import Reply
+from tests.support.sdk_errors import crossing_errors
 
 NOW = 1_800_000_000.0
 
@@ -118,6 +112,16 @@ def test_a_bad_signature_with_a_right_clock_is_about_keys():
     assert "the signature was refused" in explained.message
 
 
+@pytest.mark.parametrize("code", ["403", "WafBlocked", "InvalidAccessKeyId", ""])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_denial_without_a_code_of_aws_is_a_denial(code, status):
+    """HTTP 401 and 403 mean missing permission whatever the code, such as a firewall's; a proxy's 407 does not."""
+    explained = to_loadgen_error(answer(code, "Forbidden", status), "DescribeModel m", now=NOW)
+    assert type(explained) is AuthError
+    assert explained.message.startswith("DescribeModel m: access denied (")
+    assert type(to_loadgen_error(answer(code, "", 407), "DescribeModel m", now=NOW)) is UnavailableError
+
+
 def test_errors_of_ours_pass_through():
     """What is explained already stays as it is."""
     error = QuotaError("q")
@@ -164,52 +168,7 @@ def test_each_auth_code_is_an_auth_error_in_both_planes(code):
     assert isinstance(to_loadgen_error(answer(code, status=403), "DescribeModel m", now=NOW), AuthError)
 
 
-def every_sdk_error():
-    """Return an instance of each exception class of botocore, with a value for each field of its message."""
-    found = [botocore.parsers.ResponseParserError("canary")]
-    for _, kind in inspect.getmembers(sdk, inspect.isclass):
-        if not issubclass(kind, Exception) or issubclass(kind, Warning):
-            continue
-        if issubclass(kind, sdk.ClientError):
-            found.append(kind({}, "DescribeEndpoint"))
-        elif hasattr(kind, "fmt"):
-            fields = {name.partition("[")[0] for _, name, _, _ in string.Formatter().parse(kind.fmt) if name}
-            if issubclass(kind, sdk.WaiterError):
-                fields.add("last_response")
-            found.append(kind(**dict.fromkeys(fields, "x")))
-        else:
-            found.append(kind("x"))
-    return found
-
-
-STANDARD = [
-    EOFError(),
-    FileNotFoundError(2, "No such file or directory"),
-    PermissionError(13, "Permission denied", "config"),
-    OSError("without a number"),
-    BlockingIOError(11, "again"),
-    ConnectionResetError(104, "reset"),
-    socket.gaierror(-2, "Name or service not known"),
-    TimeoutError(),
-    json.JSONDecodeError("Expecting value", "secret-canary", 0),
-    ValueError("Invalid endpoint: 127.0.0.1:8411"),
-    ValueError("secret-canary"),
-    UnicodeDecodeError("utf-8", b"secret-canary", 0, 1, "invalid start byte"),
-    UnicodeEncodeError("ascii", "secret-canary", 0, 1, "ordinal not in range"),
-    KeyError("secret-canary"),
-    IndexError("secret-canary"),
-    TypeError("secret-canary"),
-    AttributeError("secret-canary"),
-    OverflowError("secret-canary"),
-    RuntimeError("secret-canary"),
-    RecursionError("secret-canary"),
-    NotImplementedError("secret-canary"),
-    subprocess.TimeoutExpired("secret-canary", 1),
-    configparser.MissingSectionHeaderError("secret-canary", 1, "secret-canary"),
-]
-
-
-@pytest.mark.parametrize("error", [*every_sdk_error(), *STANDARD], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", crossing_errors(), ids=lambda error: type(error).__name__)
 def test_nothing_that_the_sdk_raises_is_a_bug_of_loadgen(error):
     """Each exception of the SDK, and each standard one it lets pass, has a status other than 70, and one line."""
     assert isinstance(error, SDK_ERRORS)

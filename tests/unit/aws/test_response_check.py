@@ -7,13 +7,15 @@ from contextlib import asynccontextmanager
 import pytest
 from botocore.parsers import ResponseParserError
 
+from loadgen.aws import session
 from loadgen.aws.cloudwatch import CloudWatchReader, Interval, MetricsWaitPolicy
 from loadgen.aws.errors import ErrorKind, classify_error, to_loadgen_error
 from loadgen.aws.existing_endpoint import open_existing
+from loadgen.aws.http_session import ControlPlaneSession
 from loadgen.aws.identity import connect
 from loadgen.aws.response_check import UnrecognizedResponseError, check_response
 from loadgen.aws.session import AwsConnectionConfig, open_clients
-from loadgen.errors import UnavailableError
+from loadgen.errors import AuthError, UnavailableError
 from loadgen.measurement.cloudwatch_metrics import UNITS
 
 PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in<br></body></html>"
@@ -54,6 +56,7 @@ PAGES = {
     "plain text": http(200, "text/plain", b"It works!"),
     "JSON where XML is due": http(200, "application/json", b'{"ok": true}'),
     "an empty 404": http(404, "text/plain", b""),
+    "a permanent redirect": http(308, "text/html", b"").replace(b"X\r\n", b"X\r\nLocation: http://elsewhere/\r\n", 1),
     "cut XML": http(200, "text/xml", CALLER[:80]),
 }
 
@@ -133,3 +136,95 @@ def test_a_create_without_an_aws_response_is_checked_again():
         explained = to_loadgen_error(error, "CreateEndpoint e", now=0.0)
         assert type(explained) is UnavailableError
         assert "secret" not in str(explained)
+
+
+REDIRECTS = {
+    "another path": (301, b"/login"),
+    "another host": (302, b"http://sign-in.example/page?session=secret-canary"),
+    "a user name": (307, b"https://user:secret-canary@sign-in.example/page#secret-canary"),
+    "an invalid URL": (308, b"http://[secret-canary"),
+    "no location": (303, b""),
+}
+
+
+@pytest.mark.parametrize(("status", "location"), REDIRECTS.values(), ids=REDIRECTS)
+def test_a_redirect_of_the_control_plane_is_not_followed(status, location):
+    """The error names the URL that redirects and where to, without query and user name; the target gets no request."""
+    seen: list[bytes] = []
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        head = b"HTTP/1.1 %d X\r\nContent-Length: 0\r\nConnection: close\r\n" % status
+        writer.write(head + (b"Location: %b\r\n\r\n" % location if location else b"\r\n"))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def main() -> None:
+        listening = await asyncio.start_server(reply, "127.0.0.1", 0)
+        async with listening:
+            url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+            with pytest.raises(UnavailableError) as caught:
+                async with connect(AwsConnectionConfig(emulator_url=url)):
+                    raise AssertionError("connected")
+        assert f"HTTP {status}: {url} redirects to " in caught.value.message
+        assert "secret-canary" not in str(caught.value)
+        assert len(seen) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("kind", "body"), [("text/plain", b""), ("text/xml", b" \n")])
+def test_a_denial_without_a_body_is_a_denial(status, kind, body):
+    """HTTP 401 and 403 without a body end the start with status 77, and say what to check."""
+
+    async def main() -> None:
+        async with server(http(status, kind, body)) as config, connect(config):
+            raise AssertionError("connected")
+
+    with pytest.raises(AuthError, match=f"GetCallerIdentity: access denied without a reason .HTTP {status}") as caught:
+        asyncio.run(main())
+    assert "credentials" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, b"<?xml version='1.0'?><Error><Code>PermanentRedirect</Code></Error>"),
+        ({}, b"<Error><Code>TemporaryRedirect</Code></Error>"),
+        ({"x-amz-bucket-region": "eu-west-1"}, b""),
+    ],
+)
+def test_a_redirect_of_s3_to_another_region_is_left_to_the_sdk(headers, body):
+    """The SDK's S3 client sends the request again to the bucket's region."""
+    check_response("rest-xml", {"status_code": 301, "headers": headers, "body": body})
+
+
+def test_a_control_call_whose_response_does_not_end_is_a_timeout(monkeypatch):
+    """A response of one byte at a time ends after the limit of the call, whatever arrives."""
+    monkeypatch.setattr(ControlPlaneSession, "call_timeout", 0.1)
+    monkeypatch.setitem(session._MAX_ATTEMPTS, "sts", 1)
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        try:
+            while not writer.is_closing():
+                writer.write(b"<")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            pass
+        finally:
+            writer.transport.abort()
+
+    async def main() -> None:
+        listening = await asyncio.start_server(drip, "127.0.0.1", 0)
+        async with listening:
+            url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+            async with connect(AwsConnectionConfig(emulator_url=url)):
+                raise AssertionError("connected")
+
+    with pytest.raises(UnavailableError, match="GetCallerIdentity: "):
+        asyncio.run(main())

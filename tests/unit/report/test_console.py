@@ -1,5 +1,7 @@
 """Console progress: one line per step without a terminal."""
 
+import re
+import unicodedata
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ from loadgen.workload.load import ClosedLoop
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
 from tests.support import example_runs
+from tests.support.report_examples import NAUGHTY
 
 
 def test_an_unnamed_step_has_a_readable_label(capsys):
@@ -32,3 +35,19 @@ def test_a_rate_needs_a_whole_second(capsys, duration, shown):
         progress.step_started(run.step)
         progress.step_finished(run.step, run)
     assert shown in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", NAUGHTY)
+def test_progress_has_no_control_of_a_terminal(capsys, text):
+    """A message and a step label from elsewhere print as one line each, without escape sequences, C1 controls or direction overrides."""
+    run = example_runs.stability_run(2048, 200)
+    step = replace(run.step, name=text)
+    with show_progress(quiet=True) as progress:
+        progress.log(text)
+        progress.log(f"job failed: {text}")
+        progress.step_started(step)
+        progress.step_finished(step, run)
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 3
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", printed)
+    assert not [c for c in printed.replace("\n", "") if unicodedata.category(c) in ("Cf", "Cs", "Zl", "Zp")]

@@ -16,6 +16,7 @@ from loadgen.report.formats.csv_requests import write_requests
 from loadgen.report.formats.csv_summary import (
     concurrency_summary_csv,
     cost_csv,
+    csv_cell,
     metrics_csv,
     stability_summary_csv,
     steps_summary_csv,
@@ -225,6 +226,30 @@ def test_json_is_strict_and_begins_with_the_verdict(benchmark, edges):
                 == s["scheduled"]
                 == sum(s["outcomes"].values())
             )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+1+1",
+        "-1+1",
+        "@SUM(1)",
+        "\t=1+1",
+        "\r=1+1",
+        "\n=1+1",
+        " =1+1",
+        "\uff1d1+1",
+        "\uff0b1",
+        "\uff0d1",
+        "\uff20A1",
+    ],
+)
+def test_a_cell_is_never_a_formula(text):
+    """Text that a spreadsheet would run, also after blanks, controls or in full-width form, starts with another character."""
+    cell = csv_cell(text)
+    assert cell.lstrip()[0] in "'\ufffd"
+    assert cell.endswith(text[-1])
 
 
 @pytest.mark.parametrize("text", NAUGHTY)

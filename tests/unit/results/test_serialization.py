@@ -124,7 +124,15 @@ def test_untagged_json_is_strict_and_has_no_types():
     assert to_untagged_json(value) == {
         "ok": [None, None],
         "p99.9": {"count": 3, "share": None, "at_least": 20},
-        "code": {"number": 1, "outcome": "ok", "code": "c", "status": 0, "message": "m", "original_status": 0},
+        "code": {
+            "number": 1,
+            "outcome": "ok",
+            "code": "c",
+            "status": 0,
+            "message": "m",
+            "original_status": None,
+            "request_index": 0,
+        },
     }
     assert to_untagged_json([b"x", np.int64(3), np.float32(0.5)]) == ["b'x'", 3, 0.5]
 

@@ -95,6 +95,7 @@ def test_error_codes_are_written_at_once(tmp_path):
         "code": "Odd\u2028\n",
         "status": 418,
         "message": '"quoted" \x00',
-        "original_status": 0,
+        "original_status": None,
+        "request_index": 0,
     }
     sample_writer.close()

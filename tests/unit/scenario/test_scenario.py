@@ -31,6 +31,11 @@ def test_a_scenario_holds_steps_and_requests(field, value):
         {"seed": 1.5},
         {"objective": "best"},
         {"slos": ["x"]},
+        {"failure_share_limit": 1.01},
+        {"failure_share_limit": -0.01},
+        {"failure_share_limit": math.nan},
+        {"failure_share_limit": "1 %"},
+        {"failure_share_limit": True},
     ],
 )
 @pytest.mark.parametrize(
