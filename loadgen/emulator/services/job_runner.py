@@ -228,10 +228,14 @@ async def _temporary_directory() -> AsyncIterator[str]:
         yield directory
     finally:
         for _ in range(_REMOVAL_ATTEMPTS):
-            shutil.rmtree(directory, ignore_errors=True)
-            if not os.path.lexists(directory):
+            try:
+                shutil.rmtree(directory)
+            except FileNotFoundError:
                 break
-            await asyncio.sleep(_REMOVAL_INTERVAL)
+            except OSError:
+                await asyncio.sleep(_REMOVAL_INTERVAL)
+            else:
+                break
         else:
             _LOG.warning("the directory of a Processing job cannot be removed: %s", directory)
 
