@@ -38,6 +38,22 @@ def atomic_write_json(path: Path, value: object) -> None:
         file.write(content)
 
 
+def reserve_space(path: Path, size: int) -> None:
+    """Occupy space on the disk for a file that must still be written when the disk is full.
+
+    The next `atomic_write` of `path` truncates the temporary file that holds the space, and so has it for itself.
+    """
+    with path.with_name(path.name + PARTIAL_SUFFIX).open("wb") as file:
+        file.write(bytes(size))
+        file.flush()
+        os.fsync(file.fileno())  # some file systems find out only here that there is no space
+
+
 def disk_write_error(path: Path, error: OSError) -> WriteError:
     """Return the error to raise when a file cannot be written."""
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        return WriteError(
+            f"cannot write {path}: its directory is gone",
+            hint="something deleted or moved it during the run; choose an --out that nothing cleans up, and run again",
+        )
     return WriteError(f"cannot write {path}: {error.strerror}", hint="what is on disk stays valid: loadgen report DIR")

@@ -27,7 +27,14 @@ Existing, Processing jobs, and the command benchmark incur AWS charges.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; `argv` is `sys.argv[1:]` by default."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run_safely(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt as interrupt:  # before or after the command, or while an error is printed
+        return int(interrupt.status if isinstance(interrupt, Interrupted) else ExitStatus.INTERRUPTED)
+
+
+def _run_safely(argv: list[str]) -> int:
+    """Run a command with streams that cannot fail."""
     open_missing_descriptors()
     with lossy_output():
         if "--debug" not in argv:

@@ -56,11 +56,17 @@ class SignalHandler:
 
     @contextmanager
     def install(self) -> Iterator[None]:
-        """Handle signals while the context is active; does nothing outside of the main thread."""
+        """Handle signals while the context is active; does nothing outside of the main thread.
+
+        SIGHUP stays ignored if the process was started so, as `nohup` does.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         numbers = [getattr(signal, name) for name in _SIGNAL_NAMES if hasattr(signal, name)]
+        # Not SIGINT: a script's shell ignores it in every background job, where `kill -INT` must still stop the run.
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            numbers.remove(signal.SIGHUP)
         before = {number: signal.signal(number, self._on_signal) for number in numbers}
         # Python swallows and prints what a handler raises inside a destructor or a weak reference's callback;
         # `stop_on_signal` acts on such a signal from `status`.

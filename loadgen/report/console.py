@@ -1,14 +1,15 @@
 """Progress and results on the console: progress on stderr, the tables of a report on stdout.
 
-A terminal shows a progress bar per step, anything else one line per finished step.
+A terminal shows a progress bar per step, anything else one line per finished step. No failure to show something
+reaches the caller: it is reported on stderr, and nothing more is shown.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -31,29 +32,111 @@ from loadgen.workload.step import Step
 def show_progress(*, quiet: bool = False) -> Iterator[ProgressListener]:
     """Show progress while the context lasts: bars in a terminal, otherwise or if `quiet` one line per step."""
     console = Console(file=sys.stderr)
+    display = _Display("progress")
     if quiet or not console.is_terminal or console.is_dumb_terminal:
-        yield _PlainProgress(console)
+        yield _SafeProgress(_PlainProgress(console), display)
         return
-    with Progress(
-        TextColumn("{task.description}", style="bold"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-        _StatsColumn(),
-        TimeRemainingColumn(compact=True),
-        console=console,
-        refresh_per_second=4,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    ) as bars:
-        yield _ProgressBars(bars)
+    bars = _Bars(display, console)
+    display.call(bars.start)
+    try:
+        yield _SafeProgress(_ProgressBars(bars), display)
+    finally:
+        display.call(bars.stop, even_after_failure=True)  # ends the thread that draws, and shows the cursor
 
 
 def print_report(manifest: Manifest, analysis: Analysis, page: Path) -> None:
     """Print the tables of a report and the path of its page on stdout."""
+    _Display("tables").call(_print_report, manifest, analysis, page)
+
+
+def _print_report(manifest: Manifest, analysis: Analysis, page: Path) -> None:
     # Into a pipe, tables are not limited to the width of a terminal.
     console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     console.print(render_report(manifest, analysis))
     console.print(f"\nReport: {_printable(str(page))}", markup=False, highlight=False, soft_wrap=True)
+
+
+class _Display:
+    """Calls what shows something; after the first failure, which is reported on stderr, nothing more is called.
+
+    Args:
+        what: what is shown, for the report of a failure.
+
+    `has_failed` tells whether there was a failure.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self.has_failed = False
+
+    def call(self, show: Callable[..., object], *arguments: object, even_after_failure: bool = False) -> None:
+        """Call `show`, whose failure is reported, not raised."""
+        if self.has_failed and not even_after_failure:
+            return
+        try:
+            show(*arguments)
+        except Exception as error:  # noqa: BLE001 - a terminal, a stream in its place, or rich: no run depends on it
+            self.report(error)
+
+    def report(self, error: Exception) -> None:
+        """Report the first failure."""
+        if self.has_failed:
+            return
+        self.has_failed = True
+        _write_line(
+            f"loadgen: {self._what} cannot be shown ({type(error).__name__}: {error}); results are not affected"
+        )
+
+
+def _write_line(text: str) -> None:
+    with suppress(Exception):  # stderr is the last resort
+        sys.stderr.write(f"{_printable(text)}\n")
+
+
+class _SafeProgress:
+    """A listener whose failures do not reach the run; after one, messages are still written."""
+
+    def __init__(self, listener: ProgressListener, display: _Display) -> None:
+        self._listener = listener
+        self._display = display
+
+    def log(self, text: str) -> None:
+        if self._display.has_failed:
+            _write_line(text)
+        else:
+            self._display.call(self._listener.log, text)
+
+    def step_started(self, step: Step) -> None:
+        self._display.call(self._listener.step_started, step)
+
+    def window_closed(self, step: Step, window: Window) -> None:
+        self._display.call(self._listener.window_closed, step, window)
+
+    def step_finished(self, step: Step, run: Run) -> None:
+        self._display.call(self._listener.step_finished, step, run)
+
+
+class _Bars(Progress):
+    """Bars that disappear when drawing them fails: a thread draws them too, and there nobody could handle it."""
+
+    def __init__(self, display: _Display, console: Console) -> None:
+        self._display = display
+        super().__init__(
+            TextColumn("{task.description}", style="bold"),
+            BarColumn(bar_width=24),
+            _CountColumn(),
+            _StatsColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            refresh_per_second=4,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        rendered: list[RenderableType] = []
+        self._display.call(lambda: rendered.extend(super(_Bars, self).get_renderables()))
+        return rendered
 
 
 def _printable(text: str) -> str:
@@ -106,6 +189,14 @@ def _expected_requests(step: Step) -> float:
         return float(load.count or 0)
     duration = load.duration if load.duration is not None else load.arrivals.duration
     return load.arrivals.rate.cumulative(duration) if load.arrivals.rate else float(len(load.arrivals.instants))
+
+
+class _CountColumn(ProgressColumn):
+    """Completed requests, and their planned number where the load determines it."""
+
+    def render(self, task: Task) -> Text:
+        planned = "" if task.total is None else f"/{task.total:,.0f}"
+        return Text(f"{task.completed:,.0f}{planned}")
 
 
 class _StatsColumn(ProgressColumn):

@@ -51,9 +51,11 @@ def write_report_files(directory: Path, manifest: Manifest, analysis: Analysis) 
         # Cut files mislead, and their space is needed for result.json; the runs, which were there before, are kept.
         for folder in set(directory.glob("*")) - existing:
             shutil.rmtree(folder, ignore_errors=True)
+        hint = "the runs are kept; free disk space and run `python -m loadgen report` on the directory"
+        if not directory.is_dir():
+            hint = "something deleted or moved the directory; choose one that nothing cleans up"
         raise WriteError(
-            f"cannot write the report to {error.filename or directory}: {error.strerror}",
-            hint="the runs are kept; free disk space and run `python -m loadgen report` on the directory",
+            f"cannot write the report to {error.filename or directory}: {error.strerror}", hint=hint
         ) from error
     return directory / PAGE_PATH
 

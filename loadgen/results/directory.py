@@ -24,7 +24,7 @@ from typing import Any
 
 import orjson
 
-from loadgen.atomic_file import DISK_ERRNOS, atomic_write_json, disk_write_error
+from loadgen.atomic_file import DISK_ERRNOS, atomic_write_json, disk_write_error, reserve_space
 from loadgen.errors import DataError, InputError, OutputError
 from loadgen.measurement.run import Run
 from loadgen.results import hdr_log
@@ -36,6 +36,7 @@ from loadgen.results.writer import RunWriter
 from loadgen.workload.step import Step
 
 RESULT_FILE_NAME = "result.json"
+_RESULT_BYTES = 16 * 1024  # some 3 KB with a dozen of causes and leftovers; blocks of a file system have 4 KB
 _COMPLETE_STOP_REASONS = frozenset({"count", "duration", "schedule", "errors", "decided"})
 
 
@@ -58,6 +59,7 @@ class ResultsDirectory:
         try:
             (path / "runs").mkdir()
             atomic_write_json(path / "manifest.json", to_json(manifest))
+            reserve_space(path / RESULT_FILE_NAME, _RESULT_BYTES)
         except OSError as error:
             if error.errno in DISK_ERRNOS:
                 raise disk_write_error(path, error) from error
@@ -124,19 +126,24 @@ class ResultsDirectory:
             DataError: a step.json or run.json is damaged.
             WriteError: writing failed.
         """
-        runs = []
-        for directory in self._run_directories():
-            run = read_run(directory)
-            runs.append(run)
+        runs = self.read_runs()
+        directories, written = self._run_directories(), list[Path]()
+        for directory, run in zip(directories, runs, strict=True):
+            texts = itertools.chain(
+                (("windows.hlog", "".join(f"{line}\n" for line in hdr_log.log_lines(run))),),
+                hdr_log.percentile_distributions(run),
+            )
             try:
-                (directory / "windows.hlog").write_text(
-                    "".join(f"{line}\n" for line in hdr_log.log_lines(run)), "ascii"
-                )
-                for name, text in hdr_log.percentile_distributions(run):
-                    (directory / name).write_text(text, "ascii")
+                for name, text in texts:
+                    written.append(directory / name)
+                    written[-1].write_text(text, "ascii")
             except OSError as error:
+                # Cut files mislead; those that are whole can be written again from the samples.
+                for path in written:
+                    with suppress(OSError):
+                        path.unlink(missing_ok=True)
                 raise disk_write_error(directory, error) from error
-        return tuple(runs)
+        return runs
 
     def read_completed_runs(self) -> dict[int, Run]:
         """Return the completed runs by step number; --resume repeats the others."""

@@ -134,6 +134,8 @@ def run_with_fork_server(work: Callable[[ForkServer], Awaitable[_T]]) -> _T:
 
 def main() -> None:
     """Fork a child for each order until standard input ends; then kill the children that still run."""
+    # As before an interpreter has started: SIGINT ends a process, and raises nothing in a child's first lines.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     _import_all()
     running: dict[int, int] = {}
     pending = b""
@@ -224,13 +226,27 @@ def _run_child(order: Mapping[str, Any]) -> None:
             if limit := os.environ.pop(name, ""):
                 resource.setrlimit(kind, (int(limit), int(limit)))
 
-        from loadgen.cli import main
-
-        status = main.main(order["argv"])
+        sys.argv[1:] = order["argv"]
+        status = _run_main()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+def _run_main() -> int:
+    """Return the exit status of `python -m loadgen`, which ends by SystemExit."""
+    from loadgen.__main__ import main
+
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        main()
+    except KeyboardInterrupt:  # before the first line of main(), where the interpreter would end by the signal
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    raise AssertionError
 
 
 if __name__ == "__main__":

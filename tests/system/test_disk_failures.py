@@ -2,8 +2,13 @@
 
 import errno
 import os
+import shutil
+import subprocess
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
+import orjson
 import pytest
 
 from loadgen import ClosedLoop, Emulated, Scenario, ServerlessConfig, Step
@@ -76,6 +81,85 @@ def test_a_disk_that_fills_up_stops_the_load(run_in_sandbox):
         assert status == 0, stderr
 
     run_in_sandbox(main, service=0.001)
+
+
+@contextmanager
+def small_disk(path: Path, kilobytes: int):
+    """Mount a file system of its own with so much space; skips the test where this is not allowed."""
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(path)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.mark.parametrize("kilobytes", [48, 64, 84, 104, 140, 200])
+def test_result_json_is_written_on_a_full_disk(run_in_sandbox, tmp_path, kilobytes):
+    """Wherever the disk fills up after the start - samples, HdrHistogram logs, report - result.json has the cause."""
+    with small_disk(tmp_path / "disk", kilobytes):
+
+        async def main(sandbox: Sandbox):
+            path = sandbox.write_scenario(load="count=600", sizes=[1024])
+            out = tmp_path / "disk" / "out"
+            status, _, stderr = await sandbox.run(str(path), "--out", str(out), "--quiet")
+            assert status == 74, stderr
+            result = orjson.loads((out / "result.json").read_bytes())
+            assert "IO_ERROR" in {cause["name"] for cause in result["exit"]["causes"]}
+            assert sandbox.existing_resources() == set()
+            kept = {item.name for item in (out / "runs").glob("01-*/*")}
+            assert ("windows.hlog" in kept) == ("service.ok.hgrm" in kept)
+            assert not (out / "result.json.part").exists()
+
+        run_in_sandbox(main, service=0.001)
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_hdr_logs_that_do_not_fit_leave_no_cut_files(tmp_path, monkeypatch, failing):
+    """If one of them cannot be written, those before it are removed too; the next `report` writes all."""
+    with emulated() as emulator:
+        execute(scenario(emulator), tmp_path / "out")
+    results, write, written = ResultsDirectory.open(tmp_path / "out"), Path.write_text, []
+
+    def full(self, text, *arguments):
+        written.append(self)
+        if len(written) == failing:
+            write(self, text[:10], *arguments)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, text, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(WriteError, match="No space left on device"):
+            results.write_hdr_logs()
+    assert len(written) == failing
+    assert not any(path.exists() for path in written)
+    results.write_hdr_logs()
+    assert all(path.stat().st_size > 10 for path in written)
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_a_directory_that_goes_in_mid_run_is_named(run_in_sandbox, is_moved):
+    """The status is 74, the hint fits, and every resource is deleted (C95)."""
+
+    async def main(sandbox: Sandbox):
+        path = sandbox.write_scenario(load="duration=2", sizes=[1024, 2048])
+        child = sandbox.start(str(path), *RUN)
+        await sandbox.wait_until(lambda: sandbox.arrivals() >= 4)
+        out = sandbox.directory / "out"
+        if is_moved:
+            out.rename(sandbox.directory / "elsewhere")
+        else:
+            shutil.rmtree(out)
+        assert await sandbox.finish(child) == 74
+        stderr = child.stderr.read_text()
+        assert "its directory is gone; something deleted or moved it" in stderr
+        assert "stays valid" not in stderr
+        assert sandbox.existing_resources() == set()
+
+    run_in_sandbox(main)
 
 
 @pytest.mark.parametrize("failing", [1, 3])

@@ -182,6 +182,7 @@ def test_a_second_signal_exits_at_once_and_lists_what_may_exist(run_in_sandbox):
         assert f"endpoint-config loadgen-{run_id}" in output
         assert f"python -m loadgen cleanup {run_id}" in output
         on.faults.child = None
+        await on.wait_until(lambda: any(name.startswith("endpoint ") for name in on.existing_resources()))
         status, _, _ = await on.run("cleanup", run_id, "--yes")
         assert (status, on.existing_resources()) == (0, set())
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -82,25 +83,34 @@ def test_a_character_that_the_encoding_lacks_is_escaped(shell, tmp_path, encodin
     assert ("1 \u2192 2" if encoding == "utf-16" else r"1 \u2192 2") in shown
 
 
-def test_result_json_is_written_before_the_report_is_printed(monkeypatch, tmp_path):
-    """A failure to print leaves a result.json behind."""
-    from types import SimpleNamespace
+def test_a_closed_terminal_ends_the_run_as_a_signal_does(shell, tmp_path):
+    """A terminal that is closed in mid-run: the bars end, the status is 143, and results and report are saved."""
+    (tmp_path / "long.py").write_text(SCENARIO.replace("count=20", "duration=600"))
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "TERM": "xterm", "COLUMNS": "160"}
+        os.execve(sys.executable, [sys.executable, "-m", "loadgen", "long.py", "--out", "out"], environment)
+    shown = b""
+    while b"TPS" not in shown:  # the bars of the step, which has no planned number of calls
+        shown += os.read(terminal, 1 << 16)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 143
+    assert b"Traceback" not in shown
+    result = json.loads((tmp_path / "out" / "result.json").read_bytes())
+    assert (result["exit"]["name"], result["leftovers"]) == ("TERMINATED", [])
+    assert (tmp_path / "out" / "benchmarking_report" / "benchmarking_report.html").stat().st_size > 10_000
 
-    from loadgen.cli import scenario_run
-    from loadgen.execution.scenario_result import ScenarioResult
 
-    written = []
-    results = SimpleNamespace(path=tmp_path, manifest=SimpleNamespace(run_id="r"), write_result=written.append)
-    analysis = SimpleNamespace(verdict=SimpleNamespace(is_valid=True, reasons=()), violated_slos=())
-    monkeypatch.setattr(scenario_run, "build_report", lambda *_, **__: (analysis, tmp_path))
-
-    def fail(*_):
-        raise UnicodeEncodeError("ascii", "\u2192", 0, 1, "no such character")
-
-    monkeypatch.setattr(scenario_run.console, "print_report", fail)
-    with pytest.raises(UnicodeEncodeError):
-        scenario_run.finish_run(ScenarioResult(results, (), (), (), ""), None)
-    assert written[0]["exit"]["name"] == "OK"
+def test_a_program_under_nohup_outlives_its_terminal(shell, tmp_path):
+    """SIGHUP that was ignored at the start stays ignored: the run ends as without it."""
+    done = shell(
+        "trap '' HUP; $PYTHON -m loadgen scenario.py --out out 2> err & child=$!; "
+        "while ! grep -q deploying err; do kill -0 $child && sleep 0.02 || exit 1; done; kill -HUP $child; wait $child"
+    )
+    assert done.returncode in {0, 110}
+    assert_saved(tmp_path / "out")
 
 
 def test_lost_output_of_a_full_device_is_reported(shell):

@@ -8,12 +8,15 @@ pages on its configuration, inputs, outputs and metadata (2026).
 
 import asyncio
 import json
+import logging
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +25,13 @@ from loadgen.emulator.services.emulated_job import EmulatedJob
 from loadgen.emulator.services.s3_storage import MAX_STORED_BYTES, S3Storage
 from loadgen.emulator.settings import Settings
 
+_LOG = logging.getLogger(__name__)
 _CONTAINER_ROOT = "/opt/ml/"
 _UPLOAD_INTERVAL = 1.0  # seconds between two uploads of changed outputs; not published for S3UploadMode Continuous
 _START_DELAY = 180.0  # seconds until the command runs; some minutes are usual, none is documented
 _STOP_TIMEOUT = 120.0  # seconds between SIGTERM and SIGKILL: the guide's figure for training jobs
+_REMOVAL_ATTEMPTS = 20
+_REMOVAL_INTERVAL = 0.1  # seconds between two of them
 _MAX_EXIT_MESSAGE_BYTES = 1024  # length limit of ExitMessage in the service model
 _S3_URI = re.compile(r"s3://([^/]+)/?(.*)")
 _PYTHON_COMMANDS = frozenset({"python", "python3"})
@@ -67,7 +73,7 @@ class JobRunner:
         """Wait for the instances to start, run the command on each, and set the final status."""
         job = self._job
         count = job.payload["ProcessingResources"]["ClusterConfig"]["InstanceCount"]
-        with tempfile.TemporaryDirectory(prefix="loadgen-job-") as directory:
+        async with _temporary_directory() as directory:
             roots = _instance_roots(directory, count)
             uploads = _OutputUploader(self._storage, job.payload, roots)
             try:
@@ -83,9 +89,8 @@ class JobRunner:
                 job.finish("Failed", self._clock(), f"ClientError: {error}")
             finally:
                 for process in job.processes:
-                    if process.returncode is None:
-                        process.kill()
-                        await process.wait()
+                    _kill_group(process)
+                    await process.wait()
             if job.ended is None:
                 job.finish("Stopped", self._clock())
 
@@ -207,8 +212,43 @@ class JobRunner:
         }
         with (root / "log").open("wb") as log:
             return await asyncio.create_subprocess_exec(
-                *command, cwd=root, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+                *command,
+                cwd=root,
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
+
+
+@asynccontextmanager
+async def _temporary_directory() -> AsyncIterator[str]:
+    """Create a directory, and remove it at the end; a process that is being killed can still write into it."""
+    directory = tempfile.mkdtemp(prefix="loadgen-job-")
+    try:
+        yield directory
+    finally:
+        for _ in range(_REMOVAL_ATTEMPTS):
+            try:
+                shutil.rmtree(directory)
+            except FileNotFoundError:
+                break
+            except OSError:
+                await asyncio.sleep(_REMOVAL_INTERVAL)
+            else:
+                break
+        else:
+            _LOG.warning("the directory of a Processing job cannot be removed: %s", directory)
+
+
+def _kill_group(process: asyncio.subprocess.Process) -> None:
+    """Kill a command with all that it has started, as the end of its first process ends a container."""
+    with suppress(ProcessLookupError):  # nothing of it is left
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        elif process.returncode is None:
+            process.kill()
 
 
 def _instance_roots(directory: str, count: int) -> list[Path]:

@@ -1,12 +1,15 @@
 """The emulator's Processing jobs: inputs, outputs, exit messages, statuses, and the setting that allows them."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from loadgen.aws.s3 import S3Location
 from loadgen.emulator.protocol.errors import ServiceError
 from loadgen.emulator.services.job_runner import JobRunner
 from loadgen.processing_job.job_spec import ProcessingJobSpec, job_request
-from tests.support.emulator import client, emulated
+from tests.support.emulator import client, emulated, eventually
 from tests.support.processing_jobs import ROLE, describe_job, job_account, wait_for_job
 
 
@@ -218,3 +221,37 @@ def test_an_output_whose_name_is_not_utf_8_can_be_listed():
         assert wait_for_job(emulator, "job")["ProcessingJobStatus"] == "Completed"
         listed = s3.list_objects_v2(Bucket="bucket-of-jobs")["Contents"]
     assert [row["Key"] for row in listed] == ["out/a\N{REPLACEMENT CHARACTER}"]
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.abort()", "time.sleep(600)"])
+def test_the_end_of_a_job_ends_all_its_processes(tmp_path, monkeypatch, end):
+    """What a command has started ends with it, as in a container, and cannot write into a directory that is removed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    writer = (
+        "import itertools, pathlib\n"
+        "for i in itertools.count():\n"
+        "    folder = pathlib.Path(f'output/{i % 500}')\n"
+        "    folder.mkdir(parents=True, exist_ok=True)\n"
+        "    (folder / str(i)).touch()\n"
+    )
+    program = (
+        "import os, pathlib, subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {writer!r}])\n"
+        "while not pathlib.Path('output/499').exists(): pass\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\n"
+        f"{end}\n"
+    )
+    with job_account() as emulator, client("sagemaker", emulator) as sagemaker:
+        (tmp_path / "program.py").write_text(program)
+        request = job_input("pass")
+        request["AppSpecification"]["ContainerEntrypoint"] = ["python3", str(tmp_path / "program.py")]
+        del request["ProcessingInputs"]
+        sagemaker.create_processing_job(**request)
+        eventually((tmp_path / "pid").exists, within=30)
+        if "sleep" in end:
+            sagemaker.stop_processing_job(ProcessingJobName="job")
+        job = wait_for_job(emulator, "job")
+        assert job["ProcessingJobStatus"] == {"os._exit(0)": "Completed", "os.abort()": "Failed"}.get(end, "Stopped")
+        eventually(lambda: not list(tmp_path.glob("loadgen-job-*")), within=30)
+    child = Path("/proc") / (tmp_path / "pid").read_text()
+    assert not child.exists() or "(zombie)" in (child / "status").read_text()
