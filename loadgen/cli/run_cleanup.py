@@ -112,7 +112,8 @@ async def clean_up(request: CleanupRequest, state_dir: Path | None, *, dry_run: 
         if not orphans:
             if remaining_status is ExitStatus.OK:
                 echo(f"{'nothing to delete' if scan.skipped else 'no resources left'}{of_run} in {location}")
-                _unregister(request, state_dir)
+                if not dry_run:  # which changes nothing: without its journal, the run could not be judged again
+                    _unregister(request, state_dir)
             else:
                 echo(f"nothing was deleted; resources{of_run} may exist in {location}")
             return remaining_status
