@@ -46,7 +46,7 @@ def describe_node(dask_worker: Any) -> DaskNode:
 
 
 class Outgoing(NamedTuple):
-    """A message to one process: its pickle, the number of a ping, which the actor answers, or None to kill the process."""
+    """A message to one process: its pickle, the number of a ping, which the actor answers, or None to kill it."""
 
     process: int
     content: bytes | int | None
