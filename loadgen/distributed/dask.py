@@ -251,7 +251,7 @@ class _NodeConnection:
         self._tasks = [asyncio.create_task(self._receive_loop()), asyncio.create_task(self._deliver_loop())]
         return self._connections
 
-    def send(self, process: int, content: bytes | int) -> None:
+    def send(self, process: int, content: bytes | int | None) -> None:
         self._outgoing.append(Outgoing(process, content))
         self._has_outgoing.set()
 
@@ -363,5 +363,7 @@ class _DaskConnection:
         return self._exit_reason
 
     def abort(self) -> None:
-        """Give up a process that does not respond; the actor ends it with the others."""
+        """Kill a process that does not respond, if its Dask worker can be reached."""
+        if not self._exit_reason:
+            self._node.send(self._process, None)
         self.receive("was aborted")

@@ -46,10 +46,10 @@ def describe_node(dask_worker: Any) -> DaskNode:
 
 
 class Outgoing(NamedTuple):
-    """A message to one process: its pickle, or the sequence number of a ping, which the actor answers."""
+    """A message to one process: its pickle, the number of a ping, which the actor answers, or None to kill it."""
 
     process: int
-    content: bytes | int
+    content: bytes | int | None
 
 
 class Incoming(NamedTuple):
@@ -150,6 +150,8 @@ class _Relay:
             self._delivered_count += 1
             if isinstance(content, int):
                 self._append(Incoming(process, pickle.dumps(Pong(content, time.perf_counter()))))
+            elif content is None:
+                self._connections[process].abort()
             else:
                 self._connections[process].send_frame(content)
 

@@ -1,6 +1,6 @@
 """Worker handles: the coordinator's view of its workers, and the connection to each of them.
 
-Each environment implements `WorkerConnection`: local processes, Dask workers, the instances of a Processing job.
+Each environment implements `WorkerConnection`: local processes and Dask workers.
 """
 
 import asyncio

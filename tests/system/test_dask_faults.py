@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from loadgen import ClosedLoop, Emulated, OpenLoop, Scenario, Step, constant, even, judge
-from loadgen.distributed import protocol
+from loadgen.distributed import coordinator, protocol
 from loadgen.distributed.dask import DaskExecutor
 from loadgen.errors import ConfigError, ExitStatus
 from loadgen.measurement.outcome import Outcome
@@ -123,6 +123,29 @@ def test_a_worker_paused_for_5_s_loses_no_request(tmp_path, stopped):
     assert late == {"node-1": stopped == "generator", "node-2": False}
     if stopped == "generator":
         assert not judge(run).is_valid
+
+
+def test_a_silent_generator_is_killed_after_the_heartbeat_timeout(tmp_path, monkeypatch):
+    """A generator that stops for longer than the heartbeat timeout is lost with that reason, and its process is killed."""
+    monkeypatch.setattr(coordinator, "_HEARTBEAT_TIMEOUT", 3.0)
+    with process_cluster(tmp_path) as cluster, emulated(models={"quick": profile_of_latency(0.01)}) as emulator:
+        stopped = []
+
+        def stop():
+            stopped.extend(children(cluster.workers[0].pid))
+            os.kill(stopped[0], signal.SIGSTOP)
+
+        (run,) = execute(
+            open_loop(emulator, 9.0), tmp_path / "out", DaskExecutor(address=cluster.address), once(stop)
+        ).runs
+        eventually(lambda: not os.path.exists(f"/proc/{stopped[0]}/fd/0"))
+    assert_counts_balance(run)
+    assert {worker.name: worker.lost_reason for worker in run.workers} == {
+        "node-1": "sent no message for 3 s",
+        "node-2": "",
+    }
+    assert sum(worker.scheduled + worker.unsent for worker in run.workers) == 360
+    assert not judge(run).is_valid
 
 
 def test_several_processes_on_each_dask_worker(tmp_path):

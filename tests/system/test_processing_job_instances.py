@@ -62,11 +62,12 @@ def test_a_stranger_cannot_enter_a_running_job(tmp_path):
     assert (run.stop_reason, [worker.lost_reason for worker in run.workers]) == ("stop", ["", ""])
 
 
-@pytest.mark.parametrize(("victim", "status"), [(0, 69), (1, 143)])
-def test_an_instance_killed_in_mid_run(tmp_path, victim, status):
+@pytest.mark.parametrize(("victim", "statuses"), [(0, {69}), (1, {143, 69})])
+def test_an_instance_killed_in_mid_run(tmp_path, victim, statuses):
     """After kill -9 of an instance the job is Failed, its results and the INVALID run are kept, and nothing is left.
 
-    SageMaker then stops the other instances: the first one, if it lives, ends its run with 143.
+    SageMaker then stops the other instances: the first one, if it lives, ends its run with 143. The emulator kills it
+    when that takes more than 5 s, as on a busy machine; then the status is that of the failed job.
     """
     write_scenario(tmp_path, "ClosedLoop(4, duration=600)")
     with job_account(latency=0.02) as emulator:
@@ -78,7 +79,7 @@ def test_an_instance_killed_in_mid_run(tmp_path, victim, status):
         done = run_command(emulator, tmp_path, "fetch", name, "--out", "home")
         assert list_resources(emulator) == []
         assert uploaded_keys(emulator, "run.pem") == []
-    assert done.returncode == status
+    assert done.returncode in statuses
     (run,) = ResultsDirectory.open(tmp_path / "home").read_runs()
     assert not judge(run).is_valid
 
