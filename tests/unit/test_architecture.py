@@ -48,6 +48,7 @@ scenario:         errors validation workload measurement interfaces analysis
 emulator:         errors workload
 targets:          errors event_loop validation workload interfaces transport aws emulator
 execution:        errors workload measurement interfaces engine analysis results aws scenario
+comparison:       errors workload statistics measurement analysis results
 report:           errors workload statistics measurement interfaces analysis results
 distributed:      errors event_loop workload measurement interfaces engine results execution
 processing_job:   errors validation workload interfaces analysis results aws execution distributed
