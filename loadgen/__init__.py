@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from loadgen.measurement.outcome import OutcomeCategory as OutcomeCategory
     from loadgen.measurement.run import Run as Run
     from loadgen.measurement.tally import Window as Window
+    from loadgen.scenario.interleaved import Interleaved as Interleaved
+    from loadgen.scenario.interleaved import Variant as Variant
     from loadgen.scenario.scenario import Scenario as Scenario
     from loadgen.scenario.serverless_benchmark import ServerlessBenchmark as ServerlessBenchmark
     from loadgen.targets.emulated import Emulated as Emulated
@@ -61,6 +63,7 @@ _NAMES_BY_MODULE = {
     "measurement.outcome": ("Outcome", "OutcomeCategory"),
     "measurement.run": ("Run",),
     "measurement.tally": ("Window",),
+    "scenario.interleaved": ("Interleaved", "Variant"),
     "scenario.scenario": ("Scenario",),
     "scenario.serverless_benchmark": ("ServerlessBenchmark",),
     "targets.emulated": ("Emulated",),

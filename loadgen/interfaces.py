@@ -7,7 +7,7 @@ implement these four.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.measurement.outcome import Outcome
@@ -208,6 +208,20 @@ class Target(Protocol):
             run_id: tags every resource that is created.
         """
         ...
+
+
+@runtime_checkable
+class SupportsVariants(Protocol):
+    """An account of several targets, which `Step.variant` names."""
+
+    def variant(self, name: str) -> Account:
+        """Return the account of one target."""
+        ...
+
+
+def account_of_step(account: Account, step: Step) -> Account:
+    """Return the account in which a step's endpoint is."""
+    return account.variant(step.variant) if step.variant and isinstance(account, SupportsVariants) else account
 
 
 class RemoteTarget(Protocol):

@@ -66,7 +66,7 @@ class Analysis:
 
     @property
     def violated_slos(self) -> tuple[SloCheck, ...]:
-        """The SLO checks that are violated or could not be evaluated."""
+        """The SLO checks that do not pass: violated, or not decided unless the SLO accepts that."""
         return tuple(check for check in self.slos if not check.is_met)
 
 

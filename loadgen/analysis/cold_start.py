@@ -2,11 +2,11 @@
 
 A call is `cold` if two conditions hold. First, a new instance may have been needed: the call is among the first, or
 more calls were in flight than instances had been seen, or the instances had been idle. Second, its latency is far
-above that of calls that cannot have been cold. A call with the first condition and a moderately higher latency is
-`unknown`.
+above that of calls that cannot have been cold. A call with the first condition whose latency is not that of a typical
+warm call either is `unknown`, and so is every call where no call is known to be warm.
 
 An instance serves one call at a time (SageMaker developer guide, "Serverless Inference"), so concurrent calls count
-instances. The SampleCount of CloudWatch's ModelSetupTime is a cross-check and resolves unknown calls only.
+instances. The SampleCount of CloudWatch's ModelSetupTime resolves unknown calls, and stands where it disagrees.
 """
 
 from collections.abc import Iterator
@@ -28,6 +28,9 @@ COLD_RATIO = 3.0
 # slowest warm call.
 TIGHT_COLD_RATIO = 2.0
 WARM_RATIO = 1.5  # a latency up to this multiple of the warm median is warm
+# A slower one is warm if it is among the usual warm latencies, but not above this multiple of their median: where warm
+# latencies have a long tail, cold ones lie within it.
+MAX_WARM_RATIO = 2.1
 MIN_WARM_CALLS = 5  # certainly warm calls needed to know the warm latencies; and at least 1 % of all calls
 _JITTER = 0.005  # seconds by which calls may overtake each other in the network
 _BINS_PER_IDLE_EXPIRY = 8  # time resolution of the expiry of instances
@@ -50,25 +53,17 @@ class ColdStartLabels:
     Args:
         labels: a StartLabel per sample, in the order of the samples, shape (n,).
         cloudwatch_cold_starts: cold starts that CloudWatch counted over the same interval; None if unknown.
+        is_consistent: whether the client's observations agree with CloudWatch's count; None if that is unknown.
+            If not, CloudWatch's count stands: more calls are unknown, or fewer cold.
     """
 
     labels: NDArray[np.uint8]
     cloudwatch_cold_starts: int | None
+    is_consistent: bool | None
 
     def count(self, label: StartLabel) -> int:
         """Return the number of calls with a label, including warm-up and failures."""
         return int(np.count_nonzero(self.labels == label))
-
-    @property
-    def is_consistent(self) -> bool | None:
-        """Whether the labels agree with CloudWatch's count; None if that is unknown."""
-        if self.cloudwatch_cold_starts is None:
-            return None
-        return (
-            self.count(StartLabel.COLD)
-            <= self.cloudwatch_cold_starts
-            <= self.count(StartLabel.COLD) + self.count(StartLabel.UNKNOWN)
-        )
 
 
 def label_cold_starts(run: Run, *, idle_expiry: float = IDLE_EXPIRY) -> ColdStartLabels:
@@ -83,7 +78,7 @@ def label_cold_starts(run: Run, *, idle_expiry: float = IDLE_EXPIRY) -> ColdStar
     labels = np.full(len(samples), StartLabel.NOT_SERVED, dtype=np.uint8)
     served = np.flatnonzero(_SERVED[samples["outcome"]]).astype(np.uint32)
     if not served.size:
-        return ColdStartLabels(labels, counted)
+        return ColdStartLabels(labels, counted, None if counted is None else counted == 0)
     # Real time: an instance is idle while other steps are measured, although the run's clock stands still.
     sent = run.real_elapsed(np.asarray(samples["sent"][served]), samples["seq"][served])
     order = np.argsort(sent, kind="stable").astype(np.uint32)
@@ -91,8 +86,15 @@ def label_cold_starts(run: Run, *, idle_expiry: float = IDLE_EXPIRY) -> ColdStar
     del order
     latency = (samples["done"][served] - samples["sent"][served]).astype(np.float32)  # only compared, never reported
     slots = run.step.load.connections if config is None else min(config.max_concurrency, run.step.load.connections)
-    labels[served] = _assign_labels(latency, _can_be_cold(sent, latency, slots, idle_expiry), slots)
-    return ColdStartLabels(_resolve_unknown(labels, counted), counted)
+    possible = _can_be_cold(sent, latency, slots, idle_expiry)
+    # Each slot starts an instance, and again when it was idle for long enough.
+    max_starts = slots * (1 + int((sent[-1] - sent[0]) / idle_expiry))
+    assigned = _assign_labels(latency, possible, max_starts)
+    is_consistent = None if counted is None else _is_consistent(assigned, counted)
+    if counted is not None:
+        _apply_count(assigned, latency, possible, counted)
+    labels[served] = assigned
+    return ColdStartLabels(labels, counted, is_consistent)
 
 
 def _is_served(outcome: Outcome) -> bool:
@@ -180,10 +182,10 @@ def _chunks(size: int) -> Iterator[slice]:
         yield slice(start, min(size, start + _CHUNK))
 
 
-def _assign_labels(latency: NDArray[np.float32], possible: NDArray[np.bool_], slots: int) -> NDArray[np.uint8]:
-    """Label calls, shape (n,), by whether they can be cold and by their latency."""
+def _assign_labels(latency: NDArray[np.float32], possible: NDArray[np.bool_], max_starts: int) -> NDArray[np.uint8]:
+    """Label calls, shape (n,), by whether they can be cold and by their latency; at most `max_starts` can be cold."""
     labels = np.full(latency.size, StartLabel.WARM, dtype=np.uint8)
-    thresholds = _latency_thresholds(latency, possible, slots)
+    thresholds = _latency_thresholds(latency, possible, max_starts)
     if thresholds is None:
         labels[possible] = StartLabel.UNKNOWN
         return labels
@@ -194,7 +196,7 @@ def _assign_labels(latency: NDArray[np.float32], possible: NDArray[np.bool_], sl
 
 
 def _latency_thresholds(
-    latency: NDArray[np.float32], possible: NDArray[np.bool_], slots: int
+    latency: NDArray[np.float32], possible: NDArray[np.bool_], max_starts: int
 ) -> tuple[float, float] | None:
     """Return the latency up to which a call is warm and the one above which it is cold; None if unknown.
 
@@ -206,11 +208,11 @@ def _latency_thresholds(
     certainly_warm = _histogram(latency, ~possible)
     if certainly_warm.total >= max(MIN_WARM_CALLS, latency.size / 100):
         median, slow = certainly_warm.percentile(50), certainly_warm.percentile(percent)
-    elif latency.size >= max(20, 4 * slots):
+    elif latency.size >= max(20, 4 * max_starts):
         # Most calls are warm even if instances come and go, because each cold one created an instance.
         all_calls = _histogram(latency, possible | ~possible)
         median = all_calls.percentile(50)
-        slow = all_calls.value_at_rank(max(1, round(percent / 100 * (latency.size - slots))))
+        slow = all_calls.value_at_rank(max(1, round(percent / 100 * (latency.size - max_starts))))
     else:
         # Too few warm calls: look for one gap in all latencies.
         ascending = np.sort(latency.astype(np.float64))
@@ -220,7 +222,8 @@ def _latency_thresholds(
         edge = float(ascending[int(ratios.argmax())])
         return edge, edge
     min_cold = min(COLD_RATIO * median, max(TIGHT_COLD_RATIO * median, median + 5 * (slow - median)))
-    return max(slow, WARM_RATIO * median), max(slow, min_cold)
+    max_warm = max(WARM_RATIO * median, min(slow, MAX_WARM_RATIO * median))
+    return max_warm, max(slow, min_cold)
 
 
 def _histogram(latency: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Histogram:
@@ -230,14 +233,31 @@ def _histogram(latency: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Histo
     return histogram
 
 
-def _resolve_unknown(labels: NDArray[np.uint8], cloudwatch_cold_starts: int | None) -> NDArray[np.uint8]:
-    """Label unknown calls warm or cold if CloudWatch's count shows that none or all of them are cold."""
-    if cloudwatch_cold_starts is None:
-        return labels
+def _is_consistent(labels: NDArray[np.uint8], cloudwatch_cold_starts: int) -> bool:
+    cold = int(np.count_nonzero(labels == StartLabel.COLD))
+    unknown = int(np.count_nonzero(labels == StartLabel.UNKNOWN))
+    return cold <= cloudwatch_cold_starts <= cold + unknown
+
+
+def _apply_count(
+    labels: NDArray[np.uint8], latency: NDArray[np.float32], possible: NDArray[np.bool_], cloudwatch_cold_starts: int
+) -> None:
+    """Change labels, shape (n,), in place so that they do not contradict CloudWatch's count.
+
+    With fewer cold starts than cold calls, only the slowest stay cold. With more, every call that can have been cold is
+    unknown. Unknown calls are warm or cold if the count shows that none or all of them are cold.
+    """
+    cold = np.flatnonzero(labels == StartLabel.COLD)
+    if cold.size > cloudwatch_cold_starts:
+        fastest = np.argsort(latency[cold], kind="stable")[: cold.size - cloudwatch_cold_starts]
+        labels[cold[fastest]] = StartLabel.UNKNOWN
+        return
     unknown = labels == StartLabel.UNKNOWN
-    remaining = cloudwatch_cold_starts - int(np.count_nonzero(labels == StartLabel.COLD))
+    if cold.size + np.count_nonzero(unknown) < cloudwatch_cold_starts:
+        unknown = possible & (labels != StartLabel.COLD)
+        labels[unknown] = StartLabel.UNKNOWN
+    remaining = cloudwatch_cold_starts - cold.size
     if remaining == 0:
         labels[unknown] = StartLabel.WARM
     elif remaining == np.count_nonzero(unknown):
         labels[unknown] = StartLabel.COLD
-    return labels

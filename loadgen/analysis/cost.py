@@ -5,13 +5,14 @@ Pure arithmetic on measured values and a price book. An unknown price makes the 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from loadgen.analysis.billed_duration import find_billed_duration
 from loadgen.analysis.prices import Price, PriceBook, PriceUnavailable
 from loadgen.analysis.summary import Summary
-from loadgen.measurement.cloudwatch_metrics import CloudWatchMetric
 from loadgen.measurement.run import Run
+from loadgen.statistics.interval import Interval
 
 HOURS_PER_MONTH = 720  # 30 days, as in the savings tables of AWS's sm-serverless-benchmarking
 BYTES_PER_GB = 2**30  # AWS does not publish whether it bills 10^9 or 2^30; the difference is 7 % of the data cost
@@ -57,6 +58,8 @@ class Cost:
         provisioned_hourly: USD per hour for provisioned concurrency, in addition to the invocations; None without
             provisioned concurrency or if its price is unknown.
         usd_per_second: USD per billed second of this memory size; 0 if the price is unknown.
+        billed_interval: 95 % interval of `billed_duration`; None with too few warm calls.
+        per_million_interval: 95 % interval of `per_million`; None likewise, or if a price is unknown.
     """
 
     memory_mb: int
@@ -71,6 +74,8 @@ class Cost:
     unavailable_reason: str = ""
     provisioned_hourly: float | None = None
     usd_per_second: float = 0.0
+    billed_interval: Interval | None = None
+    per_million_interval: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,8 @@ class Savings:
         break_even: invocations per month below which serverless is cheaper.
         rows: monthly costs up to the break-even point.
         unavailable_reason: why there is no comparison; empty if there is one.
+        break_even_low: lower end of the 95 % interval of `break_even`; None if the cost has none.
+        break_even_high: upper end; None likewise.
     """
 
     memory_mb: int
@@ -104,68 +111,8 @@ class Savings:
     break_even: float | None
     rows: tuple[SavingsRow, ...]
     unavailable_reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class BilledDuration:
-    """Billed duration of a call.
-
-    Args:
-        warm: seconds of a warm call.
-        with_cold_starts: mean seconds of all calls; None if unknown.
-        source: how the value was determined, human-readable.
-    """
-
-    warm: float
-    with_cold_starts: float | None
-    source: str
-
-
-def find_billed_duration(run: Run, summary: Summary) -> BilledDuration | None:
-    """Return the billed duration from CloudWatch if it has the run, else from the client's service times.
-
-    Returns None if no call was successful and CloudWatch has no datapoint.
-    """
-    model, overhead = run.metrics.values.get("ModelLatency"), run.metrics.values.get("OverheadLatency")
-    if model is not None and overhead is not None:
-        warm, how = _warm_overhead(overhead, run.metrics.values.get("ModelSetupTime"))
-        return BilledDuration(
-            (model.average + warm) / 1e6,
-            (model.average + overhead.average) / 1e6,
-            f"CloudWatch: ModelLatency average + OverheadLatency {how}",
-        )
-    if summary.service is None:
-        return None
-    missing = run.metrics.unavailable
-    reason = missing.get("ModelLatency") or missing.get("OverheadLatency") or "not queried"
-    which, warm = "median service time", summary.service.median
-    if summary.cold_starts is not None and summary.cold_starts.warm_service is not None:
-        which, warm = "mean service time of warm calls", summary.cold_starts.warm_service.mean
-    return BilledDuration(
-        warm, summary.service.mean, f"the client's {which}, network included (CloudWatch unavailable: {reason})"
-    )
-
-
-def _warm_overhead(overhead: CloudWatchMetric, setup: CloudWatchMetric | None) -> tuple[float, str]:
-    """Return the overhead of a warm call in microseconds, and which statistic it is.
-
-    CloudWatch counts cold calls (ModelSetupTime exists for cold calls only) but does not separate them. Its sum cannot
-    be subtracted from that of the overhead, because measured setup times exceed the overheads they belong to. The cold
-    calls are the slowest, so the median of the warm calls is a known percentile of all calls.
-    """
-    cold = 0.0 if setup is None else setup.sample_count / overhead.sample_count
-    if cold == 0:
-        return overhead.average, "average (no cold start was recorded)"
-    share = f"{cold:.1%} of the calls were cold"
-    if cold >= 1:
-        return overhead.average, "average (all calls were cold)"
-    wanted = 50 * (1 - cold)
-    percentiles = {float(name[1:]): value for name, value in overhead.percentiles.items()}
-    usable = [percent for percent in percentiles if percent < 100 * (1 - cold)]
-    if not usable:
-        return overhead.minimum, f"minimum, the only statistic that is certainly of a warm call ({share})"
-    nearest = min(usable, key=lambda percent: abs(percent - wanted))
-    return percentiles[nearest], f"p{nearest:g}, the percentile nearest to the median of the warm calls ({share})"
+    break_even_low: float | None = None
+    break_even_high: float | None = None
 
 
 def cost_of_run(run: Run, summary: Summary, prices: PriceBook, region: str) -> Cost | None:
@@ -189,13 +136,18 @@ def cost_of_run(run: Run, summary: Summary, prices: PriceBook, region: str) -> C
     unknown = "; ".join(str(price) for price in (execution, data) if isinstance(price, PriceUnavailable))
     if not len(run.samples):
         unknown = "; ".join(filter(None, (unknown, "payload sizes are unknown: samples were not kept")))
-    per_call, with_cold = None, None
+    per_call, with_cold, per_million_interval = None, None, None
     if isinstance(execution, Price) and isinstance(data, Price) and not unknown:
-        per_call = price_of_call(config.memory_mb, billed.warm, _payload_bytes(summary), execution, data)
+
+        def price(seconds: float) -> float:
+            return price_of_call(config.memory_mb, seconds, _payload_bytes(summary), execution, data)
+
+        per_call = price(billed.warm)
         if billed.with_cold_starts is not None:
-            with_cold = price_of_call(
-                config.memory_mb, billed.with_cold_starts, _payload_bytes(summary), execution, data
-            )
+            with_cold = price(billed.with_cold_starts)
+        if billed.interval is not None and billed.interval.ends is not None:
+            low, high = (1e6 * price(end) for end in billed.interval.ends)
+            per_million_interval = replace(billed.interval, value=1e6 * per_call, low=low, high=high)
     return Cost(
         memory_mb=config.memory_mb,
         billed_duration=billed.warm,
@@ -209,6 +161,8 @@ def cost_of_run(run: Run, summary: Summary, prices: PriceBook, region: str) -> C
         unavailable_reason=unknown,
         provisioned_hourly=provisioned,
         usd_per_second=execution.usd * config.memory_mb / 1024 if isinstance(execution, Price) else 0.0,
+        billed_interval=billed.interval,
+        per_million_interval=per_million_interval,
     )
 
 
@@ -253,7 +207,11 @@ def compare_with_instance(cost: Cost, prices: PriceBook, region: str, instance: 
         _savings_row(count, monthly - left + count * cost.per_invocation, monthly)
         for count in _monthly_volumes(break_even)
     )
-    return Savings(cost.memory_mb, name, hourly.usd, monthly, break_even, rows)
+    ends = None if cost.per_million_interval is None else cost.per_million_interval.ends
+    low, high = (None, None) if ends is None else (left * 1e6 / ends[1], left * 1e6 / ends[0])
+    return Savings(
+        cost.memory_mb, name, hourly.usd, monthly, break_even, rows, break_even_low=low, break_even_high=high
+    )
 
 
 def _savings_row(count: int, serverless: float, monthly: float) -> SavingsRow:

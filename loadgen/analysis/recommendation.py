@@ -12,6 +12,7 @@ import numpy as np
 from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.analysis.size_choice import Objective, SizeChoice, SizeSeries, choose_size, to_objective
 from loadgen.analysis.size_series import size_series
+from loadgen.analysis.slo import SloStatus
 from loadgen.statistics.decision import Decision, decide_share
 from loadgen.workload.load import ClosedLoop
 
@@ -161,7 +162,7 @@ def slo_violations(runs: Sequence[RunAnalysis]) -> Mapping[int, str]:
     found: dict[int, str] = {}
     for row in runs:
         checks = [check for check in row.slos if check.slo.metric.startswith(("service_", "response_", "failure_"))]
-        violated = [check.reason for check in checks if not check.is_met and check.value is not None]
+        violated = [check.reason for check in checks if check.status is SloStatus.VIOLATED]
         if violated and row.memory_mb is not None:
             found[row.memory_mb] = "; ".join(violated)
     return found

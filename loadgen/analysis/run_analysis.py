@@ -55,5 +55,5 @@ def analyze_run(
     """
     summary = summarize(run)
     cost = cost_of_run(run, summary, prices, region)
-    checks = check_slos(slos, step=run.step.label, summary=summary, cost=cost)
+    checks = check_slos(slos, run=run, summary=summary, cost=cost)
     return RunAnalysis(run, summary, judge(run, limits), cost, checks)

@@ -75,6 +75,8 @@ class ColdStartSummary:
         warm_service: service times of warm calls; None if there are none.
         cloudwatch_cold_starts: cold starts that CloudWatch counted (ModelSetupTime); None if unknown.
         is_consistent: whether the labels agree with CloudWatch's count; None if that is unknown.
+        served: calls that an instance served, with failures and the warm-up, as CloudWatch counts them.
+        served_service_mean: mean service time of those, seconds; None if there are none.
     """
 
     cold: int
@@ -84,6 +86,8 @@ class ColdStartSummary:
     warm_service: Latency | None
     cloudwatch_cold_starts: int | None
     is_consistent: bool | None
+    served: int = 0
+    served_service_mean: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +238,8 @@ def _summarize_cold_starts(run: Run) -> ColdStartSummary:
     def labelled(start: StartLabel) -> Iterator[NDArray[np.void]]:
         return _measured_chunks(run.samples, OutcomeCategory.OK, starts.labels == start)
 
+    is_served = starts.labels != StartLabel.NOT_SERVED
+    served = int(np.count_nonzero(is_served))
     cold = latency_from_values(_latencies(lambda: labelled(StartLabel.COLD), "sent"))
     warm = latency_from_values(_latencies(lambda: labelled(StartLabel.WARM), "sent"))
     return ColdStartSummary(
@@ -244,7 +250,16 @@ def _summarize_cold_starts(run: Run) -> ColdStartSummary:
         warm_service=warm,
         cloudwatch_cold_starts=starts.cloudwatch_cold_starts,
         is_consistent=starts.is_consistent,
+        served=served,
+        served_service_mean=_sum_of_latencies(run.samples, is_served) / served if served else None,
     )
+
+
+def _sum_of_latencies(samples: NDArray[np.void], selected: NDArray[np.bool_]) -> float:
+    """Return the exact sum of the selected latencies, warm-up included, whatever the chunks."""
+    starts = range(0, len(samples), _CHUNK)
+    chunks = (np.asarray(samples[start : start + _CHUNK])[selected[start : start + _CHUNK]] for start in starts)
+    return math.fsum(latency for chunk in chunks for latency in (chunk["done"] - chunk["sent"]).tolist())
 
 
 def _from_histograms(run: Run) -> _LatencyReader:

@@ -64,7 +64,7 @@ STATUS_MEANINGS = {
         "Follow the hint in the message.",
     ),
     ExitStatus.THRESHOLD: StatusMeaning(
-        "An SLO is violated or could not be evaluated, or --max-spend was reached.",
+        "An SLO is violated, not decided or could not be evaluated, or --max-spend was reached.",
         "Read the SLO table of the report.",
     ),
     ExitStatus.RESOURCE_LEAK: StatusMeaning(

@@ -75,8 +75,9 @@ class ClosedLoopDriver(_LoadDriver):
         self._rng = random.Random(load.seed)  # noqa: S311 - pauses, not secrets
         self._left: float = math.inf if load.count is None else load.count
         self._left_in_block: float = 0
-        # When each client sends next, in seconds of the run.
-        self._ready = [0.0] * load.clients
+        # When each client sends next, in seconds of the run. The clients of several shards start in turns.
+        index, count = load.part
+        self._ready = [load.ramp_up * (client + index / count) / load.clients for client in range(load.clients)]
 
     async def run(self, group: asyncio.TaskGroup, limit: int | None = None) -> None:
         """Run all clients until `limit` more requests, or those of the load, are sent, or the load is stopped."""

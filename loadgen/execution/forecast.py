@@ -25,7 +25,7 @@ class RunForecast:
     """Upper bounds of what a run creates, sends and costs.
 
     Args:
-        configs: the configurations to deploy, without repetition.
+        configs: the configuration of each endpoint to deploy.
         waves: how many groups of endpoints are deployed one after the other, to fit the account's quotas.
         steps: how many steps are executed.
         worst_case: the cost when every call takes `INVOCATION_TIMEOUT` seconds.
@@ -108,7 +108,8 @@ def forecast_run(
     payload = 2.0 * max(len(request.body) for request in requests)
     worst = estimate_cost(steps, prices, identity.region, call_duration=INVOCATION_TIMEOUT, payload_bytes=payload)
     typical = estimate_cost(steps, prices, identity.region, call_duration=_TYPICAL_CALL, payload_bytes=payload)
-    configs = tuple(dict.fromkeys(step.config for step in steps if step.config is not None))
+    endpoints = dict.fromkeys((step.config, step.variant) for step in steps)
+    configs = tuple(config for config, _ in endpoints if config is not None)
     durations = [_schedule_duration(step) for step in steps]
     lasts = max(durations, default=0.0) if together else math.fsum(durations)
     return RunForecast(configs, waves, len(steps), worst, typical, identity, lasts)

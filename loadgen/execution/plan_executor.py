@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from loadgen.aws.quotas import deployment_waves
-from loadgen.errors import ConfigError, ExitStatus, LoadgenError
+from loadgen.errors import ConfigError, ExitStatus, LoadgenError, QuotaError
 from loadgen.execution.endpoint_deployments import EndpointLease
 from loadgen.execution.executor import BlockPool, WorkerPool
 from loadgen.execution.rounds_runner import DeployedStep, RoundsRunner
@@ -17,7 +17,7 @@ from loadgen.execution.scenario_result import ExitCause
 from loadgen.execution.spend_limit import SpendLimit
 from loadgen.execution.step_runner import StepRunner
 from loadgen.execution.stop_event import acquire_or_stop, sleep_until, wait_or_stop
-from loadgen.interfaces import Account, Endpoint, Progress
+from loadgen.interfaces import Account, Endpoint, Progress, account_of_step
 from loadgen.measurement.cloudwatch_metrics import UNITS, CloudWatchMetrics
 from loadgen.measurement.outcome import OutcomeCategory
 from loadgen.measurement.run import Run
@@ -118,8 +118,18 @@ class PlanExecutor:
         self.planned_steps += len(numbered)
         runs = {n: self._completed_run(n, step) for n, step in numbered if n in self._completed_runs}
         missing = [(n, step) for n, step in numbered if n not in runs]
-        for configs in self._deployment_waves([step for _, step in missing]):
-            wave = [_EndpointSteps(config, [(n, s) for n, s in missing if s.config == config]) for config in configs]
+        waves = list(self._deployment_waves([step for _, step in missing]))
+        if rounds is not None and rounds.is_one_wave and len(waves) > 1:
+            raise QuotaError(
+                f"{len(missing)} steps must be measured side by side, the quotas split them into {len(waves)} waves",
+                hint="use a smaller MaxConcurrency, or request an increase in Service Quotas",
+                details=(f"source: {self._account.quotas.source}",),
+            )
+        for endpoints in waves:
+            wave = [
+                _EndpointSteps(config, [(n, s) for n, s in missing if (s.config, s.variant) == (config, variant)])
+                for config, variant in endpoints
+            ]
             metrics_of_wave = await self._run_wave(wave, pool, rounds, runs)
             for endpoint_steps, metrics in zip(wave, metrics_of_wave, strict=True):
                 for number, run_writer, run in endpoint_steps.measured:
@@ -140,12 +150,21 @@ class PlanExecutor:
             )
         return run
 
-    def _deployment_waves(self, steps: Sequence[Step]) -> Iterator[Sequence[ServerlessConfig | None]]:
-        """Yield the configurations to deploy at once: an existing endpoint alone, the others as the quotas allow."""
-        configs = dict.fromkeys(step.config for step in steps)
-        if None in configs:
-            yield [None]
-        yield from deployment_waves([config for config in configs if config is not None], self._account.quotas)
+    def _deployment_waves(self, steps: Sequence[Step]) -> Iterator[Sequence[tuple[ServerlessConfig | None, str]]]:
+        """Yield configuration and variant of the endpoints to open at once.
+
+        Existing endpoints are not opened together with others, which are deployed as the quotas allow.
+        """
+        endpoints = list(dict.fromkeys((step.config, step.variant) for step in steps))
+        if existing := [(config, variant) for config, variant in endpoints if config is None]:
+            yield existing
+        deployed = [(config, variant) for config, variant in endpoints if config is not None]
+        for configs in deployment_waves([config for config, _ in deployed], self._account.quotas):
+            wave = []
+            for config in configs:
+                wave.append(next(endpoint for endpoint in deployed if endpoint[0] == config))
+                deployed.remove(wave[-1])
+            yield wave
 
     async def _run_wave(
         self, wave: Sequence[_EndpointSteps], pool: WorkerPool, rounds: Rounds | None, completed_runs: Mapping[int, Run]
@@ -209,7 +228,7 @@ class PlanExecutor:
         connections = max(step.load.connections for _, step in endpoint_steps.steps) if pool.is_local else 1
         return EndpointLease(
             group,
-            self._account,
+            account_of_step(self._account, endpoint_steps.steps[0][1]),
             endpoint_steps.config,
             connections=connections,
             timeout=self._scenario.timeout,
@@ -254,7 +273,7 @@ class PlanExecutor:
         if not runs or not runs[0].endpoint:
             return CloudWatchMetrics()
         read_task = asyncio.ensure_future(
-            self._account.metrics(
+            account_of_step(self._account, runs[0].step).metrics(
                 runs[0].endpoint,
                 start=min(run.started for run in runs),
                 end=max(run.ended for run in runs),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from loadgen.errors import ExitStatus
 from loadgen.execution.executor import StepTask, WorkerPool
 from loadgen.execution.spend_limit import SpendLimit
-from loadgen.interfaces import Account, Endpoint, Progress, RemoteTarget
+from loadgen.interfaces import Account, Endpoint, Progress, RemoteTarget, account_of_step
 from loadgen.measurement.run import Run
 from loadgen.measurement.tally import Window
 from loadgen.results.directory import ResultsDirectory
@@ -93,7 +93,7 @@ class StepRunner:
             "together": self._scenario.together,
         }
         run_writer = self._results.create_run(number, step, run_fields)
-        before = await self._account.server_counts(endpoint.name)
+        before = await account_of_step(self._account, step).server_counts(endpoint.name)
         self._progress.step_started(step)
         del run_fields["started"]  # the engine's own instant is more exact
         return StartedStep(self._task(step, endpoint, run_writer), run_fields, before)
@@ -101,7 +101,8 @@ class StepRunner:
     async def complete(self, started: StartedStep, run: Run) -> Run:
         """Save the run of a step that was executed, and return it with all its fields."""
         run_writer = started.task.run_writer
-        after = await self._account.server_counts(started.task.endpoint.name)
+        account = account_of_step(self._account, started.task.step)
+        after = await account.server_counts(started.task.endpoint.name)
         await asyncio.to_thread(run_writer.close)
         if run.workers and all(worker.lost_reason for worker in run.workers):
             self._abort(ExitStatus.OS_RESOURCE, "every worker was lost")

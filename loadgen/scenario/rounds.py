@@ -25,6 +25,7 @@ class Rounds:
         seed: selects the order of the steps in each round.
         max_duration: seconds that a round should take at most. After a longer one the blocks become shorter, because
             an endpoint without calls for long may remove its instances, and the next call is then cold.
+        is_one_wave: True to refuse steps that do not fit the quotas at the same time; False to measure them in waves.
         policy: ends steps early; None to measure every step to its end.
 
     Raises:
@@ -35,6 +36,7 @@ class Rounds:
     block_size: int
     seed: int = 0
     max_duration: float = math.inf
+    is_one_wave: bool = False
     policy: RoundPolicy | None = None
 
     def __post_init__(self) -> None:

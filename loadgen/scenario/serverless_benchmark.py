@@ -21,7 +21,7 @@ from loadgen.scenario.benchmark_parameters import DEFAULTS
 from loadgen.scenario.rounds import Rounds
 from loadgen.scenario.scenario import DEFAULT_OBJECTIVE, DEFAULT_TIMEOUT, Plan, validate_scenario
 from loadgen.validation import to_int, to_tuple
-from loadgen.workload.load import ClosedLoop, Pause
+from loadgen.workload.load import ClosedLoop, Pause, Uniform
 from loadgen.workload.request import Request
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import ErrorLimit, Step
@@ -53,6 +53,9 @@ class ServerlessBenchmark:
         memory_size: size of the concurrency benchmark, MB; None for the recommended one.
         think: seconds a client pauses after each response.
         backoff: seconds a client pauses after a throttled or failed call.
+        ramp_up: seconds over which the clients of the concurrency benchmark start, evenly spread; None for the mean of
+            `think`, so that clients with think times do not begin with a burst; without think times all start at once.
+        warmup: seconds at the start of each step of the concurrency benchmark whose calls are recorded, not counted.
         objective: what the recommendation optimises: `cost`, `speed`, `balanced` (cost x median latency), or an
             Objective with other weights or another statistic.
         instance: the real-time instance type to compare with; None for a comparable one of each size.
@@ -82,6 +85,8 @@ class ServerlessBenchmark:
     memory_size: int | None = None
     think: Pause = 0.0
     backoff: Pause = 0.1
+    ramp_up: float | None = None
+    warmup: float = 0.0
     objective: Objective | str = DEFAULT_OBJECTIVE
     instance: str | None = None
     slos: Sequence[Slo] = ()
@@ -163,6 +168,7 @@ class ServerlessBenchmark:
             for max_concurrency in self.max_concurrency
             for multiplier in sorted(self.multipliers)
         )
+        ramp_up = _mean(self.think) if self.ramp_up is None else self.ramp_up
         return [
             Step(
                 ServerlessConfig(memory_mb, max_concurrency),
@@ -172,9 +178,11 @@ class ServerlessBenchmark:
                     think=self.think,
                     backoff=self.backoff,
                     seed=self.seed,
+                    ramp_up=ramp_up,
                 ),
                 name=f"MaxConcurrency {max_concurrency}, {clients} client{'s' if clients != 1 else ''}",
                 phase=CONCURRENCY,
+                warmup=self.warmup,
             )
             for max_concurrency, clients in cells
         ]
@@ -207,6 +215,10 @@ class ServerlessBenchmark:
 
 
 _DEFAULT_REGION = "us-east-1"  # of runs that have no region
+
+
+def _mean(pause: Pause) -> float:
+    return (pause.low + pause.high) / 2 if isinstance(pause, Uniform) else pause
 
 
 def _client_count(max_concurrency: int, multiplier: float) -> int:

@@ -78,8 +78,11 @@ def measure_dependence(series: NDArray[np.float64]) -> Dependence:
     spectrum = _periodogram(bins) * size / variance  # 1 on average for independent values
     if _is_white(spectrum, _lag_1(series), count):
         return Dependence(count, is_independent=True, effective_count=float(count), degrees=count - 1)
-    frequencies = _number_of_frequencies(spectrum * variance / size / variance_of_bins, bins)
-    if frequencies is None:
+    time = _rough_time(spectrum * variance / size / variance_of_bins, bins)
+    frequencies = min(_MAX_FREQUENCIES, math.floor(_RESOLUTION * bins.size / time))
+    if frequencies < _MIN_FREQUENCIES and time <= 1:  # neighbours alternate: independence is the cautious assumption
+        return Dependence(count, is_independent=True, effective_count=float(count), degrees=count - 1)
+    if frequencies < _MIN_FREQUENCIES:
         return Dependence(count, is_independent=False, effective_count=None, degrees=0)
     degrees = _degrees(frequencies)
     level = 2 * float(spectrum[:frequencies].sum()) / degrees
@@ -143,17 +146,18 @@ def _is_white(spectrum: NDArray[np.float64], lag_1: float, count: int) -> bool:
     return True
 
 
-def _number_of_frequencies(spectrum: NDArray[np.float64], bins: NDArray[np.float64]) -> int | None:
-    """Return how many of the lowest frequencies show the long-run variance; None if the series is too short."""
+def _rough_time(spectrum: NDArray[np.float64], bins: NDArray[np.float64]) -> float:
+    """Return the larger of two rough estimates of the autocorrelation time, in bins; at least 1.
+
+    It decides how many of the lowest frequencies show the long-run variance.
+    """
     count = bins.size
     lag_1 = _lag_1(bins)
     lag_1 = min(0.999, lag_1 + (1 + 4 * lag_1) / count)  # Kendall's bias, with a trend removed
     first_order = (1 + lag_1) / (1 - lag_1)
     pilot = max(_FREQUENCIES_OF_TEST, min(_MAX_FREQUENCIES, count // 16))
     level = 2 * float(spectrum[:pilot].sum()) / _degrees(pilot)
-    time = max(1.0, first_order, level)
-    frequencies = min(_MAX_FREQUENCIES, math.floor(_RESOLUTION * count / time))
-    return frequencies if frequencies >= _MIN_FREQUENCIES else None
+    return max(1.0, first_order, level)
 
 
 def exceedance_autocorrelation_time(percent: float, time: float) -> float:

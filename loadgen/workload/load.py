@@ -95,6 +95,8 @@ class ClosedLoop:
             at once, and the throttled share then measures this machine's speed instead of the endpoint.
         seed: seed of random pauses.
         part: (index, count) of the shard.
+        ramp_up: seconds over which the clients start, evenly spread; 0 to start all of them at once, which with think
+            times is a burst that does not occur again.
 
     Raises:
         UsageError: neither `count` nor `duration` is set, or a value is out of range.
@@ -107,6 +109,7 @@ class ClosedLoop:
     backoff: Pause = 0.1
     seed: int = 0
     part: tuple[int, int] = (0, 1)
+    ramp_up: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clients", to_int(self.clients, "clients", 1))
@@ -118,6 +121,8 @@ class ClosedLoop:
             object.__setattr__(self, "count", to_int(self.count, "count", 1))
         if self.duration is not None:
             validate_duration(self.duration)
+        if not 0 <= self.ramp_up < math.inf:
+            raise UsageError(f"ramp_up is {self.ramp_up!r} seconds", hint="must be finite and at least 0")
         for pause in (self.think, self.backoff):
             if not isinstance(pause, Uniform) and not (math.isfinite(pause) and pause >= 0):
                 raise UsageError(f"pause is {pause!r} seconds", hint="must be finite and at least 0")

@@ -59,11 +59,12 @@ class Step:
         config: the configuration to deploy; None for an existing endpoint.
         load: the load to send.
         name: shown in tables and used for the run's directory; if empty, `label` describes the step instead.
-        phase: the benchmark that the step belongs to: `stability`, `concurrency`, or empty.
+        phase: the benchmark that the step belongs to: `stability`, `concurrency`, `comparison`, or empty.
         warmup: seconds at the start of the load whose requests are recorded but not counted.
         warmup_calls: number of requests at the start of the load that are recorded but not counted.
         error_limit: when to stop the step early; None for never.
         delay: seconds to wait before the load once the endpoint is in service, so that its instances go cold.
+        variant: which of several targets is called, by its name; empty for a scenario with one target.
 
     Raises:
         UsageError: a value is of the wrong type or negative.
@@ -77,6 +78,7 @@ class Step:
     warmup_calls: int = 0
     error_limit: ErrorLimit | None = None
     delay: float = 0.0
+    variant: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.load, (OpenLoop, ClosedLoop)):

@@ -1,6 +1,7 @@
 """Cost tables: scores and costs of the memory sizes, and the comparison with a real-time instance."""
 
 from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.cost import Savings
 from loadgen.analysis.recommendation import Recommendation, probability_text
 from loadgen.analysis.size_choice import SizeChoice
 from loadgen.report.content.columns import MEMORY_COLUMN
@@ -11,11 +12,13 @@ from loadgen.report.content.table import (
     Column,
     Table,
     count_cell,
+    interval_cell,
     milliseconds_cell,
     sanitize_text,
     text_cell,
     usd_cell,
 )
+from loadgen.statistics.interval import Interval
 
 _SCROLL_ROWS = 24  # a longer table scrolls in a box
 
@@ -92,10 +95,13 @@ def cost_table(analysis: Analysis) -> Table:
         cells.append(
             (
                 memory_cell(row),
-                milliseconds_cell(cost.billed_duration),
+                Cell(
+                    milliseconds_cell(cost.billed_duration).text,
+                    interval_cell(cost.billed_interval, factor=1000).detail,
+                ),
                 milliseconds_cell(cost.billed_duration_with_cold_starts),
                 usd_cell(cost.per_invocation),
-                usd_cell(cost.per_million),
+                Cell(usd_cell(cost.per_million).text, _usd_ends(cost.per_million_interval)),
                 usd_cell(cost.per_million_with_cold_starts),
             )
         )
@@ -107,7 +113,7 @@ def cost_table(analysis: Analysis) -> Table:
             notes.append(f"Price unavailable: {sanitize_text(cost.unavailable_reason)}.")
     columns = (
         MEMORY_COLUMN,
-        Column("Billed", "ms", "Billed duration of a warm call: model latency and overhead."),
+        Column("Billed", "ms", "Mean billed duration of a warm call: model latency and overhead."),
         Column("with cold", "ms", "Mean billed duration of all calls of the run, cold starts included."),
         Column("One call", "USD", "Billed duration at the price of the size, plus bytes in and out at the data price."),
         Column("1M calls", "USD", "One million warm calls."),
@@ -123,6 +129,18 @@ def cost_table(analysis: Analysis) -> Table:
         tuple(dict.fromkeys(notes)),
         highlighted_row=recommended_row(rows, analysis),
     )
+
+
+def _ends(interval: Interval | None) -> str:
+    """Return the ends of an interval of seconds in milliseconds; empty without an interval."""
+    return "" if interval is None else interval_cell(interval, factor=1000).detail
+
+
+def _usd_ends(interval: Interval | None) -> str:
+    """Return the ends of an interval in USD; empty without an interval."""
+    if interval is None or interval.ends is None:
+        return ""
+    return " to ".join(usd_cell(end).text for end in interval.ends)
 
 
 def _unbilled_notes(analysis: Analysis) -> list[str]:
@@ -154,6 +172,12 @@ def savings_table(analysis: Analysis) -> Table | None:
     return Table(title, columns, cells, (savings_sentence(analysis),), is_scrollable=len(cells) > _SCROLL_ROWS)
 
 
+def _break_even_ends(savings: Savings) -> str:
+    if savings.break_even_low is None or savings.break_even_high is None:
+        return ""
+    return f" (95 % interval {savings.break_even_low:,.0f} to {savings.break_even_high:,.0f})"
+
+
 def savings_sentence(analysis: Analysis) -> str:
     """Return one sentence with the break-even point, or why it is unknown."""
     savings = analysis.savings
@@ -163,7 +187,9 @@ def savings_sentence(analysis: Analysis) -> str:
     if savings.break_even is None or savings.instance_monthly is None:
         reason = sanitize_text(savings.unavailable_reason) or "a price is missing"
         return f"The break-even point with {instance} is unknown: {reason}."
+    monthly = usd_cell(savings.instance_monthly).text
     return (
-        f"Below {savings.break_even:,.0f} invocations per month, serverless at {savings.memory_mb} MB is cheaper than "
-        f"one {instance} ({usd_cell(savings.instance_monthly).text} USD per month); above, the instance is cheaper."
+        f"Below {savings.break_even:,.0f} invocations per month{_break_even_ends(savings)}, serverless at "
+        f"{savings.memory_mb} MB is cheaper than one {instance} ({monthly} USD per month); above, the instance is "
+        "cheaper."
     )

@@ -73,9 +73,12 @@ def cold_start_table(rows: Sequence[RunAnalysis]) -> Table | None:
     )
     labelled = [row for row in rows if row.summary.cold_starts is not None]
     notes = tuple(
-        f"{short_label(row)}: CloudWatch counted a different number of cold starts."
+        f"{short_label(row)}: CloudWatch counted {starts.cloudwatch_cold_starts:,} cold starts, which the latencies of "
+        "the calls do not show; its count stands, and calls that may have been cold are unknown."
         for row in labelled
-        if row.summary.cold_starts is not None and row.summary.cold_starts.is_consistent is False
+        if (starts := row.summary.cold_starts) is not None
+        and starts.is_consistent is False
+        and starts.cloudwatch_cold_starts is not None
     )
     cells = tuple(_cold_start_cells(row) for row in labelled)
     return Table("Cold and warm calls", columns, cells, notes) if cells else None

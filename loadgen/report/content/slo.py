@@ -1,6 +1,7 @@
 """The verdict's reasons and the SLO checks, shown before any other number."""
 
 from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.slo import SloCheck, SloStatus
 from loadgen.report.content.table import Cell, Column, Table, text_cell
 
 
@@ -23,14 +24,14 @@ def slo_table(analysis: Analysis) -> Table | None:
     columns = (
         Column("Step", is_text=True),
         Column("SLO", "", "Limit on one metric of a run, from the scenario.", is_text=True),
-        Column("Met", is_text=True),
+        Column("Met", "", "Not decided: the 95 % interval of the value contains the limit.", is_text=True),
         Column("Observed", is_text=True),
     )
     cells = tuple(
         (
             text_cell(check.step),
             text_cell(str(check.slo)),
-            Cell(("yes" if check.is_met else "NO") + ("" if id(check) in counted else " (not counted)")),
+            Cell(_met(check) + ("" if id(check) in counted else " (not counted)")),
             text_cell(_observed(check.reason, str(check.slo))),
         )
         for check in checks
@@ -46,9 +47,21 @@ def slo_sentence(analysis: Analysis) -> str:
     count, violated = len(analysis.slos), len(analysis.violated_slos)
     if not count:
         return ""
+    undecided = sum(check.status is SloStatus.UNDECIDED for check in analysis.slos)
     if violated:
-        return f"{violated} of {count} SLO checks not met."
+        of_these = sum(check.status is SloStatus.UNDECIDED for check in analysis.violated_slos)
+        return f"{violated} of {count} SLO checks not met" + (
+            f", {of_these} of these not decided." if of_these else "."
+        )
+    if undecided:
+        return f"{count - undecided} of {count} SLO checks are met, {undecided} not decided, which the SLOs accept."
     return "The SLO is met." if count == 1 else f"All {count} SLO checks are met."
+
+
+def _met(check: SloCheck) -> str:
+    if check.status is SloStatus.UNDECIDED:
+        return "not decided" + (" (accepted)" if check.is_met else "")
+    return "yes" if check.is_met else "NO"
 
 
 def _observed(reason: str, slo_text: str) -> str:

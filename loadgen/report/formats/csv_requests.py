@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.analysis.cold_start import StartLabel, label_cold_starts
 from loadgen.analysis.run_analysis import RunAnalysis
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.measurement.sample import NEW_CONNECTION, WARMUP
@@ -47,7 +48,9 @@ _ADDED_COLUMNS: dict[str, str | None] = {
     "sequence": _INTEGER,
     "step": None,
     "measured_on": None,
+    "start": None,
 }
+_START_TEXTS = {StartLabel.COLD: "cold", StartLabel.WARM: "warm", StartLabel.UNKNOWN: "unknown"}
 # Instants that may be NaN -> columns that are empty then.
 _COLUMNS_BY_TIMESTAMP = {
     "sent": ("invocation_latency", "error_latency", "start_time"),
@@ -84,20 +87,23 @@ def write_requests(out: BinaryIO, rows: Iterable[RunAnalysis], *, measured_on: s
             out.write((",".join(header) + "\n").encode())
         constants = {name: "" if value is None else str(value) for name, value in configuration.items()}
         constants |= {"step": row.run.step.label, "measured_on": measured_on}
-        starts = range(0, len(row.run.samples), _CHUNK)
-        out.writelines(_lines(row, row.run.samples[start : start + _CHUNK], constants) for start in starts)
+        labels = label_cold_starts(row.run).labels
+        parts = [slice(start, start + _CHUNK) for start in range(0, len(row.run.samples), _CHUNK)]
+        out.writelines(_lines(row, row.run.samples[part], labels[part], constants) for part in parts)
 
 
-def _lines(row: RunAnalysis, samples: NDArray[np.void], constants: dict[str, str]) -> bytes:
+def _lines(row: RunAnalysis, samples: NDArray[np.void], labels: NDArray[np.uint8], constants: dict[str, str]) -> bytes:
     """Return the samples as CSV lines; samples of one kind share a template that is filled with their values."""
     kinds = samples["outcome"].astype(np.int64) | samples["flags"].astype(np.int64) << 8
     kinds |= samples["code"].astype(np.int64) << 16
     for bit, instant in enumerate(_COLUMNS_BY_TIMESTAMP):
         kinds |= np.isnan(samples[instant]).astype(np.int64) << 32 + bit
+    kinds |= labels.astype(np.int64) << 48
     _, first, kind_of = np.unique(kinds, return_index=True, return_inverse=True)
     lines = np.empty(len(samples), dtype=object)
-    for kind, sample in enumerate(samples[first]):
-        template, names = _line_template(row, sample, constants)
+    for kind, (sample, label) in enumerate(zip(samples[first], labels[first].tolist(), strict=True)):
+        start = _START_TEXTS.get(StartLabel(label), "")
+        template, names = _line_template(row, sample, constants | {"start": start})
         of_kind = np.flatnonzero(kind_of == kind)
         columns = (column.tolist() for name in names for column in _column_values(name, samples[of_kind], row))
         lines[of_kind] = [template % values for values in zip(*columns, strict=True)]

@@ -291,6 +291,7 @@ def _cost_columns(cost: Cost | None) -> dict[str, CsvValue]:
         *("average_latency", "cost_per_invocation", "cost_per_1M_invocations"),
         *("average_latency_with_cold", "cost_per_1M_invocations_with_cold"),
         *("provisioned_usd_per_hour", "latency_from", "request_bytes", "response_bytes", "price_unknown"),
+        *("cost_per_1M_invocations_low", "cost_per_1M_invocations_high"),
     )
     if cost is None:
         return dict.fromkeys(names)
@@ -308,6 +309,7 @@ def _cost_columns(cost: Cost | None) -> dict[str, CsvValue]:
             cost.response_bytes,
             cost.unavailable_reason,
         ),
+        *((None, None) if cost.per_million_interval is None else cost.per_million_interval.ends or (None, None)),
     )
     return dict(zip(names, values, strict=True))
 

@@ -14,7 +14,6 @@ from loadgen.analysis.cost import (
     COMPARABLE_INSTANCE,
     compare_with_instance,
     cost_of_run,
-    find_billed_duration,
     price_of_call,
 )
 from loadgen.analysis.estimate import estimate_cost
@@ -36,18 +35,14 @@ def cost(run, region=REGION, book=BOOK):
     return cost_of_run(run, summarize(run), book, region)
 
 
-def metrics_with(model, overhead, setups=0, **percentiles):
-    """Return CloudWatch's view: latencies in seconds, their averages as given, percentiles of the overhead."""
+def metrics_with(model, overhead):
+    """Return CloudWatch's view: average latencies in seconds."""
 
-    def of(name, seconds, count, **named):
+    def of(name, seconds):
         micro = seconds * 1e6
-        named = {key: value * 1e6 for key, value in named.items()}
-        return CloudWatchMetric(name, "Microseconds", count, micro * count, micro, micro / 2, micro * 9, named)
+        return CloudWatchMetric(name, "Microseconds", 100.0, micro * 100, micro, micro / 2, micro * 9)
 
-    values = {"ModelLatency": of("ModelLatency", model, 100.0)}
-    values["OverheadLatency"] = of("OverheadLatency", overhead, 100.0, **percentiles)
-    if setups:
-        values["ModelSetupTime"] = of("ModelSetupTime", 6.0, float(setups))
+    values = {"ModelLatency": of("ModelLatency", model), "OverheadLatency": of("OverheadLatency", overhead)}
     return CloudWatchMetrics(values, is_final=True)
 
 
@@ -78,42 +73,27 @@ def test_the_cost_shown_first_is_that_of_warm_calls():
     assert cold.billed_duration == pytest.approx(warm.billed_duration, rel=0.01)
     assert cold.billed_duration_with_cold_starts == pytest.approx(warm.billed_duration + 6 / 200, rel=0.1)
     assert cold.per_million_with_cold_starts > cold.per_million
-    assert "0.5% of the calls were cold" in cold.billed_source
-    assert "p50" in cold.billed_source
+    assert "1 cold of 200 calls" in cold.billed_source
     assert warm.billed_duration_with_cold_starts == warm.billed_duration
 
 
-def test_the_median_of_the_warm_calls_is_taken():
-    """With half of the calls cold, p25 of all calls is the median of the warm calls."""
-    metrics = metrics_with(0.1, 3.0, setups=50, p25=0.011, p50=2.9, p75=6.0)
-    run = replace(made.stability_run(), metrics=metrics)
+def test_the_cost_of_a_million_has_an_interval():
+    """The interval is that of the billed duration at the same prices, and so is that of the break-even point."""
+    found = cost(made.stability_run())
+    saved = compare_with_instance(found, BOOK, REGION)
 
-    billed = find_billed_duration(run, summarize(run))
+    def price(seconds):
+        return 1e6 * price_of_call(
+            2048, seconds, found.request_bytes + found.response_bytes, BOOK.serverless(REGION), BOOK.data(REGION)
+        )
 
-    assert billed.warm == pytest.approx(0.111)
-    assert billed.with_cold_starts == pytest.approx(3.1)
-    assert "p25" in billed.source
-
-
-@pytest.mark.parametrize(
-    ("setups", "percentiles", "warm", "words"),
-    [
-        (0, {"p50": 0.01}, 0.03, "no cold start was recorded"),
-        (100, {"p50": 0.01}, 0.03, "all calls were cold"),
-        (80, {"p50": 0.01}, 0.015, "minimum"),
-        (3, {}, 0.015, "minimum"),
-        (40, {"p25": 0.011, "p50": 0.02, "p75": 6.0}, 0.011, "p25"),
-        (3, {"p50": 0.01, "p99": 0.09}, 0.01, "p50"),
-    ],
-)
-def test_the_statistic_of_the_overhead_is_named(setups, percentiles, warm, words):
-    """The source names average, percentile or minimum of the overhead, whichever was used."""
-    run = replace(made.stability_run(), metrics=metrics_with(0.1, 0.03, setups, **percentiles))
-
-    billed = find_billed_duration(run, summarize(run))
-
-    assert billed.warm == pytest.approx(0.1 + warm)
-    assert words in billed.source
+    billed, million = found.billed_interval, found.per_million_interval
+    assert (million.low, million.value, million.high) == pytest.approx(
+        (price(billed.low), price(billed.value), price(billed.high))
+    )
+    assert million.low < found.per_million == million.value < million.high
+    assert saved.break_even_low < saved.break_even < saved.break_even_high
+    assert saved.break_even_low * million.high == pytest.approx(saved.break_even * million.value)
 
 
 def test_without_cloudwatch_the_client_s_latency_is_used():

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -199,3 +200,48 @@ def test_a_transport_that_never_suspends_does_not_block_the_loop():
     done, turns = run_virtual(main())
     assert done.count(OutcomeCategory.OK) == 10_000
     assert turns > 100
+
+
+def test_a_ramp_up_spreads_the_start_of_the_clients():
+    """Four clients with a ramp-up of 2 s send their first requests at 0, 0.5, 1 and 1.5 s; two shards start in turns."""
+    load = ClosedLoop(4, count=4, think=9, ramp_up=2.0)
+    assert execute(load)[1].arrivals == pytest.approx([0, 0.5, 1.0, 1.5])
+    starts = [execute(load.shard(index, 2))[1].arrivals for index in range(2)]
+    assert starts == [pytest.approx([0, 1.0]), pytest.approx([0.5, 1.5])]
+
+
+@pytest.mark.parametrize(("clients", "slots", "service"), [(16, 8, 0.12), (8, 4, 0.102)])
+def test_a_ramp_up_gives_the_throttles_of_steady_clients(clients, slots, service):
+    """With think times Uniform(0, 1), 12 runs of 1,000 calls have as many throttles as Engset's formula says.
+
+    Started at once, the clients of the first case are throttled seven times as often. Engset: a call of one of n clients
+    finds all slots busy with the probability of c busy slots among the other n - 1 clients.
+    """
+    weights = [math.comb(clients - 1, busy) * (service / 0.5) ** busy for busy in range(slots + 1)]
+    expected = 12 * 1000 * weights[slots] / sum(weights)
+
+    def throttles(ramp_up):
+        load = ClosedLoop(clients, count=1000, think=Uniform(0, 1), ramp_up=ramp_up)
+        targets = [LossSystem(slots, service) for _ in range(12)]
+        runs = [execute(replace(load, seed=seed), target)[0] for seed, target in enumerate(targets)]
+        return sum(run.count(OutcomeCategory.THROTTLED) for run in runs)
+
+    assert throttles(0.5) == pytest.approx(expected, rel=0.25)
+    assert throttles(0.0) > 1.2 * expected
+
+
+class LossSystem(FakeTransport):
+    """Serves as many requests at a time as it has slots, and throttles the others."""
+
+    def __init__(self, slots, service):
+        super().__init__(lambda _n, _t: self.reply)
+        self.slots, self.service, self.busy, self.reply = slots, service, 0, OK
+
+    async def invoke(self, request):
+        is_served = self.busy < self.slots
+        self.reply = FakeReply(self.service) if is_served else THROTTLED
+        self.busy += is_served
+        try:
+            return await super().invoke(request)
+        finally:
+            self.busy -= is_served

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from loadgen.analysis.summary import summarize
 from loadgen.errors import WriteError
 from loadgen.measurement.outcome import Outcome, OutcomeCategory
 from loadgen.report.formats.csv_requests import write_requests
@@ -275,3 +276,23 @@ def test_a_failed_write_is_a_write_error(tmp_path):
     (tmp_path / "stability_benchmark_raw_results").write_text("in the way", encoding="utf-8")
     with pytest.raises(WriteError, match="stability_benchmark_raw_results"):
         write_report_files(tmp_path, manifest(), analyze_runs(example_runs.stability_run(2048, 5)))
+
+
+def test_every_request_has_its_start():
+    """The last column says cold, warm or unknown; it is empty for calls that no instance served."""
+    run = example_runs.concurrency_run(2, 3, warm=0)
+    out = io.BytesIO()
+
+    write_requests(out, analyze_runs(run).runs, measured_on="aws", include_concurrency=True)
+
+    lines = list(csv.DictReader(io.StringIO(out.getvalue().decode())))
+    assert list(lines[0])[-1] == "start"
+    starts = summarize(run).cold_starts
+    found = [line["start"] for line in lines]
+    assert (found.count("cold"), found.count("warm"), found.count("unknown")) == (
+        starts.cold,
+        starts.warm,
+        starts.unknown,
+    )
+    assert starts.cold
+    assert {line["start"] for line in lines if line["throttle_exception"] == "1"} == {""}

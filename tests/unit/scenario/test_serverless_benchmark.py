@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from loadgen import Emulated, Request, ServerlessBenchmark
 from loadgen.errors import UsageError
+from loadgen.workload.load import Uniform
 from loadgen.workload.serverless_config import MEMORY_SIZES_MB, ServerlessConfig
 from tests.support import example_runs
 
@@ -162,3 +163,46 @@ def test_a_benchmark_needs_requests(requests):
     """No requests, and values of another type, are refused."""
     with pytest.raises(UsageError):
         ServerlessBenchmark(Emulated(), requests)
+
+
+@pytest.mark.parametrize(
+    ("settings", "ramp_up"),
+    [({}, 0), ({"think": 0.4}, 0.4), ({"think": Uniform(0, 1)}, 0.5), ({"think": 2.0, "ramp_up": 0}, 0)],
+    ids=["no think time", "fixed", "random", "all at once"],
+)
+def test_clients_with_think_times_start_spread_out(settings, ramp_up):
+    """The clients of the concurrency benchmark start over the mean think time, unless `ramp_up` is given."""
+    steps = benchmark(**settings).concurrency_steps(2048)
+    assert {step.load.ramp_up for step in steps} == {ramp_up}
+
+
+def test_the_warm_up_is_that_of_the_concurrency_benchmark():
+    """`warmup` is excluded from each concurrency step; the first call of a size stays counted."""
+    scenario = benchmark(warmup=5.0)
+    assert {step.warmup for step in scenario.concurrency_steps(2048)} == {5.0}
+    assert {step.warmup for step in scenario.stability_steps()} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("invocations", "rounds", "block_size"),
+    [(1000, None, 20), (45, None, 15), (21, None, 11), (5000, None, 50), (1000, 3, 334), (30, 30, 1)],
+)
+def test_the_default_is_blocks_of_about_20_calls(invocations, rounds, block_size):
+    """Blocks have about 20 calls, more when that would need more than 100 rounds; `rounds` divides the calls."""
+    assert benchmark(invocations=invocations, rounds=rounds).stability_rounds().block_size == block_size
+
+
+@pytest.mark.parametrize("settings", [{"rounds": 1}, {"invocations": 20}, {"invocations": 1}])
+def test_one_round_is_the_steps_themselves(settings):
+    """With one round, or no more calls than one block, each size is measured in one piece."""
+    scenario = benchmark(**settings)
+    assert scenario.stability_rounds() == scenario.stability_steps()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"rounds": 0}, {"rounds": 31, "invocations": 30}, {"ramp_up": -1}, {"warmup": -1}]
+)
+def test_rounds_and_start_out_of_range_are_refused(settings):
+    """No round, more rounds than calls, and negative times are refused."""
+    with pytest.raises(UsageError):
+        benchmark(**settings)

@@ -83,3 +83,10 @@ def test_exceedances_of_independent_values_are_independent():
     series = autoregressive(np.random.default_rng(2), 2000, 0.5)
     found = measure_dependence(series)
     assert found.block_length == math.ceil(3 * found.autocorrelation_time)
+
+
+def test_alternating_values_of_a_short_series_count_in_full():
+    """20 values that alternate are not independent, but no less certain than independent ones."""
+    series = np.tile([9.0, 10.0], 10) + np.random.default_rng(1).normal(0, 0.1, 20)
+
+    assert measure_dependence(series).effective_count == 20
