@@ -52,8 +52,8 @@ class Analysis:
     assumptions: tuple[str, ...] = ASSUMPTIONS
 
     def in_phase(self, phase: str) -> tuple[RunAnalysis, ...]:
-        """Return the runs of one phase: `stability`, `concurrency`, or empty for a scenario's own steps."""
-        return tuple(row for row in self.runs if row.run.step.phase == phase)
+        """Return the runs of one phase: `stability`, `concurrency`, or empty for all others: a scenario's own steps."""
+        return tuple(row for row in self.runs if _benchmark_phase(row) == phase)
 
     @property
     def nothing_measured(self) -> str:
@@ -148,7 +148,7 @@ def _overall_verdict(runs: Sequence[RunAnalysis]) -> Verdict:
     steps: dict[str, list[str]] = {}
     for row in runs:
         for reason in row.verdict.reasons:
-            if reason.problem == NO_OK_CALLS and row.run.step.phase and is_measured:
+            if reason.problem == NO_OK_CALLS and _benchmark_phase(row) and is_measured:
                 steps.setdefault(f"{NO_OK_CALLS}: {reason.observed}", []).append(row.run.step.label)
             else:
                 reasons.append(replace(reason, problem=f"{row.run.step.label}: {reason.problem}"))
@@ -159,3 +159,9 @@ def _overall_verdict(runs: Sequence[RunAnalysis]) -> Verdict:
         for note, names in steps.items()
     )
     return Verdict(tuple(reasons), notes)
+
+
+def _benchmark_phase(row: RunAnalysis) -> str:
+    """Return the phase of a step of a benchmark; empty for a step of a scenario or of a comparison."""
+    phase = row.run.step.phase
+    return phase if phase in (STABILITY, CONCURRENCY) else ""

@@ -21,6 +21,7 @@ from loadgen.report.content.cloudwatch import metrics_table
 from loadgen.report.content.concurrency import concurrency_table, recommended_concurrency_table
 from loadgen.report.content.configuration import configuration_table, glossary, step_config_table
 from loadgen.report.content.cost import cost_table, savings_sentence, savings_table, scores_table
+from loadgen.report.content.drift import drift_table
 from loadgen.report.content.generator import generator_health_table
 from loadgen.report.content.key_figures import recommendation_view
 from loadgen.report.content.labels import runs_in_phase
@@ -122,7 +123,8 @@ def _stability(analysis: Analysis, rows: Sequence[RunAnalysis], report_charts: R
         "Each memory size was deployed with MaxConcurrency 1 and called by one client, so that calls do not compete. "
         "Nothing is trimmed: the numbers include the first calls and cold starts."
     )
-    blocks = (Block(stability_table(analysis)), Block(chart=report_charts.stability), *_run_blocks(rows))
+    tables = (Block(stability_table(analysis)), Block(chart=report_charts.stability), Block(drift_table(rows)))
+    blocks = (*tables, *_run_blocks(rows))
     return Section("stability", "Stability: latency of each memory size", text, blocks)
 
 
@@ -153,7 +155,8 @@ def _steps(analysis: Analysis, rows: Sequence[RunAnalysis], report_charts: Repor
         "would have waited."
     )
     charts = (*report_charts.timelines, report_charts.steps)
-    blocks = (Block(steps_table(analysis)), *(Block(chart=chart) for chart in charts), *_run_blocks(rows))
+    drift = Block(drift_table(rows))
+    blocks = (Block(steps_table(analysis)), *(Block(chart=chart) for chart in charts), drift, *_run_blocks(rows))
     return Section("steps", "Steps", text, blocks)
 
 
