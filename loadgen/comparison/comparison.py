@@ -53,7 +53,7 @@ class Comparison:
         steps: the steps that both have.
         gates: what each gate says about each step.
         unanswered_gates: rules whose metric has no difference in any step.
-        differences: conditions that differ, which --anyway accepted.
+        differences: conditions that differ and INVALID sides, which --anyway accepted.
         notes: what limits the comparison.
         accepts_invalid: whether --anyway was given, so that an INVALID side is compared as well.
         is_strict: whether a gate that cannot be told fails.
@@ -120,6 +120,7 @@ def compare(
     problems = [] if is_interleaved else differing_conditions(base.conditions, new.conditions)
     for label, one, other in pairs:
         problems += differing_steps(label, one.conditions, other.conditions, may_differ=is_interleaved)
+    invalid = [f"{label}: {reason}" for label, one, other in pairs if (reason := _invalid_reason(one, other))]
     if problems and not accepts_differences:
         raise ConfigError(
             f"{base.name} and {new.name} are not comparable: {problems[0]}",
@@ -147,7 +148,7 @@ def compare(
         steps=steps,
         gates=results,
         unanswered_gates=tuple(gate.text for gate in gates if not _has_difference(gate, steps)),
-        differences=tuple(problems),
+        differences=(*problems, *(invalid if accepts_differences else ())),
         notes=_notes(base, new, [label for label, _, _ in pairs], margins, is_interleaved=is_interleaved),
         accepts_invalid=accepts_differences,
         is_strict=is_strict,

@@ -123,7 +123,11 @@ def _step_of_summary(run: Mapping[str, Any]) -> MeasuredStep:
                 else Interval(found["value"], found["low"], found["high"], latency["count"], None)
             )
     per_million = None if cost is None else cost["per_million"]
-    values["cost"] = "unknown" if per_million is None else Interval(per_million, None, None, summary["ok"], None)
+    values["cost"] = (
+        "unknown"
+        if per_million is None
+        else _interval(cost["per_million_interval"]) or Interval(per_million, None, None, summary["ok"], None)
+    )
     values["tps"] = (
         "needs one whole second of load"
         if tps is None

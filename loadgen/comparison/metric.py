@@ -96,4 +96,4 @@ def _cost(row: RunAnalysis) -> Interval | str:
         return "no call was ok"
     if row.cost.per_million is None:
         return row.cost.unavailable_reason
-    return Interval(row.cost.per_million, None, None, row.summary.ok, None)
+    return row.cost.per_million_interval or Interval(row.cost.per_million, None, None, row.summary.ok, None)

@@ -1,8 +1,15 @@
 """Measurements of known latencies for tests of comparisons: closed loops of one client in virtual time."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.analysis.analysis import analyze
+from loadgen.analysis.prices import PriceBook
 from loadgen.comparison.measurement import Measurement, measurement_of
 from loadgen.interfaces import Identity
 from loadgen.measurement.block import Block
@@ -10,11 +17,13 @@ from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.run import Run
 from loadgen.measurement.sample import SAMPLE
+from loadgen.results.directory import ResultsDirectory
+from loadgen.results.manifest import Manifest
+from loadgen.results.writer import BLOCK_FIELDS, BLOCKS_FILE
 from loadgen.workload.load import ClosedLoop
 from loadgen.workload.serverless_config import ServerlessConfig
 from loadgen.workload.step import Step
 from tests.support.example_runs import run_of_samples
-from tests.support.report_examples import analyze_runs, manifest
 
 HEALTHY = GeneratorStats(cpu_share=0.05, loop_lag_p99=0.001, loop_lag_max=0.002)
 
@@ -50,13 +59,47 @@ def run_of_latencies(
     return run_of_samples(step, samples, blocks=blocks, generator_stats=HEALTHY)
 
 
-def measurement(name: str, *runs: Run, kind: str = "emulator", **fields: object) -> Measurement:
+def _manifest(kind: str, **fields: Any) -> Manifest:
+    """Return the manifest of a scenario file."""
+    made = Manifest(
+        run_id="k3v9q2",
+        created="2026-11-01T12:00:00+00:00",
+        scenario="ranker.py",
+        title="How fast is the ranker?",
+        kind="Scenario",
+        settings={},
+        scenario_sha256="9f" * 32,
+        payloads={"count": 7, "bytes_mean": 100.0, "bytes_max": 100, "sha256": "ab" * 32},
+        seed=7,
+        identity=Identity(kind, "", "us-east-1", "a detail"),
+        versions={"loadgen": "0.1.0"},
+        command="python -m loadgen ranker.py",
+    )
+    return replace(made, **fields)
+
+
+def measurement(name: str, *runs: Run, kind: str = "emulator", **fields: Any) -> Measurement:
     """Return the measurement of runs; further arguments are fields of the manifest."""
-    about = manifest(kind, identity=Identity(kind, "", "us-east-1", "a detail"), **fields)
-    return measurement_of(name, about, analyze_runs(*runs))
+    analysis = analyze(runs, region="us-east-1", prices=PriceBook.builtin())
+    return measurement_of(name, _manifest(kind, **fields), analysis)
 
 
-def measured(name: str, latencies: NDArray[np.float64], **fields: object) -> Measurement:
+def save(path: Path, *runs: Run, kind: str = "emulator", **fields: Any) -> Path:
+    """Write runs to an output directory as a scenario does, and return its path."""
+    results = ResultsDirectory.create(path, _manifest(kind, **fields))
+    for number, run in enumerate(runs, 1):
+        writer = results.create_run(number, run.step, {"started": run.started})
+        writer.sink.write_samples(run.samples)
+        writer.close()
+        for block in run.blocks:
+            with (writer.directory / BLOCKS_FILE).open("ab") as table:
+                table.write(json.dumps({name: getattr(block, name) for name in BLOCK_FIELDS}).encode() + b"\n")
+        writer.write_metadata(run)
+    results.write_result({"incomplete_reason": ""})
+    return path
+
+
+def measured(name: str, latencies: NDArray[np.float64], **fields: Any) -> Measurement:
     """Return the measurement of one step with these latencies."""
     return measurement(name, run_of_latencies(latencies), **fields)
 
