@@ -49,6 +49,11 @@ class Calls:
     start: float
     end: float
 
+    @property
+    def is_completed(self) -> NDArray[np.bool_]:
+        """Ok, throttled or failed, shape (n,)."""
+        return self.is_ok | self.is_throttled | self.is_failed
+
     def by_time(self, count: int) -> NDArray[np.int64]:
         """Return the number of the block of each call, from 0, for `count` blocks of equal time."""
         span = max(self.end - self.start, 1e-9)
@@ -104,9 +109,8 @@ def block_values(
         row: the run's analysis, for its cost.
     """
     if metric.is_share:
-        completed = calls.is_ok | calls.is_throttled | calls.is_failed
         hits = calls.is_throttled if metric.name == "throttled" else calls.is_failed
-        totals = np.bincount(blocks[completed], minlength=count)
+        totals = np.bincount(blocks[calls.is_completed], minlength=count)
         return np.bincount(blocks[hits], minlength=count) / totals if totals.all() else None
     if metric.name == "tps":
         oks = np.bincount(blocks[calls.is_ok], minlength=count).astype(np.float64)
@@ -147,10 +151,9 @@ def _log_costs(means: NDArray[np.float64], mean: float, row: RunAnalysis | None)
     return np.log(costs) if (costs > 0).all() else None
 
 
-def largest_block_count(calls: Calls, block_calls: int) -> int:
-    """Return how many blocks of at least some calls a run has, at most 40; 0 if fewer than 10."""
-    most = int(np.count_nonzero(calls.is_ok)) // block_calls
-    return next((count for count in _COUNTS if count <= most), 0)
+def largest_block_count(count: int, block_calls: int) -> int:
+    """Return into how many blocks of at least some calls a number of calls is divided, at most 40; 0 if below 10."""
+    return next((blocks for blocks in _COUNTS if blocks <= count // block_calls), 0)
 
 
 def block_counts(sides: Sequence[Calls]) -> tuple[int, str]:
@@ -161,14 +164,18 @@ def block_counts(sides: Sequence[Calls]) -> tuple[int, str]:
     counts = []
     for calls in sides:
         oks = int(np.count_nonzero(calls.is_ok))
-        most = largest_block_count(calls, MIN_BLOCK_CALLS)
-        if not most:
+        if not largest_block_count(oks, MIN_BLOCK_CALLS):
             return 0, f"needs {MIN_BLOCKS * MIN_BLOCK_CALLS} ok calls in each run, got {oks:,}"
         length = measure_latency_dependence(calls.latencies[calls.is_ok]).block_length
         if length is None or oks // length < MIN_BLOCKS:
             return 0, f"the calls depend on each other too long for {MIN_BLOCKS} independent blocks of {oks:,} calls"
-        counts.append(largest_block_count(calls, max(MIN_BLOCK_CALLS, length)))
+        counts.append(largest_block_count(oks, max(MIN_BLOCK_CALLS, length)))
     return min(counts), ""
+
+
+def share_block_count(sides: Sequence[Calls]) -> int:
+    """Return the number of blocks for shares of all completed calls; 0 if these are too few."""
+    return min(largest_block_count(int(np.count_nonzero(calls.is_completed)), MIN_BLOCK_CALLS) for calls in sides)
 
 
 def lag_1(values: NDArray[np.float64]) -> float:

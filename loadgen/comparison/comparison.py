@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadgen.comparison.blocks import block_counts, calls_of
+from loadgen.comparison.blocks import block_counts, calls_of, share_block_count
 from loadgen.comparison.comparable import differing_conditions, differing_steps
 from loadgen.comparison.difference import (
     Difference,
@@ -149,7 +149,10 @@ def compare(
         gates=results,
         unanswered_gates=tuple(gate.text for gate in gates if not _has_difference(gate, steps)),
         differences=(*problems, *(invalid if accepts_differences else ())),
-        notes=_notes(base, new, [label for label, _, _ in pairs], margins, is_interleaved=is_interleaved),
+        notes=(
+            *_notes(base, new, [label for label, _, _ in pairs], margins, is_interleaved=is_interleaved),
+            *(note for label, one, other in pairs for note in _early_ends(label, one, other)),
+        ),
         accepts_invalid=accepts_differences,
         is_strict=is_strict,
     )
@@ -219,6 +222,16 @@ def _notes(
     return (*notes, *dict.fromkeys((*base.notes, *new.notes)))
 
 
+def _early_ends(label: str, base: MeasuredStep, new: MeasuredStep) -> list[str]:
+    """Return a note for each side whose load was not sent to its end."""
+    rows = (("BASE", base.row), ("NEW", new.row))
+    early = [(side, row.run.stop_reason) for side, row in rows if row is not None]
+    return [f"{side} ended {label} early: {reason}" for side, reason in early if reason not in _WHOLE]
+
+
+_WHOLE = frozenset({"count", "duration", "schedule"})
+
+
 def _step_differences(
     base: MeasuredStep, new: MeasuredStep, margins: Margins, *, is_interleaved: bool
 ) -> list[Difference]:
@@ -227,14 +240,17 @@ def _step_differences(
     sides = (calls_of(base.row.run), calls_of(new.row.run))
     rows = (base.row, new.row)
     count, reason = (0, "") if is_interleaved else block_counts(sides)
+    shares = share_block_count(sides)
     found = []
     for metric in METRICS:
         values = (base.values[metric.name], new.values[metric.name])
         if isinstance(values[0], str) or isinstance(values[1], str):
             found.append(without_change(metric, *values))
+        elif metric.is_share and not is_interleaved and not shares:
+            found.append(difference_of_intervals(metric, values[0], values[1], between_runs=0.0))
         elif is_interleaved:
             found.append(difference_of_rounds(metric, (values[0], values[1]), sides, rows))
-        elif not count:
+        elif not count and not metric.is_share:
             found.append(without_change(metric, *values, reason=reason))
         else:
             found.append(
@@ -243,7 +259,7 @@ def _step_differences(
                     (values[0], values[1]),
                     sides,
                     rows,
-                    blocks=count,
+                    blocks=min(shares, count or shares) if metric.is_share else count,
                     between_runs=margins.between_runs,
                 )
             )

@@ -99,7 +99,7 @@ def difference_of_runs(
     """
     calls = min(int(np.count_nonzero(side.is_ok)) for side in sides)
     if not metric.is_share:
-        blocks = min(blocks, *(largest_block_count(side, metric.block_calls) for side in sides))
+        blocks = min(blocks, largest_block_count(calls, metric.block_calls))
     if not blocks:
         return without_change(metric, *values, reason=f"needs {MIN_BLOCKS * metric.block_calls:,} ok calls in each run")
     while True:

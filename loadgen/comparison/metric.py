@@ -72,7 +72,7 @@ def measured_values(row: RunAnalysis) -> dict[str, Interval | str]:
             found[metric.name] = Interval(value.value, value.low, value.high, latency.count, latency.effective_count)
         else:
             independent = calls_needed(metric.percent)
-            found[metric.name] = f"needs {independent:,} independent ok calls, got {_independent(latency)} of them"
+            found[metric.name] = f"needs {independent:,} independent ok calls, got {_independent(latency)}"
     found["cost"] = _cost(row)
     tps = summary.tps
     if tps is None:

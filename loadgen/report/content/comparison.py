@@ -43,11 +43,20 @@ class ComparisonHeadline:
         title: one word or two, such as `WORSE`.
         sentence: what it rests on.
         is_good: whether it passes.
+        is_open: whether it passes only because it cannot be told.
     """
 
     title: str
     sentence: str
     is_good: bool
+    is_open: bool = False
+
+
+def compared_names(comparison: Comparison) -> str:
+    """Return what was compared with what."""
+    if comparison.is_interleaved:
+        return f"new against base in {comparison.new.name}"
+    return f"{comparison.new.name} against {comparison.base.name}"
 
 
 def comparison_headline(comparison: Comparison) -> ComparisonHeadline:
@@ -76,7 +85,7 @@ def comparison_headline(comparison: Comparison) -> ComparisonHeadline:
         return ComparisonHeadline("THE SAME", f"{sentence}. Margin {100 * comparison.margins.ratio:g} %", is_good=True)
     if Answer.BETTER in gating:
         return ComparisonHeadline("BETTER", sentence, is_good=True)
-    return ComparisonHeadline("CANNOT BE TOLD", sentence, is_good=True)
+    return ComparisonHeadline("CANNOT BE TOLD", sentence, is_good=True, is_open=True)
 
 
 def _listed(named: Sequence[str]) -> str:
@@ -137,7 +146,8 @@ def value_cell(metric: Metric, value: Interval | None) -> Cell:
         detail = interval_cell(value, factor=100).detail
         return Cell(percent_cell(value.value, 1).text, detail)
     if metric.unit == "USD":
-        return usd_cell(value.value)
+        detail = "" if value.ends is None else " to ".join(usd_cell(end).text for end in value.ends)
+        return Cell(usd_cell(value.value).text, detail)
     found = interval_cell(value, factor=metric.factor)
     return found if found.detail else number_cell(value.value * metric.factor)
 
@@ -149,14 +159,18 @@ def measurements_table(comparison: Comparison) -> Table:
         *(Column(name, "", is_text=True) for name in ("Run", "Created", "Measured on", "Region", "Payloads")),
     )
     sides = (("BASE", comparison.base), ("NEW", comparison.new))
-    return Table("Measurements", columns, tuple(_measurement_row(name, one) for name, one in sides))
+    return Table("What was compared", columns, tuple(_measurement_row(name, one) for name, one in sides))
 
 
 def _measurement_row(name: str, one: Measurement) -> tuple[Cell, ...]:
     conditions = one.conditions
     texts = (
         *(name, f"{one.name} ({one.run_id})", one.created),
-        *(f"{conditions.measured_on}, {conditions.detail}", conditions.region, conditions.payload_sha256[:12]),
+        *(
+            ", ".join(filter(None, (conditions.measured_on, conditions.detail))),
+            conditions.region,
+            conditions.payload_sha256[:12],
+        ),
     )
     return tuple(Cell(sanitize_text(text)) for text in texts)
 
@@ -175,4 +189,4 @@ def gates_table(comparison: Comparison) -> Table:
         texts = (gate.text, gate.step, result, describe_change(gate.judged))
         rows.append(tuple(Cell(sanitize_text(text)) for text in texts))
     rows += [tuple(map(Cell, (text, "all", "not evaluated", "no value"))) for text in comparison.unanswered_gates]
-    return Table("Gates", columns, tuple(rows))
+    return Table("Rules on each step", columns, tuple(rows))

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 from loadgen.comparison.comparison import Comparison, StepComparison
 from loadgen.comparison.measurement import Measurement
 from loadgen.comparison.verdict import SIGNIFICANCE, Answer, Judged
-from loadgen.report.content.comparison import comparison_headline, describe_change, step_tables
+from loadgen.report.content.comparison import compared_names, comparison_headline, describe_change, step_tables
 from loadgen.report.content.table import Table, sanitize_text
 from loadgen.results.serialization import to_untagged_json
 
@@ -79,7 +79,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     headline = comparison_headline(comparison)
     how = "interleaved" if comparison.is_interleaved else "not interleaved"
     lines = [
-        f"## {_md(headline.title)}: {_md(comparison.new.name)} against {_md(comparison.base.name)}",
+        f"## {_md(headline.title)}: {_md(compared_names(comparison))}",
         "",
         f"{_md(headline.sentence)}. ({how})",
         "",

@@ -4,7 +4,13 @@ from markupsafe import Markup
 
 from loadgen.comparison.comparison import Comparison
 from loadgen.report.charts.comparison import comparison_chart
-from loadgen.report.content.comparison import comparison_headline, gates_table, measurements_table, step_tables
+from loadgen.report.content.comparison import (
+    compared_names,
+    comparison_headline,
+    gates_table,
+    measurements_table,
+    step_tables,
+)
 from loadgen.report.content.table import sanitize_text
 from loadgen.report.formats.html_template import content_security_policy, page_environment, template_source
 
@@ -22,8 +28,7 @@ def render_comparison(comparison: Comparison) -> str:
             watermark=_watermark(comparison),
             headline=comparison_headline(comparison),
             interleaved=comparison.is_interleaved,
-            base=sanitize_text(comparison.base.name),
-            new=sanitize_text(comparison.new.name),
+            heading=sanitize_text(compared_names(comparison)),
             differences=[sanitize_text(text) for text in comparison.differences],
             notes=[sanitize_text(text) for text in comparison.notes],
             chart=comparison_chart(comparison, _watermark(comparison)),

@@ -18,9 +18,8 @@ def render_comparison_text(comparison: Comparison) -> RenderableType:
 
 def _sections(comparison: Comparison) -> Iterator[RenderableType]:
     headline = comparison_headline(comparison)
-    yield Text(
-        f"{headline.title}: {sanitize_text(headline.sentence)}", "bold green" if headline.is_good else "bold red"
-    )
+    style = "bold yellow" if headline.is_open else "bold green" if headline.is_good else "bold red"
+    yield Text(f"{headline.title}: {sanitize_text(headline.sentence)}", style)
     if comparison.is_interleaved:
         yield Text("Interleaved: both were called in alternating blocks of one run.")
     for text in comparison.differences:

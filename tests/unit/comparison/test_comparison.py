@@ -157,6 +157,26 @@ def test_more_failures_are_worse(base):
     assert answers(found)["p50"] is Answer.SAME
 
 
+@pytest.mark.parametrize(("count", "share"), [(1000, 0.9), (1000, 0.999), (100, 0.4)])
+def test_failures_are_told_where_few_calls_are_ok(count, share):
+    """90 % of failures leave too few ok calls for latencies, not for the failed share: it is worse, and the status 99."""
+    failed = np.random.default_rng(5).random(count) < share
+    new = measurement("new", run_of_latencies(latencies(count, 2), failed=failed))
+    found = compare(measured("base", latencies(count, 1)), new, margins=Margins())
+
+    assert answers(found)["p50"] is Answer.UNKNOWN
+    assert answers(found)["failed"] is Answer.WORSE
+    assert found.status is ExitStatus.THRESHOLD
+
+
+def test_a_side_that_ended_early_is_named(base):
+    """A run that its error limit stopped is compared, and a note says that it ended early."""
+    stopped = replace(run_of_latencies(latencies(2000, 2)), stop_reason="errors")
+    found = compare(base, measurement("new", stopped), margins=Margins())
+
+    assert "NEW ended one client early: errors" in found.notes
+
+
 def test_no_failures_of_few_calls_do_not_prove_that_there_are_none():
     """0 of 250 against 0 of 250: up to 1.5 % more failures are possible, which is not within one point."""
     found = compare(measured("base", latencies(250, 1)), measured("new", latencies(250, 2)), margins=Margins())
