@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     Margins(margin, between_runs=spread or 0.0)  # refuses a value before anything is read
     status = ExitStatus.OK
     out = options.out or _beside(options.new or options.base)
-    if options.base.suffix == ".py" and options.new is not None and options.new.suffix == ".py":
+    if _are_scenarios(options):
         from loadgen.cli.compare_scenarios import measure_interleaved
 
         status, out = measure_interleaved(options)
@@ -102,6 +102,25 @@ def run(options: argparse.Namespace) -> ExitStatus:
         is_strict=options.strict,
     )
     return worst_status([status, _report(comparison, out)])
+
+
+_OF_SCENARIOS = ("pairs", "emulate", "set", "transport", "workers", "dask", "dry_run", "resume", "processing_job")
+
+
+def _are_scenarios(options: argparse.Namespace) -> bool:
+    """Tell whether two scenario files are to be measured.
+
+    Raises:
+        UsageError: only one of the two is a scenario file, or an option of a measurement is given for saved runs.
+    """
+    paths = [options.base] if options.new is None else [options.base, options.new]
+    scenarios = [path for path in paths if path.suffix == ".py"]
+    if scenarios and len(scenarios) < 2:
+        raise UsageError(f"only {scenarios[0]} is a scenario file", hint="give two, or two output directories")
+    given = [f"--{name.replace('_', '-')}" for name in _OF_SCENARIOS if getattr(options, name) not in (None, False, [])]
+    if not scenarios and given:
+        raise UsageError(f"{given[0]} has no effect on saved runs", hint="leave it out, or give two scenario files")
+    return bool(scenarios)
 
 
 def _report(comparison: "Comparison", out: Path) -> ExitStatus:

@@ -1,12 +1,16 @@
 """The command `compare`: saved directories in, status and files out."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from loadgen.cli.main import main
 from tests.support.compared_runs import run_of_latencies, save
+from tests.support.documents import ROOT
 
 SLOWER = 1.1
 
@@ -126,6 +130,11 @@ def test_a_summary_file_stands_for_its_directory(saved, capsys, tmp_path):
         (("base", "same", "--margin", "five"), 2, "--margin is 'five'"),
         (("base", "same", "--margin", "0"), 2, "margin of 0 %"),
         (("base", "same", "--between-runs", "-1"), 2, "--between-runs"),
+        (("base", "new.py"), 2, "only new.py is a scenario file"),
+        (("ask.py",), 2, "only ask.py is a scenario file"),
+        (("base", "same", "--pairs", "12"), 2, "--pairs has no effect on saved runs"),
+        (("base", "same", "--emulate"), 2, "--emulate has no effect on saved runs"),
+        (("a.py", "b.py", "--resume", "x"), 2, "compare --resume"),
         (("base",), 78, "no step 'base'"),
         (("base", "nowhere"), 66, "holds no run"),
         (("base", "base/manifest.json"), 65, "is not a summary.json"),
@@ -137,3 +146,62 @@ def test_what_cannot_be_read_is_named(saved, capsys, arguments, status, message)
 
     assert found == status
     assert message in err
+
+
+SCENARIO = """
+from loadgen import ClosedLoop, Emulated, Request, Scenario, ServerlessConfig, Step
+
+scenario = Scenario(
+    target=Emulated("instant"),
+    requests=[Request(b"1")],
+    steps=[Step(ServerlessConfig(MEMORY), ClosedLoop(1, count=CALLS), name="one client")],
+)
+"""
+
+
+def run_scenarios(directory, calls, *arguments):
+    """Run `compare base.py new.py` in a process; `calls` are those of base and new."""
+    for name, memory, count in (("base", 1024, calls[0]), ("new", 2048, calls[1])):
+        text = SCENARIO.replace("MEMORY", str(memory)).replace("CALLS", str(count))
+        (directory / f"{name}.py").write_text(text)
+    return subprocess.run(
+        [sys.executable, "-m", "loadgen", "compare", "base.py", "new.py", "--quiet", *arguments],
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(directory / "state")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def test_two_scenarios_are_measured_in_alternating_blocks(tmp_path):
+    """`compare A.py B.py` measures both in one run, and compares 10 pairs of blocks of 100 calls."""
+    done = run_scenarios(tmp_path, (1000, 1000), "--pairs", "10", "--anyway", "--out", "both")
+    found = json.loads((tmp_path / "both/comparison.json").read_text())
+    blocks = {one["metric"]: one["blocks"] for one in found["steps"][0]["metrics"]}
+
+    # A busy machine can make the run INVALID, or one side slower.
+    assert done.returncode in {0, 99, 110}, done.stderr
+    assert found["is_interleaved"]
+    assert blocks["failed"] == 10
+    assert "Interleaved: both were called in alternating blocks" in done.stdout
+    assert (tmp_path / "both/benchmarking_report/benchmarking_report.html").exists()
+
+
+def test_scenarios_that_differ_in_their_load_are_refused(tmp_path):
+    """Two scenarios with different loads end with 78 before anything is measured."""
+    done = run_scenarios(tmp_path, (1200, 2400))
+
+    assert done.returncode == 78
+    assert "different load" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_of_two_scenarios_sends_nothing(tmp_path):
+    """--dry-run prints the plan of both and ends with 0, without a comparison."""
+    done = run_scenarios(tmp_path, (1200, 1200), "--dry-run")
+
+    assert done.returncode == 0, done.stderr
+    assert "2,400 requests" in done.stderr + done.stdout
+    assert list(tmp_path.glob("results/*")) == []
