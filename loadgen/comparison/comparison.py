@@ -187,9 +187,14 @@ def _interleaved_steps(measurement: Measurement) -> tuple[str, MeasuredStep, Mea
 
 
 def _common_steps(base: Measurement, new: Measurement) -> list[tuple[str, MeasuredStep, MeasuredStep]]:
-    """Return the steps with the same label; a single step of each side are compared whatever their labels."""
-    found = {step.label: step for step in new.steps}
-    pairs = [(step.label, step, found[step.label]) for step in base.steps if step.label in found]
+    """Return the steps with the same label, in order; if each side has one step, whatever the labels."""
+    remaining = list(new.steps)
+    pairs = []
+    for step in base.steps:
+        other = next((one for one in remaining if one.label == step.label), None)
+        if other is not None:
+            remaining.remove(other)
+            pairs.append((step.label, step, other))
     if not pairs and len(base.steps) == len(new.steps) == 1:
         pairs = [(f"{base.steps[0].label} -> {new.steps[0].label}", base.steps[0], new.steps[0])]
     if not pairs:

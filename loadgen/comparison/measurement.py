@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadgen.analysis.analysis import Analysis
+from loadgen.analysis.commonest_failure import has_ok_calls
 from loadgen.analysis.run_analysis import RunAnalysis
+from loadgen.analysis.verdict import NO_OK_CALLS
 from loadgen.comparison.comparable import Conditions, StepConditions
 from loadgen.comparison.metric import METRICS, measured_values
 from loadgen.errors import DataError
@@ -59,20 +61,27 @@ def measurement_of(name: str, manifest: Manifest, analysis: Analysis) -> Measure
     identity = manifest.identity
     sha256 = str(manifest.payloads.get("sha256", ""))
     conditions = Conditions(identity.kind, identity.region, sha256, manifest.seed, identity.detail)
+    is_measured = any(has_ok_calls(row.run) for row in analysis.runs)
     return Measurement(
-        name, manifest.run_id, manifest.created, conditions, tuple(_measured_step(row) for row in analysis.runs)
+        name,
+        manifest.run_id,
+        manifest.created,
+        conditions,
+        tuple(_measured_step(row, is_measured=is_measured) for row in analysis.runs),
     )
 
 
-def _measured_step(row: RunAnalysis) -> MeasuredStep:
+def _measured_step(row: RunAnalysis, *, is_measured: bool) -> MeasuredStep:
+    """Return a step; that a configuration of a benchmark had no ok call is a result if another one had."""
     step = row.run.step
+    reasons = [r for r in row.verdict.reasons if not (is_measured and step.phase and r.problem == NO_OK_CALLS)]
     config = None if step.config is None else to_untagged_json(step.config)
     kind = "open loop" if row.run.is_open_loop else "closed loop"
     load = {"kind": kind} | to_untagged_json(step.load)
     return MeasuredStep(
         label=step.label,
         conditions=StepConditions(load, config, row.run.transport),
-        invalid_reason="; ".join(str(reason) for reason in row.verdict.reasons),
+        invalid_reason="; ".join(map(str, reasons)),
         values=measured_values(row),
         row=row,
     )
@@ -93,7 +102,8 @@ def measurement_of_summary(name: str, summary: Mapping[str, Any]) -> Measurement
             seed=manifest["seed"],
             detail=identity["detail"],
         )
-        steps = tuple(_step_of_summary(run) for run in summary["runs"])
+        is_measured = any(run["summary"]["ok"] for run in summary["runs"])
+        steps = tuple(_step_of_summary(run, is_measured=is_measured) for run in summary["runs"])
         note = f"{name} has no calls: no blocks were compared and no distribution is drawn; give its directory instead"
         return Measurement(name, manifest["run_id"], manifest["created"], conditions, steps, (note,))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -103,7 +113,7 @@ def measurement_of_summary(name: str, summary: Mapping[str, Any]) -> Measurement
         ) from error
 
 
-def _step_of_summary(run: Mapping[str, Any]) -> MeasuredStep:
+def _step_of_summary(run: Mapping[str, Any], *, is_measured: bool) -> MeasuredStep:
     summary = run["summary"]
     is_response = run["load"]["kind"] == "open loop"
     latency, cost, tps = summary["response" if is_response else "service"], run["cost"], summary["tps"]
@@ -135,7 +145,11 @@ def _step_of_summary(run: Mapping[str, Any]) -> MeasuredStep:
     )
     for name in ("throttled", "failed"):
         values[name] = _interval(summary["shares"][name]) or "no call was completed"
-    reasons = "; ".join(f"{reason['problem']}: {reason['observed']}" for reason in run["reasons"])
+    reasons = "; ".join(
+        f"{reason['problem']}: {reason['observed']}"
+        for reason in run["reasons"]
+        if not (is_measured and run["phase"] and reason["problem"] == NO_OK_CALLS)
+    )
     conditions = StepConditions(run["load"], run["config"], run["transport"])
     return MeasuredStep(run["step"], conditions, reasons, values)
 

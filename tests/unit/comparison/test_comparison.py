@@ -12,6 +12,7 @@ from loadgen.comparison.metric import METRICS
 from loadgen.comparison.verdict import Answer, Margins
 from loadgen.errors import ConfigError, DataError, ExitStatus, UsageError
 from loadgen.interfaces import Identity
+from tests.support import example_runs
 from tests.support.compared_runs import interleaved, measured, measurement, run_of_latencies
 from tests.support.report_examples import analyze_runs, manifest
 
@@ -167,6 +168,37 @@ def test_failures_are_told_where_few_calls_are_ok(count, share):
     assert answers(found)["p50"] is Answer.UNKNOWN
     assert answers(found)["failed"] is Answer.WORSE
     assert found.status is ExitStatus.THRESHOLD
+
+
+def test_a_memory_size_without_an_ok_call_is_a_result():
+    """A size of a benchmark on which no call is ok makes neither side INVALID; if it was ok before, it is worse."""
+    good = example_runs.stability_run(2048, 300)
+    before, after = (
+        measurement(name, good, run)
+        for name, run in (
+            ("base", example_runs.stability_run(1024, 40)),
+            ("new", example_runs.all_failed(1024, 40)),
+        )
+    )
+    same, worse = compare(after, replace(after), margins=Margins()), compare(before, after, margins=Margins())
+    failed = next(one for one in worse.steps[1].metrics if one.difference.metric.name == "failed")
+
+    assert same.status is ExitStatus.OK
+    assert failed.answer is Answer.WORSE
+    assert worse.status is ExitStatus.THRESHOLD
+
+
+def test_steps_with_the_same_name_are_matched_in_order():
+    """Two steps named alike on both sides are compared first with first and second with second."""
+    sides = [
+        measurement(
+            name, *(run_of_latencies(latencies(600, seed, factor), "x") for seed, factor in ((1, 1.0), (2, 2.0)))
+        )
+        for name in ("base", "new")
+    ]
+    found = compare(*sides, margins=Margins())
+
+    assert [step.metrics[1].difference.change for step in found.steps] == [0, 0]
 
 
 def test_a_side_that_ended_early_is_named(base):
