@@ -23,6 +23,7 @@ from loadgen.statistics.interval import Interval
 
 CONFIDENCE = 0.95
 _SMALLEST_P_VALUE = 1e-15
+_LARGEST_LAG_1 = 0.95  # the estimate from 10 blocks can exceed 1
 _Z = normal_quantile(0.5 + CONFIDENCE / 2)
 
 
@@ -114,7 +115,8 @@ def difference_of_runs(
         blocks = less
     if base is None or new is None:
         return without_change(metric, *values, reason=f"one of {blocks} blocks has no call to work it out from")
-    wider = math.sqrt((1 + remaining) / (1 - remaining)) if MAX_LAG_1 <= remaining < 1 else 1.0
+    remaining = min(remaining, _LARGEST_LAG_1)
+    wider = math.sqrt((1 + remaining) / (1 - remaining)) if remaining >= MAX_LAG_1 else 1.0
     extra = 0.0 if metric.is_share else math.sqrt(2) * between_runs
     return _concluded(metric, values, permute_blocks(base, new), blocks, calls, wider=wider, extra=extra)
 

@@ -124,7 +124,8 @@ def _judge(one: Difference, p_value: float, margins: Margins, *, is_gating: bool
         return Judged(one, Answer.UNKNOWN, 1.0, margin, is_gating, explanation=one.reason)
     if -margin <= one.low and one.high <= margin:
         return Judged(one, Answer.SAME, p_value, margin, is_gating)
-    if p_value <= SIGNIFICANCE and one.worsening:
+    # The interval of a share also covers what its counts leave open, and can contain 0 where the blocks differ.
+    if p_value <= SIGNIFICANCE and not one.low <= 0 <= one.high:
         return Judged(one, Answer.WORSE if one.worsening > 0 else Answer.BETTER, p_value, margin, is_gating)
     extra = 0.0 if paired or one.metric.is_share else 1.96 * math.sqrt(2) * margins.between_runs
     if extra >= margin:

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from loadgen.comparison.blocks import block_counts, block_values, calls_of, lag_1
+from loadgen.comparison.difference import difference_of_runs
 from loadgen.comparison.metric import METRIC_BY_NAME
+from loadgen.comparison.shift_test import permute_blocks
+from loadgen.statistics.interval import Interval
 from tests.support.compared_runs import run_of_latencies
 
 
@@ -88,3 +91,22 @@ def test_the_correlation_of_neighbours():
     assert lag_1(np.linspace(1, 2, 40)) == 0
     assert lag_1(np.tile([0.0, 1.0], 20)) < -0.9
     assert lag_1(np.sin(np.arange(80) / 5)) > 0.9
+
+
+@pytest.mark.parametrize("period", [2000, 1400])
+def test_blocks_that_still_depend_on_each_other_widen_the_interval(period):
+    """10 blocks on a slow wave are fewer than 10 independent ones: the interval is wider by sqrt((1 + r) / (1 - r))."""
+    p50 = METRIC_BY_NAME["p50"]
+    sides = []
+    for seed in (1, 2):
+        wave = 1 + 0.3 * np.sin(2 * np.pi * np.arange(2000) / period)
+        sides.append(calls_of(run_of_latencies(wave * latencies(2000, seed))))
+    value = Interval(0.1, None, None, 2000, None)
+    found = difference_of_runs(p50, (value, value), tuple(sides), (None, None), blocks=10, between_runs=0.0)
+
+    blocks = [block_values(p50, side, side.by_time(10), 10) for side in sides]
+    correlation = min(0.95, max(lag_1(one) for one in blocks))
+    low, high = permute_blocks(*blocks).interval(0.95)
+    width = np.log1p(found.high) - np.log1p(found.low)
+    assert correlation > 0.2
+    assert width == pytest.approx((high - low) * np.sqrt((1 + correlation) / (1 - correlation)))
