@@ -68,13 +68,14 @@ STATUS_MEANINGS = {
         "organization.",
     ),
     ExitStatus.CONFIG: StatusMeaning(
-        "Region, model, scenario or installation is not usable, or a limit such as --max-endpoints forbids the run.",
+        "Region, model, scenario or installation is not usable, or a limit such as --max-endpoints forbids the run; "
+        "or two runs are not comparable.",
         "Follow the hint in the message.",
     ),
     ExitStatus.THRESHOLD: StatusMeaning(
         "An SLO is violated, not decided or could not be evaluated, more calls of a step failed than "
-        "failure_share_limit, or --max-spend was reached.",
-        "Read the headline and the SLO table of the report.",
+        "failure_share_limit, --max-spend was reached, or compare found a metric worse.",
+        "Read the headline and the SLO table of the report, or the gates of the comparison.",
     ),
     ExitStatus.RESOURCE_LEAK: StatusMeaning(
         "An AWS resource may still exist; each is listed with the command that deletes it.",
@@ -89,7 +90,8 @@ STATUS_MEANINGS = {
         "Remove the call from the scenario file.",
     ),
     ExitStatus.INVALID: StatusMeaning(
-        "The run took place, but the load generator limited it, or no call of a step was ok.",
+        "The run took place, but the load generator limited it, or no call of a step was ok; or such a run was "
+        "compared.",
         "Apply the remedy of each reason in the report, then run again.",
     ),
     ExitStatus.INTERRUPTED: StatusMeaning(

@@ -10,7 +10,19 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from loadgen.cli import benchmark, cleanup, emulate, explain, fetch, guide, processing_instance, report, run, worker
+from loadgen.cli import (
+    benchmark,
+    cleanup,
+    compare,
+    emulate,
+    explain,
+    fetch,
+    guide,
+    processing_instance,
+    report,
+    run,
+    worker,
+)
 from loadgen.cli.debug_log import debug_logging, quiet_sdk_logging
 from loadgen.cli.messages import echo
 from loadgen.cli.options import Parser
@@ -57,7 +69,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     parser.add_argument("--version", action="version", version=f"loadgen {version('loadgen')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND ...", prog="python -m loadgen")
-    for module in (run, benchmark, emulate, fetch, cleanup, report, explain, guide, worker):
+    for module in (run, benchmark, emulate, fetch, cleanup, report, compare, explain, guide, worker):
         module.add_parser(commands.add_parser)
     processing_instance.add_parser(commands.add_parser, main)
     return parser, dict(commands.choices)

@@ -1,11 +1,13 @@
 """Build every table and page of an output directory from its saved runs."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from loadgen.analysis.analysis import Analysis, analyze
 from loadgen.analysis.failure_share import DEFAULT_FAILURE_SHARE_LIMIT, is_share
 from loadgen.analysis.prices import PriceBook
+from loadgen.measurement.run import Run
 from loadgen.results.directory import ResultsDirectory
 
 
@@ -23,17 +25,7 @@ def build_report(results: ResultsDirectory, *, incomplete_reason: str | None = N
         DataError: the metadata of a saved run is damaged.
         WriteError: writing failed.
     """
-    settings = results.manifest.settings
-    limit = settings.get("failure_share_limit")
-    analysis = analyze(
-        results.write_hdr_logs(),
-        region=results.manifest.identity.region,
-        prices=PriceBook.builtin(),
-        objective=settings.get("objective", "balanced"),
-        instance=settings.get("instance"),
-        slos=settings.get("slos", ()),
-        failure_share_limit=float(limit) if is_share(limit) else DEFAULT_FAILURE_SHARE_LIMIT,
-    )
+    analysis = _analyze(results, results.write_hdr_logs())
     reason = results.incomplete_reason() if incomplete_reason is None else incomplete_reason
     if reason:
         note = f"PARTIAL: the plan was not completed: {reason}"
@@ -42,3 +34,26 @@ def build_report(results: ResultsDirectory, *, incomplete_reason: str | None = N
     from loadgen.report.writer import write_report_files  # noqa: PLC0415
 
     return analysis, write_report_files(results.path, results.manifest, analysis)
+
+
+def analyze_results(results: ResultsDirectory) -> Analysis:
+    """Analyze the saved runs of an output directory without writing to it.
+
+    Raises:
+        DataError: the metadata of a saved run is damaged.
+    """
+    return _analyze(results, results.read_runs())
+
+
+def _analyze(results: ResultsDirectory, runs: Sequence[Run]) -> Analysis:
+    settings = results.manifest.settings
+    limit = settings.get("failure_share_limit")
+    return analyze(
+        runs,
+        region=results.manifest.identity.region,
+        prices=PriceBook.builtin(),
+        objective=settings.get("objective", "balanced"),
+        instance=settings.get("instance"),
+        slos=settings.get("slos", ()),
+        failure_share_limit=float(limit) if is_share(limit) else DEFAULT_FAILURE_SHARE_LIMIT,
+    )

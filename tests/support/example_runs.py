@@ -19,6 +19,7 @@ come from the simulation, not from the code under test.
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,7 @@ def run_of_samples(step: Step, samples: NDArray[np.void], **fields: object) -> R
         target_rate=len(samples) / (step.load.duration or 1.0) if isinstance(step.load, OpenLoop) else 0.0,
         achieved_rate=sent.size / duration if duration else 0.0,
     )
-    given: dict = {
+    given: dict[str, Any] = {
         "started": STARTED,
         "duration": duration,
         "stop_reason": "schedule" if isinstance(step.load, OpenLoop) else "count",

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def sample_record(
     flags: int = 0,
     request_bytes: int = REQUEST_BYTES,
     response_bytes: int = RESPONSE_BYTES,
-) -> tuple:
+) -> tuple[Any, ...]:
     """Return one record of dtype SAMPLE as a tuple."""
     size = response_bytes if outcome is Outcome.OK else 30
     first = done - 0.0002 if outcome.category in (OutcomeCategory.OK, OutcomeCategory.THROTTLED) else math.nan
@@ -66,7 +66,8 @@ def simulate(
 ) -> Simulation:
     """Call a simulated endpoint, in a closed loop or at given arrivals; failing: outcome -> share of accepted calls."""
     rng = np.random.default_rng(seed)
-    records, cold, model, overhead = [], [], [], []
+    records: list[tuple[Any, ...]] = []
+    cold, model, overhead = [], [], []
     free = [0.0] * min(warm, max_concurrency)  # when each instance will be free
     numbers: dict[Outcome, int] = {}
     in_flight: list[float] = []

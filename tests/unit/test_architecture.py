@@ -51,11 +51,12 @@ scenario:         errors validation workload measurement interfaces analysis
 emulator:         errors open_files workload transport
 targets:          errors process_exit event_loop validation workload interfaces transport aws emulator
 execution:        errors liveness workload measurement interfaces engine analysis results aws scenario
-report:           errors workload statistics measurement interfaces analysis results
+comparison:       errors workload statistics measurement analysis results
+report:           errors workload statistics measurement interfaces analysis results comparison
 distributed:      errors process_exit event_loop workload measurement interfaces engine results execution
 processing_job:   errors event_loop validation workload interfaces analysis results aws execution distributed
 compat:           errors event_loop standard_streams validation workload interfaces aws scenario targets execution report results processing_job
-cli:              errors process_exit redaction event_loop liveness open_files standard_streams results aws scenario targets emulator execution report distributed processing_job compat
+cli:              errors process_exit redaction event_loop liveness open_files standard_streams results aws scenario targets emulator execution comparison report distributed processing_job compat
 __main__:         cli
 """
 EDGES = {
@@ -79,10 +80,10 @@ FENCES = {
     "distributed": {"distributed.dask"},
     "hdrh": {"measurement.histogram"},
     "httptools": {"transport.wire.http1"},
-    "jinja2": {"report.formats.html_page"},
-    "markupsafe": {"report.formats.html_page"},
+    "jinja2": {"report.formats.html_template"},
+    "markupsafe": {"report.formats.comparison_page", "report.formats.html_page", "report.formats.html_template"},
     "orjson": {"emulator", "workload.payload", "atomic_file", "results"},
-    "rich": {"cli.guide", "report.console", "report.formats.terminal"},
+    "rich": {"cli.guide", "report.comparison_writer", "report.console", "report.formats"},
     "uvloop": {"event_loop"},
     "vl_convert": {"report.charts"},
 }

@@ -4,13 +4,9 @@ Everything is escaped except the style, the script, and the charts, whose texts 
 allows style and script by their hashes and forbids everything else.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadgen.analysis.analysis import Analysis
@@ -30,6 +26,7 @@ from loadgen.report.content.outcomes import cold_start_table, errors_table, outc
 from loadgen.report.content.provenance import provenance_view
 from loadgen.report.content.slo import reasons_table, slo_sentence, slo_table
 from loadgen.report.content.table import Table, sanitize_text
+from loadgen.report.formats.html_template import content_security_policy, page_environment, template_source
 from loadgen.results.manifest import Manifest
 
 
@@ -62,14 +59,14 @@ def render_page(manifest: Manifest, analysis: Analysis, report_charts: ReportCha
         report_charts: the charts; None builds them.
     """
     charts = build_charts(manifest, analysis) if report_charts is None else report_charts
-    environment = _environment()
-    style, script = _template_source("report.css"), _template_source("report.js")
+    environment = page_environment()
+    style, script = template_source("report.css"), template_source("report.js")
     sections = _sections(manifest, analysis, charts)
     scores = scores_table(analysis)
     tables = [block.table for section in sections for block in section.blocks if block.table is not None]
     sections.append(_glossary([*([scores] if scores else []), *tables]))
     return environment.get_template("report.html").render(
-        policy=_content_security_policy(style, script),
+        policy=content_security_policy(style, script),
         style=Markup(style),  # noqa: S704 - a file of this package
         script=Markup(script),  # noqa: S704 - a file of this package
         heading=sanitize_text(manifest.title or manifest.scenario) or "Benchmark",
@@ -175,37 +172,3 @@ def _reproduction(manifest: Manifest) -> Section:
 
 def _glossary(tables: Sequence[Table]) -> Section:
     return Section("glossary", "Glossary", "Columns of the tables above.", glossary=glossary(tables))
-
-
-def _content_security_policy(style: str, script: str) -> str:
-    """Return a Content-Security-Policy that allows this style and this script only."""
-    return (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("loadgen.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    # Vega escapes every text in its SVG; a test checks this with hostile texts.
-    environment.filters["trusted_svg"] = Markup
-    return environment
-
-
-def _template_source(name: str) -> str:
-    """Return the source of a template file."""
-    environment = _environment()
-    assert environment.loader is not None  # noqa: S101 - set two functions above
-    return environment.loader.get_source(environment, name)[0]

@@ -43,17 +43,17 @@ def _sections(manifest: Manifest, analysis: Analysis) -> Iterator[RenderableType
         yield _bullet(f"{sanitize_text(check.step)}: {sanitize_text(check.reason)}")
     yield from _recommendation(analysis)
     if stability := runs_in_phase(analysis, "stability"):
-        yield _render_table(stability_table(analysis))
+        yield render_table(stability_table(analysis))
         yield from _failure_details(stability)
-        yield _render_table(cost_table(analysis))
+        yield render_table(cost_table(analysis))
         yield _text(savings_sentence(analysis))
     if concurrency := runs_in_phase(analysis, "concurrency"):
-        yield _render_table(concurrency_table(analysis))
+        yield render_table(concurrency_table(analysis))
         yield from _failure_details(concurrency)
         if analysis.concurrency_recommendations:
-            yield _render_table(recommended_concurrency_table(analysis))
+            yield render_table(recommended_concurrency_table(analysis))
     if own := runs_in_phase(analysis, ""):
-        yield _render_table(steps_table(analysis))
+        yield render_table(steps_table(analysis))
         yield from _failure_details(own)
 
 
@@ -86,7 +86,7 @@ def _recommendation(analysis: Analysis) -> Iterator[RenderableType]:
 def _failure_details(rows: Sequence[RunAnalysis]) -> Iterator[RenderableType]:
     """Yield the outcome breakdown and the errors, unless all calls were ok."""
     if any(row.summary.ok != row.summary.scheduled or row.run.failure for row in rows):
-        yield _render_table(outcome_table(rows))
+        yield render_table(outcome_table(rows))
     distinct = Counter[str]()
     for row in rows:
         for code, calls in calls_by_error_code(row):
@@ -99,7 +99,7 @@ def _failure_details(rows: Sequence[RunAnalysis]) -> Iterator[RenderableType]:
         yield _bullet(f"{len(distinct) - _MAX_ERRORS} more errors are listed in the HTML report")
 
 
-def _render_table(table: Table) -> RenderableType:
+def render_table(table: Table) -> RenderableType:
     """Return a table without its wide columns, with its title above and its footnotes below."""
     shown = [i for i, column in enumerate(table.columns) if not column.is_wide]
     rich_table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
