@@ -179,6 +179,7 @@ class _LoadRun:
         """Send the load, drain and return the Run. However it ends, no task is left behind."""
         load = self.step.load
         self.origin = self.sender.origin = self.clock.now() if start is None else start
+        self.monitor.origin = self.origin
         await self.clock.sleep_until(self.origin)
         started = time.time() - (self.clock.now() - self.origin)
         background: list[Coroutine[Any, Any, None]] = [
