@@ -6,6 +6,9 @@ An emulator that has too little CPU answers late, and its latencies are those of
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 # The emulator counts the responses that were late by more than each of these milliseconds, under `answered_late_<N>ms`.
 LATENESS_STEPS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -16,20 +19,27 @@ class AnswerLateness:
 
     Args:
         mean: mean over all answers.
-        shares: (seconds, share of the answers that were later), ascending.
+        shares: (seconds, share of the answers that were later), ascending; empty if the target does not tell.
     """
 
     mean: float = 0.0
     shares: tuple[tuple[float, float], ...] = ()
 
-    def percentile(self, percent: float) -> float:
-        """Return by how much `percent` of the answers were late at least, rounded down to a step.
+    def values(self, count: int) -> NDArray[np.float64]:
+        """Return the lateness of `count` answers, ascending, shape (count,).
+
+        Each is the middle of its step; answers below the first step are taken as on time.
 
         Example:
-            >>> AnswerLateness(0.002, ((0.001, 0.5), (0.005, 0.04))).percentile(95)
-            0.001
+            >>> AnswerLateness(0.002, ((0.001, 0.5), (0.005, 0.25))).values(4).tolist()
+            [0.0, 0.0, 0.003, 0.005]
         """
-        return max((seconds for seconds, share in self.shares if share > 1 - percent / 100), default=0.0)
+        found = np.zeros(count)
+        steps = [seconds for seconds, _ in self.shares]
+        for (seconds, share), following in zip(self.shares, [*steps[1:], steps[-1] if steps else 0.0], strict=True):
+            later = round(share * count)
+            found[count - later :] = (seconds + following) / 2
+        return found
 
 
 def answer_lateness(server_counts: Mapping[str, int] | None) -> AnswerLateness:

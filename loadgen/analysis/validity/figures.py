@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadgen.analysis.validity.answer_lateness import AnswerLateness, answer_lateness
 from loadgen.analysis.validity.lateness import Seconds, bound_latencies, sending_delay, without_lateness
@@ -19,9 +20,16 @@ from loadgen.measurement.run import Run
 from loadgen.measurement.stalls import SHORTEST_STALL
 from loadgen.workload.load import ClosedLoop
 
-STABILITY = "stability"  # the phase whose runs are compared by their median and their mean, which is billed
+# What a benchmark concludes from its runs: sizes are compared by what is billed, a mean, and by the median; a
+# MaxConcurrency by what it served.
+_FIGURES_OF_PHASE: Mapping[str, frozenset[str]] = {
+    "stability": frozenset({"service_mean", "service_p50"}),
+    "concurrency": frozenset({"service_mean", "service_p50", "tps_average"}),
+}
 PERCENTS: Mapping[str, float] = {"p50": 50.0, "p75": 75.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _SHOWN_WITHOUT_INTERVAL = ("p50", "p75")  # also shown as quartiles, whatever the number of calls
+_GOLDEN_RATIO = 0.6180339887498949  # its multiples modulo 1 fill the unit interval evenly (Weyl, 1916)
+_LATENESS_VALUES = 100_000  # number of latencies to which the lateness of a target is added
 _Statistic = Callable[[str], float]
 
 
@@ -83,11 +91,11 @@ def conclusion_figures(run: Run, slo_metrics: Collection[str] = ()) -> frozenset
     """
     used = {metric.replace("_median", "_p50") for metric in slo_metrics}
     used = {"service_mean" if metric == "cost_per_million" else metric for metric in used}
-    judged = {metric for metric in used if metric.startswith(("service_", "response_", "tps_"))}
-    if run.step.phase == STABILITY:
-        return frozenset(judged | {"service_mean", "service_p50"})
+    judged = frozenset(metric for metric in used if metric.startswith(("service_", "response_", "tps_")))
+    if run.step.phase in _FIGURES_OF_PHASE:
+        return judged | _FIGURES_OF_PHASE[run.step.phase]
     kind = "response" if run.is_open_loop else "service"
-    return frozenset(judged or {f"{kind}_mean", f"{kind}_p50", f"{kind}_p95", "tps_average"})
+    return judged or frozenset({f"{kind}_mean", f"{kind}_p50", f"{kind}_p95", "tps_average"})
 
 
 def judge_figures(run: Run, limits: ValidityLimits) -> tuple[FigureValidity, ...]:
@@ -99,9 +107,10 @@ def _judge_figures(run: Run, limits: ValidityLimits) -> Iterator[FigureValidity]
     late = answer_lateness(run.server_counts)
     for kind in ("service", "response") if run.is_open_loop else ("service",):
         with_lateness, without = _statistics(run, kind)
+        answered_late_by = _answered_late_by(late, run, kind)
         for statistic in _shown_statistics(run.count(OutcomeCategory.OK)):
             value, estimate = with_lateness(statistic), without(statistic)
-            on_time = max(0.0, estimate - _answered_late_by(late, statistic))
+            on_time = max(0.0, estimate - answered_late_by(statistic))
             yield FigureValidity(f"{kind}_{statistic}", value, estimate, on_time, limits.effect, limits.smallest_effect)
     if isinstance(run.step.load, ClosedLoop):
         rate = run.count(OutcomeCategory.OK) / max(run.duration - run.measurement_start, 1e-9)
@@ -117,8 +126,33 @@ def _shown_statistics(count: int) -> Iterator[str]:
             yield name
 
 
-def _answered_late_by(late: AnswerLateness, statistic: str) -> float:
-    return late.mean if statistic == "mean" else late.percentile(PERCENTS.get(statistic, 100.0))
+def _answered_late_by(late: AnswerLateness, run: Run, kind: str) -> _Statistic:
+    """Return by how much a target that answered late moved a statistic.
+
+    Late answers are as likely for short calls as for long ones, so a percentile moves by less than the same percentile
+    of the lateness: it is worked out by adding the lateness once more, in an order that does not depend on the latency.
+    """
+    if not late.shares:
+        return lambda _: 0.0
+    histogram = (run.tally.service if kind == "service" else run.tally.response)[OutcomeCategory.OK]
+    middles, counts = _middles(histogram)
+    # Every n-th value is enough for a percentile of a long run.
+    ordered = np.repeat(middles, counts)[:: max(1, histogram.total // _LATENESS_VALUES)]
+    added = late.values(ordered.size)
+    # Multiples of the golden ratio modulo 1 visit the ranks evenly.
+    shuffled = added[np.argsort(np.arange(1, ordered.size + 1) * _GOLDEN_RATIO % 1.0)]
+    later = np.sort(ordered + shuffled)
+
+    def moved(statistic: str) -> float:
+        return late.mean if statistic == "mean" else _statistic_of(later, statistic) - _statistic_of(ordered, statistic)
+
+    return moved
+
+
+def _middles(histogram: Histogram) -> tuple[Seconds, NDArray[np.int64]]:
+    """Return the middle of each bucket in seconds, and the number of its values."""
+    low, high, counts = zip(*histogram.buckets(), strict=True)
+    return (np.array(low) + np.array(high)) / 2, np.array(counts)
 
 
 def _statistics(run: Run, kind: str) -> tuple[_Statistic, _Statistic]:
@@ -170,10 +204,11 @@ def _statistics_of_histogram(run: Run, kind: str) -> tuple[_Statistic, _Statisti
     share = min(1.0, float(lengths.sum()) / duration)
     longest = float(lengths.max(initial=0.0))
     unlisted = _unlisted_lateness(run)
+    middles, counts = _middles(histogram)
 
     def value(statistic: str) -> float:
         if statistic == "mean":
-            return _mean_of(histogram)
+            return float(np.average(middles, weights=counts))
         return histogram.percentile(PERCENTS.get(statistic, 100.0))
 
     def without(statistic: str) -> float:
@@ -189,11 +224,6 @@ def _statistics_of_histogram(run: Run, kind: str) -> tuple[_Statistic, _Statisti
         return max(0.0, found - min(longest, value(statistic) - lower))
 
     return value, without
-
-
-def _mean_of(histogram: Histogram) -> float:
-    buckets = list(histogram.buckets())
-    return sum((low + high) / 2 * count for low, high, count in buckets) / histogram.total
 
 
 def _rate_factor(run: Run) -> float:
