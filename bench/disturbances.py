@@ -31,7 +31,7 @@ from loadgen.analysis.verdict import Verdict, judge
 from loadgen.engine.engine import run
 from loadgen.measurement.order_statistics import nearest_rank
 from loadgen.measurement.run import Run
-from loadgen.measurement.sample import ErrorCode
+from loadgen.measurement.sample import SAMPLE, ErrorCode
 from loadgen.workload.arrivals import poisson
 from loadgen.workload.load import ClosedLoop, OpenLoop
 from loadgen.workload.rate import constant
@@ -52,7 +52,7 @@ DISTURBANCES: tuple[tuple[str, float], ...] = (
     *(("manystop45", 0.2), ("manystop60", 0.3), ("manystop90", 0.4), ("open_manystop90", 0.4), ("manystop20", 1.0)),
     *(("block24", 0.1), ("block50", 0.25), ("block90", 0.25), ("open_block50", 0.25), ("block24", 1.0)),
     *(("slowdisk22", 0.1), ("slowdisk5", 0.1), ("big8", 0.1), ("big32", 0.1), ("big8", 0.5)),
-    *(("gil1", 0.1), ("gil4", 0.1), ("gil1", 0.02), ("open_gil1", 0.1), ("gc100", 0.1), ("gc400", 0.1)),
+    *(("gil1", 0.1), ("gil4", 0.1), ("gil1", 0.02), ("open_gil1", 0.1), ("gc100", 0.1), ("gc200", 0.1)),
     *(("callers200", 0.008), ("callers200", 0.1), ("clean", 0.02), ("hog1", 0.02), ("hog1", 0.5)),
 )
 
@@ -165,14 +165,17 @@ async def _block(seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - blocks on purpose
 
 
-async def _churn(containers: int) -> None:
+def _containers(count: int) -> list[list[list[object]]]:
+    return [[[] for _ in range(10)] for _ in range(count)]
+
+
+async def _churn(kept: list[list[list[object]]]) -> None:
     """Create cyclic garbage beside many containers that stay, so that collections take long."""
-    kept = [[[] for _ in range(10)] for _ in range(containers)]  # type: ignore[var-annotated]
     while True:
         for _ in range(2000):
             cycle: list[object] = []
             cycle.append(cycle)
-        kept[:1000] = [[[] for _ in range(10)] for _ in range(1000)]
+        kept[:1000] = _containers(1000)
         await asyncio.sleep(0.005)
 
 
@@ -188,7 +191,7 @@ async def _disturbed_from_inside(kind: str, seconds: float) -> AsyncIterator[Non
             threading.Thread(target=_spin, args=(end,), daemon=True).start()
     elif kind.startswith("gc"):
         gc.unfreeze()  # a service that embeds the engine does not freeze its objects
-        tasks.append(asyncio.create_task(_churn(1000 * _number(kind, "gc", 100))))
+        tasks.append(asyncio.create_task(_churn(_containers(1000 * _number(kind, "gc", 100)))))
     try:
         yield
     finally:
@@ -217,7 +220,7 @@ async def _run(kind: str, url: str, seconds: float) -> Run:
     ):
         with _running_helpers(kind, seconds):
             done = await run(load, transport, requests, sink=sink, seed=1)
-    return replace(done, samples=np.concatenate(sink.batches), transport="wire")
+    return replace(done, samples=np.concatenate([np.empty(0, SAMPLE), *sink.batches]), transport="wire")
 
 
 def _truth(oracle: Oracle, requests_take: float) -> NDArray[np.float64]:

@@ -24,9 +24,6 @@ Seconds = NDArray[np.float64]
 
 # Responses that arrived in a stall are read one after the other at its end: seconds after it, at most its own length.
 _CATCH_UP = 0.005
-# Bytes that one `send` of a socket takes on Linux without waiting, by default at least. The rest of a larger body is
-# sent by the event loop, so a stall delays it as well.
-_SENT_AT_ONCE = 65_536
 _CHUNK = 1 << 18  # samples per chunk
 _ITERATIONS = 30  # enough for a percentile to settle within 1 %; more would fit single calls
 _PRIOR = 0.01  # share of the calls that is spread over all values at first
@@ -95,21 +92,20 @@ def _reading_lateness(run: Run, sent: Seconds, done: Seconds) -> Seconds:
 
 
 def _sending_lateness(run: Run, samples: NDArray[np.void]) -> Seconds:
-    """Return by how much each request can have left too late although `sent` had been recorded.
+    """Return by how much each request can have left after `sent`.
 
-    The wire transport writes to the socket at once. The SDK, and the rest of a large body, need the event loop.
+    The generator may stop between reading the clock and handing the request to the kernel: both take a large part of
+    its CPU time, so a process on the same core interrupts it there. The SDK, and what the kernel does not take at once
+    of a large body, also need the event loop after `sent`.
     """
-    late = np.zeros(len(samples))
     intervals = np.array(run.generator_stats.stalls.intervals).reshape(-1, 2)
-    needs_loop = samples["request_bytes"] > _SENT_AT_ONCE
-    if run.transport == "botocore":
-        needs_loop = np.ones(len(samples), dtype=bool)
-    if not len(intervals) or not needs_loop.any():
-        return late
+    if not len(intervals):
+        return np.zeros(len(samples))
     starts, ends = intervals[:, 0], intervals[:, 1]
-    index = np.minimum(np.searchsorted(ends, samples["sent"], side="right"), len(ends) - 1)
-    is_late = needs_loop & (starts[index] <= samples["sent"]) & (samples["sent"] < ends[index])
-    return np.where(is_late, np.minimum(ends[index], samples["done"]) - samples["sent"], late)
+    sent = samples["sent"]
+    index = np.minimum(np.searchsorted(ends, sent, side="right"), len(ends) - 1)
+    is_late = (starts[index] <= sent) & (sent < ends[index])
+    return np.where(is_late, np.minimum(ends[index], samples["done"]) - sent, 0.0)
 
 
 def without_lateness(latencies: BoundedLatencies) -> Seconds:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -9,13 +10,13 @@ from loadgen.analysis.verdict import ValidityLimits, judge
 from loadgen.engine.engine import run
 from loadgen.engine.monitor import TICK_INTERVAL
 from loadgen.measurement.run import Run
-from loadgen.workload.arrivals import even
+from loadgen.workload.arrivals import even, poisson
 from loadgen.workload.load import ClosedLoop, OpenLoop
 from loadgen.workload.rate import constant
 from tests.support.virtual_time import ONE_REQUEST, FakeReply, FakeTransport, MemorySink, VirtualClock, run_virtual
 
 
-def blocked_run(load, *, stall, pause, latency=0.1, sink=None) -> Run:
+def blocked_run(load, *, stall, pause, latency=0.1, behave=None, sink=None) -> Run:
     """Run a load while something blocks the event loop for `stall` seconds after every `pause`."""
     sink = sink or MemorySink()
 
@@ -27,7 +28,7 @@ def blocked_run(load, *, stall, pause, latency=0.1, sink=None) -> Run:
 
     async def main():
         blocking = asyncio.create_task(block()) if stall else None
-        transport = FakeTransport(lambda _n, _t: FakeReply(latency))
+        transport = FakeTransport(behave or (lambda _n, _t: FakeReply(latency)))
         done = await run(load, transport, ONE_REQUEST, clock=VirtualClock(), sink=sink)
         if blocking is not None:
             blocking.cancel()
@@ -128,3 +129,31 @@ def test_the_limit_of_the_effect_can_be_set():
     done = blocked_run(OpenLoop(even(constant(97)), 60.0), stall=0.09, pause=0.25)
 
     assert figures(done, effect=0.2)["service_mean"].is_valid
+
+
+@pytest.mark.parametrize(
+    ("latency_of", "stall", "pause"),
+    [
+        (lambda _n, random: random.lognormvariate(-2.3, 0.02), 0.4, 2.6),
+        (lambda n, _random: 0.05 if n % 10 else 0.5, 0.09, 0.25),
+        (lambda _n, random: random.uniform(0.05, 0.15), 0.09, 0.25),
+        (lambda _n, random: random.lognormvariate(-2.3, 1.0), 0.04, 0.4),
+    ],
+    ids=["long stalls", "two kinds of calls", "evenly spread", "heavy tail"],
+)
+def test_the_figures_without_the_generator_are_those_of_the_target(latency_of, stall, pause):
+    """For four kinds of models, each figure without the stalls is within 3 % of what the target really took."""
+    random, true, sink = Random(3), [], MemorySink()
+
+    def behave(number, _time):
+        true.append(latency_of(number, random))
+        return FakeReply(true[-1])
+
+    load = OpenLoop(poisson(constant(60), seed=2), 60.0)
+    done = blocked_run(load, stall=stall, pause=pause, behave=behave, sink=sink)
+    ordered = sorted(true)
+
+    for name, percent in (("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99)):
+        found = figures(done)[f"service_{name}"]
+        assert found.without_generator == pytest.approx(ordered[-(-percent * len(ordered) // 100) - 1], rel=0.03)
+    assert figures(done)["service_mean"].without_generator == pytest.approx(sum(true) / len(true), rel=0.03)
