@@ -91,6 +91,8 @@ def conclusion_figures(run: Run, slo_metrics: Collection[str] = ()) -> frozenset
     """
     used = {metric.replace("_median", "_p50") for metric in slo_metrics}
     used = {"service_mean" if metric == "cost_per_million" else metric for metric in used}
+    if not run.is_open_loop:  # response time equals service time
+        used = {metric.replace("response_", "service_") for metric in used}
     judged = frozenset(metric for metric in used if metric.startswith(("service_", "response_", "tps_")))
     if run.step.phase in _FIGURES_OF_PHASE:
         return judged | _FIGURES_OF_PHASE[run.step.phase]
@@ -160,6 +162,8 @@ def _statistics(run: Run, kind: str) -> tuple[_Statistic, _Statistic]:
     if not len(run.samples):
         return _statistics_of_histogram(run, kind)
     latencies = bound_latencies(run, "sent" if kind == "service" else "scheduled")
+    if not latencies.measured.size:  # the samples of the ok calls are damaged
+        return _statistics_of_histogram(run, kind)
     measured, estimated = np.sort(latencies.measured), without_lateness(latencies)
     unlisted = _unlisted_lateness(run)
 

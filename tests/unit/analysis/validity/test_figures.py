@@ -11,6 +11,7 @@ from loadgen.analysis.validity.figures import conclusion_figures
 from loadgen.analysis.validity.lateness import BoundedLatencies, without_lateness
 from loadgen.analysis.verdict import judge
 from loadgen.emulator.behaviour import ledger
+from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.sample import SAMPLE
 from loadgen.measurement.stalls import Stalls
 from loadgen.workload.load import ClosedLoop
@@ -113,6 +114,15 @@ def test_a_run_without_samples_assumes_the_worst():
     assert figures(made.without_samples(run_of([LATENCY] * 400)))["service_p99"].share == 0
 
 
+def test_a_run_whose_ok_samples_are_damaged_is_judged_by_its_histogram():
+    """Samples without an ok call, while the counts have some: the figures come from the histogram."""
+    run = run_of([LATENCY] * 400)
+    samples = run.samples[:3].copy()
+    samples["outcome"] = Outcome.RESET
+
+    assert figures(replace(run, samples=samples))["service_p50"].value == pytest.approx(LATENCY, rel=0.001)
+
+
 def test_the_headline_follows_from_the_figures_that_conclusions_use():
     """p95 of a memory size decides nothing and is a note; the same run as a step of its own is INVALID."""
     late = range(0, 400, 16)
@@ -138,6 +148,7 @@ def test_slos_decide_which_figures_must_be_valid():
 
     assert judge(run, slo_metrics=["service_p50"]).is_valid
     assert not judge(run, slo_metrics=["service_p99"]).is_valid
+    assert not judge(run, slo_metrics=["response_p99"]).is_valid  # in a closed loop the same figure
     assert conclusion_figures(run, ["cost_per_million", "service_median", "failure_share"]) == {
         "service_mean",
         "service_p50",
