@@ -56,4 +56,4 @@ def analyze_run(
     summary = summarize(run)
     cost = cost_of_run(run, summary, prices, region)
     checks = check_slos(slos, run=run, summary=summary, cost=cost)
-    return RunAnalysis(run, summary, judge(run, limits), cost, checks)
+    return RunAnalysis(run, summary, judge(run, limits, [slo.metric for slo in slos]), cost, checks)

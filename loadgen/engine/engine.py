@@ -277,7 +277,7 @@ class LoadRun:
         block = Block(round_number, self.driver.next_seq, started, self.elapsed)
         if on_block is not None:
             on_block(block)
-        self.origin = self.sender.origin = origin - self.elapsed
+        self.origin = self.sender.origin = self.monitor.origin = origin - self.elapsed
         scheduled = self.sender.scheduled
         background: list[Coroutine[Any, Any, None]] = [
             self.monitor.run(),

@@ -1,6 +1,8 @@
 """Generator statistics: what the load generator observed of itself during a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from loadgen.measurement.stalls import Stalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,10 @@ class GeneratorStats:
         gc_pause_max: longest pause of a garbage collection of any generation.
         target_rate: requests per second of the load; 0 in a closed loop.
         achieved_rate: requests per second that were sent.
+        runqueue_wait: seconds for which the loop's thread was ready to run and the kernel ran something else; 0 where
+            the kernel does not tell.
+        wall_clock_change: largest change of the wall clock against the monotonic clock during the run.
+        stalls: the intervals in which the event loop stood still.
     """
 
     cpu_share: float = 0.0
@@ -40,3 +46,6 @@ class GeneratorStats:
     gc_pause_max: float = 0.0
     target_rate: float = 0.0
     achieved_rate: float = 0.0
+    runqueue_wait: float = 0.0
+    wall_clock_change: float = 0.0
+    stalls: Stalls = field(default_factory=Stalls)

@@ -16,6 +16,7 @@ from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.measurement.histogram import SparseCounts
 from loadgen.measurement.outcome import COMPLETED_CATEGORIES, Outcome, OutcomeCategory
 from loadgen.measurement.sample import SAMPLE, ErrorCode, checksum
+from loadgen.measurement.stalls import merge_stalls
 from loadgen.measurement.tally import Tally, Window
 
 Samples = NDArray[np.void]
@@ -145,8 +146,11 @@ def merge_generator_stats(stats: Sequence[GeneratorStats]) -> GeneratorStats:
         "send_lag_max",
         "pool_wait_max",
         "gc_pause_max",
+        "runqueue_wait",
+        "wall_clock_change",
     )
     return GeneratorStats(
         **{name: sum(getattr(one, name) for one in stats) for name in summed},
         **{name: max(getattr(one, name) for one in stats) for name in maximum_of},
+        stalls=merge_stalls([one.stalls for one in stats]),
     )

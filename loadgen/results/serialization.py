@@ -20,6 +20,7 @@ from loadgen.interfaces import Identity
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetric, CloudWatchMetrics
 from loadgen.measurement.generator_stats import GeneratorStats
 from loadgen.measurement.run import WorkerReport
+from loadgen.measurement.stalls import Stalls
 from loadgen.results.manifest import Manifest
 from loadgen.workload.arrivals import Arrivals
 from loadgen.workload.load import ClosedLoop, OpenLoop, Uniform
@@ -32,7 +33,7 @@ _TYPES: Mapping[str, type[Any]] = {
     for kind in (
         *(Arrivals, ClosedLoop, OpenLoop, Rate, Uniform),
         *(ErrorLimit, Step, ServerlessConfig, Slo, Objective),
-        *(Identity, Manifest, CloudWatchMetric, CloudWatchMetrics, GeneratorStats, WorkerReport),
+        *(Identity, Manifest, CloudWatchMetric, CloudWatchMetrics, GeneratorStats, Stalls, WorkerReport),
     )
 }
 

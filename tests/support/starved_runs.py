@@ -13,24 +13,30 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loadgen.analysis.verdict import judge
-from loadgen.engine.engine import run
+from loadgen.engine import engine
+from loadgen.interfaces import Transport
 from loadgen.measurement.run import Run
+from loadgen.measurement.sample import ErrorCode
 from loadgen.transport.null import NullTransport
 from loadgen.workload.arrivals import even, poisson
-from loadgen.workload.load import ClosedLoop, OpenLoop
+from loadgen.workload.load import ClosedLoop, Load, OpenLoop
 from loadgen.workload.rate import constant
+from loadgen.workload.request import Request
 from tests.support.latency_scripts import Constant
 from tests.support.loadgen_client import REQUESTS, open_loadgen_transport, run_on_uvloop
 from tests.support.oracle import running_oracle
 
 # Seconds, or share of the run, for which the kernel must have kept the process waiting before the INVALID verdict of a
-# clean run is accepted: half of the largest loop lag of a VALID run (100 ms), or one part in a hundred of the run.
+# clean run is accepted: a stall of a quarter of its service time (200 ms), or one part in a hundred of the run.
 EXCUSED_WAIT = 0.05
 EXCUSED_WAIT_SHARE = 0.01
 
@@ -67,6 +73,26 @@ class RunVerdict:
 def _runqueue_wait() -> float:
     """Return the seconds for which this process has waited for a core. Source: Linux, Documentation/scheduler/sched-stats.rst."""
     return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+
+
+class _Samples:
+    """A sink that keeps all samples in memory."""
+
+    def __init__(self) -> None:
+        self.batches: list[NDArray[np.void]] = []
+
+    def write_samples(self, batch: NDArray[np.void]) -> None:
+        self.batches.append(batch.copy())
+
+    def write_error_code(self, error_code: ErrorCode) -> None:
+        pass
+
+
+async def run(load: Load, transport: Transport, requests: Sequence[Request]) -> Run:
+    """Run a load with the engine, and return the run with its samples."""
+    sink = _Samples()
+    done = await engine.run(load, transport, requests, sink=sink)
+    return replace(done, samples=np.concatenate(sink.batches))
 
 
 # --- starved ---------------------------------------------------------------------------------------------------------

@@ -1,9 +1,14 @@
 """The ledger: the server-side counts of each endpoint's requests."""
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
+
+# Milliseconds above which late responses are counted. Counts, and not a percentile, so that the counts before a run can
+# be subtracted.
+LATENESS_STEPS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 class InvocationResult(IntEnum):
@@ -20,6 +25,8 @@ class EndpointCounters:
 
     `cold` counts the requests that were held for a new instance, whatever their result; `hidden_retries` those whose
     `amz-sdk-request` header has an attempt above 1; `bytes_in` and `bytes_out` are sizes of bodies.
+    `answered_on_schedule` counts the responses that were due at an instant, `answered_late_us` the microseconds by
+    which they were sent later, and `answered_late_<N>ms` those that were late by more than N milliseconds.
     """
 
     arrivals: int = 0
@@ -31,6 +38,15 @@ class EndpointCounters:
     bytes_in: int = 0
     bytes_out: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    answered_on_schedule: int = 0
+    answered_late_us: int = 0
+    answered_late: list[int] = field(default_factory=lambda: [0] * (len(LATENESS_STEPS_MS) + 1))
+
+    def record_lateness(self, seconds: float) -> None:
+        """Count a response that is sent `seconds` after it was due. O(1), no await."""
+        self.answered_on_schedule += 1
+        self.answered_late_us += round(max(0.0, seconds) * 1e6)
+        self.answered_late[bisect_left(LATENESS_STEPS_MS, seconds * 1e3)] += 1
 
     def count_failure(self, code: str) -> None:
         """Count a failure by its code; codes above the limit are counted as `other`."""
@@ -55,6 +71,13 @@ class EndpointCounters:
             "hidden_retries": self.hidden_retries,
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
+            "answered_on_schedule": self.answered_on_schedule,
+            "answered_late_us": self.answered_late_us,
+            # The first counter has the responses that were not late by more than the first step.
+            **{
+                f"answered_late_{step}ms": sum(self.answered_late[number:])
+                for number, step in enumerate(LATENESS_STEPS_MS, start=1)
+            },
         }
 
 

@@ -152,6 +152,7 @@ class Runtime:
             # Freed before the response is written: a client with its response may send the next request at once.
             done = self._clock()
             fleet.release(admission, done)
+            counters.record_lateness(done - max(now, admission.completes_at))
         is_cut = fault is not None and fault.kind is FaultKind.DROP_CONNECTION
         error = self._model_error(call.endpoint, admission) if fault is None or is_cut else fault.error()
         meter.observe(done, _result_metrics(admission, error, done - now))

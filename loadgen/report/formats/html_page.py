@@ -18,7 +18,7 @@ from loadgen.report.content.concurrency import concurrency_table, recommended_co
 from loadgen.report.content.configuration import configuration_table, glossary, step_config_table
 from loadgen.report.content.cost import cost_table, savings_sentence, savings_table, scores_table
 from loadgen.report.content.drift import drift_table
-from loadgen.report.content.generator import generator_health_table
+from loadgen.report.content.generator import figure_validity_table, generator_health_table
 from loadgen.report.content.key_figures import recommendation_view
 from loadgen.report.content.labels import runs_in_phase
 from loadgen.report.content.latency import stability_table, steps_table
@@ -110,9 +110,9 @@ def _sections(manifest: Manifest, analysis: Analysis, report_charts: ReportChart
     generator = Section(
         "generator",
         "Load-generator health",
-        "If the load generator saturates, latencies include its own queueing. These self-monitoring metrics decide the "
-        "verdict.",
-        (Block(generator_health_table(analysis.runs)),),
+        "When the load generator stands still or saturates, latencies include its own delays. The first table shows by "
+        "how much each figure was moved, which decides the verdict; the second what the generator measured of itself.",
+        (Block(figure_validity_table(analysis.runs)), Block(generator_health_table(analysis.runs))),
     )
     return [*sections, generator, _configuration(manifest, analysis), _reproduction(manifest)]
 

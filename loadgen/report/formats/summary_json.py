@@ -5,6 +5,7 @@ from typing import Any
 
 from loadgen.analysis.analysis import Analysis
 from loadgen.analysis.run_analysis import RunAnalysis
+from loadgen.analysis.validity.figures import FigureValidity
 from loadgen.results.manifest import Manifest
 from loadgen.results.serialization import to_untagged_json
 
@@ -43,6 +44,7 @@ def _run_summary(row: RunAnalysis) -> dict[str, Any]:
         "phase": run.step.phase,
         "verdict": str(row.verdict),
         "reasons": row.verdict.reasons,
+        "figures": [_figure_summary(figure) for figure in row.verdict.figures],
         "config": run.step.config,
         "load": {"kind": "open loop" if run.is_open_loop else "closed loop"} | to_untagged_json(run.step.load),
         **{name: getattr(run, name) for name in _RUN_FIELDS},
@@ -51,3 +53,7 @@ def _run_summary(row: RunAnalysis) -> dict[str, Any]:
         "slos": row.slos,
         **{name: getattr(run, name) for name in _RUN_DETAIL_FIELDS if name != "workers" or run.workers},
     }
+
+
+def _figure_summary(figure: FigureValidity) -> dict[str, Any]:
+    return {"name": figure.name, "value": figure.value, "moved_share": figure.share, "is_valid": figure.is_valid}

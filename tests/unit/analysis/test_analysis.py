@@ -137,7 +137,7 @@ def test_limits_can_be_changed():
     run = made.starved()
 
     assert not analyzed([run]).verdict.is_valid
-    assert analyzed([run], limits=ValidityLimits(longest_saturated=60, loop_lag=1, read_lag=1)).verdict.is_valid
+    assert analyzed([run], limits=ValidityLimits(effect=10)).verdict.is_valid
 
 
 def test_own_steps_have_no_recommendation():

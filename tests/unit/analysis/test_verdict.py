@@ -9,11 +9,7 @@ from loadgen.analysis.verdict import ValidityLimits, judge
 from loadgen.measurement.cloudwatch_metrics import CloudWatchMetrics
 from loadgen.measurement.outcome import Outcome
 from loadgen.measurement.sample import SAMPLE
-from loadgen.workload.load import ClosedLoop
-from loadgen.workload.serverless_config import ServerlessConfig
-from loadgen.workload.step import Step
 from tests.support import example_runs as made
-from tests.support.fleet_samples import simulate
 
 
 def with_stats(run, **fields):
@@ -68,88 +64,6 @@ def test_a_run_without_an_ok_call_is_invalid(run, observed):
     assert observed in judge(run).reasons[0].observed
 
 
-@pytest.mark.parametrize(
-    ("kept", "broken", "what"),
-    [
-        ({"longest_saturated": 5.0}, {"longest_saturated": 5.1}, "CPU saturated"),
-        ({"loop_lag_max": 0.1}, {"loop_lag_max": 0.101}, "event loop blocked"),
-    ],
-)
-def test_saturation_and_loop_lag_have_limits(kept, broken, what):
-    """5 s of a saturated core and 100 ms of loop lag are accepted, slightly more is not."""
-    assert problems(with_stats(made.stability_run(), **kept)) == []
-    assert problems(with_stats(made.stability_run(), **broken)) == [what]
-
-
-def late(run, by, share=0.05):
-    """Return the run with a share of its calls sent late, service times unchanged."""
-    samples = run.samples.copy()
-    chosen = samples["seq"] % round(1 / share) == round(1 / share) - 1
-    samples["scheduled"][chosen] -= by
-    return replace(run, samples=samples)
-
-
-def test_a_large_send_lag_is_invalid():
-    """A p99 send lag of 10 % of the median service time (108 ms) is accepted, 20 % is not."""
-    run = made.stability_run()
-
-    assert problems(late(run, 0.009)) == []
-    assert problems(late(run, 0.020)) == ["requests sent late"]
-    assert problems(late(run, 0.020, share=0.005)) == []
-    assert problems(late(run, 0.020), ValidityLimits(send_lag_share=0.3)) == []
-
-
-def test_a_single_late_call_is_accepted_below_100_calls():
-    """With fewer than 100 calls the second largest send lag is compared."""
-    for late_calls, expected in ((1, []), (2, ["requests sent late"])):
-        run = made.stability_run(count=50)
-        samples = run.samples.copy()
-        samples["sent"][10 : 10 + late_calls] = samples["scheduled"][10 : 10 + late_calls] + 0.05
-        samples["done"][10 : 10 + late_calls] += 0.05
-        assert problems(replace(run, samples=samples)) == expected
-
-
-def test_a_send_lag_of_2_ms_is_always_accepted():
-    """With a service time of 1 ms the limit stays 2 ms."""
-    made_up = simulate(service=0.001, count=300)
-    samples = made_up.samples
-    samples["done"] = samples["sent"] + 0.001
-    run = made.run_of_samples(made.stability_step(2048, 300), samples)
-
-    assert problems(late(run, 0.0015)) == []
-    assert problems(late(run, 0.0025)) == ["requests sent late"]
-
-
-def test_pool_wait_is_not_send_lag():
-    """The wait for a connection is subtracted from the send lag."""
-    run = late(made.stability_run(), 0.05)
-    samples = run.samples.copy()
-    samples["pool_wait"][:] = np.where(samples["sent"] - samples["scheduled"] > 0.04, 0.05, 0)
-
-    assert problems(run) == ["requests sent late"]
-    assert problems(replace(run, samples=samples)) == []
-
-
-def test_first_calls_of_a_closed_loop_are_not_send_lag():
-    """All clients start at one instant, so their first calls are excluded; later calls are not."""
-    run = made.concurrency_run(8, 16, count=400)
-    first, second = run.samples.copy(), run.samples.copy()
-    first["scheduled"][first["seq"] < 16] -= 0.5
-    second["scheduled"][(second["seq"] >= 16) & (second["seq"] < 32)] -= 0.5
-
-    assert problems(replace(run, samples=first)) == []
-    assert problems(replace(run, samples=second)) == ["requests sent late"]
-
-
-def test_without_samples_generator_stats_are_used():
-    """A long run is judged by GeneratorStats; a short one has no p99 without its first calls."""
-    run = with_stats(made.without_samples(made.stability_run(count=200)), send_lag_p99=0.05)
-    burst = replace(run, step=Step(ServerlessConfig(2048, 8), ClosedLoop(16, count=200)))
-
-    assert problems(run) == ["requests sent late"]
-    assert problems(burst) == []
-
-
 def test_drops_above_the_limit_are_invalid():
     """0.1 % dropped requests are a note, more are a reason."""
     run = replace(made.open_loop(rate=50, duration=40), server_counts=None)
@@ -172,8 +86,8 @@ def test_a_missed_target_rate_is_invalid():
 
     found = judge(replace(run, samples=stretched)).reasons
 
-    assert "target rate not reached" in [reason.problem for reason in found]
-    assert "18.2 of 20.0" in found[-1].observed
+    assert [reason.problem for reason in found] == ["target rate not reached", "figures moved by the generator"]
+    assert "18.2 of 20.0" in found[0].observed
     assert problems(replace(run, samples=waiting, duration=70.0)) == []
 
 
@@ -253,7 +167,7 @@ def test_every_reason_has_value_limit_and_remedy():
 
     reasons = judge(run).reasons
 
-    assert len(reasons) == 7
+    assert len(reasons) == 5
     assert all(reason.problem and reason.observed and reason.limit and reason.remedy for reason in reasons)
 
 
@@ -271,6 +185,8 @@ def test_every_reason_has_value_limit_and_remedy():
         (made.concurrency_run(2, 4), "depends on the backoff"),
         (replace(made.stability_run(), together=True), "measured at the same time"),
         (replace(made.stability_run(), transport_note="the wire transport cannot use a proxy"), "cannot use a proxy"),
+        (with_stats(made.stability_run(), longest_saturated=5.1), "more than 90 % of a core for 5.1 s"),
+        (with_stats(made.stability_run(), wall_clock_change=3600.0), "the wall clock changed by 3600.00 s"),
         (with_stats(made.stability_run(), pool_wait_max=0.3), "waited up to 300 ms for a connection"),
         (with_stats(made.stability_run(), connections_opened=40), "40 connections opened during the run"),
         (

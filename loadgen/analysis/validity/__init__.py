@@ -1,0 +1,1 @@
+"""Validity of a run's figures: what the load generator itself changed in them, and what makes a run INVALID."""
