@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     return worst_status([status, _report(comparison, out)])
 
 
-_OF_SCENARIOS = ("pairs", "emulate", "set", "transport", "workers", "dask", "dry_run", "resume", "processing_job")
+_OF_SCENARIOS = ("pairs", "emulate", "set", "transport", "workers", "dask", "dry_run", "resume")
 
 
 def _are_scenarios(options: argparse.Namespace) -> bool:

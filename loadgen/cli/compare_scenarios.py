@@ -18,8 +18,6 @@ def measure_interleaved(options: argparse.Namespace) -> tuple[ExitStatus, Path]:
     Raises:
         LoadgenError: a scenario cannot be loaded or run, or the two differ in more than target and configuration.
     """
-    if options.processing_job:
-        raise UsageError("compare --processing-job", hint="run it here, or compare the directories of two jobs")
     if options.resume is not None:
         raise UsageError("compare --resume", hint="resume with `run`, then give its directory to compare")
     signal_handler = SignalHandler()

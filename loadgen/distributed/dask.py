@@ -173,7 +173,8 @@ class _Cluster:
                 f"a Dask worker cannot import this loadgen: {error}",
                 hint="install the same version of loadgen on every Dask worker",
             ) from error
-        return {address: nodes[address] for address in addresses}
+        # By name: which Dask worker gets which shard must not depend on the ports that were free.
+        return {address: nodes[address] for address in sorted(addresses, key=lambda one: (nodes[one].name, one))}
 
 
 @asynccontextmanager

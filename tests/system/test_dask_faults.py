@@ -171,7 +171,7 @@ def test_several_processes_on_each_dask_worker(tmp_path):
         assert len({worker.name for worker in run.workers}) == processes
         assert all(worker.name.startswith("node-1 process ") for worker in run.workers)
     assert default.scheduled == three.scheduled == 40
-    assert [worker.lost_reason for worker in lossy.workers] == ["was killed by SIGKILL", ""]
+    assert [worker.lost_reason for worker in lossy.workers] == ["was killed by SIGKILL (status 137)", ""]
     assert sum(worker.scheduled + worker.unsent for worker in lossy.workers) == 120
 
 

@@ -160,7 +160,12 @@ def test_every_bench_is_in_the_table():
         re.findall(r"^\| `python -m (bench\.\w+)` \|", (ROOT / "bench" / "README.md").read_text(), re.MULTILINE)
     )
     benches = {f"bench.{path.stem}" for path in (ROOT / "bench").glob("*.py") if "__main__" in path.read_text()}
-    assert named == benches - {"bench.callers", "bench.moto_plugin", "bench.responder"}  # started by other benches
+    assert named == benches - {
+        "bench.callers",
+        "bench.disturbances",
+        "bench.moto_plugin",
+        "bench.responder",
+    }  # started by other benches
 
 
 def test_the_catalogue_command_runs(tmp_path):

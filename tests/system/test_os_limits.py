@@ -10,7 +10,7 @@ from loadgen import ClosedLoop, Emulated, Scenario, ServerlessConfig, Step
 from loadgen.aws.session import READ_TIMEOUT
 from loadgen.cli import main as command_line
 from loadgen.errors import DataError, ExitStatus
-from loadgen.execution.plan_executor import PlanExecutor
+from loadgen.execution.step_runner import StepRunner
 from loadgen.measurement.outcome import Outcome
 from loadgen.results.directory import ResultsDirectory
 from loadgen.workload.payload import read_requests
@@ -47,7 +47,7 @@ def test_out_of_memory_has_its_own_status(tmp_path, monkeypatch, capsys):
         raise MemoryError
 
     with emulated() as emulator, monkeypatch.context() as patch:
-        patch.setattr(PlanExecutor, "_run_step", exhausted)
+        patch.setattr(StepRunner, "run_step", exhausted)
         scenario = Scenario(
             Emulated(model="quick", url=emulator.url), REQUESTS, [Step(ServerlessConfig(1024), ClosedLoop(1, count=5))]
         )

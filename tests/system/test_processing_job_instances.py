@@ -88,7 +88,7 @@ def test_a_job_that_is_not_created_leaves_no_key(tmp_path):
     """When CreateProcessingJob is refused, the key of the run is deleted from the bucket."""
     write_scenario(tmp_path, "ClosedLoop(1, count=1)")
     with job_account() as emulator:
-        argv = ("--role", ROLE, "--s3", S3_PREFIX, "--instance-count", 2, "--instance-type", "ml.nothing.large")
+        argv = ("--role", ROLE, "--s3", S3_PREFIX, "--instance-count", 2, "--instance-type", "ml.m5.nothing")
         done = run_command(emulator, tmp_path, "ask.py", "--processing-job", *argv)
         assert done.returncode != 0
         assert "CreateProcessingJob" in done.stderr
