@@ -149,7 +149,8 @@ async def start_process(number: int) -> AsyncIterator["ProcessConnection"]:
             )
         except OSError as error:
             raise ResourceError(
-                f"cannot start worker process {number}: {error.strerror}", hint="use fewer workers"
+                f"cannot start worker process {number}: {error.strerror or type(error).__name__}",
+                hint=f"use fewer workers, or check that {sys.executable} can be executed",
             ) from error
         connection = ProcessConnection(number, process, stderr_file)
         try:

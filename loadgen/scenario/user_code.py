@@ -13,6 +13,7 @@ from loadgen.errors import LoadgenError, ScriptError, ScriptExitError
 
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_COMPILED = (".pyx", ".pxi", ".pxd")  # Cython writes these names without a directory, such as uvloop/loop.pyx
 _MAX_LINES = 5
 
 
@@ -27,7 +28,7 @@ def script_error(error: BaseException) -> LoadgenError | None:
         error = error.__cause__  # Python replaces them when they leave a generator or a coroutine
     frames = traceback.extract_tb(error.__traceback__)
     # loadgen itself may be an installed package.
-    own = [f for f in frames if f.filename.startswith(_PACKAGE) or not f.filename.startswith(("<frozen", *_LIBRARIES))]
+    own = [f for f in frames if f.filename.startswith(_PACKAGE) or not _is_of_a_library(f.filename)]
     if not own or own[-1].filename.startswith(_PACKAGE):
         return None
     where = f"{own[-1].filename}:{own[-1].lineno}"
@@ -35,6 +36,10 @@ def script_error(error: BaseException) -> LoadgenError | None:
         return ScriptExitError(f"{where} called sys.exit({error.code!r:.80})")
     lines = [f"{f.filename}:{f.lineno}: {f.line}" for f in own if not f.filename.startswith(_PACKAGE)]
     return ScriptError(f"{where}: {describe(error)}", details=lines[-_MAX_LINES:])
+
+
+def _is_of_a_library(filename: str) -> bool:
+    return filename.startswith(("<frozen", *_LIBRARIES)) or filename.endswith(_COMPILED)
 
 
 def describe(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from loadgen.aws.deployment.names_and_tags import validate_tags
 from loadgen.emulator.settings import Settings
-from loadgen.errors import UnavailableError, UsageError
+from loadgen.errors import ResourceError, UnavailableError, UsageError
 from loadgen.event_loop import shielded
 from loadgen.interfaces import Account, Target, Transport
 from loadgen.process_exit import describe_exit
@@ -90,6 +90,7 @@ class Emulated:
         """Start the emulator, unless `url` names one, and connect to it; stop it on exit.
 
         Raises:
+            ResourceError: the operating system did not start its process.
             UnavailableError: the emulator did not start, or ended; the details are its last lines on stderr.
         """
         if self.url:
@@ -179,15 +180,21 @@ class Emulated:
         arguments += ["--verify-signatures"] if self.verify_signatures else []
         # This loadgen, not one in the working directory (-P).
         search_path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "loadgen", "emulate", *arguments, "--exit-with-stdin"),
-            stdin=asyncio.subprocess.PIPE,  # the emulator exits when stdin closes: when this process ends
-            stdout=asyncio.subprocess.PIPE,
-            stderr=stderr_file,
-            # The URL is read as UTF-8, whatever the encoding of this process's own output.
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(search_path), "PYTHONIOENCODING": "utf-8"},
-            start_new_session=True,  # without the terminal's Ctrl-C: the emulator is needed until teardown is complete
-        )
+        try:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "loadgen", "emulate", *arguments, "--exit-with-stdin"),
+                stdin=asyncio.subprocess.PIPE,  # the emulator exits when stdin closes: when this process ends
+                stdout=asyncio.subprocess.PIPE,
+                stderr=stderr_file,
+                # The URL is read as UTF-8, whatever the encoding of this process's own output.
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(search_path), "PYTHONIOENCODING": "utf-8"},
+                start_new_session=True,  # without the terminal's Ctrl-C: teardown needs the emulator
+            )
+        except OSError as error:
+            raise ResourceError(
+                f"cannot start the emulator: {error.strerror or type(error).__name__}",
+                hint=f"check that {sys.executable} can be executed, and the limit of processes (ulimit -u)",
+            ) from error
 
 
 class _EmulatorProcess(NamedTuple):
