@@ -30,7 +30,9 @@ SCENARIO = (
 )
 
 
-@pytest.mark.parametrize("operation", ["InvokeEndpoint", "CreateEndpoint"])
+@pytest.mark.parametrize(
+    "operation", ["InvokeEndpoint", "CreateEndpoint", "DescribeEndpoint", "DescribeModel", "DeleteEndpoint"]
+)
 @pytest.mark.parametrize("message", ECHOES, ids=["own", "authorization", "presigned", "json", "bearer"])
 def test_no_output_of_a_failing_run_has_a_credential(operation, message, tmp_path):
     """A service whose error repeats credentials, the caller's own or others, puts none of them into a file, stdout or the debug log."""

@@ -92,7 +92,7 @@ class ResourceDeleter:
         resource.delete_error += f" (timeout after {self._retry_policy.delete_timeout:g} s)"
 
     async def _wait_deleted(self, resource: TrackedResource) -> bool:
-        """Poll until the endpoint is deleted; False if it has another final status, on timeout or during an outage."""
+        """Poll until the endpoint is deleted; False for another final status, a denied poll, a timeout or an outage."""
         last_reached = time.perf_counter()
         for delay in self._retry_policy.poll_delays(self._retry_policy.delete_timeout, self._rng):
             try:
@@ -101,6 +101,8 @@ class ResourceDeleter:
                 error_kind, now = classify_error(error), time.perf_counter()
                 if error_kind is ErrorKind.NOT_FOUND:
                     return True
+                if error_kind is ErrorKind.PERMANENT:  # such as a denial of DescribeEndpoint: DeleteEndpoint tells
+                    return False
                 if error_kind is not ErrorKind.NOT_SENT:
                     last_reached = now
                 elif now - last_reached >= self._retry_policy.outage_timeout:

@@ -73,3 +73,11 @@ def test_a_refusal_that_will_not_change_is_not_repeated():
     calls, left, _ = remove([denied], ["InService"])
     assert calls.count("delete") == 1
     assert "not authorized" in left[0]
+
+
+def test_a_deletion_that_may_not_be_watched_is_confirmed_by_the_next():
+    """Where DescribeEndpoint is denied for good, DeleteEndpoint is repeated until it does not find the endpoint."""
+    denied = refusal("User is not authorized to perform: sagemaker:DescribeEndpoint", "AccessDeniedException")
+    calls, left, lines = remove(["ok", BUSY, GONE], [denied])
+    assert calls[:3] == ["delete", "look", "delete"]
+    assert (calls.count("delete"), left, lines) == (3, [], [])
