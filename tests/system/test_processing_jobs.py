@@ -129,13 +129,20 @@ def test_fetch_deletes_the_endpoints_of_a_lost_instance(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def uploaded_bytes(emulator, file):
+    """Return the size of the uploaded files of one name."""
+    with client("s3", emulator) as s3:
+        bucket = S3_PREFIX.split("/")[2]
+        return sum(s3.head_object(Bucket=bucket, Key=key)["ContentLength"] for key in uploaded_keys(emulator, file))
+
+
 @pytest.mark.parametrize("has_journal", [True, False])
 def test_fetch_without_permission_to_list_uses_the_journal(tmp_path, has_journal):
     """If ListEndpoints is denied, `fetch` downloads the results and deletes what their journal names; without one it exits with 101."""
     write_scenario(tmp_path, "ClosedLoop(4, duration=600)")
     with job_account(latency=0.02) as emulator:
         name = submit_job(emulator, tmp_path)
-        eventually(lambda: uploaded_keys(emulator, "samples.bin"), within=60)
+        eventually(lambda: uploaded_bytes(emulator, "samples.bin") > 64, within=60)  # more than the file's header
         for process in emulator.processing._jobs[name].processes:
             kill_tree(process.pid)
         wait_for_job(emulator, name)
