@@ -41,7 +41,9 @@ class EliminationPolicy:
         rounds = max((block.round for step in measured if step.is_open for block in step.blocks), default=0)
         if not _is_look(rounds):
             return {}
-        analyzed = {index: self._analyze(step) for index, step in enumerate(measured) if len(step.samples)}
+        # A size that was dropped stays dropped: with its few calls, a later look could not tell it from the best again.
+        kept = {index: step for index, step in enumerate(measured) if step.stop_reason != "decided"}
+        analyzed = {index: self._analyze(step) for index, step in kept.items() if len(step.samples)}
         rows = {index: row for index, row in analyzed.items() if not instability_reason(row)}
         is_priced = all(row.cost is not None and row.cost.per_million is not None for row in rows.values())
         series = {index: size_series(row, is_priced=is_priced) for index, row in rows.items()}

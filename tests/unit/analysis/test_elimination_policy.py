@@ -60,6 +60,19 @@ def test_only_open_steps_are_ended():
     assert 3072 in ended(steps)
 
 
+def test_a_size_that_was_dropped_decides_nothing_more():
+    """A size that an earlier look dropped is not compared again, even if its few calls now look like the best ones."""
+    runs = list(made.stability_runs(40))
+    lucky = made.run_of_samples(runs[0].step, runs[1].samples[:9])  # the calls of 2048 MB, at half of its cost
+    others = [measured(run, rounds=2) for run in runs[1:]]
+
+    reasons = policy().steps_to_end([measured(lucky, stop_reason="decided"), *others])
+
+    assert set(reasons) == {1, 2, 3, 4, 5}
+    assert reasons[1] == "no other size is left"
+    assert "2048 MB" in reasons[5]
+
+
 def test_a_size_that_violates_an_slo_ends_no_other():
     """2048 MB is best by its score; with an SLO that only larger sizes meet, none of those is ended in its favour."""
     steps = [measured(run) for run in made.stability_runs(40)]
