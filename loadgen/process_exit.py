@@ -1,4 +1,4 @@
-"""How a child process ended, in words. A signal is reported by its name. No I/O."""
+"""Descriptions of how a child process ended: its exit status, or the name of the signal. No I/O."""
 
 import signal
 

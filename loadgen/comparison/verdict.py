@@ -67,8 +67,8 @@ class Judged:
         p_value: corrected for the number of comparisons.
         margin: the change that does not matter.
         is_gating: whether it can decide the exit status.
-        calls_needed: calls of each side with which the verdict would probably be told; None if it is told, or if no
-            number of calls of separate runs could tell.
+        calls_needed: calls of each side that would probably decide the verdict; None if it is decided, or if no number
+            of calls of separate runs would.
         explanation: a sentence on a verdict that cannot be told; empty otherwise.
     """
 

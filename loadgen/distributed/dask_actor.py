@@ -39,7 +39,7 @@ class DaskNode:
 def describe_node(dask_worker: Any) -> DaskNode:
     """Describe the Dask worker that runs this function; called by `Client.run`, which passes the Dask worker.
 
-    Its name is its address, unless whoever started it named it; the numbers that LocalCluster gives say nothing.
+    The name is the one that it was started with; the address if it has none, or a number, which LocalCluster gives.
     """
     name = dask_worker.name if isinstance(dask_worker.name, str) else dask_worker.address
     return DaskNode(name, dask_worker.state.nthreads)

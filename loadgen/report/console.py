@@ -117,7 +117,7 @@ class _SafeProgress:
 
 
 class _Bars(Progress):
-    """Bars that disappear when drawing them fails: a thread draws them too, and there nobody could handle it."""
+    """Progress bars that are removed when drawing fails, also in the thread in which rich draws them."""
 
     def __init__(self, display: _Display, console: Console) -> None:
         self._display = display
