@@ -273,13 +273,20 @@ def test_the_example_of_the_s3_reference_verifies():
         b"%x;chunk-signature=%s\r\n%s\r\n" % (size, signature, b"a" * size)
         for size, signature in zip(sizes, signatures, strict=True)
     )
-    verify_signature(
-        SignedRequest("PUT", "/examplebucket/chunkObject.txt", "", headers, body),
-        keys={"AKIAIOSFODNN7EXAMPLE": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"},
-        region="us-east-1",
-        service="s3",
-        now=datetime(2013, 5, 24, tzinfo=UTC).timestamp(),
-    )
+
+    def verify_body(body):
+        verify_signature(
+            SignedRequest("PUT", "/examplebucket/chunkObject.txt", "", headers, body),
+            keys={"AKIAIOSFODNN7EXAMPLE": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"},
+            region="us-east-1",
+            service="s3",
+            now=datetime(2013, 5, 24, tzinfo=UTC).timestamp(),
+        )
+
+    verify_body(body)  # raises nothing
+    with pytest.raises(ServiceError) as caught:
+        verify_body(body.replace(b"aaa", b"aab", 1))
+    assert caught.value.code == "SignatureDoesNotMatch"
 
 
 def calls(emulator):

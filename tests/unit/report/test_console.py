@@ -118,11 +118,15 @@ def test_a_failure_to_show_progress_does_not_reach_the_run(terminal, monkeypatch
 def test_a_stream_that_is_closed_in_mid_run_does_not_reach_the_run(terminal):
     """A notebook or test that closes its stderr loses messages, not the run."""
     run = example_runs.stability_run(2048, 200)
+    reached = False
     with redirect_stderr(terminal), show_progress() as progress:
         progress.step_started(run.step)
         terminal.close()
         progress.log("a message")
         progress.step_finished(run.step, run)
+        reached = True
+    assert reached
+    assert terminal.closed
 
 
 def test_tables_that_cannot_be_printed_are_reported(monkeypatch, capsys, tmp_path):
