@@ -79,7 +79,7 @@ def _remark(found: Recommendation, memory_mb: int) -> str:
     if found.choice is not None and memory_mb in found.choice.equivalent:
         return "equivalent"
     if memory_mb not in found.efficient:
-        return "another size is cheaper and as fast"
+        return "another size is as good or better in both"
     return "runner-up" if memory_mb == found.runner_up else ""
 
 
