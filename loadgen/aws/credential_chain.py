@@ -7,10 +7,14 @@ Without a terminal nothing asks for input and nothing waits for it.
 import asyncio
 import getpass
 import json
+import os
 import shlex
+import signal
 import sys
 import time
+from asyncio.subprocess import Process
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from botocore.exceptions import UnknownCredentialError
@@ -34,8 +38,10 @@ async def load_credentials(session: Any) -> None:
         ConfigError, UnavailableError: with a hint.
     """
     limit = None if _has_terminal() else _CHAIN_TIMEOUT
+    programs = _CredentialPrograms(has_terminal=limit is None)
     try:
         _ask_on_terminals_only(session)
+        programs.start_those_of(session)
         async with asyncio.timeout(limit) as deadline:
             credentials = await session.get_credentials()
             if credentials is not None:
@@ -51,6 +57,55 @@ async def load_credentials(session: Any) -> None:
         profiles = session.full_config.get("profiles", {})
         name = session.get_config_variable("profile") or "default"
         raise credentials_error(error, name, profiles, now=time.time()) from error
+    finally:
+        await programs.end()
+
+
+class _CredentialPrograms:
+    """The credential programs that the chain starts. The SDK leaves one running when its caller stops waiting.
+
+    Args:
+        has_terminal: whether a program may ask on the terminal. Without one it runs in a session of its own, so that
+            what it has started can be ended with it.
+    """
+
+    def __init__(self, *, has_terminal: bool) -> None:
+        self._has_terminal = has_terminal
+        self._running: list[Process] = []
+
+    def start_those_of(self, session: Any) -> None:
+        """Start the programs of the session's profile, and of the profiles that it takes its credentials from."""
+        resolver = session.get_component("credential_provider")
+        with suppress(UnknownCredentialError):
+            resolver.get_provider("custom-process")._popen = self._start  # noqa: SLF001 - there is no argument for it
+        with suppress(UnknownCredentialError, AttributeError):
+            builder = resolver.get_provider("assume-role")._profile_provider_builder  # noqa: SLF001 - likewise
+            create = builder._create_process_provider  # noqa: SLF001
+
+            def create_process_provider(profile_name: str) -> Any:
+                provider = create(profile_name)
+                provider._popen = self._start  # noqa: SLF001
+                return provider
+
+            builder._create_process_provider = create_process_provider  # noqa: SLF001
+
+    async def _start(self, *argv: str, **options: Any) -> Process:
+        process = await asyncio.create_subprocess_exec(*argv, **options, start_new_session=not self._has_terminal)
+        self._running = [known for known in self._running if known.returncode is None]
+        self._running.append(process)
+        return process
+
+    async def end(self) -> None:
+        """Kill the programs that still run, and wait for their end."""
+        for process in self._running:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    if self._has_terminal:
+                        process.kill()
+                    else:
+                        os.killpg(process.pid, signal.SIGKILL)
+                await process.communicate()
+        self._running.clear()
 
 
 def _has_terminal() -> bool:

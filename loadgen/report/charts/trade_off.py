@@ -64,9 +64,7 @@ def trade_off_chart(recommendation: Recommendation | None, *, is_priced: bool, w
         ),
         mark("point", points, position | {"description": TOOLTIP}, size=900, opacity=0, filled=True),
     ]
-    explanation = (
-        "Filled: recommended. Lines: 95 % intervals. Dashed: sizes that no other one equals in both."
-    )
+    explanation = "Filled: recommended. Lines: 95 % intervals. Dashed: sizes that no other one equals in both."
     view = {"width": WIDTH, "height": _HEIGHT, "layer": layers}
     return render_vega([view], "Cost against latency of the memory sizes", explanation, watermark)
 
